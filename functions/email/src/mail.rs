@@ -1,0 +1,912 @@
+//! The three mails to the customer: subject, HTML and plain text, from the compiled templates in
+//! `templates/`.
+//!
+//! A mail is made of what is known: a fact that is missing or blank leaves no trace, down to a mail
+//! that has nothing but the event and a name.
+//!
+//! Every string comes from outside. It is made harmless once, in `inline`, before any template
+//! sees it: no line breaks, control characters or direction overrides. So no value can start a line
+//! of its own in the plain text, or a header in the subject. The HTML templates escape on top of
+//! that (askama, by the `.html` of the template's name).
+
+use std::fmt;
+
+use askama::Template;
+
+use self::templates::{Html, Text};
+
+/// The longest subject, in characters. Every id that the API accepts fits, uncut.
+const SUBJECT_MAX: usize = 120;
+
+/// The longest name in the greeting, in characters: room for a person, not for an advertisement.
+const NAME_MAX: usize = 60;
+
+/// The longest line of plain text, in columns (RFC 5322 §2.1.1); a longer word stays whole.
+const TEXT_COLUMNS: usize = 78;
+
+/// How much further in the rest of a folded line starts. Deeper than any line of a template (0 to
+/// 4), so that what a value says there cannot pass for a line of ours.
+const FOLD_INDENT: usize = 6;
+
+/// What happened; decides template and subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailKind {
+    /// The invoice exists. Shows the invoice id and where the order will go.
+    InvoiceCreated,
+    /// The money is in. Shows the invoice id and the card.
+    PaymentProcessed,
+    /// The parcel is with the carrier. Shows the tracking number and where it goes.
+    OrderShipped,
+}
+
+/// What is known of the order when a mail is written.
+///
+/// The strings are untrusted and need no preparation. A blank one counts as not known.
+#[derive(Clone, Debug)]
+pub struct MailFacts {
+    /// What happened.
+    pub kind: MailKind,
+    /// The customer, for the greeting. Cut to 60 characters, and left out when it holds a web
+    /// address, which mail clients would turn into a link.
+    pub name: String,
+    /// The order, for the subject and every mail.
+    pub order_id: Option<String>,
+    /// The invoice; shown when it is made and when it is paid, and in the subject if the order is
+    /// not known.
+    pub invoice_id: Option<String>,
+    /// ISO 4217 code, such as `USD`, shown after each amount. Without it amounts are bare numbers.
+    pub currency: Option<String>,
+    /// What was ordered, in the order's order; empty when not known.
+    pub lines: Vec<MailLine>,
+    /// What it costs; `None` when not known.
+    pub amounts: Option<MailAmounts>,
+    /// What was charged; shown in [`MailKind::PaymentProcessed`] only.
+    pub card: Option<MailCard>,
+    /// The carrier's number; shown in [`MailKind::OrderShipped`] only.
+    pub tracking_number: Option<String>,
+    /// Where the goods go; shown with the invoice and the shipment. Line breaks become spaces.
+    pub shipping_address: Option<String>,
+}
+
+/// One line of the order. Amounts here and in [`MailAmounts`] are shown as they come: format them
+/// with the decimals that the currency has (`50.00`).
+#[derive(Clone, Debug)]
+pub struct MailLine {
+    /// What was ordered.
+    pub product_id: String,
+    /// How many.
+    pub quantity: u32,
+    /// Price of one, a decimal without currency.
+    pub price: String,
+    /// Price of the whole line, a decimal without currency.
+    pub total: String,
+}
+
+/// The order's amounts, decimals without currency.
+#[derive(Clone, Debug)]
+pub struct MailAmounts {
+    /// Total without tax.
+    pub sub_total: String,
+    /// The tax.
+    pub tax: String,
+    /// What the customer pays.
+    pub total: String,
+}
+
+/// The card that was charged.
+#[derive(Clone, Debug)]
+pub struct MailCard {
+    /// The brand as the billing partner writes it, such as `visa`.
+    pub brand: String,
+    /// The end of the number. Only the last four characters are shown, whatever comes in.
+    pub last_digits: String,
+}
+
+/// A rendered mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// One line without control characters, up to 120 characters long.
+    pub subject: String,
+    /// The whole HTML document, UTF-8.
+    pub html: String,
+    /// The same in plain text: UTF-8, `\n` line ends, folded at 78 columns.
+    pub text: String,
+}
+
+/// Why a mail could not be rendered.
+#[derive(Debug)]
+pub enum RenderError {
+    /// A template failed. The templates are compiled in, so this is a defect of this crate.
+    Template(askama::Error),
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Template(_) => f.write_str("mail template failed to render"),
+        }
+    }
+}
+
+impl std::error::Error for RenderError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Template(error) => Some(error),
+        }
+    }
+}
+
+impl From<askama::Error> for RenderError {
+    fn from(error: askama::Error) -> Self {
+        Self::Template(error)
+    }
+}
+
+/// Writes the mail for what happened, with as much as is known of the order.
+pub fn render(facts: &MailFacts) -> Result<Mail, RenderError> {
+    let view = View::new(facts);
+    let mail = &view;
+    let (html, text) = match facts.kind {
+        MailKind::InvoiceCreated => (
+            Html::InvoiceCreated { mail }.render()?,
+            Text::InvoiceCreated { mail }.render()?,
+        ),
+        MailKind::PaymentProcessed => (
+            Html::PaymentProcessed { mail }.render()?,
+            Text::PaymentProcessed { mail }.render()?,
+        ),
+        MailKind::OrderShipped => (
+            Html::OrderShipped { mail }.render()?,
+            Text::OrderShipped { mail }.render()?,
+        ),
+    };
+    Ok(Mail {
+        html,
+        text: fold(&text),
+        subject: view.subject,
+    })
+}
+
+/// The templates, one variant for each mail.
+mod templates {
+    #![expect(
+        clippy::ref_binding_to_reference,
+        reason = "the derive binds the fields of a variant by reference"
+    )]
+
+    use askama::Template;
+
+    use super::View;
+
+    #[derive(Template)]
+    pub(super) enum Html<'a> {
+        #[template(path = "invoice_created.html")]
+        InvoiceCreated { mail: &'a View },
+        #[template(path = "payment_processed.html")]
+        PaymentProcessed { mail: &'a View },
+        #[template(path = "order_shipped.html")]
+        OrderShipped { mail: &'a View },
+    }
+
+    #[derive(Template)]
+    pub(super) enum Text<'a> {
+        #[template(path = "invoice_created.txt")]
+        InvoiceCreated { mail: &'a View },
+        #[template(path = "payment_processed.txt")]
+        PaymentProcessed { mail: &'a View },
+        #[template(path = "order_shipped.txt")]
+        OrderShipped { mail: &'a View },
+    }
+}
+
+/// The facts as the templates show them: every string has been through [`inline`], what is blank is
+/// gone, amounts carry their currency. One for HTML and text, so that the two cannot differ in what
+/// they say.
+struct View {
+    subject: String,
+    name: Option<String>,
+    facts: Vec<Fact>,
+    tracking_number: Option<String>,
+    lines: Vec<MailLine>,
+    amounts: Option<MailAmounts>,
+    total_label: &'static str,
+}
+
+/// A labelled value. The main one is what the reader opened the mail for, and stands out.
+struct Fact {
+    label: &'static str,
+    value: String,
+    main: bool,
+}
+
+impl View {
+    fn new(facts: &MailFacts) -> Self {
+        let order_id = known(facts.order_id.as_deref());
+        let invoice_id = known(facts.invoice_id.as_deref());
+        let tracking_number = known(facts.tracking_number.as_deref());
+        let address = known(facts.shipping_address.as_deref());
+        let card = facts.card.as_ref().and_then(card);
+
+        let shown = match facts.kind {
+            MailKind::InvoiceCreated => vec![
+                ("Invoice", invoice_id.clone(), true),
+                ("Order", order_id.clone(), false),
+                ("Ships to", address, false),
+            ],
+            MailKind::PaymentProcessed => vec![
+                ("Paid with", card, true),
+                ("Order", order_id.clone(), false),
+                ("Invoice", invoice_id.clone(), false),
+            ],
+            MailKind::OrderShipped => vec![
+                ("Tracking number", tracking_number.clone(), true),
+                ("Order", order_id.clone(), false),
+                ("Ships to", address, false),
+            ],
+        };
+        let currency = known(facts.currency.as_deref());
+        let money = |amount: &str| match &currency {
+            Some(currency) => format!("{} {currency}", inline(amount)),
+            None => inline(amount),
+        };
+
+        Self {
+            subject: subject(facts.kind, order_id.as_deref(), invoice_id.as_deref()),
+            name: greeting_name(&facts.name),
+            facts: shown
+                .into_iter()
+                .filter_map(|(label, value, main)| value.map(|value| Fact { label, value, main }))
+                .collect(),
+            tracking_number,
+            lines: facts
+                .lines
+                .iter()
+                .map(|line| MailLine {
+                    product_id: inline(&line.product_id),
+                    quantity: line.quantity,
+                    price: money(&line.price),
+                    total: money(&line.total),
+                })
+                .collect(),
+            amounts: facts.amounts.as_ref().map(|amounts| MailAmounts {
+                sub_total: money(&amounts.sub_total),
+                tax: money(&amounts.tax),
+                total: money(&amounts.total),
+            }),
+            total_label: match facts.kind {
+                MailKind::InvoiceCreated => "Total",
+                MailKind::PaymentProcessed | MailKind::OrderShipped => "Total paid",
+            },
+        }
+    }
+
+    fn has_table(&self) -> bool {
+        !self.lines.is_empty() || self.amounts.is_some()
+    }
+}
+
+/// The subject line, for a mail about an order, or else an invoice, or else neither.
+fn subject(kind: MailKind, order_id: Option<&str>, invoice_id: Option<&str>) -> String {
+    let subject = match (kind, order_id, invoice_id) {
+        (MailKind::InvoiceCreated, Some(order), _) => format!("Your invoice for order {order}"),
+        (MailKind::InvoiceCreated, None, Some(invoice)) => format!("Your invoice {invoice}"),
+        (MailKind::InvoiceCreated, None, None) => "Your invoice is ready".to_owned(),
+        (MailKind::PaymentProcessed, Some(order), _) => {
+            format!("We received your payment for order {order}")
+        }
+        (MailKind::PaymentProcessed, None, Some(invoice)) => {
+            format!("We received your payment for invoice {invoice}")
+        }
+        (MailKind::PaymentProcessed, None, None) => "We received your payment".to_owned(),
+        (MailKind::OrderShipped, Some(order), _) => format!("Your order {order} is on its way"),
+        (MailKind::OrderShipped, None, _) => "Your order is on its way".to_owned(),
+    };
+    shorten(&subject, SUBJECT_MAX)
+}
+
+/// The name to greet with, or `None` for a greeting without one.
+fn greeting_name(name: &str) -> Option<String> {
+    known(Some(name))
+        .filter(|name| !holds_web_address(name))
+        .map(|name| shorten(&name, NAME_MAX))
+}
+
+/// Whether a mail client would make a link of a part of this: `https://…`, `www.…`, `shop.example`.
+/// Initials (`J.R. Hay`) and abbreviations followed by a space (`Dr. Hay`) are none.
+fn holds_web_address(value: &str) -> bool {
+    value.contains("://")
+        || value.match_indices('.').any(|(dot, _)| {
+            let (before, after) = (&value[..dot], &value[dot + 1..]);
+            before.ends_with(char::is_alphanumeric)
+                && after.chars().take_while(|c| c.is_alphanumeric()).count() >= 2
+        })
+}
+
+/// `Visa ending in 4242`, with whichever half is known.
+fn card(card: &MailCard) -> Option<String> {
+    let digits = known(Some(&card.last_digits)).map(|digits| {
+        let skip = digits.chars().count().saturating_sub(4);
+        digits.chars().skip(skip).collect::<String>()
+    });
+    let brand = known(Some(&card.brand)).map(|brand| {
+        let mut rest = brand.chars();
+        rest.next()
+            .map(|first| first.to_uppercase().chain(rest).collect::<String>())
+            .unwrap_or_default()
+    });
+    match (brand, digits) {
+        (Some(brand), Some(digits)) => Some(format!("{brand} ending in {digits}")),
+        (Some(brand), None) => Some(brand),
+        (None, Some(digits)) => Some(format!("Card ending in {digits}")),
+        (None, None) => None,
+    }
+}
+
+/// The value as [`inline`] leaves it, `None` if nothing is left.
+fn known(value: Option<&str>) -> Option<String> {
+    value.map(inline).filter(|value| !value.is_empty())
+}
+
+/// One line of visible text: line breaks, control characters and runs of white space become one
+/// space, characters that reorder or hide text are dropped, the ends are trimmed. Joiners and
+/// direction marks stay, since scripts and emoji need them.
+fn inline(value: &str) -> String {
+    let spaced: String = value
+        .chars()
+        .filter(|c| !reorders_or_hides(*c))
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    // `split_whitespace` knows Unicode's line and paragraph separators as well.
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Direction embeddings, overrides and isolates, soft hyphen, zero width space, word joiner, byte
+/// order mark.
+fn reorders_or_hides(c: char) -> bool {
+    matches!(
+        c,
+        '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{ad}'
+            | '\u{200b}'
+            | '\u{2060}'
+            | '\u{feff}'
+    )
+}
+
+/// At most `max` characters, the last of them `…` if something was cut.
+fn shorten(value: &str, max: usize) -> String {
+    if value.chars().count() <= max {
+        return value.to_owned();
+    }
+    let kept: String = value.chars().take(max - 1).collect();
+    format!("{}…", kept.trim_end())
+}
+
+/// Folds lines longer than [`TEXT_COLUMNS`] at their spaces and ends the text with one line end.
+fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len() + 64);
+    for line in text.trim_end().lines() {
+        fold_line(line, &mut folded);
+        folded.push('\n');
+    }
+    folded
+}
+
+fn fold_line(line: &str, out: &mut String) {
+    if line.chars().count() <= TEXT_COLUMNS {
+        out.push_str(line);
+        return;
+    }
+    let content = line.trim_start_matches(' ');
+    let indent = line.len() - content.len();
+    out.push_str(&line[..indent]);
+
+    let rest_indent = indent + FOLD_INDENT;
+    let mut column = indent;
+    for (at, word) in content.split(' ').enumerate() {
+        let width = word.chars().count();
+        if at > 0 && column + 1 + width > TEXT_COLUMNS {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', rest_indent));
+            column = rest_indent;
+        } else if at > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [MailKind; 3] = [
+        MailKind::InvoiceCreated,
+        MailKind::PaymentProcessed,
+        MailKind::OrderShipped,
+    ];
+
+    /// Everything known; each value can be told from all the others.
+    fn full(kind: MailKind) -> MailFacts {
+        MailFacts {
+            kind,
+            name: "Lital Hay".into(),
+            order_id: Some("order-456".into()),
+            invoice_id: Some("invoice-789".into()),
+            currency: Some("USD".into()),
+            lines: vec![
+                line("1234", 2, "50.00", "100.00"),
+                line("2345", 1, "99.99", "99.99"),
+            ],
+            amounts: Some(MailAmounts {
+                sub_total: "163.99".into(),
+                tax: "36.00".into(),
+                total: "199.99".into(),
+            }),
+            card: Some(MailCard {
+                brand: "visa".into(),
+                last_digits: "4242".into(),
+            }),
+            tracking_number: Some("12345678".into()),
+            shipping_address: Some("17 boulevard, 123 apt 6 Brooklyn NY".into()),
+        }
+    }
+
+    /// What `POST /api/order/email.json` has when it is called as in the seed.
+    fn minimal(kind: MailKind) -> MailFacts {
+        MailFacts {
+            order_id: None,
+            invoice_id: None,
+            currency: None,
+            lines: Vec::new(),
+            amounts: None,
+            card: None,
+            tracking_number: None,
+            shipping_address: None,
+            ..full(kind)
+        }
+    }
+
+    /// The same value in every field that takes one.
+    fn filled_with(kind: MailKind, value: &str) -> MailFacts {
+        let some = || Some(value.to_owned());
+        MailFacts {
+            kind,
+            name: value.into(),
+            order_id: some(),
+            invoice_id: some(),
+            currency: some(),
+            lines: vec![line(value, 1, value, value)],
+            amounts: Some(MailAmounts {
+                sub_total: value.into(),
+                tax: value.into(),
+                total: value.into(),
+            }),
+            card: Some(MailCard {
+                brand: value.into(),
+                last_digits: value.into(),
+            }),
+            tracking_number: some(),
+            shipping_address: some(),
+        }
+    }
+
+    fn line(product_id: &str, quantity: u32, price: &str, total: &str) -> MailLine {
+        MailLine {
+            product_id: product_id.into(),
+            quantity,
+            price: price.into(),
+            total: total.into(),
+        }
+    }
+
+    #[track_caller]
+    fn rendered(facts: &MailFacts) -> Mail {
+        render(facts).expect("the templates render")
+    }
+
+    /// What a reader of the HTML sees, in one line: without head, preheader and tags.
+    fn visible(html: &str) -> String {
+        let body = html
+            .split_once("<div role=\"article\"")
+            .expect("the mail has a body")
+            .1;
+        let mut text = String::new();
+        for part in body.split('<').skip(1) {
+            text.push(' ');
+            text.push_str(part.split_once('>').expect("a tag ends").1);
+        }
+        inline(&text)
+    }
+
+    #[test]
+    fn no_value_of_any_field_becomes_markup_in_html() {
+        let attack = "\"><script>alert('x')</script><!-- {{ 7*7 }} &amp; <img src=x>";
+        for kind in KINDS {
+            let mail = rendered(&filled_with(kind, attack));
+            let benign = rendered(&filled_with(kind, "x"));
+            for mark in ["<", ">", "\"", "'"] {
+                assert_eq!(
+                    mail.html.matches(mark).count(),
+                    benign.html.matches(mark).count(),
+                    "{kind:?} lets {mark} through"
+                );
+            }
+            assert!(mail.html.contains("&#60;script&#62;"), "{kind:?}");
+            assert!(mail.html.contains("{{ 7*7 }}"), "{kind:?}");
+            assert!(mail.html.contains("&#38;amp;"), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn plain_text_shows_values_as_they_are_without_html_escapes() {
+        let mut facts = full(MailKind::OrderShipped);
+        facts.shipping_address = Some("O'Hara & Sons <rear door>".into());
+        let mail = rendered(&facts);
+        assert!(mail.text.contains("Ships to: O'Hara & Sons <rear door>\n"));
+    }
+
+    #[test]
+    fn every_kind_shows_lines_and_amounts_with_their_currency() {
+        for kind in KINDS {
+            let mail = rendered(&full(kind));
+            let html = visible(&mail.html);
+            assert!(
+                html.contains("1234 2 &times; 50.00 USD 100.00 USD"),
+                "{html}"
+            );
+            assert!(
+                html.contains("2345 1 &times; 99.99 USD 99.99 USD"),
+                "{html}"
+            );
+            assert!(
+                html.contains("Subtotal before tax 163.99 USD Tax 36.00 USD Total"),
+                "{html}"
+            );
+            assert!(html.contains(" 199.99 USD"), "{html}");
+
+            assert!(
+                mail.text.contains(
+                    "\nItems:\n  - 1234\n    2 x 50.00 USD = 100.00 USD\n  - 2345\n    \
+                     1 x 99.99 USD = 99.99 USD\n\nSubtotal before tax: 163.99 USD\n\
+                     Tax: 36.00 USD\nTotal"
+                ),
+                "{}",
+                mail.text
+            );
+            assert!(mail.text.contains(": 199.99 USD\n"), "{}", mail.text);
+        }
+    }
+
+    #[test]
+    fn amounts_without_lines_and_lines_without_amounts_are_shown_alone() {
+        for kind in KINDS {
+            let mut amounts_only = full(kind);
+            amounts_only.lines.clear();
+            let mail = rendered(&amounts_only);
+            assert!(visible(&mail.html).contains("199.99 USD"));
+            assert!(!visible(&mail.html).contains("Item"));
+            assert!(!mail.text.contains("Items:"));
+
+            let mut lines_only = full(kind);
+            lines_only.amounts = None;
+            let mail = rendered(&lines_only);
+            assert!(visible(&mail.html).contains("2345"));
+            assert!(!visible(&mail.html).contains("Subtotal"));
+            assert!(!mail.text.contains("Total"));
+        }
+    }
+
+    #[test]
+    fn amounts_without_a_currency_are_bare_numbers() {
+        let mut facts = full(MailKind::InvoiceCreated);
+        facts.currency = None;
+        let mail = rendered(&facts);
+        assert!(mail.text.contains("Total: 199.99\n"), "{}", mail.text);
+    }
+
+    #[test]
+    fn minimal_facts_give_a_complete_mail_with_nothing_empty_in_it() {
+        for kind in KINDS {
+            let mail = rendered(&minimal(kind));
+            assert!(visible(&mail.html).contains("Hello Lital Hay ,"));
+            assert!(mail.text.starts_with("Hello Lital Hay,\n\n"));
+            for part in [&mail.subject, &mail.html, &mail.text] {
+                assert!(!part.contains("None"), "{kind:?}: {part}");
+                assert!(!part.contains("Some("), "{kind:?}: {part}");
+            }
+            for empty in ["\"></p>", "\"></td>", "\"></h1>", "<bdi></bdi>", "<th"] {
+                assert!(!mail.html.contains(empty), "{kind:?} has {empty}");
+            }
+            assert!(!mail.text.contains(":\n"), "{kind:?}: {}", mail.text);
+        }
+    }
+
+    #[test]
+    fn a_blank_value_counts_as_not_known() {
+        for kind in KINDS {
+            let mut blank = filled_with(kind, " \r\n\u{200b}\t");
+            blank.lines.clear();
+            blank.amounts = None;
+            let mut nothing = minimal(kind);
+            nothing.name = String::new();
+            assert_eq!(rendered(&blank), rendered(&nothing), "{kind:?}");
+            assert!(rendered(&blank).text.starts_with("Hello,\n"), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn plain_text_has_no_gaps_or_trailing_spaces_whatever_is_known() {
+        for kind in KINDS {
+            for facts in [full(kind), minimal(kind), filled_with(kind, "a b\n")] {
+                let text = rendered(&facts).text;
+                assert!(!text.contains("\n\n\n"), "{text}");
+                assert!(text.ends_with("order.\n"), "{text}");
+                assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_subject_cannot_carry_another_header() {
+        for line_break in ["\r\n", "\n", "\r", "\u{85}", "\u{2028}", "\u{b}", "\0"] {
+            for kind in KINDS {
+                let attack = format!("1{line_break}Bcc: all@shop.test{line_break}{line_break}Buy");
+                let subject = rendered(&filled_with(kind, &attack)).subject;
+                assert!(!subject.contains(char::is_control), "{subject:?}");
+                assert!(!subject.contains(['\u{2028}', '\u{2029}']), "{subject:?}");
+                assert!(
+                    subject.starts_with("Your ") || subject.starts_with("We "),
+                    "{subject}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_subject_is_bounded_and_keeps_the_longest_id_that_the_api_accepts() {
+        for kind in KINDS {
+            let subject = rendered(&filled_with(kind, &"é".repeat(5000))).subject;
+            assert_eq!(subject.chars().count(), SUBJECT_MAX);
+            assert!(subject.ends_with('…'));
+
+            let id = "7".repeat(64);
+            let subject = rendered(&filled_with(kind, &id)).subject;
+            assert!(subject.contains(&id), "{subject}");
+        }
+    }
+
+    #[test]
+    fn no_value_starts_a_line_of_its_own_in_plain_text() {
+        for line_break in [
+            "\r\n", "\n", "\r", "\u{85}", "\u{2028}", "\u{2029}", "\u{b}", "\u{c}",
+        ] {
+            for kind in KINDS {
+                let attack = format!("1{line_break}{line_break}Total: 0{line_break}");
+                let forged = rendered(&filled_with(kind, &attack)).text;
+                let honest = rendered(&filled_with(kind, "1 Total: 0")).text;
+                assert_eq!(forged, honest, "{kind:?} {line_break:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_folded_value_is_set_deeper_than_any_line_of_ours() {
+        let mut facts = full(MailKind::InvoiceCreated);
+        // Long enough to fold, with the forged line at every possible place of a fold.
+        facts.shipping_address = Some("Total: 0.00 ".repeat(40));
+        facts.lines[0].product_id = "Total: 0.00 ".repeat(40);
+        let text = rendered(&facts).text;
+        let ours = text
+            .lines()
+            .filter(|line| line.trim_start().starts_with("Total:"));
+        let (deep, shallow): (Vec<_>, Vec<_>) = ours.partition(|line| line.starts_with("      "));
+        assert!(!deep.is_empty());
+        assert_eq!(shallow, ["Total: 199.99 USD"]);
+    }
+
+    #[test]
+    fn plain_text_keeps_to_78_columns_and_breaks_no_word() {
+        for kind in KINDS {
+            let mut facts = full(kind);
+            facts.name = "Maximiliana Alexandrovna ".repeat(20);
+            facts.shipping_address = Some("Long Street Name 17, ".repeat(24));
+            facts.tracking_number = Some("9".repeat(64));
+            facts.lines[0].product_id = "p".repeat(64);
+            let text = rendered(&facts).text;
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(TEXT_COLUMNS), "{text}");
+            assert!(text.contains(&"p".repeat(64)), "{text}");
+        }
+
+        let mut facts = full(MailKind::InvoiceCreated);
+        facts.shipping_address = Some("A".repeat(500));
+        assert!(rendered(&facts).text.contains(&"A".repeat(500)));
+    }
+
+    #[test]
+    fn each_kind_names_its_own_facts_and_no_others() {
+        let own = |kind| -> (&[&str], &[&str]) {
+            match kind {
+                MailKind::InvoiceCreated => (
+                    &[
+                        "Your invoice is ready",
+                        "invoice-789",
+                        "order-456",
+                        "17 boulevard",
+                        "Total",
+                    ],
+                    &["4242", "12345678", "Total paid"],
+                ),
+                MailKind::PaymentProcessed => (
+                    &[
+                        "We received your payment",
+                        "Visa ending in 4242",
+                        "invoice-789",
+                        "order-456",
+                        "Total paid",
+                    ],
+                    &["12345678", "17 boulevard"],
+                ),
+                MailKind::OrderShipped => (
+                    &[
+                        "Your order is on its way",
+                        "12345678",
+                        "order-456",
+                        "17 boulevard",
+                    ],
+                    &["4242", "invoice-789"],
+                ),
+            }
+        };
+        for kind in KINDS {
+            let mail = rendered(&full(kind));
+            let (shown, hidden) = own(kind);
+            for part in [visible(&mail.html), mail.text] {
+                for fact in shown {
+                    assert!(part.contains(fact), "{kind:?} misses {fact}: {part}");
+                }
+                for fact in hidden {
+                    assert!(!part.contains(fact), "{kind:?} shows {fact}: {part}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_subject_names_the_event_and_the_order_if_it_is_known() {
+        let subjects =
+            |facts: fn(MailKind) -> MailFacts| KINDS.map(|kind| rendered(&facts(kind)).subject);
+        assert_eq!(
+            subjects(full),
+            [
+                "Your invoice for order order-456",
+                "We received your payment for order order-456",
+                "Your order order-456 is on its way",
+            ]
+        );
+        assert_eq!(
+            subjects(|kind| MailFacts {
+                order_id: None,
+                ..full(kind)
+            }),
+            [
+                "Your invoice invoice-789",
+                "We received your payment for invoice invoice-789",
+                "Your order is on its way",
+            ]
+        );
+        assert_eq!(
+            subjects(minimal),
+            [
+                "Your invoice is ready",
+                "We received your payment",
+                "Your order is on its way",
+            ]
+        );
+    }
+
+    #[test]
+    fn never_more_than_four_digits_of_a_card_are_shown() {
+        let mut facts = full(MailKind::PaymentProcessed);
+        facts.card = Some(MailCard {
+            brand: String::new(),
+            last_digits: "4000056655665556".into(),
+        });
+        let mail = rendered(&facts);
+        for part in [mail.html, mail.text] {
+            assert!(part.contains("Card ending in 5556"), "{part}");
+            assert!(!part.contains("65556"), "{part}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_a_web_address_or_an_essay_is_not_passed_on() {
+        for name in [
+            "Win at https://evil.test",
+            "www.evil.test",
+            "You won! evil.test/x",
+        ] {
+            let mut facts = minimal(MailKind::OrderShipped);
+            facts.name = name.into();
+            let mail = rendered(&facts);
+            assert!(mail.text.starts_with("Hello,\n"), "{}", mail.text);
+            assert!(!mail.html.contains("evil"), "{name}");
+        }
+        for name in [
+            "J.R. Hay",
+            "Dr. Hay",
+            "Hay, Lital jr.",
+            "ליטל חי",
+            "D'Arcy-Hay",
+        ] {
+            assert_eq!(greeting_name(name).as_deref(), Some(name));
+        }
+        let cut = greeting_name(&"a".repeat(500)).expect("a long name is cut, not dropped");
+        assert_eq!(cut.chars().count(), NAME_MAX);
+    }
+
+    #[test]
+    fn characters_that_reorder_or_hide_text_are_dropped() {
+        assert_eq!(inline("12\u{202e}43\u{200b}\u{2066}5\u{feff}"), "12435");
+    }
+
+    #[test]
+    fn the_longest_order_stays_below_the_size_at_which_gmail_cuts_a_mail_off() {
+        for kind in KINDS {
+            let mut facts = full(kind);
+            facts.lines = vec![
+                line(
+                    &"p".repeat(64),
+                    10_000,
+                    "1000000000.00",
+                    "10000000000000.00"
+                );
+                100
+            ];
+            let size = rendered(&facts).html.len();
+            assert!(size < 102 * 1024, "{kind:?}: {size} bytes");
+        }
+    }
+
+    #[test]
+    fn html_loads_nothing_and_links_nowhere() {
+        for kind in KINDS {
+            let html = rendered(&full(kind)).html;
+            for reference in ["<img", "<a ", "href", "src=", "url(", "http"] {
+                assert!(!html.contains(reference), "{kind:?} has {reference}");
+            }
+        }
+    }
+
+    #[test]
+    fn html_is_readable_by_screen_readers_on_phones_and_in_the_dark() {
+        for kind in KINDS {
+            let html = rendered(&full(kind)).html;
+            for part in [
+                "<html lang=\"en\">",
+                "name=\"viewport\"",
+                "name=\"color-scheme\" content=\"light dark\"",
+                "max-width:600px",
+            ] {
+                assert!(html.contains(part), "{kind:?} misses {part}");
+            }
+            // Only the table of the order is data; every other one says that it is layout.
+            let tables = html.matches("<table ").count();
+            let layout = html.matches("<table role=\"presentation\"").count();
+            assert_eq!(tables, layout + 1, "{kind:?}");
+            // The preheader (1 px) is not for reading.
+            let read = html
+                .split_once("<div role=\"article\"")
+                .expect("the mail has a body")
+                .1;
+            for small in ["10px", "11px", "12px", "13px"] {
+                assert!(!read.contains(&format!("font:{small}")), "{kind:?}");
+                assert!(!read.contains(&format!("font-size:{small}")), "{kind:?}");
+            }
+        }
+    }
+}
