@@ -1,0 +1,74 @@
+# make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566
+# make demo   one order from cart to shipped, and its mails
+# make test   every test
+# make check  format, lints, licences, template; .ci/run does this and then make test
+
+PYTHON ?= python3
+VENV := .local/venv
+# cargo finds its subcommand `lambda` there.
+export PATH := $(abspath $(VENV)/bin):$(abspath .local/bin):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+export PYTHONDONTWRITEBYTECODE := 1
+
+DENY_VERSION := 0.20.2
+
+.DEFAULT_GOAL := help
+.PHONY: help tools run demo test test-rust test-template test-stack check format lint deny advisories template
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+# Newer than the pins, so a second call is free.
+tools: $(VENV)/installed
+$(VENV)/installed: local/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo 'Python 3.11 or newer is needed. Install it, or name one: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+	@echo 'Installing the pinned tools into $(VENV) …'
+	@$(PYTHON) -m venv --clear $(VENV) \
+	  || { echo 'Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement local/requirements.txt
+	@touch $@
+
+run: tools
+	@$(VENV)/bin/python local/run.py
+
+demo: tools
+	@$(VENV)/bin/python local/demo.py
+
+test: test-template test-rust test-stack
+
+# nextest where it is installed: it runs test binaries side by side. It has no doc tests.
+test-rust:
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo nextest run --workspace && cargo test --workspace --doc; \
+	else \
+	  cargo test --workspace; \
+	fi
+
+test-template: tools
+	$(VENV)/bin/python -m unittest discover --start-directory tests/template
+
+# The real template, built by `sam build` and deployed to a local AWS.
+test-stack: tools
+	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
+
+check: format lint template deny
+
+format:
+	cargo fmt --check
+
+lint:
+	cargo clippy --workspace --all-targets -- --deny warnings
+
+template: tools
+	$(VENV)/bin/sam validate --lint
+
+# The advisory database is a git clone, so that half is a target of its own.
+deny: .local/bin/cargo-deny
+	.local/bin/cargo-deny --all-features check licenses bans sources
+
+advisories: .local/bin/cargo-deny
+	.local/bin/cargo-deny --all-features check advisories
+
+.local/bin/cargo-deny:
+	cargo install --locked --debug --root .local cargo-deny@$(DENY_VERSION)

@@ -1,0 +1,116 @@
+"""`make demo`: one order from its cart to shipped, as it happens, and the mails about it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from localaws import sent_mails
+from processes import Failure, answers
+from run import DIRECTORY, RUNNING, interruptible, pipeline
+from stack import ROOT
+
+PATIENCE = 60
+MAILS = DIRECTORY / "mails"
+
+# The seed's cart. With `checkout` the order needs no further call.
+CART = {
+    "customerId": "8080",
+    "items": [
+        {"productId": "1234", "quantity": 2, "price": 50},
+        {"productId": "2345", "quantity": 1, "price": 100},
+    ],
+    "checkout": {
+        "name": "Lital Hay",
+        "phone": "0545870006",
+        "email": "lital@example.com",
+        "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY",
+        "currency": "USD",
+    },
+}
+
+
+@contextlib.contextmanager
+def running_pipeline() -> Iterator[tuple[str, str]]:
+    """The addresses of the API and of the local AWS: of a `make run` in another terminal, or of one for this demo."""
+    if RUNNING.exists():
+        addresses = json.loads(RUNNING.read_text())
+        if answers(addresses["url"]) and answers(f"{addresses['aws']}/health"):
+            yield addresses["url"], addresses["aws"]
+            return
+    with pipeline() as stack:
+        yield stack.url, stack.aws.endpoint
+
+
+def call(url: str, body: object = None) -> dict[str, Any]:
+    """The JSON answer of the API: a POST if there is a body, else a GET."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def follow(url: str, order: str, started: float) -> str:
+    """Prints each state that the order reaches; returns the last one seen."""
+    seen = ""
+    while time.monotonic() - started < PATIENCE:
+        status = call(f"{url}/api/order/{order}")["status"]
+        if status != seen:
+            print(f"  {time.monotonic() - started:6.2f} s  {status}", flush=True)
+            seen = status
+        if status == "shipped":
+            break
+        time.sleep(0.05)
+    return seen
+
+
+def await_mails(aws: str, known: set[str], started: float) -> list[dict[str, Any]]:
+    """The mails that were sent since: three, or as many as there are when patience ends."""
+    while True:
+        mails = [mail for mail in sent_mails(aws) if mail["MessageId"] not in known]
+        if len(mails) >= 3 or time.monotonic() - started > PATIENCE:
+            return mails
+        time.sleep(0.1)
+
+
+def demo(url: str, aws: str) -> None:
+    known = {mail["MessageId"] for mail in sent_mails(aws)}
+    started = time.monotonic()
+    print(f"POST {url}/api/order/cart.json\n{json.dumps(CART, indent=2)}\n")
+    cart = call(f"{url}/api/order/cart.json", CART)
+    print(f"{json.dumps(cart, indent=2)}\n")
+    order = cart["orderId"]
+    reached = follow(url, order, started)
+    mails = await_mails(aws, known, started)
+    print(f"\n{json.dumps(call(f'{url}/api/order/{order}'), indent=2)}\n\nMails:")
+    MAILS.mkdir(parents=True, exist_ok=True)
+    for number, mail in enumerate(mails, 1):
+        file = MAILS / f"{order}-{number}.html"
+        file.write_text(mail["BodyHtml"])
+        print(f"  {mail['Subject']}\n    {file.relative_to(ROOT)}")
+    if reached != "shipped" or len(mails) != 3:
+        raise Failure(f"After {PATIENCE} s the order is {reached} with {len(mails)} mails; it should be shipped with 3.")
+    print(f"\nShipped with 3 mails in {time.monotonic() - started:.1f} s.")
+
+
+def main() -> int:
+    interruptible()
+    try:
+        with running_pipeline() as addresses:
+            demo(*addresses)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 1
+    except (Failure, OSError) as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

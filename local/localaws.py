@@ -1,0 +1,90 @@
+"""MiniStack, the local AWS, as a child process on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from processes import Child, answers, wait_until
+
+REGION = "us-east-1"
+SENDER = "orders@example.com"
+
+
+def credentials(port: int) -> dict[str, str]:
+    """The variables that point a program at the MiniStack on that port, and nowhere else."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+
+def environment(port: int) -> dict[str, str]:
+    """Our environment with MiniStack for AWS. The caller's own AWS settings are left out: nothing here may reach an account."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"
+    return own | {"PATH": tools, "SAM_CLI_TELEMETRY": "0"} | credentials(port)
+
+
+class MiniStack:
+    """A MiniStack on that port. Its state ends with it."""
+
+    def __init__(self, port: int, directory: Path, **settings: str) -> None:
+        self.port = port
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.process: Child | None = None
+        self._directory = directory
+        self._settings = settings
+
+    def start(self) -> None:
+        """Returns when it takes calls."""
+        scratch = self._directory / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        restricted = {
+            "GATEWAY_PORT": str(self.port),
+            # It listens everywhere by default, and opens an MQTT port besides.
+            "BIND_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            # The host that it writes into queue addresses.
+            "MINISTACK_HOST": "127.0.0.1",
+            "TMPDIR": str(scratch),
+        }
+        self.process = Child(
+            "MiniStack",
+            [sys.executable, "-m", "ministack"],
+            environment(self.port) | restricted | self._settings,
+            self._directory / "ministack.log",
+        )
+        wait_until("Starting MiniStack", lambda: answers(f"{self.endpoint}/health"), 60, [self.process])
+
+    def client(self, service: str) -> Any:
+        """A boto3 client that talks to it."""
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def stop(self) -> None:
+        """Ends it, if it runs."""
+        if self.process:
+            self.process.stop()
+
+
+def sent_mails(endpoint: str) -> list[dict[str, Any]]:
+    """What SES was asked to send, oldest first: `MessageId`, `To`, `Subject`, `BodyText`, `BodyHtml` and more."""
+    with urllib.request.urlopen(f"{endpoint}/_ministack/ses/messages", timeout=10) as answer:
+        accounts = json.load(answer)["messages"]
+    return sorted((mail for mails in accounts.values() for mail in mails), key=lambda mail: mail["Timestamp"])

@@ -1,0 +1,154 @@
+"""The whole pipeline on this machine: MiniStack with template.yaml deployed, and its functions in `cargo lambda watch`."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from samcli.yamlhelper import yaml_parse
+
+from localaws import MiniStack, environment
+from processes import Child, Failure, answers, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "orderflow"
+PROXY = "MINISTACK_LAMBDA_PROXY_URL"
+
+
+class Stack:
+    """A running pipeline; `with` stops it. Ports and logs are its own, so several can run beside each other."""
+
+    def __init__(self, port: int, aws_port: int, directory: Path, *, reload: bool) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.directory = directory
+        self._port = port
+        self._reload = reload
+        self._watch: Child | None = None
+        self.aws = MiniStack(aws_port, directory)
+
+    def __enter__(self) -> Stack:
+        try:
+            self.aws.start()
+            self._deploy()
+            self._serve()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends every process of it. The functions go first, so that nothing calls an AWS that is gone."""
+        if self._watch:
+            self._watch.stop()
+        self.aws.stop()
+
+    def check(self) -> None:
+        """Raises `Failure` if a part of it died."""
+        for child in self._children():
+            child.check()
+
+    def _children(self) -> list[Child]:
+        return [child for child in (self.aws.process, self._watch) if child]
+
+    def _deploy(self) -> None:
+        """CloudFormation itself, without `sam deploy`: two seconds instead of ten, and nothing to package."""
+        cloudformation = self.aws.client("cloudformation")
+        cloudformation.create_stack(
+            StackName=NAME,
+            TemplateBody=json.dumps(forwarding_template(self.url), separators=(",", ":")),
+            Parameters=[{"ParameterKey": "Stage", "ParameterValue": "local"}],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        )
+
+        def status() -> str:
+            return str(cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]["StackStatus"])
+
+        wait_until("Deploying template.yaml", lambda: not status().endswith("_IN_PROGRESS"), 60, self._children())
+        if status() != "CREATE_COMPLETE":
+            events = cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
+            reasons = [
+                f"  {event['LogicalResourceId']}: {event.get('ResourceStatusReason', '')}"
+                for event in events
+                if event["ResourceStatus"].endswith("_FAILED")
+            ]
+            raise Failure("MiniStack could not deploy template.yaml:\n" + "\n".join(reasons))
+
+    def _serve(self) -> None:
+        command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
+        if not self._reload:
+            command.append("--ignore-changes")
+        variables = environment(self.aws.port) | function_variables(self.aws) | {"AUTHENTICATION": "none"}
+        self._watch = Child("cargo lambda watch", command, variables, self.directory / "functions.log")
+        wait_until("Starting cargo lambda watch", lambda: answers(self.url), 30, self._children())
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._warm, sorted({binary for binary in binaries(source_template()).values()})))
+
+    def _warm(self, binary: str) -> None:
+        """Calls a function once with nothing to do: watch starts it at its first call, and the first curl should not wait for that."""
+        match binary:
+            case "cart":
+                request = urllib.request.Request(f"{self.url}/api/order/cart.json", b"{}", {"Content-Type": "application/json"})
+            case "order":
+                request = urllib.request.Request(f"{self.url}/api/order/none")
+            case _:
+                request = urllib.request.Request(invocations(self.url, binary), b'{"Records":[]}')
+        try:
+            urllib.request.urlopen(request, timeout=120).close()
+        except urllib.error.HTTPError as error:
+            # A refusal is what cart and order answer here; only a failure of the function itself is one.
+            if error.code < 500:
+                return
+            raise Failure(f"The function {binary} failed to start:\n{self._log()}") from None
+        except OSError as error:
+            self.check()
+            raise Failure(f"The function {binary} does not answer ({error}):\n{self._log()}") from None
+
+    def _log(self) -> str:
+        return self._watch.tail(25) if self._watch else ""
+
+
+def source_template() -> dict[str, Any]:
+    """template.yaml, parsed."""
+    return yaml_parse((ROOT / "template.yaml").read_text())
+
+
+def binaries(template: dict[str, Any]) -> dict[str, str]:
+    """The binary of each function, by logical id."""
+    return {
+        name: resource["Metadata"]["BuildProperties"]["Binary"]
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+
+
+def invocations(watch: str, binary: str) -> str:
+    """Where `cargo lambda watch` takes events for a binary, as Lambda's Invoke does."""
+    return f"{watch}/2015-03-31/functions/{binary}/invocations"
+
+
+def forwarding_template(watch: str) -> dict[str, Any]:
+    """template.yaml with functions that have no code: MiniStack forwards whatever invokes them to `cargo lambda watch`."""
+    template = source_template()
+    del template["Globals"]["Function"]["CodeUri"]
+    for name, binary in binaries(template).items():
+        properties = template["Resources"][name]["Properties"]
+        properties["InlineCode"] = "-"
+        properties["Environment"]["Variables"][PROXY] = invocations(watch, binary)
+    return template
+
+
+def function_variables(aws: MiniStack) -> dict[str, str]:
+    """The variables of all deployed functions together: watch gives every binary the same ones."""
+    variables: dict[str, str] = {}
+    for function in aws.client("lambda").list_functions()["Functions"]:
+        for name, value in function["Environment"]["Variables"].items():
+            if name != PROXY and variables.setdefault(name, value) != value:
+                raise Failure(f"template.yaml gives functions different values of {name}; locally they share one environment.")
+    return variables
