@@ -1,0 +1,134 @@
+//! Issues the invoice of a pending order.
+//!
+//! `POST /api/order/invoice.json`, or by itself when `CartUpdated` tells of a cart with `checkout`;
+//! event `InvoiceCreated`.
+
+mod request;
+
+use serde::Serialize;
+use serde_json::Number;
+use shared::config::Shop;
+use shared::domain::{Command, Contact, Order, OrderId, Status};
+use shared::error::{Error, Missing};
+use shared::event::Message;
+use shared::http::{Answer, Call};
+use shared::lambda::{Consumed, Function};
+use shared::runtime::Runtime;
+use shared::store::{InvoiceIssue, Store, StoreError};
+
+use request::InvoiceRequest;
+
+/// How often an order that changes under our hands is read again.
+const TRIES: u32 = 4;
+
+/// The billing service.
+#[derive(Clone, Debug)]
+pub struct Billing {
+    store: Store,
+    shop: Shop,
+    runtime: Runtime,
+}
+
+/// What the seed answers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InvoiceBody<'a> {
+    invoice_id: String,
+    order_id: String,
+    customer_id: &'a str,
+    total_amount: Number,
+}
+
+impl Billing {
+    /// The service over its store.
+    #[must_use]
+    pub fn new(store: Store, shop: Shop, runtime: Runtime) -> Self {
+        Self {
+            store,
+            shop,
+            runtime,
+        }
+    }
+
+    /// Issues the invoice unless there is one. `contact` says from the order as it stands whom the
+    /// invoice is for, or refuses; it is asked again when the order has changed meanwhile.
+    async fn issue(
+        &self,
+        id: &OrderId,
+        contact: impl Fn(&Order) -> Result<Option<Contact>, Error>,
+    ) -> Result<Option<Order>, Error> {
+        for _ in 0..TRIES {
+            let order = self
+                .store
+                .order(id)
+                .await?
+                .ok_or(Error::NotFound(Missing::Order))?;
+            let Some(contact) = contact(&order)? else {
+                return Ok(None);
+            };
+            if order.status.apply(Command::IssueInvoice).is_err() {
+                return Ok(Some(order));
+            }
+            match self
+                .store
+                .issue_invoice(&order, &contact, self.runtime.now())
+                .await?
+            {
+                InvoiceIssue::Issued => {
+                    tracing::info!(order_id = %id, invoice_id = %id.invoice(), "invoice issued");
+                    return Ok(Some(order));
+                }
+                // The cart was updated, or the invoice issued, since the order was read.
+                InvoiceIssue::Raced => {}
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+impl Function for Billing {
+    async fn answer(&self, call: Call) -> Result<Answer, Error> {
+        let request = InvoiceRequest::read(call.body()?, self.shop.currency)?;
+        let missing = Error::NotFound(Missing::Order);
+        call.caller.check(&request.customer, Missing::Order)?;
+        call.claim_key(&self.store, "invoice", self.runtime.now())
+            .await?;
+        let Some(id) = request.order else {
+            return Err(missing);
+        };
+        let check = |order: &Order| {
+            if order.customer != request.customer {
+                return Err(Error::NotFound(Missing::Order));
+            }
+            let differences = request.differences(order);
+            if !differences.is_empty() {
+                return Err(Error::Mismatch(differences));
+            }
+            let mut contact = request.contact.clone();
+            if contact.email.is_none() {
+                // The cart's checkout may have named one.
+                contact.email = order.email().cloned();
+            }
+            Ok(Some(contact))
+        };
+        let order = self.issue(&id, check).await?.ok_or(missing)?;
+        let body = InvoiceBody {
+            invoice_id: id.invoice().to_string(),
+            order_id: id.to_string(),
+            customer_id: order.customer.as_str(),
+            total_amount: order.amounts.total.to_amount_json(),
+        };
+        Answer::created(&body, format!("/api/order/{id}"))
+    }
+
+    async fn consume(&self, message: Message) -> Result<Consumed, Error> {
+        let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
+        // A cart without checkout waits for an explicit request.
+        let from_checkout = |order: &Order| {
+            let wanted = order.checkout || order.status > Status::Pending;
+            Ok(order.contact.clone().filter(|_| wanted))
+        };
+        self.issue(&id, from_checkout).await?;
+        Ok(Consumed::Done)
+    }
+}

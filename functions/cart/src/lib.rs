@@ -1,0 +1,165 @@
+//! Takes a customer's cart, prices it and keeps it as a pending order.
+//!
+//! `POST /api/order/cart.json`, event `CartUpdated`.
+
+mod request;
+
+use serde::Serialize;
+use serde_json::Number;
+use shared::config::Shop;
+use shared::domain::{Amounts, OrderId, OrderLines, Status};
+use shared::error::{Error, Missing};
+use shared::event::Message;
+use shared::http::{Answer, Call, ItemBody, item_bodies};
+use shared::lambda::{Consumed, Function};
+use shared::runtime::Runtime;
+use shared::store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
+
+use request::CartRequest;
+
+/// The cart service.
+#[derive(Clone, Debug)]
+pub struct Cart {
+    store: Store,
+    shop: Shop,
+    runtime: Runtime,
+}
+
+/// What the seed answers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CartBody<'a> {
+    order_id: String,
+    tax: Number,
+    sub_total_amount: Number,
+    total_amount: Number,
+    items: Vec<ItemBody<'a>>,
+    status: &'static str,
+}
+
+impl<'a> CartBody<'a> {
+    fn new(id: OrderId, lines: &'a OrderLines, amounts: &Amounts) -> Self {
+        Self {
+            order_id: id.to_string(),
+            tax: amounts.tax.to_amount_json(),
+            sub_total_amount: amounts.sub_total.to_amount_json(),
+            total_amount: amounts.total.to_amount_json(),
+            items: item_bodies(lines),
+            // A cart is answered only while it is one; a repeat gets the first answer.
+            status: Status::Pending.as_str(),
+        }
+    }
+}
+
+impl Cart {
+    /// The service over its store.
+    #[must_use]
+    pub fn new(store: Store, shop: Shop, runtime: Runtime) -> Self {
+        Self {
+            store,
+            shop,
+            runtime,
+        }
+    }
+
+    async fn create(&self, call: &Call, request: CartRequest) -> Result<Answer, Error> {
+        let (id, request_hash) = match &call.key {
+            Some(key) => {
+                let id = OrderId::from_key(call.caller.id(), &request.customer, key.as_str());
+                (id, Some(call.body_hash()?))
+            }
+            None => (self.runtime.order_id(), None),
+        };
+        let new = NewOrder {
+            id,
+            contents: self.price(&request),
+            customer: request.customer,
+            currency: self.shop.currency,
+            request_hash: request_hash.clone(),
+            traceparent: call.traceparent.clone(),
+        };
+        let order = match self.store.create_order(new, self.runtime.now()).await? {
+            CreateOrder::Created(order) => {
+                tracing::info!(order_id = %order.id, "order created");
+                order
+            }
+            CreateOrder::Existed(order) if order.request_hash == request_hash => order,
+            CreateOrder::Existed(_) => return Err(Error::KeyReused),
+        };
+        let (lines, amounts) = match &order.first {
+            Some((lines, amounts)) => (lines, amounts),
+            None => (&order.lines, &order.amounts),
+        };
+        Answer::created(
+            &CartBody::new(id, lines, amounts),
+            format!("/api/order/{id}"),
+        )
+    }
+
+    async fn update(
+        &self,
+        call: &Call,
+        id: OrderId,
+        request: CartRequest,
+    ) -> Result<Answer, Error> {
+        if let Some(key) = &call.key
+            && OrderId::from_key(call.caller.id(), &request.customer, key.as_str()) == id
+        {
+            // The key that made this order; an update is another body.
+            return Err(Error::KeyReused);
+        }
+        let contents = self.price(&request);
+        let answer = Answer::ok(&CartBody::new(id, &contents.lines, &contents.amounts))?;
+        let hash = call.body_hash()?;
+        let key = call.key_id("cart");
+        let record = key.as_deref().map(|key| KeyRecord {
+            key,
+            body_hash: &hash,
+            answer: answer.body(),
+        });
+        let customer = &request.customer;
+        match self
+            .store
+            .update_cart(&id, customer, &contents, record, self.runtime.now())
+            .await?
+        {
+            CartUpdate::Updated => {
+                tracing::info!(order_id = %id, "cart updated");
+                Ok(answer)
+            }
+            CartUpdate::NotFound => Err(Error::NotFound(Missing::Order)),
+            CartUpdate::Refused(status) => Err(Error::WrongState {
+                status,
+                detail: "a cart can be changed only until its invoice is issued",
+            }),
+            CartUpdate::KeyUsed { body_hash, answer } if body_hash == hash => {
+                Ok(Answer::recorded(answer))
+            }
+            CartUpdate::KeyUsed { .. } => Err(Error::KeyReused),
+        }
+    }
+
+    fn price(&self, request: &CartRequest) -> CartContents {
+        CartContents {
+            amounts: self.shop.tax.amounts(&request.lines, self.shop.currency),
+            lines: request.lines.clone(),
+            checkout: request.checkout.clone(),
+        }
+    }
+}
+
+impl Function for Cart {
+    async fn answer(&self, call: Call) -> Result<Answer, Error> {
+        let request = CartRequest::read(call.body()?, self.shop.currency)?;
+        call.caller.check(&request.customer, Missing::Order)?;
+        match request.order {
+            Some(Some(id)) => self.update(&call, id, request).await,
+            Some(None) => Err(Error::NotFound(Missing::Order)),
+            None => self.create(&call, request).await,
+        }
+    }
+
+    async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
+        Err(Error::NoQueue)
+    }
+}

@@ -1,0 +1,50 @@
+//! The cart's request.
+
+use serde_json::Value;
+use shared::domain::{Contact, Currency, CustomerId, OrderId, OrderLines};
+use shared::error::Error;
+use shared::http::{Fields, Report, as_currency, as_id, as_own_id, read_contact, read_items};
+
+/// `{customerId, items, orderId?, checkout?}`
+pub(crate) struct CartRequest {
+    pub(crate) customer: CustomerId,
+    /// The pending order to update; `Some(None)` names none of ours.
+    pub(crate) order: Option<Option<OrderId>>,
+    pub(crate) lines: OrderLines,
+    pub(crate) checkout: Option<Contact>,
+}
+
+impl CartRequest {
+    pub(crate) fn read(body: &Value, currency: Currency) -> Result<Self, Error> {
+        let report = Report::default();
+        let request = report.body(body).and_then(|fields| {
+            let customer = fields.required("customerId", as_id(CustomerId::parse));
+            let order = fields.optional("orderId", as_own_id(OrderId::parse));
+            let lines = read_items(&fields, currency);
+            let checkout = match fields.value("checkout") {
+                None => Some(None),
+                Some(value) => report
+                    .object(value, fields.pointer("checkout"))
+                    .and_then(|checkout| read_checkout(checkout, currency))
+                    .map(Some),
+            };
+            fields.close();
+            Some(Self {
+                customer: customer?,
+                order: order?,
+                lines: lines?,
+                checkout: checkout?,
+            })
+        });
+        report.finish(request)
+    }
+}
+
+/// `{name, phone, email, shipping_address, currency?}`
+fn read_checkout(fields: Fields<'_>, currency: Currency) -> Option<Contact> {
+    let contact = read_contact(&fields, true);
+    let currency = fields.optional("currency", as_currency(currency));
+    fields.close();
+    currency?;
+    contact
+}

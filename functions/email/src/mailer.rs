@@ -1,0 +1,149 @@
+//! Who takes the mails.
+
+use std::future::Future;
+
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
+use shared::aws::{AwsFailure, FailureKind};
+use shared::domain::Email;
+
+use crate::mail::Mail;
+
+/// Why a mail was not taken, by what may be done next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MailerError {
+    /// It provably was not taken: it may be sent again.
+    #[error("the mail was not taken")]
+    NotTaken(#[source] AwsFailure),
+    /// The address is refused: sending again is of no use.
+    #[error("the address was refused")]
+    AddressRejected(#[source] AwsFailure),
+    /// It may have been taken: it must not be sent again.
+    #[error("whether the mail was taken is unknown")]
+    Unknown(#[source] AwsFailure),
+}
+
+/// Sends mails.
+pub trait Mailer: Send + Sync + 'static {
+    /// Hands over one mail and returns the mailer's id for it.
+    ///
+    /// MUST make at most one attempt. MUST answer [`MailerError::NotTaken`] only with proof that
+    /// the mail was not taken.
+    fn send(
+        &self,
+        to: &Email,
+        mail: &Mail,
+    ) -> impl Future<Output = Result<String, MailerError>> + Send;
+}
+
+/// Amazon SES, API version 2.
+#[derive(Clone, Debug)]
+pub struct Ses {
+    client: aws_sdk_sesv2::Client,
+    sender: String,
+}
+
+impl Ses {
+    /// Sends from `sender`, an address or domain that SES has verified. The client must not retry:
+    /// SES does not recognise a repeated mail.
+    #[must_use]
+    pub fn new(client: aws_sdk_sesv2::Client, sender: String) -> Self {
+        Self { client, sender }
+    }
+}
+
+fn content(text: &str) -> Result<Content, MailerError> {
+    Content::builder()
+        .data(text)
+        .charset("UTF-8")
+        .build()
+        .map_err(|_| {
+            MailerError::NotTaken(AwsFailure {
+                operation: "SendEmail",
+                kind: FailureKind::NotSent,
+                code: None,
+                request_id: None,
+            })
+        })
+}
+
+impl Mailer for Ses {
+    async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
+        let body = Body::builder()
+            .text(content(&mail.text)?)
+            .html(content(&mail.html)?)
+            .build();
+        let message = Message::builder()
+            .subject(content(&mail.subject)?)
+            .body(body)
+            .build();
+        let result = self
+            .client
+            .send_email()
+            .from_email_address(&self.sender)
+            .destination(Destination::builder().to_addresses(to.as_str()).build())
+            .content(EmailContent::builder().simple(message).build())
+            .send()
+            .await;
+        match result {
+            Ok(output) => Ok(output.message_id.unwrap_or_default()),
+            Err(error) => Err(classify(AwsFailure::new("SendEmail", &error))),
+        }
+    }
+}
+
+/// What a failed call proves ("Amazon SES API v2 reference, `SendEmail`, Errors").
+fn classify(failure: AwsFailure) -> MailerError {
+    match (failure.kind, failure.code.as_deref()) {
+        (FailureKind::Refused, Some("BadRequestException")) => {
+            MailerError::AddressRejected(failure)
+        }
+        (FailureKind::Refused | FailureKind::Throttled | FailureKind::NotSent, _) => {
+            MailerError::NotTaken(failure)
+        }
+        (FailureKind::Unanswered | FailureKind::ServerFault, _) => MailerError::Unknown(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate(kind: FailureKind, code: Option<&str>) -> MailerError {
+        classify(AwsFailure {
+            operation: "SendEmail",
+            kind,
+            code: code.map(str::to_owned),
+            request_id: None,
+        })
+    }
+
+    #[test]
+    fn only_proof_that_ses_did_not_take_it_allows_another_try() {
+        use FailureKind::{NotSent, Refused, ServerFault, Throttled, Unanswered};
+        for (kind, code) in [
+            (Throttled, Some("TooManyRequestsException")),
+            (NotSent, None),
+            (Refused, Some("MessageRejected")),
+            (Refused, Some("MailFromDomainNotVerifiedException")),
+            (Refused, Some("SendingPausedException")),
+        ] {
+            assert!(
+                matches!(fate(kind, code), MailerError::NotTaken(_)),
+                "{kind:?} {code:?}"
+            );
+        }
+        for (kind, code) in [
+            (Unanswered, None),
+            (ServerFault, Some("InternalServiceErrorException")),
+        ] {
+            assert!(
+                matches!(fate(kind, code), MailerError::Unknown(_)),
+                "{kind:?} {code:?}"
+            );
+        }
+        assert!(matches!(
+            fate(Refused, Some("BadRequestException")),
+            MailerError::AddressRejected(_)
+        ));
+    }
+}

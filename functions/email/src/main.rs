@@ -1,0 +1,20 @@
+//! The email Lambdas: the endpoint and its queue's worker.
+
+use email::Emails;
+use email::mailer::Ses;
+use shared::config::Environment;
+use shared::lambda::{Handler, Started};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::process();
+    let Started {
+        aws,
+        store,
+        runtime,
+        authentication,
+    } = Started::from_environment(environment)?;
+    let mailer = Ses::new(aws.ses(), environment.required("SENDER_EMAIL")?);
+    let emails = Emails::new(store, mailer, environment.required("STAGE")?, runtime);
+    Handler::new(emails, authentication).run().await
+}

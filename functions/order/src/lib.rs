@@ -1,0 +1,169 @@
+//! Tells where an order stands.
+//!
+//! `GET /api/order/{orderId}`
+
+use serde::Serialize;
+use serde_json::Number;
+use shared::domain::{EventType, Order, OrderId};
+use shared::error::{Error, Missing};
+use shared::event::Message;
+use shared::http::{Answer, Call, ItemBody, item_bodies};
+use shared::lambda::{Consumed, Function};
+use shared::store::{EmailState, Store};
+
+/// The order service.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    store: Store,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderBody<'a> {
+    order_id: String,
+    customer_id: &'a str,
+    status: &'static str,
+    currency: &'a str,
+    tax: Number,
+    sub_total_amount: Number,
+    total_amount: Number,
+    items: Vec<ItemBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoice_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<PaymentBody<'a>>,
+    #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
+    tracking_number: Option<u64>,
+    emails: Vec<EmailBody>,
+    timeline: Vec<TimelineBody>,
+    /// What the order waits for, while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<DueBody>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PaymentBody<'a> {
+    state: &'static str,
+    attempt: u32,
+    /// The partner's name for the charge.
+    reference: Option<&'a str>,
+    transaction_id: Option<u64>,
+    brand: Option<&'a str>,
+    last_digits: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decline_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retryable: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct EmailBody {
+    event: &'static str,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct TimelineBody {
+    event: &'static str,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct DueBody {
+    step: &'static str,
+    /// When the sweep looks at it next.
+    at: String,
+    /// How often the sweep has already published it again.
+    tries: u32,
+}
+
+impl Orders {
+    /// The service over its store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+fn payment(order: &Order) -> Option<PaymentBody<'_>> {
+    let payment = order.payment.as_ref()?;
+    let card = payment.charge.as_ref().map(|charge| &charge.card);
+    let decline = payment
+        .declines
+        .last()
+        .filter(|decline| decline.attempt == payment.attempt);
+    Some(PaymentBody {
+        state: payment.state.as_str(),
+        attempt: payment.attempt,
+        reference: payment.reference.as_deref(),
+        transaction_id: payment.charge.as_ref().map(|charge| charge.transaction_id),
+        brand: card.and_then(|card| card.brand.as_deref()),
+        last_digits: card.and_then(|card| card.last_digits.as_deref()),
+        decline_code: decline.map(|decline| decline.code.as_str()),
+        retryable: decline.map(|decline| decline.retryable),
+    })
+}
+
+fn emails(order: &Order, states: impl Fn(EventType) -> Option<EmailState>) -> Vec<EmailBody> {
+    if order.email().is_none() {
+        return Vec::new();
+    }
+    let events = order.status.mailed_events().iter();
+    events
+        .map(|event| EmailBody {
+            event: event.as_str(),
+            status: states(*event).unwrap_or(EmailState::Queued).as_str(),
+        })
+        .collect()
+}
+
+fn timeline(order: &Order) -> Vec<TimelineBody> {
+    let mut records: Vec<_> = order.events.iter().collect();
+    records.sort_by_key(|(_, record)| record.version);
+    let event = |(kind, record): (&EventType, &shared::domain::EventRecord)| TimelineBody {
+        event: kind.as_str(),
+        at: record.at.to_string(),
+    };
+    records.into_iter().map(event).collect()
+}
+
+impl Function for Orders {
+    async fn answer(&self, call: Call) -> Result<Answer, Error> {
+        let missing = || Error::NotFound(Missing::Order);
+        let id = OrderId::parse(call.last_segment()).map_err(|_| missing())?;
+        let (order, states) = self
+            .store
+            .order_and_emails(&id)
+            .await?
+            .ok_or_else(missing)?;
+        call.caller.check(&order.customer, Missing::Order)?;
+        Answer::ok(&OrderBody {
+            order_id: order.id.to_string(),
+            customer_id: order.customer.as_str(),
+            status: order.status.as_str(),
+            currency: order.currency.code(),
+            tax: order.amounts.tax.to_amount_json(),
+            sub_total_amount: order.amounts.sub_total.to_amount_json(),
+            total_amount: order.amounts.total.to_amount_json(),
+            items: item_bodies(&order.lines),
+            invoice_id: order.invoice().map(|invoice| invoice.to_string()),
+            payment: payment(&order),
+            tracking_number: order
+                .shipment
+                .as_ref()
+                .map(|shipment| shipment.tracking_number),
+            emails: emails(&order, |event| states.get(&event).copied()),
+            timeline: timeline(&order),
+            due: order.due.map(|due| DueBody {
+                step: due.step.as_str(),
+                at: due.at.to_string(),
+                tries: due.tries,
+            }),
+        })
+    }
+
+    async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
+        Err(Error::NoQueue)
+    }
+}

@@ -1,0 +1,31 @@
+//! The payment Lambdas: the endpoint and its queue's worker.
+
+use payment::Payments;
+use payment::partners::Sandbox;
+use shared::config::{ConfigError, Environment, Shop};
+use shared::lambda::{Handler, Started};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::process();
+    let Started {
+        store,
+        runtime,
+        authentication,
+        ..
+    } = Started::from_environment(environment)?;
+    let shop = Shop::from_environment(environment)?;
+    let stage = environment.required("STAGE")?;
+    match environment.required("BILLING_PARTNER")?.as_str() {
+        "sandbox" => {
+            let partner = Sandbox::new(runtime.clone());
+            let payments = Payments::new(store, partner, shop, stage, runtime);
+            Handler::new(payments, authentication).run().await
+        }
+        _ => Err(ConfigError::Wrong {
+            name: "BILLING_PARTNER",
+            expected: "sandbox".to_owned(),
+        }
+        .into()),
+    }
+}

@@ -1,0 +1,109 @@
+//! The billing partners: who moves the money.
+
+mod sandbox;
+
+use std::future::Future;
+
+use shared::domain::{Card, Currency, CustomerId, InvoiceId, Money, Timestamp};
+use shared::error::Source;
+
+pub use sandbox::Sandbox;
+
+/// One attempt at charging one invoice.
+#[derive(Clone, Debug)]
+pub struct ChargeRequest {
+    /// What is billed.
+    pub invoice: InvoiceId,
+    /// Which attempt, from 1. Invoice and attempt together name the charge.
+    pub attempt: u32,
+    /// Who pays.
+    pub customer: CustomerId,
+    /// How much, in units of the currency.
+    pub amount: Money,
+    /// In what.
+    pub currency: Currency,
+}
+
+/// A charge that was opened at the partner.
+#[derive(Clone, Debug)]
+pub struct OpenCharge {
+    /// What it is for.
+    pub request: ChargeRequest,
+    /// The partner's name for it.
+    pub reference: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+}
+
+/// Where an opened charge stands at the partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChargeStatus {
+    /// Opened, not confirmed: no money moves until it is.
+    Unconfirmed,
+    /// The money was taken.
+    Captured(Card),
+    /// Confirmed; the partner settles it later.
+    Pending,
+    /// The customer must act at the partner.
+    ActionRequired,
+    /// Refused, for good as far as this attempt goes.
+    Declined {
+        /// The partner's reason, such as `insufficient_funds`.
+        code: String,
+        /// Whether another attempt with the same card may succeed.
+        retryable: bool,
+    },
+    /// Cancelled at the partner; it can never be confirmed.
+    Cancelled,
+}
+
+/// Why a partner did not answer a question.
+#[derive(Debug, thiserror::Error)]
+pub enum PartnerError {
+    /// It provably did nothing: no connection, asked for less, or is down.
+    #[error("the billing partner is unavailable")]
+    Unavailable(#[source] Source),
+    /// Its answer was lost; it may have done what it was asked.
+    #[error("the billing partner's answer was lost")]
+    Unanswered(#[source] Source),
+}
+
+/// Moves money.
+///
+/// The sequence is open, store the reference, confirm, so that a crash at any point is mended by
+/// asking for the reference: safety does not rest on how long a partner keeps idempotency keys.
+pub trait BillingPartner: Send + Sync + 'static {
+    /// Opens a charge without moving money and returns the partner's reference.
+    ///
+    /// MUST NOT move money. MAY be called again for the same invoice and attempt after its answer
+    /// was lost; a second charge that is opened then is never confirmed.
+    fn open(
+        &self,
+        request: &ChargeRequest,
+    ) -> impl Future<Output = Result<String, PartnerError>> + Send;
+
+    /// Moves the money of an opened charge.
+    ///
+    /// MUST take effect at most once for a reference, however often and by however many it is
+    /// called. MUST return [`PartnerError::Unanswered`], never a decline, when the outcome is not
+    /// known.
+    fn confirm(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
+
+    /// Tells where a charge stands, without changing it.
+    fn look_up(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
+
+    /// Makes sure that an attempt which was declined can never be confirmed any more, and tells
+    /// where it stands. MUST NOT answer with [`ChargeStatus::Unconfirmed`],
+    /// [`ChargeStatus::Pending`] or [`ChargeStatus::ActionRequired`] unless it could not be
+    /// cancelled.
+    fn cancel(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
+}

@@ -1,0 +1,103 @@
+//! What the relay's Lambdas are called with: records of the stream, or the schedule's tick.
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+use shared::queue::EventQueue;
+use shared::runtime::Runtime;
+use shared::store::Store;
+use shared::telemetry;
+use tracing::Instrument as _;
+
+use crate::relay::{RelayFailures, relay};
+use crate::sweep::{SweepReport, sweep};
+
+/// The relay and the sweep.
+#[derive(Clone, Debug)]
+pub struct Relay<Q> {
+    store: Store,
+    queues: Q,
+    stage: String,
+    runtime: Runtime,
+}
+
+/// Just enough of an event to tell its kind.
+#[derive(Deserialize)]
+struct Probe<'a> {
+    #[serde(borrow, rename = "Records")]
+    records: Option<Vec<&'a RawValue>>,
+}
+
+impl<Q: EventQueue + Clone + 'static> Relay<Q> {
+    /// The relay over its queues and, for the sweep, the store; `stage` names the deployment in
+    /// metrics.
+    #[must_use]
+    pub fn new(store: Store, queues: Q, stage: String, runtime: Runtime) -> Self {
+        Self {
+            store,
+            queues,
+            stage,
+            runtime,
+        }
+    }
+
+    /// Serves Lambda until it ends the process.
+    pub async fn run(self) -> Result<(), lambda_runtime::Error> {
+        lambda_runtime::run(service_fn(move |event| {
+            let relay = self.clone();
+            // Boxed: one state machine of all of it is deeper than the compiler looks.
+            Box::pin(async move {
+                relay
+                    .handle(event)
+                    .await
+                    .map_err(lambda_runtime::Error::from)
+            })
+        }))
+        .await
+    }
+
+    /// Answers one event: records with those that failed, a tick with what the sweep did.
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<Box<RawValue>>,
+    ) -> Result<Box<RawValue>, serde_json::Error> {
+        let span = tracing::info_span!("invocation", request_id = %event.context.request_id);
+        let probe: Probe<'_> = serde_json::from_str(event.payload.get())?;
+        match probe.records {
+            Some(records) => to_raw_value(&self.relay(&records).instrument(span).await),
+            None => {
+                let report = self.sweep().instrument(span).await;
+                to_raw_value(&serde_json::json!({
+                    "published": report.published,
+                    "settled": report.settled,
+                    "overdue": report.overdue,
+                    "failed": report.failed,
+                }))
+            }
+        }
+    }
+
+    /// Publishes the events that the records carry.
+    pub async fn relay(&self, records: &[&RawValue]) -> RelayFailures {
+        relay(&self.queues, records).await
+    }
+
+    /// Publishes again what has waited too long, and counts what is overdue.
+    pub async fn sweep(&self) -> SweepReport {
+        let report = sweep(&self.store, &self.queues, &self.runtime).await;
+        telemetry::count(
+            &self.stage,
+            "OrdersOverdue",
+            report.overdue,
+            self.runtime.now(),
+        );
+        tracing::info!(
+            published = report.published,
+            settled = report.settled,
+            overdue = report.overdue,
+            failed = report.failed,
+            "swept"
+        );
+        report
+    }
+}

@@ -1,0 +1,23 @@
+//! The relay's Lambdas: the stream's consumer and the sweep.
+
+use relay::Relay;
+use shared::aws::Aws;
+use shared::config::{Environment, Tables};
+use shared::queue::Sqs;
+use shared::runtime::Runtime;
+use shared::store::Store;
+use shared::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::process();
+    telemetry::start(environment.optional("LOG_LEVEL").as_deref());
+    let aws = Aws::from_environment(environment)?;
+    let runtime = Runtime::system();
+    let tables = Tables::from_environment(environment);
+    let store = Store::new(aws.dynamodb(), tables, runtime.clone());
+    let queues = Sqs::from_environment(aws.sqs(), environment);
+    Relay::new(store, queues, environment.required("STAGE")?, runtime)
+        .run()
+        .await
+}

@@ -1,0 +1,72 @@
+//! Which queue wants to know what.
+
+use shared::domain::{EventType, Order, Status};
+use shared::event::Message;
+use shared::queue::{EventQueue, Queue, QueueError};
+
+/// A message on its way to a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Dispatch {
+    pub(crate) queue: Queue,
+    pub(crate) message: Message,
+}
+
+/// The messages that tell of `kind` having happened to `order`.
+pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
+    let next = match kind {
+        EventType::CartUpdated => order.checkout.then_some(Queue::Billing),
+        EventType::InvoiceCreated => Some(Queue::Payment),
+        EventType::PaymentProcessed => Some(Queue::Shipping),
+        EventType::OrderShipped => None,
+    };
+    let step = next.and_then(|queue| {
+        Some(Dispatch {
+            queue,
+            message: Message::of_order(order, kind)?,
+        })
+    });
+    let is_mailed = Status::Shipped.mailed_events().contains(&kind);
+    let mail = is_mailed.then(|| mail_dispatch(order, kind)).flatten();
+    step.into_iter().chain(mail).collect()
+}
+
+/// The message that asks for the mail about `kind`; `None` where there is nobody to write to.
+pub(crate) fn mail_dispatch(order: &Order, kind: EventType) -> Option<Dispatch> {
+    Some(Dispatch {
+        queue: Queue::Email,
+        message: Message::mail_of_order(order, kind)?,
+    })
+}
+
+/// Sends the messages queue by queue; returns the queues that did not take theirs.
+pub(crate) async fn send(
+    queues: &impl EventQueue,
+    dispatches: &[Dispatch],
+) -> Vec<(Queue, QueueError)> {
+    let mut failed = Vec::new();
+    for queue in [
+        Queue::Billing,
+        Queue::Payment,
+        Queue::Shipping,
+        Queue::Email,
+    ] {
+        let messages: Vec<Message> = dispatches
+            .iter()
+            .filter(|dispatch| dispatch.queue == queue)
+            .map(|dispatch| dispatch.message.clone())
+            .collect();
+        if messages.is_empty() {
+            continue;
+        }
+        if let Err(error) = queues.send(queue, &messages).await {
+            tracing::warn!(?queue, %error, count = messages.len(), "not published");
+            failed.push((queue, error));
+        } else {
+            for message in &messages {
+                let order_id = message.order.map(|order| order.to_string());
+                tracing::info!(?queue, event_id = message.id, order_id, "published");
+            }
+        }
+    }
+    failed
+}

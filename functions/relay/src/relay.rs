@@ -1,0 +1,134 @@
+//! The Orders stream.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use shared::domain::{EventType, Order};
+use shared::queue::EventQueue;
+use shared::store::order_from_item;
+
+use crate::publish::{Dispatch, dispatches, send};
+
+/// One record of a DynamoDB stream ("Using AWS Lambda with Amazon DynamoDB", event format), as far
+/// as it is needed; read one by one, so that a damaged one stands alone.
+#[derive(Debug, Deserialize)]
+pub struct StreamRecord {
+    dynamodb: Change,
+}
+
+#[derive(Debug, Deserialize)]
+struct Change {
+    #[serde(rename = "NewImage")]
+    new_image: Option<serde_dynamo::Item>,
+}
+
+/// Which records are to be brought again, by their sequence numbers ("Reporting batch item
+/// failures"): Lambda goes on from the first of them.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayFailures {
+    batch_item_failures: Vec<Failure>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    item_identifier: String,
+}
+
+/// Just the sequence number, which even a damaged record has.
+#[derive(Deserialize)]
+struct Numbered<'a> {
+    #[serde(borrow)]
+    dynamodb: NumberedChange<'a>,
+}
+
+#[derive(Deserialize)]
+struct NumberedChange<'a> {
+    #[serde(rename = "SequenceNumber")]
+    sequence_number: &'a str,
+}
+
+impl RelayFailures {
+    /// The sequence numbers.
+    #[must_use]
+    pub fn sequence_numbers(&self) -> Vec<&str> {
+        self.batch_item_failures
+            .iter()
+            .map(|failure| failure.item_identifier.as_str())
+            .collect()
+    }
+}
+
+/// Why a record cannot be read; no retry will change that.
+#[derive(Debug, thiserror::Error)]
+enum PoisonRecord {
+    #[error("the record is not as a stream's record is")]
+    Shape,
+    #[error("the image is not an order")]
+    Image(#[from] shared::store::Corrupt),
+}
+
+/// The order and the event that a record carries; `None` when the write was no transition.
+fn read(record: &RawValue) -> Result<Option<(Order, EventType)>, PoisonRecord> {
+    let record: StreamRecord =
+        serde_json::from_str(record.get()).map_err(|_| PoisonRecord::Shape)?;
+    // A removal has no new image.
+    let Some(image) = record.dynamodb.new_image else {
+        return Ok(None);
+    };
+    let image: HashMap<String, AttributeValue> = image.into();
+    let order = order_from_item(&image)?;
+    Ok(order
+        .event
+        .as_ref()
+        .map(|event| event.kind)
+        .map(|kind| (order, kind)))
+}
+
+/// Publishes what the records carry. A queue that fails fails only the records that it wants, and a
+/// damaged record only itself; what was published with the others comes again and is a no-op.
+pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> RelayFailures {
+    let mut wanted: Vec<(usize, Dispatch)> = Vec::new();
+    let mut failed: Vec<usize> = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        match read(record) {
+            Ok(None) => {}
+            Ok(Some((order, kind))) => {
+                wanted.extend(
+                    dispatches(&order, kind)
+                        .into_iter()
+                        .map(|each| (index, each)),
+                );
+            }
+            Err(error) => {
+                tracing::error!(code = "poison_record", %error, "not published");
+                failed.push(index);
+            }
+        }
+    }
+    let all: Vec<Dispatch> = wanted
+        .iter()
+        .map(|(_, dispatch)| dispatch.clone())
+        .collect();
+    let refused = send(queues, &all).await;
+    failed.extend(wanted.iter().filter_map(|(index, dispatch)| {
+        refused
+            .iter()
+            .any(|(queue, _)| *queue == dispatch.queue)
+            .then_some(*index)
+    }));
+    failed.sort_unstable();
+    failed.dedup();
+    let failures = failed.into_iter().filter_map(|index| {
+        let numbered: Numbered<'_> = serde_json::from_str(records.get(index)?.get()).ok()?;
+        Some(Failure {
+            item_identifier: numbered.dynamodb.sequence_number.to_owned(),
+        })
+    });
+    RelayFailures {
+        batch_item_failures: failures.collect(),
+    }
+}

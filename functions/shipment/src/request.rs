@@ -1,0 +1,36 @@
+//! The two requests that the shipping path takes.
+
+use serde_json::Value;
+use shared::domain::{Contact, OrderId};
+use shared::error::Error;
+use shared::http::{MailRequest, Report, as_own_id, read_contact};
+
+/// What was sent to the shipping path.
+pub(crate) enum ShippingRequest {
+    /// `{orderId, name, phone, shipping_address}`: ship this order. `None` names none of ours.
+    Ship {
+        order: Option<OrderId>,
+        contact: Contact,
+    },
+    /// `{event, name, email, orderId?}`: the contract prints this path for the email service too.
+    Mail(MailRequest),
+}
+
+impl ShippingRequest {
+    pub(crate) fn read(body: &Value) -> Result<Self, Error> {
+        if body.get("event").is_some() {
+            return MailRequest::read(body).map(Self::Mail);
+        }
+        let report = Report::default();
+        let request = report.body(body).and_then(|fields| {
+            let order = fields.required("orderId", as_own_id(OrderId::parse));
+            let contact = read_contact(&fields, false);
+            fields.close();
+            Some(Self::Ship {
+                order: order?,
+                contact: contact?,
+            })
+        });
+        report.finish(request)
+    }
+}

@@ -1,0 +1,200 @@
+//! The one place that reads the environment. Every variable is set by `template.yaml`.
+
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+
+use crate::domain::{Currency, TaxMode, TaxPolicy};
+
+/// A variable that is missing or wrong; found at start, so that a bad deployment never takes work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not set, or empty.
+    #[error("environment variable {0} is not set")]
+    Missing(&'static str),
+    /// Set to something else than it may be.
+    #[error("environment variable {name} is wrong: {expected}")]
+    Wrong {
+        /// Its name.
+        name: &'static str,
+        /// What it may be.
+        expected: String,
+    },
+}
+
+/// Reads variables by name; the process's own, or a test's.
+#[derive(Clone, Copy)]
+pub struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Environment<'static> {
+    /// The process's environment.
+    #[must_use]
+    pub fn process() -> Self {
+        Self(&|name| std::env::var(name).ok())
+    }
+}
+
+impl<'a> Environment<'a> {
+    /// Variables from a function.
+    #[must_use]
+    pub fn new(read: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self(read)
+    }
+
+    /// The variable, or `None` where it is not set or empty.
+    #[must_use]
+    pub fn optional(&self, name: &'static str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The variable.
+    pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.optional(name).ok_or(ConfigError::Missing(name))
+    }
+
+    /// The variable, parsed.
+    pub fn parsed<T>(&self, name: &'static str) -> Result<T, ConfigError>
+    where
+        T: FromStr<Err: std::fmt::Display>,
+    {
+        self.required(name)?
+            .parse()
+            .map_err(|error: T::Err| ConfigError::Wrong {
+                name,
+                expected: error.to_string(),
+            })
+    }
+}
+
+/// How the shop sells.
+#[derive(Clone, Copy, Debug)]
+pub struct Shop {
+    /// What it bills in: `CURRENCY`.
+    pub currency: Currency,
+    /// How tax is computed: `TAX_MODE`, `TAX_RATE`.
+    pub tax: TaxPolicy,
+}
+
+impl Shop {
+    /// Reads `CURRENCY`, `TAX_MODE` and `TAX_RATE`.
+    pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let rate: Decimal = environment.parsed("TAX_RATE")?;
+        let mode: TaxMode = environment.parsed("TAX_MODE")?;
+        let tax = TaxPolicy::new(mode, rate).map_err(|error| ConfigError::Wrong {
+            name: "TAX_RATE",
+            expected: error.to_string(),
+        })?;
+        Ok(Self {
+            currency: environment.parsed("CURRENCY")?,
+            tax,
+        })
+    }
+}
+
+/// How callers are known.
+#[derive(Clone, Debug)]
+pub enum Authentication {
+    /// By the claims that API Gateway's JWT authorizer checked.
+    Jwt {
+        /// A caller with this scope acts for every customer.
+        backend_scope: String,
+        /// The claim that names the only customer of any other caller.
+        customer_claim: String,
+    },
+    /// Not at all: every request is the backend's. Only for a laptop.
+    None,
+}
+
+impl Authentication {
+    /// Reads `AUTHENTICATION` (`jwt`, the default, or `none`), `BACKEND_SCOPE`, `CUSTOMER_CLAIM`.
+    pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
+        match environment.optional("AUTHENTICATION").as_deref() {
+            None | Some("jwt") => Ok(Self::Jwt {
+                backend_scope: environment.required("BACKEND_SCOPE")?,
+                customer_claim: environment.required("CUSTOMER_CLAIM")?,
+            }),
+            Some("none") => Ok(Self::None),
+            Some(_) => Err(ConfigError::Wrong {
+                name: "AUTHENTICATION",
+                expected: "jwt or none".to_owned(),
+            }),
+        }
+    }
+}
+
+/// The names of the tables that a function uses; one that it has no name for it has no right to.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// `ORDERS_TABLE`
+    pub orders: Option<String>,
+    /// `INVOICES_TABLE`
+    pub invoices: Option<String>,
+    /// `EMAILS_TABLE`
+    pub emails: Option<String>,
+    /// `IDEMPOTENCY_TABLE`
+    pub idempotency: Option<String>,
+}
+
+impl Tables {
+    /// Reads the four names, each optional here.
+    #[must_use]
+    pub fn from_environment(environment: Environment<'_>) -> Self {
+        Self {
+            orders: environment.optional("ORDERS_TABLE"),
+            invoices: environment.optional("INVOICES_TABLE"),
+            emails: environment.optional("EMAILS_TABLE"),
+            idempotency: environment.optional("IDEMPOTENCY_TABLE"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shop(rate: &str, mode: &str, currency: &str) -> Result<Shop, ConfigError> {
+        let read = |name: &str| {
+            Some(match name {
+                "TAX_RATE" => rate.to_owned(),
+                "TAX_MODE" => mode.to_owned(),
+                _ => currency.to_owned(),
+            })
+        };
+        Shop::from_environment(Environment::new(&read))
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named_with_what_it_may_be() {
+        assert!(shop("0.18", "of-total", "USD").is_ok());
+        for (result, name) in [
+            (shop("18", "of-total", "USD"), "TAX_RATE"),
+            (shop("x", "of-total", "USD"), "TAX_RATE"),
+            (shop("0.18", "gross", "USD"), "TAX_MODE"),
+            (shop("0.18", "added", "usd"), "CURRENCY"),
+        ] {
+            assert!(
+                matches!(&result, Err(ConfigError::Wrong { name: wrong, .. }) if *wrong == name),
+                "{result:?}"
+            );
+        }
+        assert_eq!(
+            shop("", "added", "USD").unwrap_err(),
+            ConfigError::Missing("TAX_RATE")
+        );
+    }
+
+    #[test]
+    fn callers_are_only_unknown_where_the_environment_says_so() {
+        let with = |value: Option<&str>| {
+            let value = value.map(str::to_owned);
+            let read = move |name: &str| match name {
+                "AUTHENTICATION" => value.clone(),
+                _ => Some("x".to_owned()),
+            };
+            Authentication::from_environment(Environment::new(&read))
+        };
+        assert!(matches!(with(None), Ok(Authentication::Jwt { .. })));
+        assert!(matches!(with(Some("none")), Ok(Authentication::None)));
+        assert!(with(Some("off")).is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! Orders, money, identifiers and the state machine: pure values and rules, no I/O.
+
+mod ids;
+mod money;
+mod order;
+mod state;
+mod tax;
+mod text;
+mod time;
+
+pub use ids::{
+    CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
+};
+pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError};
+pub use order::{
+    Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
+    Line, Order, OrderLines, Payment, Quantity, QuantityError, Shipment, UnknownChargeState,
+};
+pub use state::{Command, EventType, Refusal, Status, UnknownEvent, UnknownStatus};
+pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
+pub use text::{Email, EmailError, Text, TextError};
+pub use time::Timestamp;

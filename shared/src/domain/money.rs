@@ -1,0 +1,276 @@
+//! Exact money.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+
+/// The shop's currency: an ISO 4217 code and how many decimals its minor unit has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Currency {
+    code: [u8; 3],
+    minor_digits: u32,
+}
+
+/// A currency code that is not three capital letters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a currency is three capital letters (ISO 4217), such as USD")]
+pub struct CurrencyError;
+
+/// Currencies whose minor unit is the unit itself (ISO 4217, table A.1).
+const NO_DECIMALS: [&str; 16] = [
+    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV",
+    "XAF", "XOF", "XPF",
+];
+
+/// Currencies with a thousandth as minor unit (ISO 4217, table A.1).
+const THREE_DECIMALS: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
+
+impl Currency {
+    /// The ISO 4217 code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        std::str::from_utf8(&self.code).expect("a currency is built from ASCII letters only")
+    }
+
+    /// Decimals of the minor unit: 0, 2 or 3.
+    #[must_use]
+    pub fn minor_digits(&self) -> u32 {
+        self.minor_digits
+    }
+}
+
+impl FromStr for Currency {
+    type Err = CurrencyError;
+
+    fn from_str(code: &str) -> Result<Self, CurrencyError> {
+        let bytes: [u8; 3] = code.as_bytes().try_into().map_err(|_| CurrencyError)?;
+        if !bytes.iter().all(u8::is_ascii_uppercase) {
+            return Err(CurrencyError);
+        }
+        let minor_digits = if NO_DECIMALS.contains(&code) {
+            0
+        } else if THREE_DECIMALS.contains(&code) {
+            3
+        } else {
+            2
+        };
+        Ok(Self {
+            code: bytes,
+            minor_digits,
+        })
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// An amount of money: exact, never negative, in units of the currency (not minor units).
+///
+/// Trailing zeros carry no meaning: `19.90` and `19.9` are the same value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Money(Decimal);
+
+/// Why a text is no amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    /// Not a decimal number, or one that does not fit 28 digits.
+    #[error("is not a decimal number of at most 28 digits")]
+    NotADecimal,
+    /// Below zero.
+    #[error("must not be negative")]
+    Negative,
+    /// More decimals than the currency has.
+    #[error("has more decimals than the currency's {minor_digits}")]
+    TooPrecise {
+        /// What the currency allows.
+        minor_digits: u32,
+    },
+    /// Above the limit.
+    #[error("is more than {limit}")]
+    TooLarge {
+        /// The largest amount allowed there.
+        limit: Money,
+    },
+}
+
+/// A computed amount fell below zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an amount cannot be negative")]
+pub struct SignedAmountError;
+
+impl Money {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// The highest price of one item: 1 000 000 000.
+    pub const MAX_PRICE: Self = Self(Decimal::from_parts(1_000_000_000, 0, 0, false, 0));
+
+    /// The highest sum: 10 000 000 000 000 000, above what 100 lines of 10 000 items can cost with
+    /// tax, and small enough that every amount is exact with three decimals.
+    pub const MAX_AMOUNT: Self = Self(Decimal::from_parts(1_874_919_424, 2_328_306, 0, false, 0));
+
+    /// Reads a JSON number's text (`50`, `19.90`, `2e3`) as an amount in `currency` of at most
+    /// `limit`. More decimals than the currency has is an error, never a rounding.
+    pub fn parse(text: &str, currency: Currency, limit: Self) -> Result<Self, MoneyError> {
+        let value = if text.contains(['e', 'E']) {
+            Decimal::from_scientific(text)
+        } else {
+            Decimal::from_str_exact(text)
+        }
+        .map_err(|_| MoneyError::NotADecimal)?
+        .normalize();
+        if value.is_sign_negative() && !value.is_zero() {
+            return Err(MoneyError::Negative);
+        }
+        if value.scale() > currency.minor_digits() {
+            return Err(MoneyError::TooPrecise {
+                minor_digits: currency.minor_digits(),
+            });
+        }
+        if value > limit.0 {
+            return Err(MoneyError::TooLarge { limit });
+        }
+        Ok(Self(value.abs()))
+    }
+
+    /// Reads what [`Money::to_text`] wrote.
+    pub fn from_stored(text: &str) -> Result<Self, MoneyError> {
+        let value = Decimal::from_str_exact(text).map_err(|_| MoneyError::NotADecimal)?;
+        Self::new(value).map_err(|SignedAmountError| MoneyError::Negative)
+    }
+
+    /// An amount from a computed decimal.
+    pub fn new(value: Decimal) -> Result<Self, SignedAmountError> {
+        if value.is_sign_negative() && !value.is_zero() {
+            return Err(SignedAmountError);
+        }
+        Ok(Self(value.normalize().abs()))
+    }
+
+    /// The plain decimal.
+    #[must_use]
+    pub fn decimal(&self) -> Decimal {
+        self.0
+    }
+
+    /// As short as exact allows: `50`, `19.9`, `19.99`. Also the stored form.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// With at least one decimal, as computed amounts are answered: `36.0`, `19.99`.
+    #[must_use]
+    pub fn to_amount_text(&self) -> String {
+        if self.0.scale() == 0 {
+            format!("{}.0", self.0)
+        } else {
+            self.0.to_string()
+        }
+    }
+
+    /// With the currency's decimals, for people: `36.00`, and `3600` for a currency without.
+    #[must_use]
+    pub fn to_display_text(&self, currency: Currency) -> String {
+        let mut value = self.0;
+        value.rescale(currency.minor_digits());
+        value.to_string()
+    }
+
+    /// [`Money::to_text`] as a JSON number.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Number {
+        number(&self.to_text())
+    }
+
+    /// [`Money::to_amount_text`] as a JSON number.
+    #[must_use]
+    pub fn to_amount_json(&self) -> serde_json::Number {
+        number(&self.to_amount_text())
+    }
+}
+
+fn number(text: &str) -> serde_json::Number {
+    text.parse()
+        .expect("a decimal's digits with an optional point are a JSON number")
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn usd() -> Currency {
+        "USD".parse().unwrap()
+    }
+
+    #[test]
+    fn largest_amounts_are_what_their_names_say() {
+        assert_eq!(Money::MAX_PRICE.to_text(), "1000000000");
+        assert_eq!(Money::MAX_AMOUNT.to_text(), "10000000000000000");
+    }
+
+    #[test]
+    fn more_decimals_than_the_currency_has_are_refused_not_rounded() {
+        let kwd = "KWD".parse().unwrap();
+        let jpy = "JPY".parse().unwrap();
+        let price = |text, currency| Money::parse(text, currency, Money::MAX_PRICE);
+        assert_eq!(
+            price("1.999", usd()),
+            Err(MoneyError::TooPrecise { minor_digits: 2 })
+        );
+        assert_eq!(price("1.999", kwd).unwrap().to_text(), "1.999");
+        assert_eq!(
+            price("1.5", jpy),
+            Err(MoneyError::TooPrecise { minor_digits: 0 })
+        );
+        assert_eq!(price("1.500", usd()).unwrap().to_text(), "1.5");
+    }
+
+    #[test]
+    fn exponents_zeros_and_limits_are_read_exactly() {
+        let price = |text| Money::parse(text, usd(), Money::MAX_PRICE);
+        assert_eq!(price("2e3").unwrap().to_text(), "2000");
+        assert_eq!(price("199E-1").unwrap().to_text(), "19.9");
+        assert_eq!(price("-0").unwrap(), Money::ZERO);
+        assert_eq!(price("-0.01"), Err(MoneyError::Negative));
+        assert_eq!(price("1e400"), Err(MoneyError::NotADecimal));
+        assert_eq!(price("1000000000").unwrap(), Money::MAX_PRICE);
+        assert!(matches!(
+            price("1000000000.01"),
+            Err(MoneyError::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn amounts_print_as_the_contract_shows_them() {
+        let money = |text| Money::from_stored(text).unwrap();
+        assert_eq!(money("36").to_amount_text(), "36.0");
+        assert_eq!(money("19.99").to_amount_text(), "19.99");
+        assert_eq!(money("19.90").to_text(), "19.9");
+        assert_eq!(money("19.9").to_display_text(usd()), "19.90");
+        assert_eq!(money("36").to_amount_json().to_string(), "36.0");
+    }
+
+    proptest! {
+        #[test]
+        fn amounts_of_18_digits_survive_json_and_storage(minor in 0u64..1_000_000_000_000_000_000) {
+            let money = Money::new(Decimal::from_i128_with_scale(i128::from(minor), 2)).unwrap();
+            let json = serde_json::to_string(&money.to_amount_json()).unwrap();
+            let back: serde_json::Number = serde_json::from_str(&json).unwrap();
+            let limit = Money::new(Decimal::from(u64::MAX)).unwrap();
+            prop_assert_eq!(Money::parse(back.as_str(), usd(), limit), Ok(money));
+            prop_assert_eq!(Money::from_stored(&money.to_text()), Ok(money));
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The order and its parts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+
+use super::{
+    Currency, CustomerId, Email, EventType, InvoiceId, Money, OrderId, ProductId, Status, Text,
+    Timestamp,
+};
+
+/// How many of a product: 1 to 10 000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quantity(u32);
+
+/// A quantity outside 1 to 10 000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a whole number from 1 to 10000")]
+pub struct QuantityError;
+
+impl Quantity {
+    /// Checks the range.
+    pub fn new(quantity: u32) -> Result<Self, QuantityError> {
+        if (1..=10_000).contains(&quantity) {
+            Ok(Self(quantity))
+        } else {
+            Err(QuantityError)
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.0
+    }
+}
+
+/// One line of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What.
+    pub product_id: ProductId,
+    /// How many.
+    pub quantity: Quantity,
+    /// For one.
+    pub price: Money,
+}
+
+impl Line {
+    /// Quantity × price.
+    #[must_use]
+    pub fn total(&self) -> Money {
+        Money::new(Decimal::from(self.quantity.get()) * self.price.decimal())
+            .expect("a product of two non-negative numbers is not negative")
+    }
+}
+
+/// One to 100 lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderLines(Vec<Line>);
+
+impl OrderLines {
+    /// The most lines that an order has.
+    pub const MAX: usize = 100;
+
+    /// Checks the number of lines; `None` for none or over 100.
+    #[must_use]
+    pub fn new(lines: Vec<Line>) -> Option<Self> {
+        (1..=Self::MAX)
+            .contains(&lines.len())
+            .then_some(Self(lines))
+    }
+
+    /// What all lines cost.
+    #[must_use]
+    pub fn sum(&self) -> Money {
+        let sum = self.0.iter().map(|line| line.total().decimal()).sum();
+        Money::new(sum).expect("a sum of non-negative numbers is not negative")
+    }
+}
+
+impl std::ops::Deref for OrderLines {
+    type Target = [Line];
+
+    fn deref(&self) -> &[Line] {
+        &self.0
+    }
+}
+
+/// What an order costs; `sub_total + tax = total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amounts {
+    /// Without tax.
+    pub sub_total: Money,
+    /// The tax.
+    pub tax: Money,
+    /// What the customer pays.
+    pub total: Money,
+}
+
+/// Who gets the goods and the mails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// The person.
+    pub name: Text,
+    /// How to reach them.
+    pub phone: Text,
+    /// Where mails go; without it none are sent.
+    pub email: Option<Email>,
+    /// Where the goods go.
+    pub shipping_address: Text,
+}
+
+/// How far the charge of an invoice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChargeState {
+    /// Nothing was tried yet.
+    Due,
+    /// A function holds it, or one that held it died; the lease tells which.
+    Processing,
+    /// The partner took the charge and will settle it later.
+    Pending,
+    /// The customer must act at the partner before the charge can go on.
+    ActionRequired,
+    /// The partner's answer was lost; it is asked by reference.
+    Unknown,
+    /// Refused; only an explicit request starts another attempt.
+    Declined,
+    /// The money was taken.
+    Captured,
+}
+
+impl ChargeState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Due,
+        Self::Processing,
+        Self::Pending,
+        Self::ActionRequired,
+        Self::Unknown,
+        Self::Declined,
+        Self::Captured,
+    ];
+
+    /// The name in answers and in the store.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Processing => "processing",
+            Self::Pending => "pending",
+            Self::ActionRequired => "action_required",
+            Self::Unknown => "unknown",
+            Self::Declined => "declined",
+            Self::Captured => "captured",
+        }
+    }
+}
+
+/// A text that names no charge state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("names no charge state")]
+pub struct UnknownChargeState;
+
+impl FromStr for ChargeState {
+    type Err = UnknownChargeState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownChargeState> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(UnknownChargeState)
+    }
+}
+
+/// The payment of an invoice, across all attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// How far the current attempt is.
+    pub state: ChargeState,
+    /// The current attempt, from 1.
+    pub attempt: u32,
+    /// Grows with every claim; a write under an older fence is refused.
+    pub fence: u64,
+    /// Random token of the claim that holds the lease.
+    pub holder: Option<String>,
+    /// Until when that claim holds.
+    pub lease_until: Option<Timestamp>,
+    /// The idempotency key that began the current attempt, hashed.
+    pub key: Option<String>,
+    /// The partner's name for the current attempt's charge.
+    pub reference: Option<String>,
+    /// When the current attempt's charge was opened.
+    pub opened_at: Option<Timestamp>,
+    /// Past and current refusals, oldest first.
+    pub declines: Vec<Decline>,
+    /// The captured charge.
+    pub charge: Option<Charge>,
+}
+
+/// A refused attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decline {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The partner's reason, such as `insufficient_funds`.
+    pub code: String,
+    /// Whether the same card may work later.
+    pub retryable: bool,
+    /// The idempotency key that began the attempt, hashed.
+    pub key: Option<String>,
+}
+
+/// A captured charge, as the partner confirmed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// Our number of the transaction: positive, exact in JSON.
+    pub transaction_id: u64,
+    /// When the charge was opened.
+    pub created_at: Timestamp,
+    /// When the partner captured it.
+    pub completed_at: Timestamp,
+    /// What the partner tells of the card; what it does not tell is `None`.
+    pub card: Card,
+}
+
+/// A card as far as a partner shows it: never the whole number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Card {
+    /// The holder's first name.
+    pub first_name: Option<String>,
+    /// The holder's last name.
+    pub last_name: Option<String>,
+    /// The first six digits.
+    pub first_digits: Option<String>,
+    /// The last four digits.
+    pub last_digits: Option<String>,
+    /// Lower case, such as `visa`.
+    pub brand: Option<String>,
+    /// 1 to 12.
+    pub expiry_month: Option<u32>,
+    /// Four digits.
+    pub expiry_year: Option<u32>,
+}
+
+/// What the carrier took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shipment {
+    /// The number that the customer follows it by.
+    pub tracking_number: u64,
+    /// Who carries it.
+    pub carrier: String,
+    /// To whom and where.
+    pub name: Text,
+    /// How to reach them.
+    pub phone: Text,
+    /// Where it goes.
+    pub shipping_address: Text,
+}
+
+/// The event that the last write carried; absent when the last write was no transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventMark {
+    /// `orderId/version`.
+    pub id: String,
+    /// What happened.
+    pub kind: EventType,
+}
+
+/// An event in the order's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// The order's version that the event made.
+    pub version: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Which step an order waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DueStep {
+    /// The invoice.
+    Billing,
+    /// The charge.
+    Payment,
+    /// The shipment.
+    Shipping,
+    /// The mails of all that happened so far.
+    Email,
+}
+
+impl DueStep {
+    /// Every step.
+    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipping, Self::Email];
+
+    /// Over how many index partitions a step's orders are spread.
+    pub const SHARDS: u8 = 4;
+
+    /// The name in the index.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Billing => "billing",
+            Self::Payment => "payment",
+            Self::Shipping => "shipping",
+            Self::Email => "email",
+        }
+    }
+
+    /// The index partition of one shard of this step.
+    #[must_use]
+    pub fn partition(&self, shard: u8) -> String {
+        format!("{}#{shard}", self.as_str())
+    }
+
+    /// The index partition that `order` belongs to in this step.
+    #[must_use]
+    pub fn partition_of(&self, order: &OrderId) -> String {
+        let last = order.to_string().bytes().last().unwrap_or_default();
+        self.partition(last % Self::SHARDS)
+    }
+
+    /// The step of an index partition.
+    #[must_use]
+    pub fn of_partition(partition: &str) -> Option<Self> {
+        let (name, _) = partition.split_once('#')?;
+        Self::ALL.into_iter().find(|step| step.as_str() == name)
+    }
+}
+
+impl fmt::Display for DueStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an order waits for, and since when it is worth a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The missing step.
+    pub step: DueStep,
+    /// When the sweep looks at it.
+    pub at: Timestamp,
+    /// How often the sweep published it again.
+    pub tries: u32,
+}
+
+/// An order, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// Where it stands.
+    pub status: Status,
+    /// Grows with every transition, from 1.
+    pub version: u64,
+    /// What it is billed in.
+    pub currency: Currency,
+    /// What was ordered.
+    pub lines: OrderLines,
+    /// What it costs.
+    pub amounts: Amounts,
+    /// The cart's first lines and amounts, kept once it was updated: a repeat of the first request
+    /// is answered with them.
+    pub first: Option<(OrderLines, Amounts)>,
+    /// The hash of the request that made it, when it came with an idempotency key.
+    pub request_hash: Option<String>,
+    /// Whom it goes to, once known.
+    pub contact: Option<Contact>,
+    /// Whether the chain issues the invoice by itself.
+    pub checkout: bool,
+    /// The payment, from the invoice on.
+    pub payment: Option<Payment>,
+    /// The shipment, once shipped.
+    pub shipment: Option<Shipment>,
+    /// The event that the last write carried.
+    pub event: Option<EventMark>,
+    /// The latest event of each type.
+    pub events: BTreeMap<EventType, EventRecord>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What it waits for.
+    pub due: Option<Due>,
+    /// W3C trace context of the request that made it.
+    pub traceparent: Option<String>,
+}
+
+impl Order {
+    /// Its invoice, once issued.
+    #[must_use]
+    pub fn invoice(&self) -> Option<InvoiceId> {
+        (self.status > Status::Pending).then(|| self.id.invoice())
+    }
+
+    /// Where mails about it go.
+    #[must_use]
+    pub fn email(&self) -> Option<&Email> {
+        self.contact.as_ref()?.email.as_ref()
+    }
+
+    /// `orderId/version`: the id of the event that made `version`.
+    #[must_use]
+    pub fn event_id(&self, version: u64) -> String {
+        format!("{}/{version}", self.id)
+    }
+}

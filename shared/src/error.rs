@@ -1,0 +1,180 @@
+//! Everything that can go wrong for a caller, free of any transport. `http::problem` turns it into
+//! an answer, `lambda::batch` into the fate of a message.
+
+use std::time::Duration;
+
+use crate::domain::{Decline, Status};
+
+/// A source that is only ever logged, never shown.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// One bad field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) to the field.
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+/// One value that differs from what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// JSON pointer (RFC 6901) to the field of the request.
+    pub pointer: String,
+    /// What the store holds, as text.
+    pub expected: String,
+    /// What the request says, as text.
+    pub actual: String,
+}
+
+/// What a request named and the store does not have, or not for this caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// An order.
+    Order,
+    /// An invoice.
+    Invoice,
+}
+
+/// What this service depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependency {
+    /// `DynamoDB`.
+    Database,
+    /// SQS.
+    Queue,
+    /// SES.
+    Mail,
+    /// The billing partner.
+    BillingPartner,
+    /// The carrier.
+    Carrier,
+}
+
+/// Why a request or message was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No body where one is needed.
+    #[error("the body is empty")]
+    EmptyBody,
+    /// The body is no JSON.
+    #[error("the body is not JSON: line {line}, column {column}")]
+    NotJson {
+        /// Where reading stopped, from 1.
+        line: usize,
+        /// Where reading stopped, from 1.
+        column: usize,
+    },
+    /// The body is over 64 KiB.
+    #[error("the body is over 64 KiB")]
+    BodyTooLarge,
+    /// The content type is not JSON.
+    #[error("the content type is not JSON")]
+    UnsupportedMediaType,
+    /// No caller is known.
+    #[error("the request carries no valid token")]
+    Unauthenticated,
+    /// The `Idempotency-Key` header is not 1 to 255 visible ASCII characters.
+    #[error("the idempotency key is malformed")]
+    MalformedKey,
+    /// Fields are missing, mistyped, unknown or out of range: all of them.
+    #[error("{} fields are invalid", .0.len())]
+    Invalid(Vec<FieldError>),
+    /// The idempotency key was used with another body.
+    #[error("the idempotency key was used with another body")]
+    KeyReused,
+    /// Not there, or not this caller's.
+    #[error("{0:?} not found")]
+    NotFound(Missing),
+    /// The order's status does not allow it.
+    #[error("not possible while the order is {status}")]
+    WrongState {
+        /// Where the order stands.
+        status: Status,
+        /// What must be done first, or why it is too late.
+        detail: &'static str,
+    },
+    /// The request disagrees with what is stored: every difference.
+    #[error("{} values differ from what is stored", .0.len())]
+    Mismatch(Vec<Difference>),
+    /// Another call is doing it right now.
+    #[error("already in progress")]
+    InProgress {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// The partner took the charge and settles it later.
+    #[error("the payment is pending at the partner")]
+    PaymentPending,
+    /// The partner refused the charge.
+    #[error("the payment was declined")]
+    Declined(Decline),
+    /// The customer must act at the partner.
+    #[error("the customer must act")]
+    ActionRequired,
+    /// As many attempts were declined as an invoice allows.
+    #[error("no further payment attempt is allowed")]
+    TooManyAttempts,
+    /// The charge's outcome is not known yet.
+    #[error("the payment's outcome is unknown")]
+    PaymentUnknown,
+    /// The address was refused by the mail service.
+    #[error("the mail address was refused")]
+    AddressRejected,
+    /// Whether the mail went out cannot be known; it is not sent again.
+    #[error("the mail's outcome is unknown")]
+    MailUnconfirmed,
+    /// Something this service needs did not answer or asked for less; nothing is half done.
+    #[error("{dependency:?} is unavailable")]
+    Unavailable {
+        /// Which.
+        dependency: Dependency,
+        /// Its error, for the log.
+        #[source]
+        source: Source,
+    },
+    /// A message reached a function that has no queue.
+    #[error("this function consumes no queue")]
+    NoQueue,
+    /// A fault of this service.
+    #[error("internal error")]
+    Internal(#[source] Source),
+}
+
+impl Error {
+    /// The stable name of the case, for programs and logs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::EmptyBody => "empty_body",
+            Self::NotJson { .. } => "malformed_json",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Unauthenticated => "unauthenticated",
+            Self::MalformedKey => "malformed_idempotency_key",
+            Self::Invalid(_) => "invalid_fields",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::NotFound(Missing::Order) => "order_not_found",
+            Self::NotFound(Missing::Invoice) => "invoice_not_found",
+            Self::WrongState { .. } => "wrong_state",
+            Self::Mismatch(_) => "mismatch",
+            Self::InProgress { .. } => "in_progress",
+            Self::PaymentPending => "payment_pending",
+            Self::Declined(_) => "payment_declined",
+            Self::ActionRequired => "payment_action_required",
+            Self::TooManyAttempts => "too_many_payment_attempts",
+            Self::PaymentUnknown => "payment_outcome_unknown",
+            Self::AddressRejected => "address_rejected",
+            Self::MailUnconfirmed => "mail_unconfirmed",
+            Self::Unavailable { dependency, .. } => match dependency {
+                Dependency::Database => "database_unavailable",
+                Dependency::Queue => "queue_unavailable",
+                Dependency::Mail => "mail_unavailable",
+                Dependency::BillingPartner => "billing_partner_unavailable",
+                Dependency::Carrier => "carrier_unavailable",
+            },
+            Self::NoQueue | Self::Internal(_) => "internal_error",
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Messages between the steps: `CloudEvents` 1.0 in JSON ("CloudEvents - JSON event format").
+
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+
+use crate::domain::{EventType, Order, OrderId, Timestamp};
+
+/// One message. It only hints that a step may be due; the order itself says whether it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// `orderId/version`, or the hash of the request that asked for a mail.
+    pub id: String,
+    /// What happened.
+    pub kind: EventType,
+    /// The order, where it is about one.
+    pub order: Option<OrderId>,
+    /// When it happened.
+    pub time: Timestamp,
+    /// W3C trace context of the request that started it.
+    pub traceparent: Option<String>,
+    /// What a mail about it says; only in messages to the email queue.
+    pub mail: Option<MailData>,
+}
+
+/// What a mail says, as far as it is known. Amounts are decimals in units of the currency.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MailData {
+    /// To whom.
+    pub name: String,
+    /// Where to.
+    pub email: String,
+    /// ISO 4217.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// What was ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<MailLine>,
+    /// Without tax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_total: Option<Number>,
+    /// The tax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<Number>,
+    /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Number>,
+    /// The invoice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoice_id: Option<String>,
+    /// The charged card's brand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_brand: Option<String>,
+    /// The charged card's last four digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_last_digits: Option<String>,
+    /// The number to follow the parcel by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_number: Option<u64>,
+    /// Where the parcel goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_address: Option<String>,
+}
+
+/// One line of a mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MailLine {
+    /// What.
+    pub product_id: String,
+    /// How many.
+    pub quantity: u32,
+    /// For one.
+    pub price: Number,
+    /// Quantity × price.
+    pub total: Number,
+}
+
+impl MailData {
+    /// What a mail about `kind` says of `order`; `None` where there is nobody to write to.
+    #[must_use]
+    pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
+        let contact = order.contact.as_ref()?;
+        let email = contact.email.as_ref()?;
+        Some(Self {
+            name: contact.name.as_str().to_owned(),
+            email: email.as_str().to_owned(),
+            ..Self::about_order(order, kind)
+        })
+    }
+
+    /// The same without whom it goes to.
+    #[must_use]
+    pub fn about_order(order: &Order, kind: EventType) -> Self {
+        let card = order
+            .payment
+            .as_ref()
+            .and_then(|payment| Some(&payment.charge.as_ref()?.card));
+        let paid = kind == EventType::PaymentProcessed;
+        let shipment = order
+            .shipment
+            .as_ref()
+            .filter(|_| kind == EventType::OrderShipped);
+        Self {
+            name: String::new(),
+            email: String::new(),
+            currency: Some(order.currency.code().to_owned()),
+            lines: order
+                .lines
+                .iter()
+                .map(|line| MailLine {
+                    product_id: line.product_id.as_str().to_owned(),
+                    quantity: line.quantity.get(),
+                    price: line.price.to_json(),
+                    total: line.total().to_json(),
+                })
+                .collect(),
+            sub_total: Some(order.amounts.sub_total.to_json()),
+            tax: Some(order.amounts.tax.to_json()),
+            total: Some(order.amounts.total.to_json()),
+            invoice_id: order.invoice().map(|invoice| invoice.to_string()),
+            card_brand: card.filter(|_| paid).and_then(|card| card.brand.clone()),
+            card_last_digits: card
+                .filter(|_| paid)
+                .and_then(|card| card.last_digits.clone()),
+            tracking_number: shipment.map(|shipment| shipment.tracking_number),
+            shipping_address: shipment
+                .map(|shipment| shipment.shipping_address.as_str().to_owned()),
+        }
+    }
+}
+
+impl Message {
+    /// The message that tells a step that `kind` happened to `order`.
+    #[must_use]
+    pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
+        let record = order.events.get(&kind)?;
+        Some(Self {
+            id: order.event_id(record.version),
+            kind,
+            order: Some(order.id),
+            time: record.at,
+            traceparent: order.traceparent.clone(),
+            mail: None,
+        })
+    }
+
+    /// The same with what the mail says; `None` where there is nobody to write to.
+    #[must_use]
+    pub fn mail_of_order(order: &Order, kind: EventType) -> Option<Self> {
+        let mail = MailData::of_order(order, kind)?;
+        Some(Self {
+            mail: Some(mail),
+            ..Self::of_order(order, kind)?
+        })
+    }
+
+    /// The key of the mail's ledger row: one mail for each order and event.
+    #[must_use]
+    pub fn email_id(&self) -> String {
+        match &self.order {
+            Some(order) => email_id(order, self.kind),
+            None => self.id.clone(),
+        }
+    }
+
+    /// The JSON that travels.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&Envelope {
+            specversion: "1.0".into(),
+            id: self.id.as_str().into(),
+            source: "/orderflow".into(),
+            kind: self.kind.as_str().into(),
+            subject: self.order.map(|order| order.to_string().into()),
+            time: self.time.to_string().into(),
+            time_millis: self.time.millis(),
+            traceparent: self.traceparent.as_deref().map(Into::into),
+            data: self.mail.clone(),
+        })
+    }
+
+    /// Reads what [`Message::to_json`] wrote.
+    pub fn from_json(json: &str) -> Result<Self, MessageError> {
+        let envelope: Envelope<'_> =
+            serde_json::from_str(json).map_err(MessageError::NotAnEvent)?;
+        if envelope.specversion != "1.0" {
+            return Err(MessageError::Version);
+        }
+        Ok(Self {
+            id: envelope.id.into_owned(),
+            kind: envelope
+                .kind
+                .parse()
+                .map_err(|_| MessageError::UnknownType)?,
+            order: envelope
+                .subject
+                .map(|subject| OrderId::parse(&subject))
+                .transpose()
+                .map_err(|_| MessageError::Subject)?,
+            time: Timestamp::from_millis(envelope.time_millis),
+            traceparent: envelope.traceparent.map(std::borrow::Cow::into_owned),
+            mail: envelope.data,
+        })
+    }
+}
+
+/// The key of the ledger row of the mail about `kind` of `order`.
+#[must_use]
+pub fn email_id(order: &OrderId, kind: EventType) -> String {
+    format!("{order}/{kind}")
+}
+
+/// Why a text is no message of ours; it will never become one.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Not a CloudEvent in JSON.
+    #[error("the message is no CloudEvent in JSON")]
+    NotAnEvent(#[source] serde_json::Error),
+    /// Another version of CloudEvents.
+    #[error("the message's specversion is not 1.0")]
+    Version,
+    /// A type that no step knows.
+    #[error("the message's type is unknown")]
+    UnknownType,
+    /// The subject is no order id.
+    #[error("the message's subject is no order id")]
+    Subject,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    specversion: std::borrow::Cow<'a, str>,
+    id: std::borrow::Cow<'a, str>,
+    source: std::borrow::Cow<'a, str>,
+    #[serde(rename = "type")]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<std::borrow::Cow<'a, str>>,
+    time: std::borrow::Cow<'a, str>,
+    /// An extension attribute: the same time to the millisecond.
+    #[serde(rename = "timemillis")]
+    time_millis: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<std::borrow::Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<MailData>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        let order = OrderId::from_time(1, [1; 10]);
+        Message {
+            id: format!("{order}/2"),
+            kind: EventType::InvoiceCreated,
+            order: Some(order),
+            time: Timestamp::from_millis(1_697_108_727_123),
+            traceparent: None,
+            mail: Some(MailData {
+                name: "Lital \"Hay\"".to_owned(),
+                email: "lital.naory@gmail.com".to_owned(),
+                total: Some("123456789012345.67".parse().unwrap()),
+                ..MailData::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn messages_survive_the_queue_exactly() {
+        let message = message();
+        assert_eq!(
+            Message::from_json(&message.to_json().unwrap()).unwrap(),
+            message
+        );
+    }
+
+    #[test]
+    fn a_message_has_what_cloudevents_requires() {
+        let json: serde_json::Value = serde_json::from_str(&message().to_json().unwrap()).unwrap();
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("type", "InvoiceCreated"),
+            ("source", "/orderflow"),
+            ("time", "2023-10-12T11:05:27+00:00"),
+        ] {
+            assert_eq!(json[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_of_ours_is_told_why() {
+        let change = |from: &str, to: &str| {
+            Message::from_json(&message().to_json().unwrap().replace(from, to)).unwrap_err()
+        };
+        assert!(matches!(change("{", "["), MessageError::NotAnEvent(_)));
+        assert!(matches!(
+            change("\"1.0\"", "\"0.3\""),
+            MessageError::Version
+        ));
+        assert!(matches!(
+            change("InvoiceCreated", "Other"),
+            MessageError::UnknownType
+        ));
+        assert!(matches!(
+            change("\"subject\":\"ord_", "\"subject\":\"x_"),
+            MessageError::Subject
+        ));
+    }
+}

@@ -1,0 +1,279 @@
+//! One HTTP request, checked as far as every endpoint needs it.
+
+use lambda_http::http::header::CONTENT_TYPE;
+use lambda_http::{Body, Request, RequestExt};
+use serde_json::Value;
+
+use super::Caller;
+use crate::config::Authentication;
+use crate::domain::{Timestamp, digest_hex};
+use crate::error::Error;
+use crate::store::{KeyUse, Store};
+
+/// Bodies above this many bytes are refused.
+const MAX_BODY: usize = 64 * 1024;
+
+/// An `Idempotency-Key`: 1 to 255 visible ASCII characters
+/// (draft-ietf-httpapi-idempotency-key-header).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Checks the header's value.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::MalformedKey)
+        }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A request from a known caller.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who.
+    pub caller: Caller,
+    /// The idempotency key, when one was sent.
+    pub key: Option<IdempotencyKey>,
+    /// The W3C trace context, when one was sent.
+    pub traceparent: Option<String>,
+    path: String,
+    body: Option<Value>,
+}
+
+impl Call {
+    /// Checks caller, key, content type, size and that the body, if any, is JSON.
+    pub fn from_request(request: &Request, authentication: &Authentication) -> Result<Self, Error> {
+        let caller = Caller::from_context(request.request_context_ref(), authentication)?;
+        let header = |name: &str| request.headers().get(name);
+        let key = header("idempotency-key")
+            .map(|value| value.to_str().map_err(|_| Error::MalformedKey))
+            .transpose()?
+            .map(IdempotencyKey::parse)
+            .transpose()?;
+        Ok(Self {
+            caller,
+            key,
+            traceparent: traceparent(request),
+            path: request.uri().path().to_owned(),
+            body: body(request)?,
+        })
+    }
+
+    /// The JSON body of a request that needs one.
+    pub fn body(&self) -> Result<&Value, Error> {
+        self.body.as_ref().ok_or(Error::EmptyBody)
+    }
+
+    /// The last part of the path, percent-decoded by the gateway.
+    #[must_use]
+    pub fn last_segment(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// A hash of the body's values; blanks and the order of the fields do not count.
+    pub fn body_hash(&self) -> Result<String, Error> {
+        let mut text = String::new();
+        canonical(self.body()?, &mut text);
+        Ok(digest_hex(&[&text]))
+    }
+
+    /// The hash that names this caller's key for `operation`.
+    #[must_use]
+    pub fn key_id(&self, operation: &str) -> Option<String> {
+        let key = self.key.as_ref()?;
+        Some(digest_hex(&[
+            "key",
+            self.caller.id(),
+            operation,
+            key.as_str(),
+        ]))
+    }
+
+    /// Remembers that this caller's key for `operation` goes with this body; refuses another body.
+    /// One write, and only when a key was sent. What the key stands for is idempotent by itself.
+    pub async fn claim_key(
+        &self,
+        store: &Store,
+        operation: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Some(key) = self.key_id(operation) else {
+            return Ok(());
+        };
+        match store.use_key(&key, &self.body_hash()?, now).await? {
+            KeyUse::Fits => Ok(()),
+            KeyUse::OtherBody => Err(Error::KeyReused),
+        }
+    }
+
+    /// A call with a JSON body, as tests and workers make it.
+    #[must_use]
+    pub fn new(caller: Caller, key: Option<IdempotencyKey>, body: Option<Value>) -> Self {
+        Self {
+            caller,
+            key,
+            traceparent: None,
+            path: String::new(),
+            body,
+        }
+    }
+}
+
+fn body(request: &Request) -> Result<Option<Value>, Error> {
+    let bytes: &[u8] = match request.body() {
+        Body::Text(text) => text.as_bytes(),
+        Body::Binary(bytes) => bytes,
+        _ => &[],
+    };
+    if bytes.len() > MAX_BODY {
+        return Err(Error::BodyTooLarge);
+    }
+    if let Some(content_type) = request.headers().get(CONTENT_TYPE) {
+        let media = content_type
+            .to_str()
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default();
+        let media = media.trim().to_ascii_lowercase();
+        if media != "application/json"
+            && !(media.starts_with("application/") && media.ends_with("+json"))
+        {
+            return Err(Error::UnsupportedMediaType);
+        }
+    }
+    if bytes.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(bytes)
+        .map(Some)
+        .map_err(|error| Error::NotJson {
+            line: error.line(),
+            column: error.column(),
+        })
+}
+
+/// The caller's own trace, or else the one that X-Ray gave the invocation (AWS X-Ray developer
+/// guide, "Tracing header"), in the form of W3C Trace Context.
+fn traceparent(request: &Request) -> Option<String> {
+    let header = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let is_hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    if let Some(sent) = header("traceparent") {
+        let mut parts = sent.split('-');
+        let fits = parts.next() == Some("00")
+            && parts.next().is_some_and(|trace| is_hex(trace, 32))
+            && parts.next().is_some_and(|parent| is_hex(parent, 16))
+            && parts.next().is_some_and(|flags| is_hex(flags, 2))
+            && parts.next().is_none();
+        if fits {
+            return Some(sent.to_owned());
+        }
+    }
+    let xray = header("x-amzn-trace-id")?;
+    let part = |name: &str| {
+        xray.split(';')
+            .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+    };
+    let root = part("Root")?.strip_prefix("1-")?.replace('-', "");
+    let parent = part("Parent").unwrap_or("0000000000000001");
+    let sampled = if part("Sampled") == Some("1") {
+        "01"
+    } else {
+        "00"
+    };
+    (is_hex(&root, 32) && is_hex(parent, 16)).then(|| format!("00-{root}-{parent}-{sampled}"))
+}
+
+/// Writes a JSON value with its fields sorted and no blanks.
+fn canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(fields) => {
+            let mut names: Vec<_> = fields.keys().collect();
+            names.sort();
+            text.push('{');
+            for name in names {
+                text.push_str(&Value::from(name.as_str()).to_string());
+                text.push(':');
+                canonical(&fields[name], text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for item in items {
+                canonical(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        scalar => text.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hash(body: &Value) -> String {
+        Call::new(Caller::backend("x"), None, Some(body.clone()))
+            .body_hash()
+            .unwrap()
+    }
+
+    #[test]
+    fn bodies_are_the_same_whatever_the_order_of_their_fields() {
+        assert_eq!(
+            hash(&json!({"a": 1, "b": [2, {"c": "d"}]})),
+            hash(&json!({"b": [2, {"c": "d"}], "a": 1}))
+        );
+        assert_ne!(hash(&json!({"a": 1})), hash(&json!({"a": "1"})));
+        assert_ne!(hash(&json!(["a", "b"])), hash(&json!(["a,b"])));
+    }
+
+    #[test]
+    fn a_trace_goes_on_from_the_caller_or_from_xray() {
+        let with = |name: &str, value: &str| {
+            let request = lambda_http::http::Request::builder()
+                .header(name, value)
+                .body(Body::Empty)
+                .unwrap();
+            traceparent(&request)
+        };
+        let w3c = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(with("traceparent", w3c).as_deref(), Some(w3c));
+        assert_eq!(with("traceparent", "00-x\"y-z"), None);
+        let xray = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        assert_eq!(
+            with("x-amzn-trace-id", xray).as_deref(),
+            Some("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01")
+        );
+    }
+
+    #[test]
+    fn keys_have_1_to_255_visible_characters() {
+        assert!(IdempotencyKey::parse(&"k".repeat(255)).is_ok());
+        for bad in ["", "a b", "ü", &"k".repeat(256)] {
+            assert!(matches!(
+                IdempotencyKey::parse(bad),
+                Err(Error::MalformedKey)
+            ));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The request for a mail, taken at the email path and, as the contract prints it, at the shipping
+//! path.
+
+use serde_json::Value;
+
+use super::{Call, Invalid, Report, as_email, as_own_id, as_text};
+use crate::domain::{Email, EventType, Order, OrderId, Status, Text, Timestamp};
+use crate::error::{Error, Missing};
+use crate::event::{MailData, Message};
+use crate::runtime::Runtime;
+use crate::store::Store;
+
+/// `{event, name, email, orderId?}`
+#[derive(Clone, Debug)]
+pub struct MailRequest {
+    event: EventType,
+    name: Text,
+    email: Email,
+    /// `Some(None)` names no order of ours.
+    order: Option<Option<OrderId>>,
+}
+
+impl MailRequest {
+    /// Reads the body.
+    pub fn read(body: &Value) -> Result<Self, Error> {
+        let report = Report::default();
+        let request = report.body(body).and_then(|fields| {
+            let event = fields.required("event", as_mailed_event);
+            let name = fields.required("name", as_text);
+            let email = fields.required("email", as_email);
+            let order = fields.optional("orderId", as_own_id(OrderId::parse));
+            fields.close();
+            Some(Self {
+                event: event?,
+                name: name?,
+                email: email?,
+                order: order?,
+            })
+        });
+        report.finish(request)
+    }
+
+    /// The message that asks for the mail, once its order, if it names one, was found to be the
+    /// caller's and to have come as far as the event says.
+    ///
+    /// Its id makes it one mail: the order and the event; else the caller's idempotency key; else a
+    /// new one with each request.
+    pub async fn into_message(
+        self,
+        call: &Call,
+        store: &Store,
+        runtime: &Runtime,
+    ) -> Result<Message, Error> {
+        call.claim_key(store, "email", runtime.now()).await?;
+        let order = match self.order {
+            None => None,
+            Some(id) => Some(self.find(id, call, store).await?),
+        };
+        let mail = order
+            .as_ref()
+            .map(|order| MailData::about_order(order, self.event));
+        let mail = MailData {
+            name: self.name.as_str().to_owned(),
+            email: self.email.as_str().to_owned(),
+            ..mail.unwrap_or_default()
+        };
+        let request = call.key_id("email").unwrap_or_else(|| runtime.token());
+        let now: Timestamp = runtime.now();
+        Ok(Message {
+            id: format!("request/{request}"),
+            kind: self.event,
+            order: order.map(|order| order.id),
+            time: now,
+            traceparent: call.traceparent.clone(),
+            mail: Some(mail),
+        })
+    }
+
+    async fn find(&self, id: Option<OrderId>, call: &Call, store: &Store) -> Result<Order, Error> {
+        let missing = || Error::NotFound(Missing::Order);
+        let order = store
+            .order(&id.ok_or_else(missing)?)
+            .await?
+            .ok_or_else(missing)?;
+        call.caller.check(&order.customer, Missing::Order)?;
+        if !order.status.mailed_events().contains(&self.event) {
+            return Err(Error::WrongState {
+                status: order.status,
+                detail: "that event has not happened yet",
+            });
+        }
+        Ok(order)
+    }
+}
+
+fn as_mailed_event(value: &Value) -> Result<EventType, Invalid> {
+    let mailed = Status::Shipped.mailed_events();
+    let named = value.as_str().and_then(|text| text.parse().ok());
+    named.filter(|event| mailed.contains(event)).ok_or_else(|| {
+        let names: Vec<_> = mailed.iter().map(EventType::as_str).collect();
+        Invalid(format!("must be one of {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,21 @@
+//! HTTP at the edge: a request becomes a [`Call`] of checked values, a result becomes an answer.
+
+mod answer;
+mod call;
+mod caller;
+mod contact;
+mod fields;
+mod items;
+mod mail_request;
+mod problem;
+
+pub use answer::Answer;
+pub use call::{Call, IdempotencyKey};
+pub use caller::Caller;
+pub use contact::read_contact;
+pub use fields::{
+    Fields, Invalid, Report, as_currency, as_email, as_id, as_money, as_own_id, as_text,
+    as_text_lines,
+};
+pub use items::{ItemBody, item_bodies, read_items};
+pub use mail_request::MailRequest;

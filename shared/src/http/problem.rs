@@ -1,0 +1,172 @@
+//! The one place that turns an error into an answer: `application/problem+json` (RFC 9457).
+
+use std::time::Duration;
+
+use lambda_http::http::header::RETRY_AFTER;
+use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::{Body, Response};
+use serde_json::{Map, Value, json};
+
+use super::answer::json_response;
+use crate::error::{Dependency, Error, Missing};
+
+/// When to come back after a dependency failed.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
+
+/// When to ask again for a payment that the partner settles later.
+const RETRY_PENDING: Duration = Duration::from_secs(30);
+
+impl Error {
+    /// The HTTP status of the case.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::EmptyBody | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Declined(_) | Self::ActionRequired => StatusCode::PAYMENT_REQUIRED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::WrongState { .. }
+            | Self::Mismatch(_)
+            | Self::InProgress { .. }
+            | Self::PaymentPending
+            | Self::TooManyAttempts
+            | Self::MailUnconfirmed => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MalformedKey | Self::Invalid(_) | Self::KeyReused | Self::AddressRejected => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::PaymentUnknown | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoQueue | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::InProgress { retry_after } => Some(*retry_after),
+            Self::PaymentPending => Some(RETRY_PENDING),
+            Self::PaymentUnknown | Self::Unavailable { .. } => Some(RETRY_UNAVAILABLE),
+            _ => None,
+        }
+    }
+
+    /// What is wrong and what to do, for people. Written here, never taken from an inner error.
+    fn detail(&self) -> String {
+        match self {
+            Self::EmptyBody => "The body is empty; send a JSON object.".to_owned(),
+            Self::NotJson { line, column } => {
+                format!("The body is not JSON: reading stopped at line {line}, column {column}.")
+            }
+            Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
+            Self::UnsupportedMediaType => {
+                "Send the body as JSON, with the header content-type: application/json.".to_owned()
+            }
+            Self::Unauthenticated => {
+                "Send a valid token in the header authorization: Bearer …".to_owned()
+            }
+            Self::MalformedKey => {
+                "Idempotency-Key must have 1 to 255 visible ASCII characters.".to_owned()
+            }
+            Self::Invalid(_) => {
+                "Some fields are invalid; errors lists each of them by its JSON pointer.".to_owned()
+            }
+            Self::KeyReused => {
+                "This Idempotency-Key was used with another body; use a new key.".to_owned()
+            }
+            Self::NotFound(Missing::Order) => "There is no such order.".to_owned(),
+            Self::NotFound(Missing::Invoice) => "There is no such invoice.".to_owned(),
+            Self::WrongState { status, detail } => format!("The order is {status}: {detail}."),
+            Self::Mismatch(_) => {
+                "The request differs from what is stored; errors lists each difference.".to_owned()
+            }
+            Self::InProgress { .. } => {
+                "This is in progress right now; ask again a little later.".to_owned()
+            }
+            Self::PaymentPending => {
+                "The billing partner settles this payment later; ask again then.".to_owned()
+            }
+            Self::Declined(decline) if decline.retryable => {
+                "The payment was declined; another try may succeed.".to_owned()
+            }
+            Self::Declined(_) => {
+                "The payment was declined; the customer needs another means of payment.".to_owned()
+            }
+            Self::ActionRequired => {
+                "The customer must confirm the payment with the bank; then ask again.".to_owned()
+            }
+            Self::TooManyAttempts => {
+                "This invoice was declined too often; issue a new order.".to_owned()
+            }
+            Self::PaymentUnknown => {
+                "The billing partner's answer was lost; ask again, nothing is charged twice."
+                    .to_owned()
+            }
+            Self::AddressRejected => "The mail service refuses this address.".to_owned(),
+            Self::MailUnconfirmed => {
+                "Whether this mail went out is not known; it is not sent again by itself."
+                    .to_owned()
+            }
+            Self::Unavailable { dependency, .. } => {
+                let what = match dependency {
+                    Dependency::Database => "The database",
+                    Dependency::Queue => "The queue",
+                    Dependency::Mail => "The mail service",
+                    Dependency::BillingPartner => "The billing partner",
+                    Dependency::Carrier => "The carrier",
+                };
+                format!("{what} is not available right now; nothing is half done, try again.")
+            }
+            Self::NoQueue | Self::Internal(_) => "Something went wrong on our side.".to_owned(),
+        }
+    }
+
+    /// The answer to the caller.
+    #[must_use]
+    pub fn to_response(&self) -> Response<Body> {
+        let status = self.status();
+        let mut problem = Map::new();
+        problem.insert("type".to_owned(), "about:blank".into());
+        problem.insert(
+            "title".to_owned(),
+            status.canonical_reason().unwrap_or_default().into(),
+        );
+        problem.insert("status".to_owned(), status.as_u16().into());
+        problem.insert("code".to_owned(), self.code().into());
+        problem.insert("detail".to_owned(), self.detail().into());
+        match self {
+            Self::Invalid(errors) => {
+                let errors = errors
+                    .iter()
+                    .map(|error| json!({"pointer": error.pointer, "detail": error.detail}));
+                problem.insert("errors".to_owned(), errors.collect());
+            }
+            Self::Mismatch(differences) => {
+                let errors = differences.iter().map(|difference| {
+                    let detail = format!(
+                        "is {}, stored is {}",
+                        difference.actual, difference.expected
+                    );
+                    json!({"pointer": difference.pointer, "detail": detail})
+                });
+                problem.insert("errors".to_owned(), errors.collect());
+            }
+            Self::Declined(decline) => {
+                problem.insert("decline_code".to_owned(), decline.code.as_str().into());
+                problem.insert("retryable".to_owned(), decline.retryable.into());
+            }
+            Self::ActionRequired => {
+                problem.insert("decline_code".to_owned(), "action_required".into());
+                problem.insert("retryable".to_owned(), true.into());
+            }
+            _ => {}
+        }
+        let body = Value::Object(problem).to_string();
+        let mut response = json_response(status, "application/problem+json", body);
+        if let Some(after) = self.retry_after() {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        response
+    }
+}

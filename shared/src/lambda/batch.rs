@@ -1,0 +1,98 @@
+//! SQS batches: each message has its own fate, whatever its neighbours do.
+
+use std::panic::AssertUnwindSafe;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tracing::Instrument as _;
+
+use super::{Function, Handler, log_failure};
+use crate::error::Error;
+use crate::event::{Message, MessageError};
+
+/// What became of a message that brought no error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumed {
+    /// Carried out, now or before: delete it.
+    Done,
+    /// What it needs has not happened yet: keep it, try again.
+    NotYet,
+}
+
+/// What to tell SQS of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Delete,
+    Keep,
+}
+
+impl<F: Function> Handler<F> {
+    pub(super) async fn consume_batch(&self, batch: SqsEvent) -> SqsBatchResponse {
+        let fates = batch.records.iter().map(|record| {
+            let span = tracing::info_span!(
+                "message",
+                message_id = record.message_id.as_deref().unwrap_or_default()
+            );
+            self.consume_record(record).instrument(span)
+        });
+        let fates = join_all(fates).await;
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = batch
+            .records
+            .iter()
+            .zip(fates)
+            .filter(|(_, fate)| *fate == Fate::Keep)
+            .map(|(record, _)| {
+                let mut failure = BatchItemFailure::default();
+                failure.item_identifier = record.message_id.clone().unwrap_or_default();
+                failure
+            })
+            .collect();
+        response
+    }
+
+    async fn consume_record(&self, record: &SqsMessage) -> Fate {
+        let message = match Message::from_json(record.body.as_deref().unwrap_or_default()) {
+            Ok(message) => message,
+            // It will never be readable: SQS moves it to the dead-letter queue after its last try.
+            Err(error) => {
+                log_poison(&error);
+                return Fate::Keep;
+            }
+        };
+        let (event_id, kind) = (message.id.clone(), message.kind);
+        let span = tracing::info_span!(
+            "event",
+            event_id,
+            event = kind.as_str(),
+            order_id = message.order.map(|order| order.to_string()),
+            traceparent = message.traceparent,
+        );
+        let consumed = AssertUnwindSafe(self.function.consume(message))
+            .catch_unwind()
+            .instrument(span.clone())
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("the consumer panicked".into())));
+        let _entered = span.entered();
+        match consumed {
+            Ok(Consumed::Done) => {
+                tracing::info!("done");
+                Fate::Delete
+            }
+            Ok(Consumed::NotYet) => {
+                tracing::info!("not yet; kept");
+                Fate::Keep
+            }
+            Err(error) => {
+                log_failure(&error);
+                Fate::Keep
+            }
+        }
+    }
+}
+
+fn log_poison(error: &MessageError) {
+    // The JSON error quotes the place, not the text.
+    tracing::error!(code = "poison_message", %error, "kept for the dead-letter queue");
+}

@@ -1,0 +1,14 @@
+//! What two or more functions of OrderFlow use: the domain, the store, the glue to HTTP, SQS and
+//! Lambda, configuration and telemetry. It knows no service by name.
+
+pub mod aws;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod event;
+pub mod http;
+pub mod lambda;
+pub mod queue;
+pub mod runtime;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,74 @@
+//! Time and randomness, injected so that tests decide them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::domain::{OrderId, Timestamp};
+
+/// Where the time and random bytes come from.
+#[derive(Clone)]
+pub struct Runtime {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+}
+
+impl Runtime {
+    /// The machine's clock and the operating system's random bytes.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::new(
+            || {
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+            },
+            |bytes| {
+                getrandom::fill(bytes).expect("Linux always has random bytes once it has booted");
+            },
+        )
+    }
+
+    /// A clock and random bytes of the caller's choice.
+    pub fn new(
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+        random: impl Fn(&mut [u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            now: Arc::new(now),
+            random: Arc::new(random),
+        }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// A new order id that sorts by time.
+    #[must_use]
+    pub fn order_id(&self) -> OrderId {
+        let mut random = [0; 10];
+        (self.random)(&mut random);
+        OrderId::from_time(
+            u64::try_from(self.now().millis()).unwrap_or_default(),
+            random,
+        )
+    }
+
+    /// 32 random hexadecimal digits.
+    #[must_use]
+    pub fn token(&self) -> String {
+        let mut random = [0; 16];
+        (self.random)(&mut random);
+        format!("{:032x}", u128::from_be_bytes(random))
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Runtime")
+    }
+}

@@ -1,0 +1,130 @@
+//! The tables. Every write states, as its condition, the rule that makes it happen once.
+
+mod attributes;
+mod emails;
+mod idempotency;
+mod invoices;
+mod orders;
+mod payments;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+pub use attributes::{Corrupt, order_from_item};
+pub use emails::{EmailClaim, EmailState};
+pub use idempotency::KeyUse;
+pub use invoices::InvoiceIssue;
+pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
+pub use payments::{Claim, ClaimRefusal, Fence, PaymentTerms, Settlement};
+
+use crate::aws::{AwsFailure, FailureKind};
+use crate::config::Tables;
+use crate::error::{Dependency, Error};
+use crate::runtime::Runtime;
+
+/// The tables, over the real client.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    tables: Tables,
+    runtime: Runtime,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsFailure),
+    /// Other writes to the same items came in between, again and again; nothing was written.
+    #[error("the transaction met other writes too often")]
+    Conflict,
+    /// An item is not as this service writes it.
+    #[error("an item of the {table} table is damaged")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong.
+        #[source]
+        source: Corrupt,
+    },
+    /// This function was not told the table's name.
+    #[error("no name is configured for the {0} table")]
+    NotConfigured(&'static str),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Aws(AwsFailure {
+                kind: FailureKind::Refused,
+                ..
+            })
+            | StoreError::Corrupt { .. }
+            | StoreError::NotConfigured(_) => Self::Internal(error.into()),
+            StoreError::Aws(_) | StoreError::Conflict => Self::Unavailable {
+                dependency: Dependency::Database,
+                source: error.into(),
+            },
+        }
+    }
+}
+
+impl Store {
+    /// Tables of these names.
+    #[must_use]
+    pub fn new(client: Client, tables: Tables, runtime: Runtime) -> Self {
+        Self {
+            client,
+            tables,
+            runtime,
+        }
+    }
+
+    fn orders_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .orders
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Orders"))
+    }
+
+    fn invoices_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .invoices
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Invoices"))
+    }
+
+    fn emails_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .emails
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Emails"))
+    }
+
+    fn idempotency_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .idempotency
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("IdempotencyKeys"))
+    }
+
+    /// A random pause before try `attempt` (from 1), at most 50 ms × 2^attempt.
+    async fn back_off(&self, attempt: u32) {
+        let cap = 50_u64 << attempt.min(5);
+        let random = u64::from_str_radix(&self.runtime.token()[..8], 16).unwrap_or_default();
+        tokio::time::sleep(Duration::from_millis(random % cap)).await;
+    }
+}
+
+/// How often a transaction that met another one is tried.
+const TRANSACTION_TRIES: u32 = 4;
+
+fn failed<E>(operation: &'static str, error: &SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    StoreError::Aws(AwsFailure::new(operation, error))
+}

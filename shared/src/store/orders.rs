@@ -1,0 +1,512 @@
+//! Orders: carts, transitions that need no transaction, reads and the index of what is due.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue as Value, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
+};
+
+use super::attributes::{
+    Corrupt, Item, contact_value, event_value, lines_value, money, n, new_order_item,
+    order_from_item, record_value, s, shipment_value,
+};
+use super::emails::{EmailState, states};
+use super::{Store, StoreError, TRANSACTION_TRIES, failed};
+use crate::domain::{
+    Amounts, Command, Contact, Currency, CustomerId, Due, DueStep, EventMark, EventRecord,
+    EventType, Order, OrderId, OrderLines, Shipment, Status, Timestamp,
+};
+use crate::event::email_id;
+
+/// How long after a transition the sweep looks whether the next step was done.
+pub(super) const DUE_AFTER: Duration = Duration::from_secs(120);
+
+/// What a cart holds, priced.
+#[derive(Clone, Debug)]
+pub struct CartContents {
+    /// What was ordered.
+    pub lines: OrderLines,
+    /// What it costs.
+    pub amounts: Amounts,
+    /// Whom it goes to; with it the chain issues the invoice by itself.
+    pub checkout: Option<Contact>,
+}
+
+/// A cart that becomes an order.
+#[derive(Clone, Debug)]
+pub struct NewOrder {
+    /// New, or derived from the idempotency key.
+    pub id: OrderId,
+    /// Whose.
+    pub customer: CustomerId,
+    /// The shop's currency.
+    pub currency: Currency,
+    /// What it holds.
+    pub contents: CartContents,
+    /// The hash of the body, when it came with an idempotency key.
+    pub request_hash: Option<String>,
+    /// The request's trace context.
+    pub traceparent: Option<String>,
+}
+
+/// What became of a new order.
+#[derive(Clone, Debug)]
+pub enum CreateOrder {
+    /// It was written.
+    Created(Box<Order>),
+    /// One with this id was there: the same request came before, or its key with another body.
+    Existed(Box<Order>),
+}
+
+/// The first use of an idempotency key for a cart update, kept with the answer that it gets.
+#[derive(Clone, Debug)]
+pub struct KeyRecord<'a> {
+    /// The key's hash.
+    pub key: &'a str,
+    /// The body's hash.
+    pub body_hash: &'a str,
+    /// The answer for this and every later use.
+    pub answer: &'a str,
+}
+
+/// What became of a cart update.
+#[derive(Clone, Debug)]
+pub enum CartUpdate {
+    /// It was written.
+    Updated,
+    /// No such order, or another customer's.
+    NotFound,
+    /// The order is no longer pending.
+    Refused(Status),
+    /// The key was used before, with this body or another.
+    KeyUsed {
+        /// The hash of the body it was first used with.
+        body_hash: String,
+        /// The answer it got.
+        answer: String,
+    },
+}
+
+/// What became of a shipment.
+#[derive(Clone, Debug)]
+pub enum Shipping {
+    /// It was written, now or before: this is the order as it stands.
+    Shipped(Box<Order>),
+    /// The order is not paid.
+    Refused(Status),
+    /// No such order.
+    NotFound,
+}
+
+impl Store {
+    /// Writes a new order and its `CartUpdated` event unless one with this id exists; one write.
+    pub async fn create_order(
+        &self,
+        new: NewOrder,
+        now: Timestamp,
+    ) -> Result<CreateOrder, StoreError> {
+        let checkout = new.contents.checkout.is_some();
+        let mut order = Order {
+            id: new.id,
+            customer: new.customer,
+            status: Status::Pending,
+            version: 1,
+            currency: new.currency,
+            lines: new.contents.lines,
+            amounts: new.contents.amounts,
+            first: None,
+            request_hash: new.request_hash,
+            contact: new.contents.checkout,
+            checkout,
+            payment: None,
+            shipment: None,
+            event: None,
+            events: BTreeMap::from([(
+                EventType::CartUpdated,
+                EventRecord {
+                    version: 1,
+                    at: now,
+                },
+            )]),
+            created_at: now,
+            due: checkout.then(|| Due {
+                step: DueStep::Billing,
+                at: now.plus(DUE_AFTER),
+                tries: 0,
+            }),
+            traceparent: new.traceparent,
+        };
+        order.event = Some(EventMark {
+            id: order.event_id(1),
+            kind: EventType::CartUpdated,
+        });
+        let put = self
+            .client
+            .put_item()
+            .table_name(self.orders_table()?)
+            .set_item(Some(new_order_item(&order)))
+            .condition_expression("attribute_not_exists(orderId)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(CreateOrder::Created(Box::new(order))),
+            Err(SdkError::ServiceError(error)) => match error.err() {
+                PutItemError::ConditionalCheckFailedException(refused) => {
+                    let item = refused.item().cloned().unwrap_or_default();
+                    Ok(CreateOrder::Existed(Box::new(read(&item)?)))
+                }
+                _ => Err(failed("PutItem", &SdkError::ServiceError(error))),
+            },
+            Err(error) => Err(failed("PutItem", &error)),
+        }
+    }
+
+    /// Replaces the contents of a pending order; one write, or one transaction with the key's row.
+    ///
+    /// The order's first contents are kept aside, because a repeat of the request that made it is
+    /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table.
+    pub async fn update_cart(
+        &self,
+        id: &OrderId,
+        customer: &CustomerId,
+        contents: &CartContents,
+        key: Option<KeyRecord<'_>>,
+        now: Timestamp,
+    ) -> Result<CartUpdate, StoreError> {
+        for attempt in 1..=TRANSACTION_TRIES {
+            // The event's id holds the version, which only a read can tell: `SET` cannot join texts.
+            let Some(order) = self.order(id).await? else {
+                return Ok(CartUpdate::NotFound);
+            };
+            if order.customer != *customer {
+                return Ok(CartUpdate::NotFound);
+            }
+            let is_repeat_possible = key.is_some();
+            if let Err(_refused) = order.status.apply(Command::UpdateCart)
+                && !is_repeat_possible
+            {
+                return Ok(CartUpdate::Refused(order.status));
+            }
+            let update = self.cart_update(&order, contents, now)?;
+            let mut transaction = self
+                .client
+                .transact_write_items()
+                .transact_items(TransactWriteItem::builder().update(update).build());
+            if let Some(key) = &key {
+                let put = self.first_key_use(key.key, key.body_hash, key.answer, now)?;
+                transaction =
+                    transaction.transact_items(TransactWriteItem::builder().put(put).build());
+            }
+            let error = match transaction.send().await {
+                Ok(_) => return Ok(CartUpdate::Updated),
+                Err(error) => error,
+            };
+            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+                error.as_service_error()
+            else {
+                return Err(failed("TransactWriteItems", &error));
+            };
+            let refused = |index: usize| {
+                canceled
+                    .cancellation_reasons()
+                    .get(index)
+                    .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
+                    .map(|reason| reason.item().cloned().unwrap_or_default())
+            };
+            if let Some(row) = refused(1) {
+                let text = |name: &'static str| match row.get(name) {
+                    Some(Value::S(text)) => Ok(text.clone()),
+                    _ => Err(StoreError::Corrupt {
+                        table: "IdempotencyKeys",
+                        source: Corrupt(name),
+                    }),
+                };
+                return Ok(CartUpdate::KeyUsed {
+                    body_hash: text("bodyHash")?,
+                    answer: text("answer")?,
+                });
+            }
+            if refused(0).is_some() && order.status != Status::Pending {
+                return Ok(CartUpdate::Refused(order.status));
+            }
+            // The order changed since it was read, or another transaction holds it.
+            self.back_off(attempt).await;
+        }
+        Err(StoreError::Conflict)
+    }
+
+    fn cart_update(
+        &self,
+        order: &Order,
+        contents: &CartContents,
+        now: Timestamp,
+    ) -> Result<Update, StoreError> {
+        let version = order.version + 1;
+        let record = EventRecord { version, at: now };
+        let mut update = Update::builder()
+            .table_name(self.orders_table()?)
+            .key("orderId", s(order.id.to_string()))
+            .condition_expression("#status = :pending AND version = :old")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#lines", "lines")
+            .expression_attribute_names("#total", "total")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_names("#kind", EventType::CartUpdated.as_str())
+            .expression_attribute_values(":pending", s(Status::Pending.as_str()))
+            .expression_attribute_values(":old", n(order.version))
+            .expression_attribute_values(":version", n(version))
+            .expression_attribute_values(":lines", lines_value(&contents.lines))
+            .expression_attribute_values(":sub", money(contents.amounts.sub_total))
+            .expression_attribute_values(":tax", money(contents.amounts.tax))
+            .expression_attribute_values(":total", money(contents.amounts.total))
+            .expression_attribute_values(":checkout", Value::Bool(contents.checkout.is_some()))
+            .expression_attribute_values(
+                ":event",
+                event_value(&order.event_id(version), EventType::CartUpdated),
+            )
+            .expression_attribute_values(":record", record_value(&record));
+        let mut set = "SET firstLines = if_not_exists(firstLines, #lines), \
+             firstSubTotal = if_not_exists(firstSubTotal, subTotal), \
+             firstTax = if_not_exists(firstTax, tax), \
+             firstTotal = if_not_exists(firstTotal, #total), \
+             #lines = :lines, subTotal = :sub, tax = :tax, #total = :total, \
+             checkout = :checkout, version = :version, #event = :event, events.#kind = :record"
+            .to_owned();
+        if let Some(contact) = &contents.checkout {
+            set += ", contact = :contact, dueStep = :step, dueAt = :due, dueTries = :zero";
+            update = update
+                .expression_attribute_values(":contact", contact_value(contact))
+                .expression_attribute_values(":step", s(DueStep::Billing.partition_of(&order.id)))
+                .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
+                .expression_attribute_values(":zero", n(0));
+        } else {
+            set += " REMOVE contact, dueStep, dueAt, dueTries";
+        }
+        update
+            .update_expression(set)
+            .build()
+            .map_err(|_| StoreError::NotConfigured("Orders"))
+    }
+
+    /// Ships a paid order; one write. `#status = :paid` is [`Command::Ship`]'s row of the state
+    /// table. What an order that was shipped before got stays as it is.
+    ///
+    /// `order` is as it was read; the write is refused when another transition came in between.
+    pub async fn ship(
+        &self,
+        order: &Order,
+        shipment: &Shipment,
+        now: Timestamp,
+    ) -> Result<Shipping, StoreError> {
+        let version = order.version + 1;
+        let record = EventRecord { version, at: now };
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(self.orders_table()?)
+            .key("orderId", s(order.id.to_string()))
+            .condition_expression("#status = :paid AND version = :old")
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_names("#kind", EventType::OrderShipped.as_str())
+            .expression_attribute_values(":paid", s(Status::Paid.as_str()))
+            .expression_attribute_values(":shipped", s(Status::Shipped.as_str()))
+            .expression_attribute_values(":old", n(order.version))
+            .expression_attribute_values(":version", n(version))
+            .expression_attribute_values(":shipment", shipment_value(shipment))
+            .expression_attribute_values(
+                ":event",
+                event_value(&order.event_id(version), EventType::OrderShipped),
+            )
+            .expression_attribute_values(":record", record_value(&record));
+        let mut expression = "SET #status = :shipped, version = :version, shipment = :shipment, \
+             #event = :event, events.#kind = :record"
+            .to_owned();
+        if order.email().is_some() {
+            expression += ", dueStep = :step, dueAt = :due, dueTries = :zero";
+            update = update
+                .expression_attribute_values(":step", s(DueStep::Email.partition_of(&order.id)))
+                .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
+                .expression_attribute_values(":zero", n(0));
+        } else {
+            expression += " REMOVE dueStep, dueAt, dueTries";
+        }
+        match update.update_expression(expression).send().await {
+            Ok(output) => Ok(Shipping::Shipped(Box::new(read(
+                &output.attributes.unwrap_or_default(),
+            )?))),
+            Err(SdkError::ServiceError(error)) => match error.err() {
+                UpdateItemError::ConditionalCheckFailedException(refused) => {
+                    let Some(item) = refused.item() else {
+                        return Ok(Shipping::NotFound);
+                    };
+                    let order = read(item)?;
+                    if order.shipment.is_some() {
+                        Ok(Shipping::Shipped(Box::new(order)))
+                    } else {
+                        Ok(Shipping::Refused(order.status))
+                    }
+                }
+                _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
+            },
+            Err(error) => Err(failed("UpdateItem", &error)),
+        }
+    }
+
+    /// The order as it is now; a consistent read.
+    pub async fn order(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(self.orders_table()?)
+            .key("orderId", s(id.to_string()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| failed("GetItem", &error))?;
+        output.item.as_ref().map(read).transpose()
+    }
+
+    /// The order and what became of its mails; one consistent call.
+    pub async fn order_and_emails(
+        &self,
+        id: &OrderId,
+    ) -> Result<Option<(Order, BTreeMap<EventType, EmailState>)>, StoreError> {
+        let orders = self.orders_table()?;
+        let emails = self.emails_table()?;
+        let mailed = Status::Shipped.mailed_events();
+        let mut wanted = HashMap::from([
+            (orders.to_owned(), keys(vec![("orderId", id.to_string())])?),
+            (
+                emails.to_owned(),
+                keys(
+                    mailed
+                        .iter()
+                        .map(|event| ("emailId", email_id(id, *event)))
+                        .collect(),
+                )?,
+            ),
+        ]);
+        let mut found: HashMap<String, Vec<Item>> = HashMap::new();
+        for attempt in 1..=TRANSACTION_TRIES {
+            let output = self
+                .client
+                .batch_get_item()
+                .set_request_items(Some(std::mem::take(&mut wanted)))
+                .send()
+                .await
+                .map_err(|error| failed("BatchGetItem", &error))?;
+            for (table, items) in output.responses.unwrap_or_default() {
+                found.entry(table).or_default().extend(items);
+            }
+            wanted = output.unprocessed_keys.unwrap_or_default();
+            if wanted.is_empty() {
+                let Some(item) = found.get(orders).and_then(|items| items.first()) else {
+                    return Ok(None);
+                };
+                let rows = states(found.get(emails).map(Vec::as_slice).unwrap_or_default())?;
+                let states = mailed
+                    .iter()
+                    .filter_map(|event| Some((*event, *rows.get(&email_id(id, *event))?)))
+                    .collect();
+                return Ok(Some((read(item)?, states)));
+            }
+            self.back_off(attempt).await;
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Orders of one shard of `step` whose time has come, oldest first, at most `limit`.
+    pub async fn due_orders(
+        &self,
+        step: DueStep,
+        shard: u8,
+        now: Timestamp,
+        limit: i32,
+    ) -> Result<Vec<OrderId>, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(self.orders_table()?)
+            .index_name("due")
+            .key_condition_expression("dueStep = :step AND dueAt <= :now")
+            .expression_attribute_values(":step", s(step.partition(shard)))
+            .expression_attribute_values(":now", n(now.millis()))
+            .limit(limit)
+            .send()
+            .await
+            .map_err(|error| failed("Query", &error))?;
+        let id = |item: &Item| match item.get("orderId") {
+            Some(Value::S(text)) => OrderId::parse(text).ok(),
+            _ => None,
+        };
+        output
+            .items()
+            .iter()
+            .map(|item| {
+                id(item).ok_or(StoreError::Corrupt {
+                    table: "Orders",
+                    source: Corrupt("orderId"),
+                })
+            })
+            .collect()
+    }
+
+    /// Moves the time of the next look at what an order waits for, or ends the waiting (`None`);
+    /// one write. Nothing happens when the order has moved on since it was read.
+    pub async fn set_due(&self, order: &Order, due: Option<Due>) -> Result<(), StoreError> {
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(self.orders_table()?)
+            .key("orderId", s(order.id.to_string()))
+            .condition_expression("version = :version AND attribute_exists(dueStep)")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_values(":version", n(order.version));
+        update = match due {
+            // A write that is no transition carries no event: the relay has nothing to tell.
+            Some(due) => update
+                .update_expression("SET dueAt = :at, dueTries = :tries REMOVE #event")
+                .expression_attribute_values(":at", n(due.at.millis()))
+                .expression_attribute_values(":tries", n(due.tries)),
+            None => update.update_expression("REMOVE dueStep, dueAt, dueTries, #event"),
+        };
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(error))
+                if matches!(
+                    error.err(),
+                    UpdateItemError::ConditionalCheckFailedException(_)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(failed("UpdateItem", &error)),
+        }
+    }
+}
+
+fn keys(keys: Vec<(&str, String)>) -> Result<KeysAndAttributes, StoreError> {
+    keys.into_iter()
+        .fold(
+            KeysAndAttributes::builder().consistent_read(true),
+            |builder, (name, id)| builder.keys(HashMap::from([(name.to_owned(), s(id))])),
+        )
+        .build()
+        .map_err(|_| StoreError::NotConfigured("Orders"))
+}
+
+pub(super) fn read(item: &Item) -> Result<Order, StoreError> {
+    order_from_item(item).map_err(|source| StoreError::Corrupt {
+        table: "Orders",
+        source,
+    })
+}
