@@ -59,7 +59,12 @@ def follow(url: str, order: str, started: float) -> str:
     """Prints each state that the order reaches; returns the last one seen."""
     seen = ""
     while time.monotonic() - started < PATIENCE:
-        status = call(f"{url}/api/order/{order}")["status"]
+        try:
+            status = call(f"{url}/api/order/{order}")["status"]
+        except OSError:
+            # A saved file restarts the functions; the order goes on all the same.
+            time.sleep(0.5)
+            continue
         if status != seen:
             print(f"  {time.monotonic() - started:6.2f} s  {status}", flush=True)
             seen = status

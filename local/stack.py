@@ -100,7 +100,7 @@ class Stack:
             case _:
                 request = urllib.request.Request(invocations(self.url, binary), b'{"Records":[]}')
         try:
-            urllib.request.urlopen(request, timeout=120).close()
+            urllib.request.urlopen(request, timeout=60).close()
         except urllib.error.HTTPError as error:
             # A refusal is what cart and order answer here; only a failure of the function itself is one.
             if error.code < 500:
