@@ -1,1 +1,13 @@
-//! Tests of the whole.
+//! A cloud in one process for the tests: the real handlers over the real store on an embedded
+//! DynamoDB whose tables are made from `template.yaml`, with a clock that the test moves.
+//!
+//! Only what has another side is played: queues, mailer, and, where a test asks for it, the billing
+//! partner.
+
+mod cloud;
+mod database;
+mod ends;
+
+pub use cloud::{Cloud, Options, Reply, batch, invoke, request};
+pub use database::{Capacity, Database};
+pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};

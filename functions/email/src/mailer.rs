@@ -92,7 +92,8 @@ impl Mailer for Ses {
 }
 
 /// What a failed call proves ("Amazon SES API v2 reference, `SendEmail`, Errors").
-fn classify(failure: AwsFailure) -> MailerError {
+#[must_use]
+pub fn classify(failure: AwsFailure) -> MailerError {
     match (failure.kind, failure.code.as_deref()) {
         (FailureKind::Refused, Some("BadRequestException")) => {
             MailerError::AddressRejected(failure)

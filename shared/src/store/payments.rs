@@ -141,6 +141,7 @@ impl Store {
                 "#status = :invoiced AND payment.#state = :declined AND payment.fence = :fence",
             )
             .expression_attribute_names("#key", "key")
+            .expression_attribute_names("#reference", "reference")
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":holder", s(&holder))
@@ -156,7 +157,7 @@ impl Store {
         } else {
             expression += " REMOVE payment.#key,";
         }
-        expression += " payment.reference, payment.openedAt, #event";
+        expression += " payment.#reference, payment.openedAt, #event";
         claimed(update.update_expression(expression), &holder).await
     }
 
@@ -171,8 +172,9 @@ impl Store {
         let update = self
             .fenced_update(id, fence)?
             .update_expression(
-                "SET payment.reference = :reference, payment.openedAt = :now REMOVE #event",
+                "SET payment.#reference = :reference, payment.openedAt = :now REMOVE #event",
             )
+            .expression_attribute_names("#reference", "reference")
             .expression_attribute_values(":reference", s(reference))
             .expression_attribute_values(":now", n(now.millis()));
         settled(update, |_| false).await

@@ -1,0 +1,202 @@
+//! An embedded DynamoDB with the template's tables.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
+use aws_sdk_dynamodb::config::{ConfigBag, Credentials, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use dynoxide::Database as Engine;
+use dynoxide::actions::{
+    describe_stream::DescribeStreamRequest, get_records::GetRecordsRequest,
+    get_shard_iterator::GetShardIteratorRequest, list_streams::ListStreamsRequest,
+};
+use serde_json::{Value, json};
+use shared::aws::Aws;
+use shared::config::Tables;
+
+/// What each kind of call has cost, as the database itself reports it.
+#[derive(Clone, Debug, Default)]
+pub struct Capacity {
+    calls: Arc<Mutex<BTreeMap<String, (u64, f64)>>>,
+}
+
+impl Capacity {
+    /// How many calls and consumed capacity units since the last [`Capacity::reset`], by operation.
+    #[must_use]
+    pub fn by_operation(&self) -> BTreeMap<String, (u64, f64)> {
+        self.calls.lock().expect("no test panics while it counts").clone()
+    }
+
+    /// Starts counting again.
+    pub fn reset(&self) {
+        self.calls.lock().expect("no test panics while it counts").clear();
+    }
+}
+
+/// Asks for the consumed capacity with every call, and adds it up.
+#[derive(Debug)]
+struct Meter(Capacity);
+
+impl Intercept for Meter {
+    fn name(&self) -> &'static str {
+        "Meter"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        let bytes = request.body().bytes().unwrap_or_default();
+        let mut body: Value = serde_json::from_slice(bytes)?;
+        body["ReturnConsumedCapacity"] = "TOTAL".into();
+        let bytes = serde_json::to_vec(&body)?;
+        request.headers_mut().insert("content-length", bytes.len().to_string());
+        *request.body_mut() = bytes.into();
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let operation = config.load::<Metadata>().map(|call| call.name().to_owned());
+        let operation = operation.unwrap_or_default();
+        let body: Value =
+            serde_json::from_slice(context.response().body().bytes().unwrap_or_default())?;
+        let units = |capacity: &Value| {
+            capacity["CapacityUnits"].as_f64().unwrap_or_default()
+        };
+        let consumed = match &body["ConsumedCapacity"] {
+            Value::Array(tables) => tables.iter().map(units).sum(),
+            single => units(single),
+        };
+        let mut calls = self.0.calls.lock().expect("no test panics while it counts");
+        let entry = calls.entry(operation).or_default();
+        entry.0 += 1;
+        entry.1 += consumed;
+        Ok(())
+    }
+}
+
+/// The engine, its tables and a real client for it over loopback.
+#[derive(Clone)]
+pub struct Database {
+    engine: Engine,
+    /// The client that the store uses.
+    pub client: Client,
+    /// What the calls have cost.
+    pub capacity: Capacity,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Database")
+    }
+}
+
+impl Database {
+    /// Starts an empty database with the tables of `template.yaml` and serves it on loopback for as
+    /// long as the test's runtime lives.
+    pub async fn start() -> Self {
+        let engine = Engine::memory().expect("an in-memory database needs nothing");
+        for request in table_requests() {
+            let request = serde_json::from_value(request).expect("the template's tables are valid");
+            engine.create_table(request).expect("the template's tables can be made");
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        tokio::spawn(dynoxide::server::serve_on(listener, engine.clone()));
+        let credentials = Credentials::new("test", "test", None, None, "test");
+        let endpoint = Some(format!("http://{address}"));
+        let client = Aws::new("eu-central-1".to_owned(), credentials, endpoint).dynamodb();
+        let capacity = Capacity::default();
+        let metered = client.config().to_builder().interceptor(Meter(capacity.clone())).build();
+        Self { engine, client: Client::from_conf(metered), capacity }
+    }
+
+    /// All four tables.
+    #[must_use]
+    pub fn tables() -> Tables {
+        Tables {
+            orders: Some("OrdersTable".to_owned()),
+            invoices: Some("InvoicesTable".to_owned()),
+            emails: Some("EmailsTable".to_owned()),
+            idempotency: Some("IdempotencyTable".to_owned()),
+        }
+    }
+
+    /// The records of the Orders stream behind the first `seen`, as Lambda brings them.
+    #[must_use]
+    pub fn stream_records(&self, seen: usize) -> Vec<Value> {
+        let list = ListStreamsRequest { table_name: Some("OrdersTable".to_owned()), ..Default::default() };
+        let streams = self.engine.list_streams(list).expect("the table has a stream").streams;
+        let stream_arn = streams.first().expect("the table has a stream").stream_arn.clone();
+        let describe = DescribeStreamRequest { stream_arn: stream_arn.clone(), ..Default::default() };
+        let description = self.engine.describe_stream(describe).expect("the stream is there");
+        let mut records = Vec::new();
+        for shard in description.stream_description.shards {
+            let request = GetShardIteratorRequest {
+                stream_arn: stream_arn.clone(),
+                shard_id: shard.shard_id,
+                shard_iterator_type: "TRIM_HORIZON".to_owned(),
+                sequence_number: None,
+            };
+            let mut iterator =
+                self.engine.get_shard_iterator(request).expect("the shard is there").shard_iterator;
+            while let Some(shard_iterator) = iterator {
+                let request = GetRecordsRequest { shard_iterator, limit: None };
+                let page = self.engine.get_records(request).expect("the iterator is fresh");
+                if page.records.is_empty() {
+                    break;
+                }
+                records.extend(page.records.iter().map(|record| json!(record)));
+                iterator = page.next_shard_iterator;
+            }
+        }
+        records.split_off(seen.min(records.len()))
+    }
+}
+
+/// The template's tables as `CreateTable` requests, named by their logical ids.
+fn table_requests() -> Vec<Value> {
+    let template = include_str!("../../template.yaml");
+    let template: serde_yaml_ng::Value =
+        serde_yaml_ng::from_str(template).expect("the template is YAML");
+    let resources = template["Resources"].as_mapping().expect("the template has resources");
+    let mut requests = Vec::new();
+    for (name, resource) in resources {
+        if resource["Type"].as_str() != Some("AWS::DynamoDB::Table") {
+            continue;
+        }
+        let properties = &resource["Properties"];
+        let mut request = json!({ "TableName": name.as_str() });
+        for field in
+            ["AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode"]
+        {
+            if let Some(value) = properties.get(field) {
+                request[field] = serde_json::to_value(value).expect("plain YAML is JSON");
+            }
+        }
+        if let Some(stream) = properties.get("StreamSpecification") {
+            request["StreamSpecification"] = json!({
+                "StreamEnabled": true,
+                "StreamViewType": stream["StreamViewType"].as_str(),
+            });
+        }
+        requests.push(request);
+    }
+    assert_eq!(requests.len(), 4, "the template has four tables");
+    requests
+}

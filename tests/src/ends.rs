@@ -1,0 +1,216 @@
+//! What is played: queues, the mailer and a billing partner that keeps a ledger.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use email::mail::Mail;
+use email::mailer::{Mailer, MailerError};
+use payment::partners::{
+    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError,
+};
+use shared::aws::{AwsFailure, FailureKind};
+use shared::domain::{Card, Email, Money};
+use shared::event::Message;
+use shared::queue::{EventQueue, Queue, QueueError};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A failed call of that kind, as an AWS client would report it.
+fn aws_failure(operation: &'static str, kind: FailureKind, code: Option<&str>) -> AwsFailure {
+    AwsFailure { operation, kind, code: code.map(str::to_owned), request_id: None }
+}
+
+/// Four queues that hold what was sent until the test delivers it.
+#[derive(Clone, Debug, Default)]
+pub struct PlayedQueues {
+    messages: Arc<Mutex<Vec<(Queue, Message)>>>,
+    down: Arc<Mutex<Vec<Queue>>>,
+}
+
+impl PlayedQueues {
+    /// Takes out all messages.
+    #[must_use]
+    pub fn take(&self) -> Vec<(Queue, Message)> {
+        std::mem::take(&mut lock(&self.messages))
+    }
+
+    /// From now on `queues` take nothing.
+    pub fn set_down(&self, queues: &[Queue]) {
+        *lock(&self.down) = queues.to_vec();
+    }
+}
+
+impl EventQueue for PlayedQueues {
+    async fn send(&self, queue: Queue, messages: &[Message]) -> Result<(), QueueError> {
+        if lock(&self.down).contains(&queue) {
+            return Err(aws_failure("SendMessageBatch", FailureKind::ServerFault, None).into());
+        }
+        // Through JSON, as on the real wire.
+        for message in messages {
+            let json = message.to_json().map_err(|_| QueueError::Encoding)?;
+            let message = Message::from_json(&json).map_err(|_| QueueError::Encoding)?;
+            lock(&self.messages).push((queue, message));
+        }
+        Ok(())
+    }
+}
+
+/// A mail that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentMail {
+    /// The address.
+    pub to: String,
+    /// What was sent.
+    pub mail: Mail,
+}
+
+/// A mailer that keeps what it takes, and fails as it is told.
+#[derive(Clone, Debug, Default)]
+pub struct PlayedMailer {
+    taken: Arc<Mutex<Vec<SentMail>>>,
+    failures: Arc<Mutex<VecDeque<(FailureKind, Option<&'static str>)>>>,
+}
+
+impl PlayedMailer {
+    /// All mails taken so far.
+    #[must_use]
+    pub fn taken(&self) -> Vec<SentMail> {
+        lock(&self.taken).clone()
+    }
+
+    /// The next call fails like this; an unanswered one takes the mail all the same.
+    pub fn fail_next(&self, kind: FailureKind, code: Option<&'static str>) {
+        lock(&self.failures).push_back((kind, code));
+    }
+}
+
+impl Mailer for PlayedMailer {
+    async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
+        let failure = lock(&self.failures).pop_front();
+        if matches!(failure, None | Some((FailureKind::Unanswered, _))) {
+            lock(&self.taken).push(SentMail { to: to.as_str().to_owned(), mail: mail.clone() });
+        }
+        match failure {
+            None => Ok(format!("mail-{}", lock(&self.taken).len())),
+            Some((kind, code)) => {
+                Err(email::mailer::classify(aws_failure("SendEmail", kind, code)))
+            }
+        }
+    }
+}
+
+/// Where a played charge stands.
+#[derive(Clone, Debug)]
+struct PlayedCharge {
+    amount: Money,
+    status: ChargeStatus,
+}
+
+/// What a played partner does at the next confirmation.
+type Script = VecDeque<ChargeStatus>;
+
+/// A billing partner with a ledger: a reference is confirmed once, whoever asks.
+#[derive(Clone, Debug, Default)]
+pub struct PlayedPartner {
+    charges: Arc<Mutex<BTreeMap<String, PlayedCharge>>>,
+    opened: Arc<Mutex<HashMap<String, String>>>,
+    script: Arc<Mutex<Script>>,
+    lost_answers: Arc<Mutex<Vec<&'static str>>>,
+    calls: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl PlayedPartner {
+    /// What the ledger has captured.
+    #[must_use]
+    pub fn captured(&self) -> Vec<Money> {
+        let charges = lock(&self.charges);
+        let captured = charges.values().filter(|each| matches!(each.status, ChargeStatus::Captured(_)));
+        captured.map(|charge| charge.amount).collect()
+    }
+
+    /// The next confirmations end like this; after that, captured.
+    pub fn script(&self, outcomes: impl IntoIterator<Item = ChargeStatus>) {
+        lock(&self.script).extend(outcomes);
+    }
+
+    /// The next call of this operation is carried out and its answer lost.
+    pub fn lose_answer(&self, operation: &'static str) {
+        lock(&self.lost_answers).push(operation);
+    }
+
+    /// Every call, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<&'static str> {
+        lock(&self.calls).clone()
+    }
+
+    /// Sets where every charge stands, as the partner's own people can.
+    pub fn set_all(&self, status: &ChargeStatus) {
+        for charge in lock(&self.charges).values_mut() {
+            charge.status = status.clone();
+        }
+    }
+
+    fn answer<T>(&self, operation: &'static str, value: T) -> Result<T, PartnerError> {
+        lock(&self.calls).push(operation);
+        let mut lost = lock(&self.lost_answers);
+        if let Some(index) = lost.iter().position(|each| *each == operation) {
+            lost.remove(index);
+            return Err(PartnerError::Unanswered("played".into()));
+        }
+        Ok(value)
+    }
+
+    fn status(&self, reference: &str) -> Result<ChargeStatus, PartnerError> {
+        lock(&self.charges)
+            .get(reference)
+            .map(|charge| charge.status.clone())
+            .ok_or_else(|| PartnerError::Unavailable("no such charge".into()))
+    }
+}
+
+impl BillingPartner for PlayedPartner {
+    async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
+        let name = format!("{}/{}", request.invoice, request.attempt);
+        let mut opened = lock(&self.opened);
+        let next = format!("charge_{}", opened.len() + 1);
+        let reference = opened.entry(name).or_insert(next).clone();
+        lock(&self.charges).entry(reference.clone()).or_insert(PlayedCharge {
+            amount: request.amount,
+            status: ChargeStatus::Unconfirmed,
+        });
+        self.answer("open", reference)
+    }
+
+    async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        let mut status = self.status(&charge.reference)?;
+        if status == ChargeStatus::Unconfirmed {
+            status = lock(&self.script).pop_front().unwrap_or_else(|| {
+                ChargeStatus::Captured(Card {
+                    brand: Some("visa".to_owned()),
+                    last_digits: Some("4242".to_owned()),
+                    ..Card::default()
+                })
+            });
+            if let Some(charge) = lock(&self.charges).get_mut(&charge.reference) {
+                charge.status = status.clone();
+            }
+        }
+        self.answer("confirm", status)
+    }
+
+    async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.answer("look_up", self.status(&charge.reference)?)
+    }
+
+    async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        if let Some(charge) = lock(&self.charges).get_mut(&charge.reference)
+            && !matches!(charge.status, ChargeStatus::Captured(_))
+        {
+            charge.status = ChargeStatus::Cancelled;
+        }
+        self.answer("cancel", self.status(&charge.reference)?)
+    }
+}

@@ -1,0 +1,3 @@
+//! What OrderFlow promises, tested through the real handlers.
+
+mod contract;
