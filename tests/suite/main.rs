@@ -1,3 +1,4 @@
 //! What OrderFlow promises, tested through the real handlers.
 
 mod contract;
+mod errors;

@@ -1,0 +1,592 @@
+//! Each row of the error table, and each field's limits.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::aws::FailureKind;
+use shared::queue::Queue;
+use tests::{Cloud, Options, Reply, request};
+
+use crate::contract::{cart, cart_with_checkout, checkout, invoice, payment, shipping, text};
+
+const CART: &str = "/api/order/cart.json";
+const INVOICE: &str = "/api/order/invoice.json";
+const PAYMENT: &str = "/api/order/payment.json";
+const SHIPPING: &str = "/api/order/shipping.json";
+const EMAIL: &str = "/api/order/email.json";
+
+/// An order id that was never given out.
+const UNKNOWN: &str = "00000000000000000000000000";
+
+fn assert_problem(reply: &Reply, status: u64, code: &str) {
+    assert_eq!((reply.status, reply.code()), (status, code), "{}", reply.text);
+    assert_eq!(reply.header("content-type"), "application/problem+json");
+    assert_eq!(reply.body["status"], status);
+    assert!(reply.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+    assert!(reply.body["title"].as_str().is_some_and(|title| !title.is_empty()));
+}
+
+async fn raw_body(cloud: &Cloud<payment::partners::Sandbox>, body: &str) -> Reply {
+    let mut event = request(CART, &Value::Null);
+    event["body"] = body.into();
+    cloud.send(&event).await
+}
+
+async fn place(cloud: &Cloud<payment::partners::Sandbox>, cart: &Value) -> String {
+    let reply = cloud.post(CART, cart).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    text(&reply.body["orderId"]).to_owned()
+}
+
+#[tokio::test]
+async fn a_body_that_is_empty_or_no_json_is_400() {
+    let cloud = Cloud::start().await;
+    assert_problem(&raw_body(&cloud, "").await, 400, "empty_body");
+    assert_problem(&raw_body(&cloud, " \n").await, 400, "empty_body");
+    let reply = raw_body(&cloud, "{\"customerId\": \"8080\",\n oops}").await;
+    assert_problem(&reply, 400, "malformed_json");
+    assert!(text(&reply.body["detail"]).contains("line 2"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn every_endpoint_refuses_a_call_without_a_token_with_401() {
+    let cloud = Cloud::start().await;
+    for path in [CART, INVOICE, PAYMENT, SHIPPING, EMAIL, "/api/order/ord_1"] {
+        let mut event = request(path, &cart());
+        event["requestContext"].as_object_mut().unwrap().remove("authorizer");
+        assert_problem(&cloud.send(&event).await, 401, "unauthenticated");
+    }
+}
+
+/// The same request, sent by a customer's own token.
+fn as_customer(mut event: Value, customer: &str) -> Value {
+    event["requestContext"]["authorizer"]["jwt"]["claims"] =
+        json!({"client_id": "shop-app", "sub": customer, "scope": "openid"});
+    event
+}
+
+#[tokio::test]
+async fn a_token_without_a_customer_and_without_the_backend_scope_is_401() {
+    let cloud = Cloud::start().await;
+    let mut event = request(CART, &cart());
+    event["requestContext"]["authorizer"]["jwt"]["claims"] =
+        json!({"client_id": "somebody", "scope": "orderflow/backend2"});
+    assert_problem(&cloud.send(&event).await, 401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn somebody_elses_order_reads_as_404_everywhere() {
+    let cloud = Cloud::start().await;
+    let own = cloud.send(&as_customer(request(CART, &cart()), "8080")).await;
+    assert_eq!(own.status, 201, "{}", own.text);
+    let order = text(&own.body["orderId"]).to_owned();
+    let invoice_id = order.replace("ord_", "inv_");
+    let mut update = cart();
+    update["orderId"] = order.as_str().into();
+    let mail = json!({
+        "event": "InvoiceCreated", "name": "Eve", "email": "eve@example.com", "orderId": order
+    });
+    for (path, body, code) in [
+        (CART, update, "order_not_found"),
+        (INVOICE, invoice(&order), "order_not_found"),
+        (PAYMENT, payment(&invoice_id), "invoice_not_found"),
+        (SHIPPING, shipping(&order), "order_not_found"),
+        (SHIPPING, mail.clone(), "order_not_found"),
+        (EMAIL, mail, "order_not_found"),
+    ] {
+        let reply = cloud.send(&as_customer(request(path, &body), "666")).await;
+        assert_problem(&reply, 404, code);
+    }
+    let mut event: Value = serde_json::from_str(include_str!("../../events/order.json")).unwrap();
+    event["rawPath"] = format!("/api/order/{order}").into();
+    event["requestContext"]["http"]["path"] = event["rawPath"].clone();
+    assert_problem(&cloud.send(&as_customer(event.clone(), "666")).await, 404, "order_not_found");
+    assert_eq!(cloud.send(&as_customer(event, "8080")).await.status, 200);
+    assert!(cloud.mailer.taken().is_empty() && cloud.queues.take().is_empty());
+}
+
+#[tokio::test]
+async fn unknown_orders_and_invoices_are_404() {
+    let cloud = Cloud::start().await;
+    for id in ["456".to_owned(), format!("ord_{UNKNOWN}"), format!("inv_{UNKNOWN}")] {
+        let mut update = cart();
+        update["orderId"] = id.as_str().into();
+        assert_problem(&cloud.post(CART, &update).await, 404, "order_not_found");
+        assert_problem(&cloud.post(INVOICE, &invoice(&id)).await, 404, "order_not_found");
+        assert_problem(&cloud.post(SHIPPING, &shipping(&id)).await, 404, "order_not_found");
+        assert_problem(&cloud.post(PAYMENT, &payment(&id)).await, 404, "invoice_not_found");
+        assert_problem(&cloud.get(&id).await, 404, "order_not_found");
+    }
+}
+
+#[tokio::test]
+async fn an_invoice_that_is_not_issued_yet_is_404() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, &cart()).await;
+    let reply = cloud.post(PAYMENT, &payment(&order.replace("ord_", "inv_"))).await;
+    assert_problem(&reply, 404, "invoice_not_found");
+}
+
+#[tokio::test]
+async fn a_wrong_state_is_409_and_says_what_must_come_first() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, &cart()).await;
+    assert_problem(&cloud.post(SHIPPING, &shipping(&order)).await, 409, "wrong_state");
+    let mail = json!({
+        "event": "OrderShipped", "name": "L", "email": "l@example.com", "orderId": order
+    });
+    assert_problem(&cloud.post(EMAIL, &mail).await, 409, "wrong_state");
+    assert_eq!(cloud.post(INVOICE, &invoice(&order)).await.status, 201);
+    assert_problem(&cloud.post(SHIPPING, &shipping(&order)).await, 409, "wrong_state");
+    let mut update = cart();
+    update["orderId"] = order.into();
+    let reply = cloud.post(CART, &update).await;
+    assert_problem(&reply, 409, "wrong_state");
+    assert!(text(&reply.body["detail"]).contains("invoiced"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn an_invoice_that_differs_from_its_order_is_409_naming_each_difference() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, &cart()).await;
+    let mut body = invoice(&order);
+    body["tax"] = json!(35);
+    body["totalAmount"] = serde_json::from_str("199.99").unwrap();
+    body["items"][1]["quantity"] = 2.into();
+    body["items"][0]["price"] = 51.into();
+    let reply = cloud.post(INVOICE, &body).await;
+    assert_problem(&reply, 409, "mismatch");
+    assert_eq!(
+        reply.pointers(),
+        ["/tax", "/totalAmount", "/items/0/price", "/items/1/quantity"]
+    );
+    body = invoice(&order);
+    body["items"].as_array_mut().unwrap().pop();
+    let reply = cloud.post(INVOICE, &body).await;
+    assert_problem(&reply, 409, "mismatch");
+    assert_eq!(reply.pointers(), ["/items"]);
+    assert_eq!(cloud.get(&order).await.body["status"], "pending");
+}
+
+#[tokio::test]
+async fn a_payment_of_another_amount_is_409_and_charges_nothing() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, &cart()).await;
+    let invoice_id = cloud.post(INVOICE, &invoice(&order)).await.body["invoiceId"].clone();
+    let mut body = payment(text(&invoice_id));
+    body["totalAmount"] = json!(199);
+    let reply = cloud.post(PAYMENT, &body).await;
+    assert_problem(&reply, 409, "mismatch");
+    assert_eq!(reply.pointers(), ["/totalAmount"]);
+    body = payment(text(&invoice_id));
+    body["customerId"] = "8081".into();
+    assert_problem(&cloud.post(PAYMENT, &body).await, 404, "invoice_not_found");
+    assert_eq!(cloud.get(&order).await.body["payment"]["state"], "due");
+}
+
+#[tokio::test]
+async fn a_body_over_64_kib_is_413_and_one_of_64_kib_is_read() {
+    let cloud = Cloud::start().await;
+    let body = cart().to_string();
+    let padded = |size: usize| format!("{}{body}", " ".repeat(size - body.len()));
+    assert_problem(&raw_body(&cloud, &padded(65_537)).await, 413, "body_too_large");
+    assert_eq!(raw_body(&cloud, &padded(65_536)).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_content_type_that_is_not_json_is_415_and_none_is_fine() {
+    let cloud = Cloud::start().await;
+    let with = |content_type: Option<&str>| {
+        let mut event = request(CART, &cart());
+        match content_type {
+            Some(value) => event["headers"]["content-type"] = value.into(),
+            None => drop(event["headers"].as_object_mut().unwrap().remove("content-type")),
+        }
+        event
+    };
+    for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
+        assert_problem(&cloud.send(&with(Some(wrong))).await, 415, "unsupported_media_type");
+    }
+    for right in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.a+json"] {
+        assert_eq!(cloud.send(&with(Some(right))).await.status, 201, "{right}");
+    }
+    assert_eq!(cloud.send(&with(None)).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_body_in_base64_is_read_like_any_other() {
+    let cloud = Cloud::start().await;
+    let mut event = request(CART, &Value::Null);
+    // {"customerId":"8080","items":[{"productId":"1","quantity":1,"price":1}]}
+    event["body"] = "eyJjdXN0b21lcklkIjoiODA4MCIsIml0ZW1zIjpbeyJwcm9kdWN0SWQiOiIxIiwicXVhbnRpdHkiOjEsInByaWNlIjoxfV19".into();
+    event["isBase64Encoded"] = true.into();
+    assert_eq!(cloud.send(&event).await.status, 201);
+}
+
+#[tokio::test]
+async fn all_bad_fields_are_reported_at_once_with_422() {
+    let cloud = Cloud::start().await;
+    let body = json!({
+        "customerId": 8080,
+        "items": [{"productId": "", "quantity": 0, "price": -1}, {"quantity": 1.5, "price": "1"}],
+        "checkout": {"name": "", "email": "nobody", "shipping_address": 5, "currency": "EUR"},
+        "note": "x"
+    });
+    let reply = cloud.post(CART, &body).await;
+    assert_problem(&reply, 422, "invalid_fields");
+    let mut pointers = reply.pointers();
+    pointers.sort_unstable();
+    assert_eq!(
+        pointers,
+        [
+            "/checkout/currency",
+            "/checkout/email",
+            "/checkout/name",
+            "/checkout/phone",
+            "/checkout/shipping_address",
+            "/customerId",
+            "/items/0/price",
+            "/items/0/productId",
+            "/items/0/quantity",
+            "/items/1/price",
+            "/items/1/productId",
+            "/items/1/quantity",
+            "/note",
+        ]
+    );
+    assert_problem(&cloud.post(CART, &json!([])).await, 422, "invalid_fields");
+}
+
+/// Sends a valid body with one value changed; tells whether it was taken, and that nothing but that
+/// value was reported otherwise.
+async fn takes(
+    cloud: &Cloud<payment::partners::Sandbox>,
+    path: &str,
+    body: &Value,
+    pointer: &str,
+    value: Value,
+) -> bool {
+    let mut body = body.clone();
+    *body.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is in the body")) = value;
+    let reply = cloud.post(path, &body).await;
+    if reply.code() == "invalid_fields" {
+        assert_eq!(reply.status, 422);
+        assert_eq!(reply.pointers(), [pointer], "{}", reply.text);
+        return false;
+    }
+    assert!(reply.status < 500, "{}", reply.text);
+    true
+}
+
+#[tokio::test]
+async fn each_field_has_its_limits() {
+    let cloud = Cloud::start().await;
+    let number = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let cart = cart_with_checkout();
+    let invoice = {
+        let mut body = invoice("ord_1");
+        body["email"] = "lital.naory@gmail.com".into();
+        body
+    };
+    let payment = payment("inv_1");
+    let shipping = shipping("ord_1");
+    let mail = json!({
+        "event": "InvoiceCreated", "name": "L", "email": "l@example.com", "orderId": "ord_1"
+    });
+
+    // Ids: 1 to 64 characters.
+    for (path, body, pointer) in [
+        (CART, &cart, "/customerId"),
+        (CART, &cart, "/items/0/productId"),
+        (INVOICE, &invoice, "/customerId"),
+        (INVOICE, &invoice, "/orderId"),
+        (INVOICE, &invoice, "/items/1/productId"),
+        (PAYMENT, &payment, "/customerId"),
+        (PAYMENT, &payment, "/invoiceId"),
+        (SHIPPING, &shipping, "/orderId"),
+        (EMAIL, &mail, "/orderId"),
+        (SHIPPING, &mail, "/orderId"),
+    ] {
+        for (value, taken) in [
+            (json!("x"), true),
+            (json!("ü".repeat(64)), true),
+            (json!("x".repeat(65)), false),
+            (json!(""), false),
+            (json!("a\u{7}"), false),
+            (json!(456), false),
+        ] {
+            assert_eq!(takes(&cloud, path, body, pointer, value.clone()).await, taken, "{path} {pointer} {value}");
+        }
+    }
+
+    // Texts: 1 to 500 characters, lines only in addresses.
+    for (path, body, pointer) in [
+        (CART, &cart, "/checkout/name"),
+        (CART, &cart, "/checkout/phone"),
+        (CART, &cart, "/checkout/shipping_address"),
+        (INVOICE, &invoice, "/name"),
+        (INVOICE, &invoice, "/phone"),
+        (INVOICE, &invoice, "/shipping_address"),
+        (SHIPPING, &shipping, "/name"),
+        (SHIPPING, &shipping, "/phone"),
+        (SHIPPING, &shipping, "/shipping_address"),
+        (EMAIL, &mail, "/name"),
+    ] {
+        for (value, taken) in [
+            (json!("x".repeat(500)), true),
+            (json!("x".repeat(501)), false),
+            (json!(""), false),
+            (json!(7), false),
+            (json!("a\nb"), pointer.ends_with("address")),
+        ] {
+            assert_eq!(takes(&cloud, path, body, pointer, value.clone()).await, taken, "{path} {pointer} {value}");
+        }
+    }
+
+    // Quantities 1 to 10 000; prices 0 to 1 000 000 000 with the currency's decimals.
+    for (path, body) in [(CART, &cart), (INVOICE, &invoice)] {
+        for (value, taken) in [
+            ("1", true), ("10000", true), ("10001", false), ("0", false), ("-1", false),
+            ("1.0", false), ("\"1\"", false),
+        ] {
+            let is_taken = takes(&cloud, path, body, "/items/0/quantity", number(value)).await;
+            assert_eq!(is_taken, taken, "{path} quantity {value}");
+        }
+        for (value, taken) in [
+            ("0", true), ("1000000000", true), ("1000000000.01", false), ("-0.01", false),
+            ("0.001", false), ("19.990", true), ("1e2", true), ("\"1\"", false), ("true", false),
+        ] {
+            let is_taken = takes(&cloud, path, body, "/items/0/price", number(value)).await;
+            assert_eq!(is_taken, taken, "{path} price {value}");
+        }
+    }
+    for (path, body, pointer) in [
+        (INVOICE, &invoice, "/tax"),
+        (INVOICE, &invoice, "/subTotalAmount"),
+        (INVOICE, &invoice, "/totalAmount"),
+        (PAYMENT, &payment, "/totalAmount"),
+    ] {
+        for (value, taken) in [("0", true), ("1e15", true), ("-1", false), ("0.001", false), ("null", false)] {
+            let is_taken = takes(&cloud, path, body, pointer, number(value)).await;
+            assert_eq!(is_taken, taken, "{path} {pointer} {value}");
+        }
+    }
+
+    // Emails, events, currency.
+    for (path, body, pointer) in
+        [(CART, &cart, "/checkout/email"), (INVOICE, &invoice, "/email"), (EMAIL, &mail, "/email")]
+    {
+        for (value, taken) in [
+            ("a@b.example", true), ("a", false), ("a@b.c\r\nBcc: d@e.f", false), ("", false),
+        ] {
+            assert_eq!(takes(&cloud, path, body, pointer, json!(value)).await, taken, "{path} {value}");
+        }
+    }
+    for (value, taken) in [("OrderShipped", true), ("CartUpdated", false), ("Nothing", false)] {
+        assert_eq!(takes(&cloud, EMAIL, &mail, "/event", json!(value)).await, taken, "{value}");
+    }
+    for (value, taken) in [("USD", true), ("EUR", false), ("usd", false)] {
+        assert_eq!(takes(&cloud, INVOICE, &invoice, "/currency", json!(value)).await, taken, "{value}");
+    }
+
+    // One to 100 lines.
+    let line = json!({"productId": "1", "quantity": 1, "price": 1});
+    for (count, taken) in [(1, true), (100, true), (101, false), (0, false)] {
+        let lines = Value::Array(vec![line.clone(); count]);
+        assert_eq!(takes(&cloud, CART, &cart, "/items", lines.clone()).await, taken, "{count}");
+        assert_eq!(takes(&cloud, INVOICE, &invoice, "/items", lines).await, taken, "{count}");
+    }
+}
+
+#[tokio::test]
+async fn every_required_field_is_missed_by_name_and_every_unknown_one_is_refused() {
+    let cloud = Cloud::start().await;
+    let mail = json!({"event": "InvoiceCreated", "name": "L", "email": "l@example.com"});
+    let mut checkout_only = cart();
+    checkout_only["checkout"] = checkout();
+    for (path, body) in [
+        (CART, cart()),
+        (INVOICE, invoice("ord_1")),
+        (PAYMENT, payment("inv_1")),
+        (SHIPPING, shipping("ord_1")),
+        (EMAIL, mail),
+    ] {
+        for name in body.as_object().unwrap().keys() {
+            let mut without = body.clone();
+            without.as_object_mut().unwrap().remove(name);
+            let reply = cloud.post(path, &without).await;
+            assert_problem(&reply, 422, "invalid_fields");
+            assert_eq!(reply.pointers(), [format!("/{name}")], "{path}");
+        }
+        let mut with = body.clone();
+        with["surprise/~"] = 1.into();
+        let reply = cloud.post(path, &with).await;
+        assert_problem(&reply, 422, "invalid_fields");
+        assert_eq!(reply.pointers(), ["/surprise~1~0"], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_idempotency_key_is_422() {
+    let cloud = Cloud::start().await;
+    for key in ["", "a b", &"k".repeat(256)] {
+        let reply = cloud.post_with_key(CART, key, &cart()).await;
+        assert_problem(&reply, 422, "malformed_idempotency_key");
+    }
+    assert_eq!(cloud.post_with_key(CART, &"k".repeat(255), &cart()).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_declined_card_is_402_with_its_reason() {
+    let cloud = Cloud::start().await;
+    for (customer, code, retryable) in [
+        ("sandbox-insufficient-funds", "insufficient_funds", true),
+        ("sandbox-stolen-card", "stolen_card", false),
+    ] {
+        let reply = pay_as(&cloud, customer).await;
+        assert_problem(&reply, 402, "payment_declined");
+        assert_eq!(reply.body["decline_code"], code);
+        assert_eq!(reply.body["retryable"], retryable);
+    }
+    let reply = pay_as(&cloud, "sandbox-action-required").await;
+    assert_problem(&reply, 402, "payment_action_required");
+    assert_eq!(reply.body["decline_code"], "action_required");
+    assert_eq!(reply.body["retryable"], true);
+}
+
+/// Places, invoices and pays the seed's cart as that customer; returns the payment's answer.
+async fn pay_as(cloud: &Cloud<payment::partners::Sandbox>, customer: &str) -> Reply {
+    let mut cart = cart();
+    cart["customerId"] = customer.into();
+    let order = place(cloud, &cart).await;
+    let mut body = invoice(&order);
+    body["customerId"] = customer.into();
+    let reply = cloud.post(INVOICE, &body).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let mut body = payment(text(&reply.body["invoiceId"]));
+    body["customerId"] = customer.into();
+    cloud.post(PAYMENT, &body).await
+}
+
+#[tokio::test]
+async fn a_payment_that_settles_later_is_409_with_retry_after() {
+    let cloud = Cloud::start().await;
+    let reply = pay_as(&cloud, "sandbox-pending").await;
+    assert_problem(&reply, 409, "payment_pending");
+    assert_eq!(reply.header("retry-after"), "30");
+}
+
+#[tokio::test]
+async fn a_partner_that_is_out_or_does_not_answer_is_503_with_retry_after() {
+    let cloud = Cloud::start().await;
+    let reply = pay_as(&cloud, "sandbox-outage").await;
+    assert_problem(&reply, 503, "billing_partner_unavailable");
+    assert_eq!(reply.header("retry-after"), "5");
+    let reply = pay_as(&cloud, "sandbox-timeout").await;
+    assert_problem(&reply, 503, "payment_outcome_unknown");
+    assert_eq!(reply.header("retry-after"), "5");
+}
+
+#[tokio::test]
+async fn mail_and_queue_trouble_is_503_and_nothing_is_half_done() {
+    let cloud = Cloud::start().await;
+    let mail = json!({"event": "InvoiceCreated", "name": "L", "email": "l@example.com"});
+    for (kind, code) in [
+        (FailureKind::Throttled, Some("TooManyRequestsException")),
+        (FailureKind::NotSent, None),
+        (FailureKind::Refused, Some("MailFromDomainNotVerifiedException")),
+    ] {
+        cloud.mailer.fail_next(kind, code);
+        let reply = cloud.post_with_key(EMAIL, "mail-1", &mail).await;
+        assert_problem(&reply, 503, "mail_unavailable");
+        assert_eq!(reply.header("retry-after"), "5");
+    }
+    assert_eq!(cloud.post_with_key(EMAIL, "mail-1", &mail).await.status, 200);
+    assert_eq!(cloud.post_with_key(EMAIL, "mail-1", &mail).await.status, 200);
+    assert_eq!(cloud.mailer.taken().len(), 1);
+
+    cloud.queues.set_down(&[Queue::Email]);
+    assert_problem(&cloud.post(SHIPPING, &mail).await, 503, "queue_unavailable");
+}
+
+#[tokio::test]
+async fn a_mail_that_ses_refuses_or_whose_fate_is_unknown_is_never_sent_again() {
+    let cloud = Cloud::start().await;
+    let mail = json!({"event": "InvoiceCreated", "name": "L", "email": "l@example.com"});
+    cloud.mailer.fail_next(FailureKind::Refused, Some("BadRequestException"));
+    for _ in 0..2 {
+        let reply = cloud.post_with_key(EMAIL, "refused", &mail).await;
+        assert_problem(&reply, 422, "address_rejected");
+    }
+    cloud.mailer.fail_next(FailureKind::Unanswered, None);
+    for _ in 0..2 {
+        let reply = cloud.post_with_key(EMAIL, "lost", &mail).await;
+        assert_problem(&reply, 409, "mail_unconfirmed");
+    }
+    assert_eq!(cloud.mailer.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
+    use shared::config::{Authentication, Shop};
+    use shared::domain::{TaxMode, TaxPolicy};
+    use shared::lambda::Handler;
+    use shared::runtime::Runtime;
+    use shared::store::Store;
+
+    // A port that nobody listens on any more.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let credentials =
+        aws_sdk_dynamodb::config::Credentials::new("test", "SECRET-CANARY", None, None, "test");
+    let endpoint = Some(format!("http://127.0.0.1:{port}"));
+    let aws = shared::aws::Aws::new("eu-central-1".to_owned(), credentials, endpoint);
+    let runtime = Runtime::system();
+    let store = Store::new(aws.dynamodb(), tests::Database::tables(), runtime.clone());
+    let tax = TaxPolicy::new(TaxMode::OfTotal, "0.18".parse().unwrap()).unwrap();
+    let shop = Shop { currency: "USD".parse().unwrap(), tax };
+    let cart_service = cart::Cart::new(store, shop, runtime);
+    let handler = Handler::new(cart_service, Authentication::None);
+    let answer = tests::invoke(&handler, &request(CART, &cart())).await;
+    assert_eq!(answer["statusCode"], 503);
+    assert_eq!(answer["headers"]["retry-after"], "5");
+    let body = text(&answer["body"]);
+    assert!(body.contains("database_unavailable"), "{body}");
+    for secret in ["127.0.0.1", "SECRET-CANARY", "PutItem", "OrdersTable", "connect"] {
+        assert!(!body.contains(secret), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_currency_without_minor_units_has_no_decimals_and_one_with_three_has_three() {
+    let jpy = Cloud::with(Options { currency: "JPY", ..Options::default() }).await;
+    let mut cart = cart();
+    cart["items"][0]["price"] = serde_json::from_str("50.5").unwrap();
+    assert_eq!(jpy.post(CART, &cart).await.pointers(), ["/items/0/price"]);
+    cart["items"][0]["price"] = 333.into();
+    let reply = jpy.post(CART, &cart).await;
+    // 766 × 0.18 = 137.88
+    assert!(reply.text.contains("\"tax\":138.0,\"subTotalAmount\":628.0"), "{}", reply.text);
+
+    let kwd = Cloud::with(Options { currency: "KWD", ..Options::default() }).await;
+    cart["items"][0]["price"] = serde_json::from_str("0.123").unwrap();
+    let reply = kwd.post(CART, &cart).await;
+    // 100.246 × 0.18 = 18.04428
+    assert!(reply.text.contains("\"tax\":18.044,\"subTotalAmount\":82.202"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn a_claim_that_somebody_holds_is_409_with_retry_after() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, &cart()).await;
+    let reply = cloud.post(INVOICE, &invoice(&order)).await;
+    let body = payment(text(&reply.body["invoiceId"]));
+    // Somebody claims the order and dies.
+    let id = shared::domain::OrderId::parse(&order).unwrap();
+    let now = cloud.runtime.now();
+    cloud.store.claim_payment(&id, None, None, payment::LEASE, now).await.unwrap();
+    let reply = cloud.post(PAYMENT, &body).await;
+    assert_problem(&reply, 409, "in_progress");
+    assert_eq!(reply.header("retry-after"), "2");
+    cloud.pass(payment::LEASE + Duration::from_secs(1));
+    assert_eq!(cloud.post(PAYMENT, &body).await.status, 201);
+}
