@@ -77,6 +77,11 @@ class MiniStack:
             aws_secret_access_key="test",
         )
 
+    def outputs(self, stack: str) -> dict[str, str]:
+        """The outputs of a stack deployed to it."""
+        [description] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
+
     def stop(self) -> None:
         """Ends it, if it runs."""
         if self.process:
