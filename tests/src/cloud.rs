@@ -42,7 +42,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { currency: "USD", tax_mode: TaxMode::OfTotal, tax_rate: "0.18" }
+        Self {
+            currency: "USD",
+            tax_mode: TaxMode::OfTotal,
+            tax_rate: "0.18",
+        }
     }
 }
 
@@ -75,8 +79,14 @@ impl Reply {
     /// The pointers of all reported fields.
     #[must_use]
     pub fn pointers(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        errors.iter().filter_map(|error| error["pointer"].as_str()).collect()
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["pointer"].as_str())
+            .collect()
     }
 }
 
@@ -139,7 +149,10 @@ impl<P: BillingPartner> Cloud<P> {
             },
         );
         let store = Store::new(database.client.clone(), Database::tables(), runtime.clone());
-        let rate = options.tax_rate.parse().expect("a test's tax rate is a decimal");
+        let rate = options
+            .tax_rate
+            .parse()
+            .expect("a test's tax rate is a decimal");
         let shop = Shop {
             currency: options.currency.parse().expect("a test's currency is one"),
             tax: TaxPolicy::new(options.tax_mode, rate).expect("a test's tax rate is one"),
@@ -246,8 +259,13 @@ impl<P: BillingPartner> Cloud<P> {
             Queue::Shipping => invoke(&self.shipment, batch).await,
             Queue::Email => invoke(&self.email, batch).await,
         };
-        let failures = answer["batchItemFailures"].as_array().cloned().unwrap_or_default();
-        let ids = failures.iter().filter_map(|failure| failure["itemIdentifier"].as_str());
+        let failures = answer["batchItemFailures"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let ids = failures
+            .iter()
+            .filter_map(|failure| failure["itemIdentifier"].as_str());
         ids.map(str::to_owned).collect()
     }
 
@@ -260,17 +278,30 @@ impl<P: BillingPartner> Cloud<P> {
     /// Brings the relay what the stream has since the last time; returns what it reports as failed.
     pub async fn relay_stream(&self) -> Vec<String> {
         let seen = self.relayed.load(Ordering::SeqCst);
-        let records = self.database.stream_records(usize::try_from(seen).unwrap_or(usize::MAX));
-        self.relayed.fetch_add(records.len() as u64, Ordering::SeqCst);
+        let records = self
+            .database
+            .stream_records(usize::try_from(seen).unwrap_or(usize::MAX));
+        self.relayed
+            .fetch_add(records.len() as u64, Ordering::SeqCst);
         // As the event source mapping's filter lets them through.
         let wanted = records
             .into_iter()
             .filter(|record| record["dynamodb"]["NewImage"]["event"]["M"]["id"]["S"].is_string());
         let event = json!({ "Records": wanted.collect::<Vec<_>>() });
-        let answer = self.relay.handle(lambda_event(&event)).await.expect("the relay answers");
+        let answer = self
+            .relay
+            .handle(lambda_event(&event))
+            .await
+            .expect("the relay answers");
         let answer: Value = parse(answer.get());
-        let failures = answer["batchItemFailures"].as_array().cloned().unwrap_or_default();
-        failures.iter().map(|failure| failure["itemIdentifier"].to_string()).collect()
+        let failures = answer["batchItemFailures"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        failures
+            .iter()
+            .map(|failure| failure["itemIdentifier"].to_string())
+            .collect()
     }
 
     /// Forgets what the stream has: it was dead.
@@ -340,6 +371,9 @@ fn lambda_event(event: &Value) -> LambdaEvent<Box<serde_json::value::RawValue>> 
 
 /// Gives an event to a handler as Lambda would.
 pub async fn invoke<F: Function>(handler: &Handler<F>, event: &Value) -> Value {
-    let answer = handler.handle(lambda_event(event)).await.expect("the handler answers");
+    let answer = handler
+        .handle(lambda_event(event))
+        .await
+        .expect("the handler answers");
     parse(answer.get())
 }

@@ -29,12 +29,18 @@ impl Capacity {
     /// How many calls and consumed capacity units since the last [`Capacity::reset`], by operation.
     #[must_use]
     pub fn by_operation(&self) -> BTreeMap<String, (u64, f64)> {
-        self.calls.lock().expect("no test panics while it counts").clone()
+        self.calls
+            .lock()
+            .expect("no test panics while it counts")
+            .clone()
     }
 
     /// Starts counting again.
     pub fn reset(&self) {
-        self.calls.lock().expect("no test panics while it counts").clear();
+        self.calls
+            .lock()
+            .expect("no test panics while it counts")
+            .clear();
     }
 }
 
@@ -58,7 +64,9 @@ impl Intercept for Meter {
         let mut body: Value = serde_json::from_slice(bytes)?;
         body["ReturnConsumedCapacity"] = "TOTAL".into();
         let bytes = serde_json::to_vec(&body)?;
-        request.headers_mut().insert("content-length", bytes.len().to_string());
+        request
+            .headers_mut()
+            .insert("content-length", bytes.len().to_string());
         *request.body_mut() = bytes.into();
         Ok(())
     }
@@ -73,9 +81,7 @@ impl Intercept for Meter {
         let operation = operation.unwrap_or_default();
         let body: Value =
             serde_json::from_slice(context.response().body().bytes().unwrap_or_default())?;
-        let units = |capacity: &Value| {
-            capacity["CapacityUnits"].as_f64().unwrap_or_default()
-        };
+        let units = |capacity: &Value| capacity["CapacityUnits"].as_f64().unwrap_or_default();
         let consumed = match &body["ConsumedCapacity"] {
             Value::Array(tables) => tables.iter().map(units).sum(),
             single => units(single),
@@ -111,19 +117,31 @@ impl Database {
         let engine = Engine::memory().expect("an in-memory database needs nothing");
         for request in table_requests() {
             let request = serde_json::from_value(request).expect("the template's tables are valid");
-            engine.create_table(request).expect("the template's tables can be made");
+            engine
+                .create_table(request)
+                .expect("the template's tables can be made");
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         tokio::spawn(dynoxide::server::serve_on(listener, engine.clone()));
         let credentials = Credentials::new("test", "test", None, None, "test");
         let endpoint = Some(format!("http://{address}"));
         let client = Aws::new("eu-central-1".to_owned(), credentials, endpoint).dynamodb();
         let capacity = Capacity::default();
-        let metered = client.config().to_builder().interceptor(Meter(capacity.clone())).build();
-        Self { engine, client: Client::from_conf(metered), capacity }
+        let metered = client
+            .config()
+            .to_builder()
+            .interceptor(Meter(capacity.clone()))
+            .build();
+        Self {
+            engine,
+            client: Client::from_conf(metered),
+            capacity,
+        }
     }
 
     /// All four tables.
@@ -140,11 +158,28 @@ impl Database {
     /// The records of the Orders stream behind the first `seen`, as Lambda brings them.
     #[must_use]
     pub fn stream_records(&self, seen: usize) -> Vec<Value> {
-        let list = ListStreamsRequest { table_name: Some("OrdersTable".to_owned()), ..Default::default() };
-        let streams = self.engine.list_streams(list).expect("the table has a stream").streams;
-        let stream_arn = streams.first().expect("the table has a stream").stream_arn.clone();
-        let describe = DescribeStreamRequest { stream_arn: stream_arn.clone(), ..Default::default() };
-        let description = self.engine.describe_stream(describe).expect("the stream is there");
+        let list = ListStreamsRequest {
+            table_name: Some("OrdersTable".to_owned()),
+            ..Default::default()
+        };
+        let streams = self
+            .engine
+            .list_streams(list)
+            .expect("the table has a stream")
+            .streams;
+        let stream_arn = streams
+            .first()
+            .expect("the table has a stream")
+            .stream_arn
+            .clone();
+        let describe = DescribeStreamRequest {
+            stream_arn: stream_arn.clone(),
+            ..Default::default()
+        };
+        let description = self
+            .engine
+            .describe_stream(describe)
+            .expect("the stream is there");
         let mut records = Vec::new();
         for shard in description.stream_description.shards {
             let request = GetShardIteratorRequest {
@@ -153,11 +188,20 @@ impl Database {
                 shard_iterator_type: "TRIM_HORIZON".to_owned(),
                 sequence_number: None,
             };
-            let mut iterator =
-                self.engine.get_shard_iterator(request).expect("the shard is there").shard_iterator;
+            let mut iterator = self
+                .engine
+                .get_shard_iterator(request)
+                .expect("the shard is there")
+                .shard_iterator;
             while let Some(shard_iterator) = iterator {
-                let request = GetRecordsRequest { shard_iterator, limit: None };
-                let page = self.engine.get_records(request).expect("the iterator is fresh");
+                let request = GetRecordsRequest {
+                    shard_iterator,
+                    limit: None,
+                };
+                let page = self
+                    .engine
+                    .get_records(request)
+                    .expect("the iterator is fresh");
                 if page.records.is_empty() {
                     break;
                 }
@@ -174,7 +218,9 @@ fn table_requests() -> Vec<Value> {
     let template = include_str!("../../template.yaml");
     let template: serde_yaml_ng::Value =
         serde_yaml_ng::from_str(template).expect("the template is YAML");
-    let resources = template["Resources"].as_mapping().expect("the template has resources");
+    let resources = template["Resources"]
+        .as_mapping()
+        .expect("the template has resources");
     let mut requests = Vec::new();
     for (name, resource) in resources {
         if resource["Type"].as_str() != Some("AWS::DynamoDB::Table") {
@@ -182,9 +228,12 @@ fn table_requests() -> Vec<Value> {
         }
         let properties = &resource["Properties"];
         let mut request = json!({ "TableName": name.as_str() });
-        for field in
-            ["AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode"]
-        {
+        for field in [
+            "AttributeDefinitions",
+            "KeySchema",
+            "GlobalSecondaryIndexes",
+            "BillingMode",
+        ] {
             if let Some(value) = properties.get(field) {
                 request[field] = serde_json::to_value(value).expect("plain YAML is JSON");
             }

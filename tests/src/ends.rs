@@ -5,21 +5,26 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError};
-use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError,
-};
+use payment::partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
 use shared::aws::{AwsFailure, FailureKind};
 use shared::domain::{Card, Email, Money};
 use shared::event::Message;
 use shared::queue::{EventQueue, Queue, QueueError};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A failed call of that kind, as an AWS client would report it.
 fn aws_failure(operation: &'static str, kind: FailureKind, code: Option<&str>) -> AwsFailure {
-    AwsFailure { operation, kind, code: code.map(str::to_owned), request_id: None }
+    AwsFailure {
+        operation,
+        kind,
+        code: code.map(str::to_owned),
+        request_id: None,
+    }
 }
 
 /// Four queues that hold what was sent until the test delivers it.
@@ -90,13 +95,18 @@ impl Mailer for PlayedMailer {
     async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let failure = lock(&self.failures).pop_front();
         if matches!(failure, None | Some((FailureKind::Unanswered, _))) {
-            lock(&self.taken).push(SentMail { to: to.as_str().to_owned(), mail: mail.clone() });
+            lock(&self.taken).push(SentMail {
+                to: to.as_str().to_owned(),
+                mail: mail.clone(),
+            });
         }
         match failure {
             None => Ok(format!("mail-{}", lock(&self.taken).len())),
-            Some((kind, code)) => {
-                Err(email::mailer::classify(aws_failure("SendEmail", kind, code)))
-            }
+            Some((kind, code)) => Err(email::mailer::classify(aws_failure(
+                "SendEmail",
+                kind,
+                code,
+            ))),
         }
     }
 }
@@ -126,7 +136,9 @@ impl PlayedPartner {
     #[must_use]
     pub fn captured(&self) -> Vec<Money> {
         let charges = lock(&self.charges);
-        let captured = charges.values().filter(|each| matches!(each.status, ChargeStatus::Captured(_)));
+        let captured = charges
+            .values()
+            .filter(|each| matches!(each.status, ChargeStatus::Captured(_)));
         captured.map(|charge| charge.amount).collect()
     }
 
@@ -177,10 +189,12 @@ impl BillingPartner for PlayedPartner {
         let mut opened = lock(&self.opened);
         let next = format!("charge_{}", opened.len() + 1);
         let reference = opened.entry(name).or_insert(next).clone();
-        lock(&self.charges).entry(reference.clone()).or_insert(PlayedCharge {
-            amount: request.amount,
-            status: ChargeStatus::Unconfirmed,
-        });
+        lock(&self.charges)
+            .entry(reference.clone())
+            .or_insert(PlayedCharge {
+                amount: request.amount,
+                status: ChargeStatus::Unconfirmed,
+            });
         self.answer("open", reference)
     }
 

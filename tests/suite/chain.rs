@@ -27,8 +27,12 @@ async fn status(cloud: &Cloud<payment::partners::Sandbox>, order: &str) -> Strin
 }
 
 fn subjects(cloud: &Cloud<payment::partners::Sandbox>) -> Vec<String> {
-    let mut subjects: Vec<_> =
-        cloud.mailer.taken().into_iter().map(|sent| sent.mail.subject).collect();
+    let mut subjects: Vec<_> = cloud
+        .mailer
+        .taken()
+        .into_iter()
+        .map(|sent| sent.mail.subject)
+        .collect();
     subjects.sort();
     subjects
 }
@@ -91,8 +95,16 @@ async fn a_cart_with_checkout_goes_all_the_way_and_the_customer_gets_three_mails
     for sent in &mails {
         assert_eq!(sent.to, "lital.naory@gmail.com");
         for shown in ["Lital Hay", "1234", "2345", "200.00", "36.00"] {
-            assert!(sent.mail.html.contains(shown), "{shown} in {}", sent.mail.html);
-            assert!(sent.mail.text.contains(shown), "{shown} in {}", sent.mail.text);
+            assert!(
+                sent.mail.html.contains(shown),
+                "{shown} in {}",
+                sent.mail.html
+            );
+            assert!(
+                sent.mail.text.contains(shown),
+                "{shown} in {}",
+                sent.mail.text
+            );
         }
     }
     assert!(mails[2].mail.text.contains(&tracking.to_string()));
@@ -115,10 +127,19 @@ async fn a_cart_without_checkout_waits_for_its_invoice() {
     assert_eq!(status(&cloud, &order).await, "pending");
 
     // Its invoice starts the chain; without an address nobody is written to.
-    assert_eq!(cloud.post("/api/order/invoice.json", &invoice(&order)).await.status, 201);
+    assert_eq!(
+        cloud
+            .post("/api/order/invoice.json", &invoice(&order))
+            .await
+            .status,
+        201
+    );
     cloud.settle().await;
     let body = cloud.get(&order).await.body;
-    assert_eq!((&body["status"], &body["emails"]), (&json!("shipped"), &json!([])));
+    assert_eq!(
+        (&body["status"], &body["emails"]),
+        (&json!("shipped"), &json!([]))
+    );
     assert_eq!(body.get("due"), None);
     assert!(cloud.mailer.taken().is_empty());
 }
@@ -127,7 +148,13 @@ async fn a_cart_without_checkout_waits_for_its_invoice() {
 async fn an_invoice_keeps_the_address_of_the_carts_checkout() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
-    assert_eq!(cloud.post("/api/order/invoice.json", &invoice(&order)).await.status, 201);
+    assert_eq!(
+        cloud
+            .post("/api/order/invoice.json", &invoice(&order))
+            .await
+            .status,
+        201
+    );
     cloud.settle().await;
     assert_three_mails(&cloud, &order);
 }
@@ -163,10 +190,17 @@ async fn with_a_dead_stream_the_sweep_brings_an_order_on_step_by_step() {
 async fn mails_of_steps_that_were_called_while_the_stream_was_dead_go_out_in_the_end() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
-    cloud.post("/api/order/invoice.json", &invoice(&order)).await;
+    cloud
+        .post("/api/order/invoice.json", &invoice(&order))
+        .await;
     let body = payment(&order.replace("ord_", "inv_"));
     cloud.post("/api/order/payment.json", &body).await;
-    cloud.post("/api/order/shipping.json", &crate::contract::shipping(&order)).await;
+    cloud
+        .post(
+            "/api/order/shipping.json",
+            &crate::contract::shipping(&order),
+        )
+        .await;
     assert_eq!(status(&cloud, &order).await, "shipped");
     cloud.lose_stream();
     cloud.pass(OVERDUE);
@@ -193,7 +227,10 @@ async fn every_lost_message_is_published_again_and_doubled_ones_do_nothing() {
     }
     assert_three_mails(&cloud, &order);
     let body = cloud.get(&order).await.body;
-    assert_eq!((&body["status"], body.get("due")), (&json!("shipped"), None));
+    assert_eq!(
+        (&body["status"], body.get("due")),
+        (&json!("shipped"), None)
+    );
 }
 
 #[tokio::test]
@@ -210,7 +247,10 @@ async fn a_sweep_that_helps_nothing_looks_rarer_and_reports_the_order_overdue() 
     }
     assert_eq!(overdue, [0, 0, 1, 1]);
     let due = cloud.get(&order).await.body["due"].clone();
-    assert_eq!((&due["step"], &due["tries"]), (&json!("payment"), &json!(4)));
+    assert_eq!(
+        (&due["step"], &due["tries"]),
+        (&json!("payment"), &json!(4))
+    );
     // Published a moment ago: not looked at again at once.
     cloud.pass(Duration::from_secs(60));
     assert_eq!(cloud.sweep().await.published, 0);
@@ -228,7 +268,10 @@ async fn a_declined_payment_stays_declined_whatever_is_delivered_and_its_mail_st
     for (queue, message) in cloud.queues.take() {
         if queue == Queue::Payment {
             for _ in 0..5 {
-                assert!(cloud.deliver(queue, &message).await, "final: the message is done");
+                assert!(
+                    cloud.deliver(queue, &message).await,
+                    "final: the message is done"
+                );
             }
         }
         // The mail's message is lost.
@@ -242,7 +285,10 @@ async fn a_declined_payment_stays_declined_whatever_is_delivered_and_its_mail_st
     cloud.pass(OVERDUE);
     cloud.sweep().await;
     cloud.settle().await;
-    assert_eq!(subjects(&cloud), [format!("Your invoice for order {order}")]);
+    assert_eq!(
+        subjects(&cloud),
+        [format!("Your invoice for order {order}")]
+    );
 }
 
 #[tokio::test]
@@ -261,7 +307,9 @@ async fn a_pending_payment_is_captured_once_the_partner_has_settled_it() {
 #[tokio::test]
 async fn a_mail_that_is_refused_or_unconfirmed_ends_and_the_order_waits_for_nothing() {
     let cloud = Cloud::start().await;
-    cloud.mailer.fail_next(FailureKind::Refused, Some("BadRequestException"));
+    cloud
+        .mailer
+        .fail_next(FailureKind::Refused, Some("BadRequestException"));
     cloud.mailer.fail_next(FailureKind::ServerFault, None);
     let order = place(&cloud, "8080").await;
     cloud.settle().await;
@@ -287,7 +335,11 @@ async fn a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_a
     // It claims the first mail and dies; whether SES was called nobody knows.
     let email = format!("{order}/InvoiceCreated");
     let stale = email::CLAIM_STALE_AFTER;
-    cloud.store.claim_email(&email, Some(&id), cloud.runtime.now(), stale).await.unwrap();
+    cloud
+        .store
+        .claim_email(&email, Some(&id), cloud.runtime.now(), stale)
+        .await
+        .unwrap();
     cloud.settle().await;
     assert_eq!(cloud.mailer.taken().len(), 2, "the other two");
     cloud.pass(OVERDUE);

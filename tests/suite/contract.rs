@@ -62,7 +62,9 @@ pub(crate) fn shipping(order: &str) -> Value {
 }
 
 pub(crate) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a string: {value}"))
 }
 
 #[tokio::test]
@@ -83,7 +85,9 @@ async fn the_seeds_calls_get_the_seeds_answers() {
         )
     );
 
-    let reply = cloud.post("/api/order/invoice.json", &invoice(&order)).await;
+    let reply = cloud
+        .post("/api/order/invoice.json", &invoice(&order))
+        .await;
     assert_eq!(reply.status, 201, "{}", reply.text);
     let invoice = text(&reply.body["invoiceId"]).to_owned();
     assert_eq!(
@@ -94,7 +98,9 @@ async fn the_seeds_calls_get_the_seeds_answers() {
         )
     );
 
-    let reply = cloud.post("/api/order/payment.json", &payment(&invoice)).await;
+    let reply = cloud
+        .post("/api/order/payment.json", &payment(&invoice))
+        .await;
     assert_eq!(reply.status, 201, "{}", reply.text);
     let transaction = reply.body["transactionId"].as_u64().expect("a number");
     assert_eq!(
@@ -109,7 +115,9 @@ async fn the_seeds_calls_get_the_seeds_answers() {
         )
     );
 
-    let reply = cloud.post("/api/order/shipping.json", &shipping(&order)).await;
+    let reply = cloud
+        .post("/api/order/shipping.json", &shipping(&order))
+        .await;
     assert_eq!(reply.status, 201, "{}", reply.text);
     let tracking = reply.body["tracking_number"].as_u64().expect("a number");
     assert_eq!(reply.text, format!("{{\"tracking_number\":{tracking}}}"));
@@ -117,6 +125,9 @@ async fn the_seeds_calls_get_the_seeds_answers() {
     let mail =
         json!({"event": "OrderShipped", "name": "Lital Hay", "email": "lital.naory@gmail.com"});
     let reply = cloud.post("/api/order/email.json", &mail).await;
-    assert_eq!((reply.status, reply.text.as_str()), (200, "{\"status\":\"OK\"}"));
+    assert_eq!(
+        (reply.status, reply.text.as_str()),
+        (200, "{\"status\":\"OK\"}")
+    );
     assert_eq!(cloud.mailer.taken().len(), 1);
 }

@@ -19,11 +19,24 @@ const EMAIL: &str = "/api/order/email.json";
 const UNKNOWN: &str = "00000000000000000000000000";
 
 fn assert_problem(reply: &Reply, status: u64, code: &str) {
-    assert_eq!((reply.status, reply.code()), (status, code), "{}", reply.text);
+    assert_eq!(
+        (reply.status, reply.code()),
+        (status, code),
+        "{}",
+        reply.text
+    );
     assert_eq!(reply.header("content-type"), "application/problem+json");
     assert_eq!(reply.body["status"], status);
-    assert!(reply.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
-    assert!(reply.body["title"].as_str().is_some_and(|title| !title.is_empty()));
+    assert!(
+        reply.body["detail"]
+            .as_str()
+            .is_some_and(|detail| !detail.is_empty())
+    );
+    assert!(
+        reply.body["title"]
+            .as_str()
+            .is_some_and(|title| !title.is_empty())
+    );
 }
 
 async fn raw_body(cloud: &Cloud<payment::partners::Sandbox>, body: &str) -> Reply {
@@ -45,7 +58,11 @@ async fn a_body_that_is_empty_or_no_json_is_400() {
     assert_problem(&raw_body(&cloud, " \n").await, 400, "empty_body");
     let reply = raw_body(&cloud, "{\"customerId\": \"8080\",\n oops}").await;
     assert_problem(&reply, 400, "malformed_json");
-    assert!(text(&reply.body["detail"]).contains("line 2"), "{}", reply.text);
+    assert!(
+        text(&reply.body["detail"]).contains("line 2"),
+        "{}",
+        reply.text
+    );
 }
 
 #[tokio::test]
@@ -53,7 +70,10 @@ async fn every_endpoint_refuses_a_call_without_a_token_with_401() {
     let cloud = Cloud::start().await;
     for path in [CART, INVOICE, PAYMENT, SHIPPING, EMAIL, "/api/order/ord_1"] {
         let mut event = request(path, &cart());
-        event["requestContext"].as_object_mut().unwrap().remove("authorizer");
+        event["requestContext"]
+            .as_object_mut()
+            .unwrap()
+            .remove("authorizer");
         assert_problem(&cloud.send(&event).await, 401, "unauthenticated");
     }
 }
@@ -77,7 +97,9 @@ async fn a_token_without_a_customer_and_without_the_backend_scope_is_401() {
 #[tokio::test]
 async fn somebody_elses_order_reads_as_404_everywhere() {
     let cloud = Cloud::start().await;
-    let own = cloud.send(&as_customer(request(CART, &cart()), "8080")).await;
+    let own = cloud
+        .send(&as_customer(request(CART, &cart()), "8080"))
+        .await;
     assert_eq!(own.status, 201, "{}", own.text);
     let order = text(&own.body["orderId"]).to_owned();
     let invoice_id = order.replace("ord_", "inv_");
@@ -100,7 +122,11 @@ async fn somebody_elses_order_reads_as_404_everywhere() {
     let mut event: Value = serde_json::from_str(include_str!("../../events/order.json")).unwrap();
     event["rawPath"] = format!("/api/order/{order}").into();
     event["requestContext"]["http"]["path"] = event["rawPath"].clone();
-    assert_problem(&cloud.send(&as_customer(event.clone(), "666")).await, 404, "order_not_found");
+    assert_problem(
+        &cloud.send(&as_customer(event.clone(), "666")).await,
+        404,
+        "order_not_found",
+    );
     assert_eq!(cloud.send(&as_customer(event, "8080")).await.status, 200);
     assert!(cloud.mailer.taken().is_empty() && cloud.queues.take().is_empty());
 }
@@ -108,13 +134,29 @@ async fn somebody_elses_order_reads_as_404_everywhere() {
 #[tokio::test]
 async fn unknown_orders_and_invoices_are_404() {
     let cloud = Cloud::start().await;
-    for id in ["456".to_owned(), format!("ord_{UNKNOWN}"), format!("inv_{UNKNOWN}")] {
+    for id in [
+        "456".to_owned(),
+        format!("ord_{UNKNOWN}"),
+        format!("inv_{UNKNOWN}"),
+    ] {
         let mut update = cart();
         update["orderId"] = id.as_str().into();
         assert_problem(&cloud.post(CART, &update).await, 404, "order_not_found");
-        assert_problem(&cloud.post(INVOICE, &invoice(&id)).await, 404, "order_not_found");
-        assert_problem(&cloud.post(SHIPPING, &shipping(&id)).await, 404, "order_not_found");
-        assert_problem(&cloud.post(PAYMENT, &payment(&id)).await, 404, "invoice_not_found");
+        assert_problem(
+            &cloud.post(INVOICE, &invoice(&id)).await,
+            404,
+            "order_not_found",
+        );
+        assert_problem(
+            &cloud.post(SHIPPING, &shipping(&id)).await,
+            404,
+            "order_not_found",
+        );
+        assert_problem(
+            &cloud.post(PAYMENT, &payment(&id)).await,
+            404,
+            "invoice_not_found",
+        );
         assert_problem(&cloud.get(&id).await, 404, "order_not_found");
     }
 }
@@ -123,7 +165,9 @@ async fn unknown_orders_and_invoices_are_404() {
 async fn an_invoice_that_is_not_issued_yet_is_404() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, &cart()).await;
-    let reply = cloud.post(PAYMENT, &payment(&order.replace("ord_", "inv_"))).await;
+    let reply = cloud
+        .post(PAYMENT, &payment(&order.replace("ord_", "inv_")))
+        .await;
     assert_problem(&reply, 404, "invoice_not_found");
 }
 
@@ -131,18 +175,30 @@ async fn an_invoice_that_is_not_issued_yet_is_404() {
 async fn a_wrong_state_is_409_and_says_what_must_come_first() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, &cart()).await;
-    assert_problem(&cloud.post(SHIPPING, &shipping(&order)).await, 409, "wrong_state");
+    assert_problem(
+        &cloud.post(SHIPPING, &shipping(&order)).await,
+        409,
+        "wrong_state",
+    );
     let mail = json!({
         "event": "OrderShipped", "name": "L", "email": "l@example.com", "orderId": order
     });
     assert_problem(&cloud.post(EMAIL, &mail).await, 409, "wrong_state");
     assert_eq!(cloud.post(INVOICE, &invoice(&order)).await.status, 201);
-    assert_problem(&cloud.post(SHIPPING, &shipping(&order)).await, 409, "wrong_state");
+    assert_problem(
+        &cloud.post(SHIPPING, &shipping(&order)).await,
+        409,
+        "wrong_state",
+    );
     let mut update = cart();
     update["orderId"] = order.into();
     let reply = cloud.post(CART, &update).await;
     assert_problem(&reply, 409, "wrong_state");
-    assert!(text(&reply.body["detail"]).contains("invoiced"), "{}", reply.text);
+    assert!(
+        text(&reply.body["detail"]).contains("invoiced"),
+        "{}",
+        reply.text
+    );
 }
 
 #[tokio::test]
@@ -158,7 +214,12 @@ async fn an_invoice_that_differs_from_its_order_is_409_naming_each_difference() 
     assert_problem(&reply, 409, "mismatch");
     assert_eq!(
         reply.pointers(),
-        ["/tax", "/totalAmount", "/items/0/price", "/items/1/quantity"]
+        [
+            "/tax",
+            "/totalAmount",
+            "/items/0/price",
+            "/items/1/quantity"
+        ]
     );
     body = invoice(&order);
     body["items"].as_array_mut().unwrap().pop();
@@ -189,7 +250,11 @@ async fn a_body_over_64_kib_is_413_and_one_of_64_kib_is_read() {
     let cloud = Cloud::start().await;
     let body = cart().to_string();
     let padded = |size: usize| format!("{}{body}", " ".repeat(size - body.len()));
-    assert_problem(&raw_body(&cloud, &padded(65_537)).await, 413, "body_too_large");
+    assert_problem(
+        &raw_body(&cloud, &padded(65_537)).await,
+        413,
+        "body_too_large",
+    );
     assert_eq!(raw_body(&cloud, &padded(65_536)).await.status, 201);
 }
 
@@ -200,14 +265,31 @@ async fn a_content_type_that_is_not_json_is_415_and_none_is_fine() {
         let mut event = request(CART, &cart());
         match content_type {
             Some(value) => event["headers"]["content-type"] = value.into(),
-            None => drop(event["headers"].as_object_mut().unwrap().remove("content-type")),
+            None => drop(
+                event["headers"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("content-type"),
+            ),
         }
         event
     };
-    for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"] {
-        assert_problem(&cloud.send(&with(Some(wrong))).await, 415, "unsupported_media_type");
+    for wrong in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonp",
+    ] {
+        assert_problem(
+            &cloud.send(&with(Some(wrong))).await,
+            415,
+            "unsupported_media_type",
+        );
     }
-    for right in ["application/json; charset=utf-8", "Application/JSON", "application/vnd.a+json"] {
+    for right in [
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/vnd.a+json",
+    ] {
         assert_eq!(cloud.send(&with(Some(right))).await.status, 201, "{right}");
     }
     assert_eq!(cloud.send(&with(None)).await.status, 201);
@@ -267,7 +349,9 @@ async fn takes(
     value: Value,
 ) -> bool {
     let mut body = body.clone();
-    *body.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is in the body")) = value;
+    *body
+        .pointer_mut(pointer)
+        .unwrap_or_else(|| panic!("{pointer} is in the body")) = value;
     let reply = cloud.post(path, &body).await;
     if reply.code() == "invalid_fields" {
         assert_eq!(reply.status, 422);
@@ -315,7 +399,11 @@ async fn each_field_has_its_limits() {
             (json!("a\u{7}"), false),
             (json!(456), false),
         ] {
-            assert_eq!(takes(&cloud, path, body, pointer, value.clone()).await, taken, "{path} {pointer} {value}");
+            assert_eq!(
+                takes(&cloud, path, body, pointer, value.clone()).await,
+                taken,
+                "{path} {pointer} {value}"
+            );
         }
     }
 
@@ -339,22 +427,38 @@ async fn each_field_has_its_limits() {
             (json!(7), false),
             (json!("a\nb"), pointer.ends_with("address")),
         ] {
-            assert_eq!(takes(&cloud, path, body, pointer, value.clone()).await, taken, "{path} {pointer} {value}");
+            assert_eq!(
+                takes(&cloud, path, body, pointer, value.clone()).await,
+                taken,
+                "{path} {pointer} {value}"
+            );
         }
     }
 
     // Quantities 1 to 10 000; prices 0 to 1 000 000 000 with the currency's decimals.
     for (path, body) in [(CART, &cart), (INVOICE, &invoice)] {
         for (value, taken) in [
-            ("1", true), ("10000", true), ("10001", false), ("0", false), ("-1", false),
-            ("1.0", false), ("\"1\"", false),
+            ("1", true),
+            ("10000", true),
+            ("10001", false),
+            ("0", false),
+            ("-1", false),
+            ("1.0", false),
+            ("\"1\"", false),
         ] {
             let is_taken = takes(&cloud, path, body, "/items/0/quantity", number(value)).await;
             assert_eq!(is_taken, taken, "{path} quantity {value}");
         }
         for (value, taken) in [
-            ("0", true), ("1000000000", true), ("1000000000.01", false), ("-0.01", false),
-            ("0.001", false), ("19.990", true), ("1e2", true), ("\"1\"", false), ("true", false),
+            ("0", true),
+            ("1000000000", true),
+            ("1000000000.01", false),
+            ("-0.01", false),
+            ("0.001", false),
+            ("19.990", true),
+            ("1e2", true),
+            ("\"1\"", false),
+            ("true", false),
         ] {
             let is_taken = takes(&cloud, path, body, "/items/0/price", number(value)).await;
             assert_eq!(is_taken, taken, "{path} price {value}");
@@ -366,35 +470,70 @@ async fn each_field_has_its_limits() {
         (INVOICE, &invoice, "/totalAmount"),
         (PAYMENT, &payment, "/totalAmount"),
     ] {
-        for (value, taken) in [("0", true), ("1e15", true), ("-1", false), ("0.001", false), ("null", false)] {
+        for (value, taken) in [
+            ("0", true),
+            ("1e15", true),
+            ("-1", false),
+            ("0.001", false),
+            ("null", false),
+        ] {
             let is_taken = takes(&cloud, path, body, pointer, number(value)).await;
             assert_eq!(is_taken, taken, "{path} {pointer} {value}");
         }
     }
 
     // Emails, events, currency.
-    for (path, body, pointer) in
-        [(CART, &cart, "/checkout/email"), (INVOICE, &invoice, "/email"), (EMAIL, &mail, "/email")]
-    {
+    for (path, body, pointer) in [
+        (CART, &cart, "/checkout/email"),
+        (INVOICE, &invoice, "/email"),
+        (EMAIL, &mail, "/email"),
+    ] {
         for (value, taken) in [
-            ("a@b.example", true), ("a", false), ("a@b.c\r\nBcc: d@e.f", false), ("", false),
+            ("a@b.example", true),
+            ("a", false),
+            ("a@b.c\r\nBcc: d@e.f", false),
+            ("", false),
         ] {
-            assert_eq!(takes(&cloud, path, body, pointer, json!(value)).await, taken, "{path} {value}");
+            assert_eq!(
+                takes(&cloud, path, body, pointer, json!(value)).await,
+                taken,
+                "{path} {value}"
+            );
         }
     }
-    for (value, taken) in [("OrderShipped", true), ("CartUpdated", false), ("Nothing", false)] {
-        assert_eq!(takes(&cloud, EMAIL, &mail, "/event", json!(value)).await, taken, "{value}");
+    for (value, taken) in [
+        ("OrderShipped", true),
+        ("CartUpdated", false),
+        ("Nothing", false),
+    ] {
+        assert_eq!(
+            takes(&cloud, EMAIL, &mail, "/event", json!(value)).await,
+            taken,
+            "{value}"
+        );
     }
     for (value, taken) in [("USD", true), ("EUR", false), ("usd", false)] {
-        assert_eq!(takes(&cloud, INVOICE, &invoice, "/currency", json!(value)).await, taken, "{value}");
+        assert_eq!(
+            takes(&cloud, INVOICE, &invoice, "/currency", json!(value)).await,
+            taken,
+            "{value}"
+        );
     }
 
     // One to 100 lines.
     let line = json!({"productId": "1", "quantity": 1, "price": 1});
     for (count, taken) in [(1, true), (100, true), (101, false), (0, false)] {
         let lines = Value::Array(vec![line.clone(); count]);
-        assert_eq!(takes(&cloud, CART, &cart, "/items", lines.clone()).await, taken, "{count}");
-        assert_eq!(takes(&cloud, INVOICE, &invoice, "/items", lines).await, taken, "{count}");
+        assert_eq!(
+            takes(&cloud, CART, &cart, "/items", lines.clone()).await,
+            taken,
+            "{count}"
+        );
+        assert_eq!(
+            takes(&cloud, INVOICE, &invoice, "/items", lines).await,
+            taken,
+            "{count}"
+        );
     }
 }
 
@@ -433,7 +572,13 @@ async fn a_malformed_idempotency_key_is_422() {
         let reply = cloud.post_with_key(CART, key, &cart()).await;
         assert_problem(&reply, 422, "malformed_idempotency_key");
     }
-    assert_eq!(cloud.post_with_key(CART, &"k".repeat(255), &cart()).await.status, 201);
+    assert_eq!(
+        cloud
+            .post_with_key(CART, &"k".repeat(255), &cart())
+            .await
+            .status,
+        201
+    );
 }
 
 #[tokio::test]
@@ -494,15 +639,24 @@ async fn mail_and_queue_trouble_is_503_and_nothing_is_half_done() {
     for (kind, code) in [
         (FailureKind::Throttled, Some("TooManyRequestsException")),
         (FailureKind::NotSent, None),
-        (FailureKind::Refused, Some("MailFromDomainNotVerifiedException")),
+        (
+            FailureKind::Refused,
+            Some("MailFromDomainNotVerifiedException"),
+        ),
     ] {
         cloud.mailer.fail_next(kind, code);
         let reply = cloud.post_with_key(EMAIL, "mail-1", &mail).await;
         assert_problem(&reply, 503, "mail_unavailable");
         assert_eq!(reply.header("retry-after"), "5");
     }
-    assert_eq!(cloud.post_with_key(EMAIL, "mail-1", &mail).await.status, 200);
-    assert_eq!(cloud.post_with_key(EMAIL, "mail-1", &mail).await.status, 200);
+    assert_eq!(
+        cloud.post_with_key(EMAIL, "mail-1", &mail).await.status,
+        200
+    );
+    assert_eq!(
+        cloud.post_with_key(EMAIL, "mail-1", &mail).await.status,
+        200
+    );
     assert_eq!(cloud.mailer.taken().len(), 1);
 
     cloud.queues.set_down(&[Queue::Email]);
@@ -513,7 +667,9 @@ async fn mail_and_queue_trouble_is_503_and_nothing_is_half_done() {
 async fn a_mail_that_ses_refuses_or_whose_fate_is_unknown_is_never_sent_again() {
     let cloud = Cloud::start().await;
     let mail = json!({"event": "InvoiceCreated", "name": "L", "email": "l@example.com"});
-    cloud.mailer.fail_next(FailureKind::Refused, Some("BadRequestException"));
+    cloud
+        .mailer
+        .fail_next(FailureKind::Refused, Some("BadRequestException"));
     for _ in 0..2 {
         let reply = cloud.post_with_key(EMAIL, "refused", &mail).await;
         assert_problem(&reply, 422, "address_rejected");
@@ -535,7 +691,11 @@ async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
     use shared::store::Store;
 
     // A port that nobody listens on any more.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let credentials =
         aws_sdk_dynamodb::config::Credentials::new("test", "SECRET-CANARY", None, None, "test");
     let endpoint = Some(format!("http://127.0.0.1:{port}"));
@@ -543,7 +703,10 @@ async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
     let runtime = Runtime::system();
     let store = Store::new(aws.dynamodb(), tests::Database::tables(), runtime.clone());
     let tax = TaxPolicy::new(TaxMode::OfTotal, "0.18".parse().unwrap()).unwrap();
-    let shop = Shop { currency: "USD".parse().unwrap(), tax };
+    let shop = Shop {
+        currency: "USD".parse().unwrap(),
+        tax,
+    };
     let cart_service = cart::Cart::new(store, shop, runtime);
     let handler = Handler::new(cart_service, Authentication::None);
     let answer = tests::invoke(&handler, &request(CART, &cart())).await;
@@ -551,27 +714,53 @@ async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
     assert_eq!(answer["headers"]["retry-after"], "5");
     let body = text(&answer["body"]);
     assert!(body.contains("database_unavailable"), "{body}");
-    for secret in ["127.0.0.1", "SECRET-CANARY", "PutItem", "OrdersTable", "connect"] {
+    for secret in [
+        "127.0.0.1",
+        "SECRET-CANARY",
+        "PutItem",
+        "OrdersTable",
+        "connect",
+    ] {
         assert!(!body.contains(secret), "{body}");
     }
 }
 
 #[tokio::test]
 async fn a_currency_without_minor_units_has_no_decimals_and_one_with_three_has_three() {
-    let jpy = Cloud::with(Options { currency: "JPY", ..Options::default() }).await;
+    let jpy = Cloud::with(Options {
+        currency: "JPY",
+        ..Options::default()
+    })
+    .await;
     let mut cart = cart();
     cart["items"][0]["price"] = serde_json::from_str("50.5").unwrap();
     assert_eq!(jpy.post(CART, &cart).await.pointers(), ["/items/0/price"]);
     cart["items"][0]["price"] = 333.into();
     let reply = jpy.post(CART, &cart).await;
     // 766 × 0.18 = 137.88
-    assert!(reply.text.contains("\"tax\":138.0,\"subTotalAmount\":628.0"), "{}", reply.text);
+    assert!(
+        reply
+            .text
+            .contains("\"tax\":138.0,\"subTotalAmount\":628.0"),
+        "{}",
+        reply.text
+    );
 
-    let kwd = Cloud::with(Options { currency: "KWD", ..Options::default() }).await;
+    let kwd = Cloud::with(Options {
+        currency: "KWD",
+        ..Options::default()
+    })
+    .await;
     cart["items"][0]["price"] = serde_json::from_str("0.123").unwrap();
     let reply = kwd.post(CART, &cart).await;
     // 100.246 × 0.18 = 18.04428
-    assert!(reply.text.contains("\"tax\":18.044,\"subTotalAmount\":82.202"), "{}", reply.text);
+    assert!(
+        reply
+            .text
+            .contains("\"tax\":18.044,\"subTotalAmount\":82.202"),
+        "{}",
+        reply.text
+    );
 }
 
 #[tokio::test]
@@ -583,7 +772,11 @@ async fn a_claim_that_somebody_holds_is_409_with_retry_after() {
     // Somebody claims the order and dies.
     let id = shared::domain::OrderId::parse(&order).unwrap();
     let now = cloud.runtime.now();
-    cloud.store.claim_payment(&id, None, None, payment::LEASE, now).await.unwrap();
+    cloud
+        .store
+        .claim_payment(&id, None, None, payment::LEASE, now)
+        .await
+        .unwrap();
     let reply = cloud.post(PAYMENT, &body).await;
     assert_problem(&reply, 409, "in_progress");
     assert_eq!(reply.header("retry-after"), "2");

@@ -35,7 +35,11 @@ async fn every_step_repeated_gets_the_same_answer_with_and_without_a_key() {
         steps.push((INVOICE, invoice(&order), invoiced.clone()));
         let body = payment(text(&invoiced.body["invoiceId"]));
         steps.push((PAYMENT, body.clone(), send(PAYMENT, &body).await));
-        steps.push((SHIPPING, shipping(&order), send(SHIPPING, &shipping(&order)).await));
+        steps.push((
+            SHIPPING,
+            shipping(&order),
+            send(SHIPPING, &shipping(&order)).await,
+        ));
         for (path, body, first) in &steps {
             assert_eq!(first.status, 201, "{path}: {}", first.text);
             cloud.pass(std::time::Duration::from_secs(3_600));
@@ -65,9 +69,17 @@ async fn a_key_with_another_body_is_422_at_every_endpoint() {
         assert!(first.status < 300, "{path}: {}", first.text);
         let mut other = body.clone();
         let value = other.pointer_mut(changed).unwrap();
-        *value = if value.is_string() { "other".into() } else { 7.into() };
+        *value = if value.is_string() {
+            "other".into()
+        } else {
+            7.into()
+        };
         let reply = cloud.post_with_key(path, "k", &other).await;
-        assert_eq!((reply.status, reply.code()), (422, "idempotency_key_reused"), "{path}");
+        assert_eq!(
+            (reply.status, reply.code()),
+            (422, "idempotency_key_reused"),
+            "{path}"
+        );
         same(&first, &cloud.post_with_key(path, "k", &body).await);
     }
 }
@@ -95,8 +107,16 @@ async fn a_key_used_for_one_order_is_refused_for_another() {
         let reply = cloud.post(CART, &cart()).await;
         orders.push(text(&reply.body["orderId"]).to_owned());
     }
-    assert_eq!(cloud.post_with_key(INVOICE, "k", &invoice(&orders[0])).await.status, 201);
-    let reply = cloud.post_with_key(INVOICE, "k", &invoice(&orders[1])).await;
+    assert_eq!(
+        cloud
+            .post_with_key(INVOICE, "k", &invoice(&orders[0]))
+            .await
+            .status,
+        201
+    );
+    let reply = cloud
+        .post_with_key(INVOICE, "k", &invoice(&orders[1]))
+        .await;
     assert_eq!(reply.code(), "idempotency_key_reused");
     assert_eq!(cloud.get(&orders[1]).await.body["status"], "pending");
 }
@@ -136,7 +156,11 @@ async fn two_invoices_at_once_are_one() {
         assert_eq!(reply.status, 201, "{}", reply.text);
         same(&replies[0], reply);
     }
-    assert_eq!(cloud.database.stream_records(0).len(), 2, "the cart's write and the invoice's");
+    assert_eq!(
+        cloud.database.stream_records(0).len(),
+        2,
+        "the cart's write and the invoice's"
+    );
 }
 
 #[tokio::test]
@@ -151,33 +175,62 @@ async fn an_updated_cart_is_answered_with_its_new_contents_and_the_first_request
         body
     };
     let first = cloud.post_with_key(CART, "update-1", &update(1)).await;
-    assert_eq!((first.status, &first.body["totalAmount"].to_string()[..]), (200, "10.0"));
+    assert_eq!(
+        (first.status, &first.body["totalAmount"].to_string()[..]),
+        (200, "10.0")
+    );
     assert_eq!(first.header("location"), "");
     let second = cloud.post_with_key(CART, "update-2", &update(2)).await;
     assert_eq!(second.body["totalAmount"].to_string(), "20.0");
 
     // A late repeat of the first update changes nothing.
-    same(&first, &cloud.post_with_key(CART, "update-1", &update(1)).await);
-    assert_eq!(cloud.get(&order).await.body["totalAmount"].to_string(), "20.0");
+    same(
+        &first,
+        &cloud.post_with_key(CART, "update-1", &update(1)).await,
+    );
+    assert_eq!(
+        cloud.get(&order).await.body["totalAmount"].to_string(),
+        "20.0"
+    );
     // Nor does its key with another body, or the key that made the order.
     for key in ["update-1", "create"] {
         let reply = cloud.post_with_key(CART, key, &update(3)).await;
-        assert_eq!((reply.status, reply.code()), (422, "idempotency_key_reused"), "{key}");
+        assert_eq!(
+            (reply.status, reply.code()),
+            (422, "idempotency_key_reused"),
+            "{key}"
+        );
     }
     // The request that made the order is answered as it was then.
     same(&placed, &cloud.post_with_key(CART, "create", &cart()).await);
     // Without a key the last update wins.
     assert_eq!(cloud.post(CART, &update(4)).await.status, 200);
-    assert_eq!(cloud.get(&order).await.body["totalAmount"].to_string(), "40.0");
+    assert_eq!(
+        cloud.get(&order).await.body["totalAmount"].to_string(),
+        "40.0"
+    );
     // Even once the order has moved on, a repeat is a repeat and anything else is too late.
     let mut body = invoice(&order);
     body["items"] = json!([{"productId": "1", "quantity": 4, "price": 10}]);
-    for (name, amount) in [("tax", "7.2"), ("subTotalAmount", "32.8"), ("totalAmount", "40")] {
+    for (name, amount) in [
+        ("tax", "7.2"),
+        ("subTotalAmount", "32.8"),
+        ("totalAmount", "40"),
+    ] {
         body[name] = serde_json::from_str(amount).unwrap();
     }
     assert_eq!(cloud.post(INVOICE, &body).await.status, 201);
-    same(&second, &cloud.post_with_key(CART, "update-2", &update(2)).await);
-    assert_eq!(cloud.post_with_key(CART, "update-3", &update(5)).await.code(), "wrong_state");
+    same(
+        &second,
+        &cloud.post_with_key(CART, "update-2", &update(2)).await,
+    );
+    assert_eq!(
+        cloud
+            .post_with_key(CART, "update-3", &update(5))
+            .await
+            .code(),
+        "wrong_state"
+    );
 }
 
 #[tokio::test]
@@ -186,7 +239,10 @@ async fn a_keyed_mail_goes_out_once_whichever_path_it_was_sent_to() {
     let mail = json!({"event": "OrderShipped", "name": "L", "email": "l@example.com"});
     for _ in 0..2 {
         let reply = cloud.post_with_key(SHIPPING, "m", &mail).await;
-        assert_eq!((reply.status, reply.text.as_str()), (200, "{\"status\":\"OK\"}"));
+        assert_eq!(
+            (reply.status, reply.text.as_str()),
+            (200, "{\"status\":\"OK\"}")
+        );
     }
     cloud.settle().await;
     assert_eq!(cloud.post_with_key(EMAIL, "m", &mail).await.status, 200);

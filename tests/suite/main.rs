@@ -2,5 +2,9 @@
 
 mod chain;
 mod contract;
+mod cost;
 mod errors;
+mod glue;
 mod idempotency;
+mod payments;
+mod store;

@@ -1,0 +1,83 @@
+//! What one order costs: the calls to the database are promised, the units are reported.
+
+use std::collections::BTreeMap;
+
+use tests::Cloud;
+
+use crate::contract::{cart, cart_with_checkout, invoice, payment, shipping, text};
+
+fn calls(cloud: &Cloud<payment::partners::Sandbox>) -> BTreeMap<String, u64> {
+    let capacity = cloud.database.capacity.by_operation();
+    cloud.database.capacity.reset();
+    capacity
+        .into_iter()
+        .map(|(name, (calls, _))| (name, calls))
+        .collect()
+}
+
+fn expected(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    of.iter()
+        .map(|(name, calls)| ((*name).to_owned(), *calls))
+        .collect()
+}
+
+#[tokio::test]
+async fn each_step_makes_the_fewest_calls() {
+    let cloud = Cloud::start().await;
+    let reply = cloud.post("/api/order/cart.json", &cart()).await;
+    assert_eq!(calls(&cloud), expected(&[("PutItem", 1)]));
+    let order = text(&reply.body["orderId"]).to_owned();
+
+    cloud
+        .post("/api/order/invoice.json", &invoice(&order))
+        .await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[("GetItem", 1), ("TransactWriteItems", 1)])
+    );
+
+    cloud
+        .post(
+            "/api/order/payment.json",
+            &payment(&order.replace("ord_", "inv_")),
+        )
+        .await;
+    assert_eq!(calls(&cloud), expected(&[("UpdateItem", 3)]));
+
+    cloud
+        .post("/api/order/shipping.json", &shipping(&order))
+        .await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[("GetItem", 1), ("UpdateItem", 1)])
+    );
+
+    cloud.get(&order).await;
+    assert_eq!(calls(&cloud), expected(&[("BatchGetItem", 1)]));
+
+    let mail = serde_json::json!({"event": "OrderShipped", "name": "L", "email": "l@b.example"});
+    cloud.post("/api/order/email.json", &mail).await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[("PutItem", 1), ("UpdateItem", 1)])
+    );
+}
+
+#[tokio::test]
+async fn one_order_from_cart_to_shipped_with_three_mails_makes_fourteen_calls() {
+    let cloud = Cloud::start().await;
+    cloud
+        .post("/api/order/cart.json", &cart_with_checkout())
+        .await;
+    cloud.settle().await;
+    let capacity = cloud.database.capacity.by_operation();
+    let (mut sum, mut units) = (0, 0.0);
+    for (name, (calls, consumed)) in &capacity {
+        println!("{name}: {calls} calls, {consumed} units");
+        sum += calls;
+        units += consumed;
+    }
+    println!("together: {sum} calls, {units} units");
+    assert_eq!(sum, 14);
+    assert_eq!(cloud.mailer.taken().len(), 3);
+}

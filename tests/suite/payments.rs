@@ -1,0 +1,405 @@
+//! One charge, whatever crashes, repeats or meets.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use payment::partners::ChargeStatus;
+use serde_json::{Value, json};
+use shared::domain::{ChargeState, OrderId};
+use shared::queue::Queue;
+use shared::store::{Claim, Fence, Settlement};
+use tests::{Cloud, Options, PlayedPartner, Reply};
+
+use crate::contract::{cart_with_checkout, invoice, payment, text};
+
+const PAYMENT: &str = "/api/order/payment.json";
+
+struct Invoiced {
+    cloud: Cloud<PlayedPartner>,
+    partner: PlayedPartner,
+    order: String,
+    body: Value,
+}
+
+/// An invoiced order at a partner that keeps a ledger.
+async fn invoiced() -> Invoiced {
+    let partner = PlayedPartner::default();
+    let cloud = Cloud::with_partner(Options::default(), |_| partner.clone()).await;
+    let reply = cloud
+        .post("/api/order/cart.json", &cart_with_checkout())
+        .await;
+    let order = text(&reply.body["orderId"]).to_owned();
+    let reply = cloud
+        .post("/api/order/invoice.json", &invoice(&order))
+        .await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let body = payment(text(&reply.body["invoiceId"]));
+    Invoiced {
+        cloud,
+        partner,
+        order,
+        body,
+    }
+}
+
+impl Invoiced {
+    fn id(&self) -> OrderId {
+        OrderId::parse(&self.order).unwrap()
+    }
+
+    async fn pay(&self) -> Reply {
+        self.cloud.post(PAYMENT, &self.body).await
+    }
+
+    async fn pay_with(&self, key: &str) -> Reply {
+        self.cloud.post_with_key(PAYMENT, key, &self.body).await
+    }
+
+    async fn state(&self) -> String {
+        text(&self.cloud.get(&self.order).await.body["payment"]["state"]).to_owned()
+    }
+
+    /// Claims the payment as a function that dies right after.
+    async fn claim(&self) -> Fence {
+        let now = self.cloud.runtime.now();
+        match self
+            .cloud
+            .store
+            .claim_payment(&self.id(), None, None, payment::LEASE, now)
+            .await
+        {
+            Ok(Claim::Held(_, fence)) => fence,
+            other => panic!("not claimed: {other:?}"),
+        }
+    }
+
+    fn lease_ends(&self) {
+        self.cloud.pass(payment::LEASE + Duration::from_secs(1));
+    }
+
+    /// The order is paid, by one charge of its total.
+    async fn assert_charged_once(&self) {
+        let captured: Vec<String> = self
+            .partner
+            .captured()
+            .iter()
+            .map(|money| money.to_amount_text())
+            .collect();
+        assert_eq!(captured, ["200.0"]);
+        assert_eq!(self.cloud.get(&self.order).await.body["status"], "paid");
+    }
+}
+
+#[tokio::test]
+async fn requests_and_messages_at_once_make_one_charge() {
+    let test = invoiced().await;
+    test.cloud.relay_stream().await;
+    let messages: Vec<_> = test
+        .cloud
+        .queues
+        .take()
+        .into_iter()
+        .filter(|(queue, _)| *queue == Queue::Payment)
+        .collect();
+    assert_eq!(messages.len(), 1);
+    let (queue, message) = &messages[0];
+    let requests = join_all((0..5).map(|_| test.pay()));
+    let deliveries = join_all((0..5).map(|_| test.cloud.deliver(*queue, message)));
+    let (replies, _) = futures_util::future::join(requests, deliveries).await;
+    for reply in replies {
+        assert!(
+            matches!(
+                (reply.status, reply.code()),
+                (201, "") | (409, "in_progress")
+            ),
+            "{}",
+            reply.text
+        );
+    }
+    assert!(test.cloud.deliver(*queue, message).await);
+    assert_eq!(test.pay().await.status, 201);
+    test.assert_charged_once().await;
+    assert_eq!(test.partner.calls(), ["open", "confirm"]);
+}
+
+#[tokio::test]
+async fn a_crash_before_the_charge_is_opened_is_mended() {
+    let test = invoiced().await;
+    test.claim().await;
+    assert_eq!(test.pay().await.code(), "in_progress");
+    test.lease_ends();
+    assert_eq!(test.pay().await.status, 201);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_opening_and_storing_the_reference_is_mended() {
+    let test = invoiced().await;
+    test.partner.lose_answer("open");
+    assert_eq!(test.pay().await.code(), "billing_partner_unavailable");
+    assert_eq!(test.state().await, "due");
+    assert_eq!(test.pay().await.status, 201);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn a_crash_after_storing_the_reference_is_mended_by_asking_for_it() {
+    let test = invoiced().await;
+    let fence = test.claim().await;
+    let now = test.cloud.runtime.now();
+    // The charge is opened and its reference kept; then the function dies.
+    let opened = open(&test).await;
+    test.cloud
+        .store
+        .charge_opened(&test.id(), fence, &opened, now)
+        .await
+        .unwrap();
+    test.lease_ends();
+    assert_eq!(test.pay().await.status, 201);
+    assert_eq!(test.partner.calls(), ["open", "look_up", "confirm"]);
+    test.assert_charged_once().await;
+}
+
+async fn open(test: &Invoiced) -> String {
+    use payment::partners::{BillingPartner, ChargeRequest};
+    let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
+    let request = ChargeRequest {
+        invoice: order.id.invoice(),
+        attempt: 1,
+        customer: order.customer.clone(),
+        amount: order.amounts.total,
+        currency: order.currency,
+    };
+    test.partner.open(&request).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_lost_after_the_money_moved_is_unknown_not_declined_and_then_found() {
+    let test = invoiced().await;
+    test.partner.lose_answer("confirm");
+    let reply = test.pay().await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (503, "payment_outcome_unknown")
+    );
+    assert_eq!(test.state().await, "unknown");
+    assert_eq!(test.pay().await.status, 201);
+    assert_eq!(test.partner.calls(), ["open", "confirm", "look_up"]);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn a_partner_that_cannot_be_asked_leaves_the_payment_unknown_until_it_can() {
+    let test = invoiced().await;
+    test.partner.lose_answer("confirm");
+    test.pay().await;
+    test.partner.lose_answer("look_up");
+    assert_eq!(test.pay().await.code(), "billing_partner_unavailable");
+    assert_eq!(test.state().await, "unknown");
+    assert_eq!(test.pay().await.status, 201);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn a_frozen_worker_that_wakes_after_its_lease_changes_nothing() {
+    let test = invoiced().await;
+    let frozen = test.claim().await;
+    let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
+    test.lease_ends();
+    assert_eq!(test.pay().await.status, 201);
+    let paid = test.cloud.get(&test.order).await.text;
+
+    let (store, id, now) = (&test.cloud.store, test.id(), test.cloud.runtime.now());
+    let charge = shared::domain::Charge {
+        transaction_id: 1,
+        created_at: now,
+        completed_at: now,
+        card: shared::domain::Card::default(),
+    };
+    let decline = shared::domain::Decline {
+        attempt: 1,
+        code: "late".to_owned(),
+        retryable: true,
+        key: None,
+    };
+    for settlement in [
+        store
+            .charge_opened(&id, frozen, "other", now)
+            .await
+            .unwrap(),
+        store
+            .charge_declined(&order, frozen, &decline, now)
+            .await
+            .unwrap(),
+        store
+            .release_payment(&id, frozen, ChargeState::Due)
+            .await
+            .unwrap(),
+    ] {
+        assert!(
+            matches!(settlement, Settlement::Overtaken(_)),
+            "{settlement:?}"
+        );
+    }
+    let settlement = store
+        .charge_captured(&order, frozen, &charge, now)
+        .await
+        .unwrap();
+    let Settlement::Written(standing) = settlement else {
+        panic!("{settlement:?}")
+    };
+    assert_ne!(standing.payment.unwrap().charge.unwrap().transaction_id, 1);
+    assert_eq!(test.cloud.get(&test.order).await.text, paid);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_overtaken_cannot_write_under_its_old_fence() {
+    let test = invoiced().await;
+    let old = test.claim().await;
+    test.lease_ends();
+    let new = test.claim().await;
+    assert_ne!(old, new);
+    let (store, id, now) = (&test.cloud.store, test.id(), test.cloud.runtime.now());
+    let settlement = store.charge_opened(&id, old, "theirs", now).await.unwrap();
+    assert!(matches!(settlement, Settlement::Overtaken(_)));
+    let settlement = store.charge_opened(&id, new, "ours", now).await.unwrap();
+    let Settlement::Written(order) = settlement else {
+        panic!("{settlement:?}")
+    };
+    assert_eq!(order.payment.unwrap().reference.as_deref(), Some("ours"));
+}
+
+#[tokio::test]
+async fn only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_does_not() {
+    let test = invoiced().await;
+    let declined = |code: &str| ChargeStatus::Declined {
+        code: code.to_owned(),
+        retryable: true,
+    };
+    test.partner.script([declined("first"), declined("second")]);
+    test.cloud.settle().await;
+    assert_eq!(test.state().await, "declined");
+
+    let second = test.pay_with("second-try").await;
+    assert_eq!(
+        (second.status, &second.body["decline_code"]),
+        (402, &json!("second"))
+    );
+    let calls = test.partner.calls();
+    assert_eq!(calls, ["open", "confirm", "cancel", "open", "confirm"]);
+    // The same key is the same wish: it gets the same answer and tries nothing.
+    let repeat = test.pay_with("second-try").await;
+    assert_eq!((repeat.status, &repeat.text), (402, &second.text));
+    assert_eq!(test.partner.calls(), calls);
+
+    assert_eq!(test.pay_with("third-try").await.status, 201);
+    assert_eq!(
+        test.cloud.get(&test.order).await.body["payment"]["attempt"],
+        3
+    );
+    // Even now.
+    assert_eq!(test.pay_with("second-try").await.text, second.text);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_later() {
+    use payment::partners::{BillingPartner, ChargeRequest, OpenCharge};
+    let test = invoiced().await;
+    let declined = ChargeStatus::Declined {
+        code: "card_declined".to_owned(),
+        retryable: true,
+    };
+    test.partner.script([declined]);
+    assert_eq!(test.pay().await.status, 402);
+    assert_eq!(test.pay().await.status, 201);
+    // It wakes up and confirms the first attempt's reference.
+    let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
+    let charge = OpenCharge {
+        request: ChargeRequest {
+            invoice: order.id.invoice(),
+            attempt: 1,
+            customer: order.customer,
+            amount: order.amounts.total,
+            currency: order.currency,
+        },
+        reference: "charge_1".to_owned(),
+        opened_at: test.cloud.runtime.now(),
+    };
+    assert_eq!(
+        test.partner.confirm(&charge).await.unwrap(),
+        ChargeStatus::Cancelled
+    );
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn a_charge_cancelled_at_the_partner_counts_as_declined() {
+    let test = invoiced().await;
+    test.partner.script([ChargeStatus::ActionRequired]);
+    assert_eq!(test.pay().await.code(), "payment_action_required");
+    assert_eq!(test.state().await, "action_required");
+    test.partner.set_all(&ChargeStatus::Cancelled);
+    let reply = test.pay().await;
+    assert_eq!(
+        (reply.status, &reply.body["decline_code"]),
+        (402, &json!("cancelled_at_partner"))
+    );
+    assert_eq!(test.pay().await.status, 201);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
+async fn once_the_customer_has_acted_the_same_charge_goes_on() {
+    let test = invoiced().await;
+    test.partner.script([ChargeStatus::ActionRequired]);
+    test.cloud.settle().await;
+    assert_eq!(test.state().await, "action_required");
+    test.partner
+        .set_all(&ChargeStatus::Captured(shared::domain::Card::default()));
+    test.cloud.pass(Duration::from_secs(130));
+    test.cloud.sweep().await;
+    test.cloud.settle().await;
+    assert_eq!(test.cloud.get(&test.order).await.body["status"], "shipped");
+    assert_eq!(test.partner.captured().len(), 1);
+}
+
+#[tokio::test]
+async fn an_invoice_has_twenty_attempts_at_most() {
+    let test = invoiced().await;
+    let declined = ChargeStatus::Declined {
+        code: "card_declined".to_owned(),
+        retryable: true,
+    };
+    test.partner.script(vec![declined; 30]);
+    for attempt in 1..=20 {
+        assert_eq!(test.pay().await.code(), "payment_declined", "{attempt}");
+    }
+    let calls = test.partner.calls().len();
+    let reply = test.pay().await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (409, "too_many_payment_attempts")
+    );
+    assert_eq!(test.partner.calls().len(), calls);
+}
+
+#[tokio::test]
+async fn the_amount_comes_from_the_order_whatever_a_message_says() {
+    let test = invoiced().await;
+    test.cloud.relay_stream().await;
+    let (queue, mut message) = test
+        .cloud
+        .queues
+        .take()
+        .into_iter()
+        .find(|(queue, _)| *queue == Queue::Payment)
+        .unwrap();
+    message.mail = Some(shared::event::MailData {
+        total: Some("1".parse().unwrap()),
+        ..shared::event::MailData::default()
+    });
+    assert!(test.cloud.deliver(queue, &message).await);
+    test.assert_charged_once().await;
+}

@@ -1,0 +1,237 @@
+//! Each write's condition, and exact numbers, on the database itself.
+
+use serde_json::Value;
+use shared::domain::{
+    Command, Contact, EventType, Money, Order, OrderId, Shipment, Status, TaxMode, Text,
+};
+use shared::store::{
+    CartContents, CartUpdate, Claim, ClaimRefusal, InvoiceIssue, Settlement, Shipping,
+};
+use tests::{Cloud, Options};
+
+use crate::contract::{cart, invoice, payment, shipping, text};
+
+type TestCloud = Cloud<payment::partners::Sandbox>;
+
+fn contact() -> Contact {
+    let text = |text| Text::parse(text).unwrap();
+    Contact {
+        name: text("Lital Hay"),
+        phone: text("0545870006"),
+        email: None,
+        shipping_address: text("17 boulevard, 123 apt 6 Brooklyn NY"),
+    }
+}
+
+/// An order that was brought to `status` through the API.
+async fn order_in(cloud: &TestCloud, status: Status) -> Order {
+    let reply = cloud.post("/api/order/cart.json", &cart()).await;
+    let order = text(&reply.body["orderId"]).to_owned();
+    if status >= Status::Invoiced {
+        cloud
+            .post("/api/order/invoice.json", &invoice(&order))
+            .await;
+    }
+    if status >= Status::Paid {
+        cloud
+            .post(
+                "/api/order/payment.json",
+                &payment(&order.replace("ord_", "inv_")),
+            )
+            .await;
+    }
+    if status >= Status::Shipped {
+        cloud
+            .post("/api/order/shipping.json", &shipping(&order))
+            .await;
+    }
+    let order = read(cloud, &OrderId::parse(&order).unwrap()).await;
+    assert_eq!(order.status, status);
+    order
+}
+
+async fn read(cloud: &TestCloud, id: &OrderId) -> Order {
+    cloud.store.order(id).await.unwrap().unwrap()
+}
+
+/// Tries the write of `command`, as a function would that read the order in an earlier status and
+/// was then overtaken; tells whether it was carried out.
+async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
+    let (store, now) = (&cloud.store, cloud.runtime.now());
+    match command {
+        Command::UpdateCart => {
+            let contents = CartContents {
+                lines: order.lines.clone(),
+                amounts: order.amounts,
+                checkout: None,
+            };
+            let update = store
+                .update_cart(&order.id, &order.customer, &contents, None, now)
+                .await
+                .unwrap();
+            matches!(update, CartUpdate::Updated)
+        }
+        Command::IssueInvoice => {
+            let issue = store.issue_invoice(order, &contact(), now).await.unwrap();
+            issue == InvoiceIssue::Issued
+        }
+        Command::CapturePayment => {
+            let claim = store
+                .claim_payment(&order.id, None, None, payment::LEASE, now)
+                .await;
+            let Claim::Held(order, fence) = claim.unwrap() else {
+                return false;
+            };
+            let charge = shared::domain::Charge {
+                transaction_id: 5,
+                created_at: now,
+                completed_at: now,
+                card: shared::domain::Card::default(),
+            };
+            let settled = store
+                .charge_captured(&order, fence, &charge, now)
+                .await
+                .unwrap();
+            matches!(settled, Settlement::Written(_))
+        }
+        Command::Ship => {
+            let contact = contact();
+            let shipment = Shipment {
+                tracking_number: 5,
+                carrier: "own".to_owned(),
+                name: contact.name,
+                phone: contact.phone,
+                shipping_address: contact.shipping_address,
+            };
+            match store.ship(order, &shipment, now).await.unwrap() {
+                Shipping::Shipped(order) => order
+                    .shipment
+                    .is_some_and(|shipment| shipment.tracking_number == 5),
+                Shipping::Refused(_) | Shipping::NotFound => false,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_refuses_every_write_that_the_state_table_refuses() {
+    let cloud = Cloud::start().await;
+    for status in Status::ALL {
+        for command in Command::ALL {
+            let order = order_in(&cloud, status).await;
+            let carried_out = try_write(&cloud, &order, command).await;
+            let after = read(&cloud, &order.id).await;
+            match status.apply(command) {
+                Ok(next) => {
+                    assert!(carried_out, "{status} {command:?}");
+                    assert_eq!((after.status, after.version), (next, order.version + 1));
+                    let event = after.event.expect("a transition carries its event");
+                    assert_eq!(event.kind, command.event());
+                    assert_eq!(event.id, format!("{}/{}", order.id, after.version));
+                    let record = &after.events[&command.event()];
+                    assert_eq!(record.version, after.version);
+                }
+                Err(_) => {
+                    assert!(!carried_out, "{status} {command:?}");
+                    assert_eq!(after, order, "{status} {command:?} changed something");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transition_from_a_version_that_is_no_longer_current_is_refused() {
+    let cloud = Cloud::start().await;
+    let stale = order_in(&cloud, Status::Pending).await;
+    assert!(try_write(&cloud, &stale, Command::UpdateCart).await);
+    // The cart has changed since: its invoice would be for contents that nobody ordered.
+    assert!(!try_write(&cloud, &stale, Command::IssueInvoice).await);
+    assert_eq!(read(&cloud, &stale.id).await.status, Status::Pending);
+}
+
+#[tokio::test]
+async fn only_paying_marks_an_order_as_waiting_for_its_shipment() {
+    let cloud = Cloud::start().await;
+    for (status, step) in [
+        (Status::Pending, None),
+        (Status::Invoiced, Some("payment")),
+        (Status::Paid, Some("shipping")),
+        (Status::Shipped, None),
+    ] {
+        let order = order_in(&cloud, status).await;
+        assert_eq!(order.due.map(|due| due.step.as_str()), step, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_names_what_it_found_when_it_is_refused() {
+    let cloud = Cloud::start().await;
+    let now = cloud.runtime.now();
+    let unknown = OrderId::from_time(1, [1; 10]);
+    let claim = cloud
+        .store
+        .claim_payment(&unknown, None, None, payment::LEASE, now)
+        .await
+        .unwrap();
+    assert!(matches!(claim, Claim::Refused(ClaimRefusal::NotFound)));
+    let order = order_in(&cloud, Status::Pending).await;
+    let claim = cloud
+        .store
+        .claim_payment(&order.id, None, None, payment::LEASE, now)
+        .await
+        .unwrap();
+    let Claim::Refused(ClaimRefusal::Standing(standing)) = claim else {
+        panic!("{claim:?}")
+    };
+    assert_eq!(*standing, order);
+}
+
+#[tokio::test]
+async fn amounts_of_18_digits_come_back_from_the_database_as_they_went() {
+    let cloud = Cloud::with(Options {
+        tax_mode: TaxMode::Added,
+        ..Options::default()
+    })
+    .await;
+    // 99 × 10 000 × 999 999 999.99 + 7 777 × 123 456 789.37, and 18 % on top.
+    let line = r#"{"productId": "1", "quantity": 10000, "price": 999999999.99}"#;
+    let lines = vec![line; 99].join(",");
+    let body = format!(
+        r#"{{"customerId": "8080", "items": [{lines}, {{"productId": "2", "quantity": 7777, "price": 123456789.37}}]}}"#
+    );
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let reply = cloud.post("/api/order/cart.json", &body).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let expected: [(&str, &str); 3] = [
+        ("subTotalAmount", "990960123441030.49"),
+        ("tax", "178372822219385.49"),
+        ("totalAmount", "1169332945660415.98"),
+    ];
+    let again = cloud.get(text(&reply.body["orderId"])).await;
+    for (name, amount) in expected {
+        assert_eq!(reply.body[name].to_string(), amount);
+        assert_eq!(again.body[name].to_string(), amount);
+    }
+    assert_eq!(again.body["items"][99]["price"].to_string(), "123456789.37");
+    let stored = read(
+        &cloud,
+        &OrderId::parse(text(&reply.body["orderId"])).unwrap(),
+    )
+    .await;
+    assert_eq!(
+        stored.amounts.total,
+        Money::from_stored("1169332945660415.98").unwrap()
+    );
+}
+
+#[tokio::test]
+async fn the_history_tells_when_each_event_happened() {
+    let cloud = Cloud::start().await;
+    let order = order_in(&cloud, Status::Shipped).await;
+    let versions: Vec<_> = EventType::ALL
+        .iter()
+        .map(|event| order.events[event].version)
+        .collect();
+    assert_eq!(versions, [1, 2, 3, 4]);
+}
