@@ -85,7 +85,7 @@ impl Aws {
         }
     }
 
-    /// `DynamoDB`: up to four tries with jitter inside nine seconds, so that a handler still has
+    /// DynamoDB: up to four tries with jitter inside nine seconds, so that a handler still has
     /// time to answer 503 itself.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {

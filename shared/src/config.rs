@@ -29,6 +29,7 @@ pub struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
 impl Environment<'static> {
     /// The process's environment.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is that one place")]
     pub fn process() -> Self {
         Self(&|name| std::env::var(name).ok())
     }

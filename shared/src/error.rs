@@ -40,7 +40,7 @@ pub enum Missing {
 /// What this service depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dependency {
-    /// `DynamoDB`.
+    /// DynamoDB.
     Database,
     /// SQS.
     Queue,

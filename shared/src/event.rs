@@ -1,4 +1,4 @@
-//! Messages between the steps: `CloudEvents` 1.0 in JSON ("CloudEvents - JSON event format").
+//! Messages between the steps: CloudEvents 1.0 in JSON ("CloudEvents - JSON event format").
 
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -213,8 +213,8 @@ pub fn email_id(order: &OrderId, kind: EventType) -> String {
 /// Why a text is no message of ours; it will never become one.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// Not a CloudEvent in JSON.
-    #[error("the message is no CloudEvent in JSON")]
+    /// Not an event in JSON.
+    #[error("the message is no event in JSON")]
     NotAnEvent(#[source] serde_json::Error),
     /// Another version of CloudEvents.
     #[error("the message's specversion is not 1.0")]

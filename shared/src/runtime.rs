@@ -6,16 +6,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::domain::{OrderId, Timestamp};
 
+type Clock = dyn Fn() -> Timestamp + Send + Sync;
+type RandomBytes = dyn Fn(&mut [u8]) + Send + Sync;
+
 /// Where the time and random bytes come from.
 #[derive(Clone)]
 pub struct Runtime {
-    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
+    now: Arc<Clock>,
+    random: Arc<RandomBytes>,
 }
 
 impl Runtime {
     /// The machine's clock and the operating system's random bytes.
     #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where the time is injected from"
+    )]
     pub fn system() -> Self {
         Self::new(
             || {

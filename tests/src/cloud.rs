@@ -14,7 +14,7 @@ use payment::partners::{BillingPartner, Sandbox};
 use relay::{Relay, SweepReport};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-use shared::config::{Authentication, Shop};
+use shared::config::{Authentication, Environment, Shop};
 use shared::domain::{TaxMode, TaxPolicy, Timestamp};
 use shared::event::Message;
 use shared::lambda::{Function, Handler};
@@ -132,7 +132,7 @@ impl<P: BillingPartner> Cloud<P> {
     pub async fn with_partner(options: Options, partner: impl FnOnce(Runtime) -> P) -> Self {
         // To see what a failing test logs: TEST_LOG=info cargo test …
         static LOG: std::sync::Once = std::sync::Once::new();
-        if let Ok(level) = std::env::var("TEST_LOG") {
+        if let Ok(level) = Environment::process().required("TEST_LOG") {
             LOG.call_once(|| shared::telemetry::start(Some(&level)));
         }
         let database = Database::start().await;

@@ -71,11 +71,13 @@ pub struct SentMail {
     pub mail: Mail,
 }
 
+type PlannedFailure = (FailureKind, Option<&'static str>);
+
 /// A mailer that keeps what it takes, and fails as it is told.
 #[derive(Clone, Debug, Default)]
 pub struct PlayedMailer {
     taken: Arc<Mutex<Vec<SentMail>>>,
-    failures: Arc<Mutex<VecDeque<(FailureKind, Option<&'static str>)>>>,
+    failures: Arc<Mutex<VecDeque<PlannedFailure>>>,
 }
 
 impl PlayedMailer {

@@ -363,6 +363,7 @@ async fn takes(
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 async fn each_field_has_its_limits() {
     let cloud = Cloud::start().await;
     let number = |text: &str| serde_json::from_str::<Value>(text).unwrap();

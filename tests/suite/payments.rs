@@ -83,7 +83,7 @@ impl Invoiced {
             .partner
             .captured()
             .iter()
-            .map(|money| money.to_amount_text())
+            .map(shared::domain::Money::to_amount_text)
             .collect();
         assert_eq!(captured, ["200.0"]);
         assert_eq!(self.cloud.get(&self.order).await.body["status"], "paid");

@@ -89,13 +89,10 @@ impl Billing {
 impl Function for Billing {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = InvoiceRequest::read(call.body()?, self.shop.currency)?;
-        let missing = Error::NotFound(Missing::Order);
         call.caller.check(&request.customer, Missing::Order)?;
         call.claim_key(&self.store, "invoice", self.runtime.now())
             .await?;
-        let Some(id) = request.order else {
-            return Err(missing);
-        };
+        let id = request.order.or_missing(Missing::Order)?;
         let check = |order: &Order| {
             if order.customer != request.customer {
                 return Err(Error::NotFound(Missing::Order));
@@ -111,7 +108,10 @@ impl Function for Billing {
             }
             Ok(Some(contact))
         };
-        let order = self.issue(&id, check).await?.ok_or(missing)?;
+        let order = self
+            .issue(&id, check)
+            .await?
+            .ok_or(Error::NotFound(Missing::Order))?;
         let body = InvoiceBody {
             invoice_id: id.invoice().to_string(),
             order_id: id.to_string(),

@@ -3,14 +3,15 @@
 use serde_json::Value;
 use shared::domain::{Amounts, Contact, Currency, CustomerId, Money, Order, OrderId, OrderLines};
 use shared::error::{Difference, Error};
-use shared::http::{Report, as_currency, as_id, as_money, as_own_id, read_contact, read_items};
+use shared::http::{
+    Named, Report, as_currency, as_id, as_money, as_own_id, read_contact, read_items,
+};
 
 /// `{customerId, orderId, tax, subTotalAmount, totalAmount, currency, items, name, phone,
 /// shipping_address, email?}`
 pub(crate) struct InvoiceRequest {
     pub(crate) customer: CustomerId,
-    /// `None` names no order of ours.
-    pub(crate) order: Option<OrderId>,
+    pub(crate) order: Named<OrderId>,
     amounts: Amounts,
     lines: OrderLines,
     pub(crate) contact: Contact,

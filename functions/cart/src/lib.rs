@@ -153,8 +153,10 @@ impl Function for Cart {
         let request = CartRequest::read(call.body()?, self.shop.currency)?;
         call.caller.check(&request.customer, Missing::Order)?;
         match request.order {
-            Some(Some(id)) => self.update(&call, id, request).await,
-            Some(None) => Err(Error::NotFound(Missing::Order)),
+            Some(named) => {
+                let id = named.or_missing(Missing::Order)?;
+                self.update(&call, id, request).await
+            }
             None => self.create(&call, request).await,
         }
     }

@@ -3,13 +3,15 @@
 use serde_json::Value;
 use shared::domain::{Contact, Currency, CustomerId, OrderId, OrderLines};
 use shared::error::Error;
-use shared::http::{Fields, Report, as_currency, as_id, as_own_id, read_contact, read_items};
+use shared::http::{
+    Fields, Named, Report, as_currency, as_id, as_own_id, read_contact, read_items,
+};
 
 /// `{customerId, items, orderId?, checkout?}`
 pub(crate) struct CartRequest {
     pub(crate) customer: CustomerId,
-    /// The pending order to update; `Some(None)` names none of ours.
-    pub(crate) order: Option<Option<OrderId>>,
+    /// The pending order to update.
+    pub(crate) order: Option<Named<OrderId>>,
     pub(crate) lines: OrderLines,
     pub(crate) checkout: Option<Contact>,
 }

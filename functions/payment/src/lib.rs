@@ -411,7 +411,7 @@ impl<P: BillingPartner> Function for Payments<P> {
         call.caller.check(&terms.customer, Missing::Invoice)?;
         call.claim_key(&self.store, "payment", self.runtime.now())
             .await?;
-        let id = invoice.ok_or(Error::NotFound(Missing::Invoice))?.order();
+        let id = invoice.or_missing(Missing::Invoice)?.order();
         let key = call.key_id("payment");
         let order = self
             .pay(

@@ -4,13 +4,12 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::domain::{Currency, CustomerId, InvoiceId, Money, Order};
 use shared::error::Error;
-use shared::http::{Report, as_id, as_money, as_own_id};
+use shared::http::{Named, Report, as_id, as_money, as_own_id};
 use shared::store::PaymentTerms;
 
 /// `{customerId, invoiceId, totalAmount}`
 pub(crate) struct PaymentRequest {
-    /// `None` names no invoice of ours.
-    pub(crate) invoice: Option<InvoiceId>,
+    pub(crate) invoice: Named<InvoiceId>,
     pub(crate) terms: PaymentTerms,
 }
 

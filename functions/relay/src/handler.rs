@@ -63,18 +63,16 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
     ) -> Result<Box<RawValue>, serde_json::Error> {
         let span = tracing::info_span!("invocation", request_id = %event.context.request_id);
         let probe: Probe<'_> = serde_json::from_str(event.payload.get())?;
-        match probe.records {
-            Some(records) => to_raw_value(&self.relay(&records).instrument(span).await),
-            None => {
-                let report = self.sweep().instrument(span).await;
-                to_raw_value(&serde_json::json!({
-                    "published": report.published,
-                    "settled": report.settled,
-                    "overdue": report.overdue,
-                    "failed": report.failed,
-                }))
-            }
+        if let Some(records) = probe.records {
+            return to_raw_value(&self.relay(&records).instrument(span).await);
         }
+        let report = self.sweep().instrument(span).await;
+        to_raw_value(&serde_json::json!({
+            "published": report.published,
+            "settled": report.settled,
+            "overdue": report.overdue,
+            "failed": report.failed,
+        }))
     }
 
     /// Publishes the events that the records carry.

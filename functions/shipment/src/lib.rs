@@ -129,9 +129,7 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
         };
         call.claim_key(&self.store, "shipping", self.runtime.now())
             .await?;
-        let order = self
-            .find(&id.ok_or(Error::NotFound(Missing::Order))?)
-            .await?;
+        let order = self.find(&id.or_missing(Missing::Order)?).await?;
         call.caller.check(&order.customer, Missing::Order)?;
         let shipment = self.ship(&order, &contact).await?;
         let body = TrackingBody {

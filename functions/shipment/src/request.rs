@@ -3,13 +3,13 @@
 use serde_json::Value;
 use shared::domain::{Contact, OrderId};
 use shared::error::Error;
-use shared::http::{MailRequest, Report, as_own_id, read_contact};
+use shared::http::{MailRequest, Named, Report, as_own_id, read_contact};
 
 /// What was sent to the shipping path.
 pub(crate) enum ShippingRequest {
-    /// `{orderId, name, phone, shipping_address}`: ship this order. `None` names none of ours.
+    /// `{orderId, name, phone, shipping_address}`: ship this order.
     Ship {
-        order: Option<OrderId>,
+        order: Named<OrderId>,
         contact: Contact,
     },
     /// `{event, name, email, orderId?}`: the contract prints this path for the email service too.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use serde_json::{Map, Value};
 
 use crate::domain::{Currency, Email, IdError, Money, Text};
-use crate::error::{Error, FieldError};
+use crate::error::{Error, FieldError, Missing};
 
 /// What is wrong with one value, as a sentence that says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,10 +111,6 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that may be absent: `Some(None)` when it is, `None` when it is wrong.
-    #[expect(
-        clippy::option_option,
-        reason = "absent and wrong are different, and both are no value"
-    )]
     pub fn optional<T>(
         &self,
         name: &'static str,
@@ -204,14 +200,32 @@ pub fn as_id<T, E: std::error::Error>(
     move |value| Ok(parse(string(value)?)?)
 }
 
-/// The caller's name for an order or invoice: `parse`'s value, or `None` for an id that this service
-/// never gave out, which is a matter of 404 and not of a bad field.
+/// An order or invoice as a request names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<T> {
+    /// By an id that this service may have given out.
+    Ours(T),
+    /// By one that it never did: a matter of 404, not of a bad field.
+    NotOurs,
+}
+
+impl<T> Named<T> {
+    /// The id, or the error that such a thing is not there.
+    pub fn or_missing(self, missing: Missing) -> Result<T, Error> {
+        match self {
+            Self::Ours(id) => Ok(id),
+            Self::NotOurs => Err(Error::NotFound(missing)),
+        }
+    }
+}
+
+/// A string that names an order or invoice, read by its id's `parse`.
 pub fn as_own_id<T>(
     parse: impl Fn(&str) -> Result<T, IdError>,
-) -> impl Fn(&Value) -> Result<Option<T>, Invalid> {
+) -> impl Fn(&Value) -> Result<Named<T>, Invalid> {
     move |value| match parse(string(value)?) {
-        Ok(id) => Ok(Some(id)),
-        Err(IdError::NotOurs) => Ok(None),
+        Ok(id) => Ok(Named::Ours(id)),
+        Err(IdError::NotOurs) => Ok(Named::NotOurs),
         Err(error @ IdError::Malformed) => Err(error.into()),
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Call, Invalid, Report, as_email, as_own_id, as_text};
+use super::{Call, Invalid, Named, Report, as_email, as_own_id, as_text};
 use crate::domain::{Email, EventType, Order, OrderId, Status, Text, Timestamp};
 use crate::error::{Error, Missing};
 use crate::event::{MailData, Message};
@@ -16,8 +16,7 @@ pub struct MailRequest {
     event: EventType,
     name: Text,
     email: Email,
-    /// `Some(None)` names no order of ours.
-    order: Option<Option<OrderId>>,
+    order: Option<Named<OrderId>>,
 }
 
 impl MailRequest {
@@ -76,12 +75,12 @@ impl MailRequest {
         })
     }
 
-    async fn find(&self, id: Option<OrderId>, call: &Call, store: &Store) -> Result<Order, Error> {
-        let missing = || Error::NotFound(Missing::Order);
+    async fn find(&self, id: Named<OrderId>, call: &Call, store: &Store) -> Result<Order, Error> {
+        let id = id.or_missing(Missing::Order)?;
         let order = store
-            .order(&id.ok_or_else(missing)?)
+            .order(&id)
             .await?
-            .ok_or_else(missing)?;
+            .ok_or(Error::NotFound(Missing::Order))?;
         call.caller.check(&order.customer, Missing::Order)?;
         if !order.status.mailed_events().contains(&self.event) {
             return Err(Error::WrongState {

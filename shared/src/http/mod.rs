@@ -14,7 +14,7 @@ pub use call::{Call, IdempotencyKey};
 pub use caller::Caller;
 pub use contact::read_contact;
 pub use fields::{
-    Fields, Invalid, Report, as_currency, as_email, as_id, as_money, as_own_id, as_text,
+    Fields, Invalid, Named, Report, as_currency, as_email, as_id, as_money, as_own_id, as_text,
     as_text_lines,
 };
 pub use items::{ItemBody, item_bodies, read_items};

@@ -22,6 +22,7 @@ pub(super) fn s(text: impl Into<String>) -> Value {
     Value::S(text.into())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "numbers are copied")]
 pub(super) fn n(number: impl ToString) -> Value {
     Value::N(number.to_string())
 }
@@ -337,6 +338,10 @@ pub(super) fn new_order_item(order: &Order) -> Item {
 }
 
 /// Reads an order's item, as it is stored or as the table's stream shows it.
+#[expect(
+    clippy::implicit_hasher,
+    reason = "the SDK's items have the default hasher"
+)]
 pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> {
     let reader = Reader(item);
     let first = match lines(&reader, "firstLines")? {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long a key is remembered: seven days. After that it counts as new; the domain's own rules
 /// (one invoice, charge, shipment and mail of each kind per order) hold for ever.
-const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const RETENTION: Duration = Duration::from_hours(7 * 24);
 
 /// A key's row is taken by whoever comes first, or by the same body again, or once it has expired
 /// (DynamoDB deletes expired items only within days).

@@ -44,9 +44,8 @@ impl Store {
                         .put(self.invoice_document(order, contact, now)?)
                         .build(),
                 );
-            let error = match transaction.send().await {
-                Ok(_) => return Ok(InvoiceIssue::Issued),
-                Err(error) => error,
+            let Err(error) = transaction.send().await else {
+                return Ok(InvoiceIssue::Issued);
             };
             let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
                 error.as_service_error()

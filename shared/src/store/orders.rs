@@ -25,7 +25,7 @@ use crate::domain::{
 use crate::event::email_id;
 
 /// How long after a transition the sweep looks whether the next step was done.
-pub(super) const DUE_AFTER: Duration = Duration::from_secs(120);
+pub(super) const DUE_AFTER: Duration = Duration::from_mins(2);
 
 /// What a cart holds, priced.
 #[derive(Clone, Debug)]
@@ -202,9 +202,8 @@ impl Store {
                 transaction =
                     transaction.transact_items(TransactWriteItem::builder().put(put).build());
             }
-            let error = match transaction.send().await {
-                Ok(_) => return Ok(CartUpdate::Updated),
-                Err(error) => error,
+            let Err(error) = transaction.send().await else {
+                return Ok(CartUpdate::Updated);
             };
             let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
                 error.as_service_error()

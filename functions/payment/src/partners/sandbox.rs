@@ -22,7 +22,7 @@ use shared::runtime::Runtime;
 use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
 
 /// How long a pending charge takes to settle.
-const SETTLES_AFTER: Duration = Duration::from_secs(60);
+const SETTLES_AFTER: Duration = Duration::from_mins(1);
 
 /// A partner that charges nobody.
 #[derive(Clone, Debug)]
