@@ -156,7 +156,7 @@ mod tests {
     proptest! {
         #[test]
         fn subtotal_plus_tax_is_the_total_and_nothing_is_negative(
-            lines in prop::collection::vec((1u32..=10_000, 0i64..=100_000_000_000), 1..=100),
+            lines in prop::collection::vec((1u32..=10_000, 0i64..=1_000_000_000_000), 1..=100),
             rate in 0i64..=10_000,
             mode in prop::sample::select(vec![TaxMode::OfTotal, TaxMode::Included, TaxMode::Added]),
             code in prop::sample::select(vec!["USD", "JPY", "KWD"]),
@@ -165,7 +165,9 @@ mod tests {
             let lines = OrderLines::new(lines.into_iter().map(|(quantity, minor)| Line {
                 product_id: ProductId::parse("p").unwrap(),
                 quantity: Quantity::new(quantity).unwrap(),
-                price: Money::new(Decimal::new(minor, currency.minor_digits())).unwrap(),
+                price: Money::new(Decimal::new(minor, currency.minor_digits()))
+                    .unwrap()
+                    .min(Money::MAX_PRICE),
             }).collect()).unwrap();
             let policy = TaxPolicy::new(mode, Decimal::new(rate, 4)).unwrap();
             let amounts = policy.amounts(&lines, currency);
