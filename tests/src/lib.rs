@@ -7,7 +7,9 @@
 mod cloud;
 mod database;
 mod ends;
+mod services;
 
-pub use cloud::{Cloud, Options, Reply, batch, invoke, request};
+pub use cloud::{Cloud, Options};
 pub use database::{Capacity, Database};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
+pub use services::{Ends, Reply, Services, batch, invoke, question, request};

@@ -119,9 +119,7 @@ async fn somebody_elses_order_reads_as_404_everywhere() {
         let reply = cloud.send(&as_customer(request(path, &body), "666")).await;
         assert_problem(&reply, 404, code);
     }
-    let mut event: Value = serde_json::from_str(include_str!("../../events/order.json")).unwrap();
-    event["rawPath"] = format!("/api/order/{order}").into();
-    event["requestContext"]["http"]["path"] = event["rawPath"].clone();
+    let event = tests::question(&order);
     assert_problem(
         &cloud.send(&as_customer(event.clone(), "666")).await,
         404,

@@ -1,0 +1,233 @@
+//! The services, wired as the template wires them.
+
+use billing::Billing;
+use cart::Cart;
+use email::Emails;
+use email::mailer::Mailer;
+use lambda_runtime::{Context, LambdaEvent};
+use order::Orders;
+use payment::Payments;
+use payment::partners::BillingPartner;
+use relay::Relay;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use shared::config::{Authentication, Shop};
+use shared::lambda::{Function, Handler};
+use shared::queue::{EventQueue, Queue};
+use shared::runtime::Runtime;
+use shared::store::Store;
+use shipment::Shipments;
+use shipment::carriers::Carrier;
+
+/// An HTTP answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u64,
+    /// The headers, names in lower case.
+    pub headers: Value,
+    /// The body's exact text.
+    pub text: String,
+    /// The body, parsed.
+    pub body: Value,
+}
+
+impl Reply {
+    /// A header's value, or an empty text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers[name].as_str().unwrap_or_default()
+    }
+
+    /// The problem's code, or an empty text.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// The pointers of all reported fields.
+    #[must_use]
+    pub fn pointers(&self) -> Vec<&str> {
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["pointer"].as_str())
+            .collect()
+    }
+}
+
+/// What the services meet outside of the database.
+#[derive(Clone, Debug)]
+pub struct Ends<P, C, Q, M> {
+    /// Who moves the money.
+    pub partner: P,
+    /// Who takes the goods.
+    pub carrier: C,
+    /// Where messages go.
+    pub queues: Q,
+    /// Who takes the mails.
+    pub mailer: M,
+}
+
+/// One instance of each function.
+#[derive(Debug)]
+pub struct Services<P, C, Q, M> {
+    cart: Handler<Cart>,
+    billing: Handler<Billing>,
+    payment: Handler<Payments<P>>,
+    shipment: Handler<Shipments<C, Q>>,
+    email: Handler<Emails<M>>,
+    order: Handler<Orders>,
+    /// The stream's consumer and the sweep.
+    pub relay: Relay<Q>,
+}
+
+impl<P, C, Q, M> Services<P, C, Q, M>
+where
+    P: BillingPartner,
+    C: Carrier,
+    Q: EventQueue + Clone + 'static,
+    M: Mailer,
+{
+    /// Wires them over one store.
+    pub fn new(store: &Store, shop: Shop, runtime: &Runtime, ends: Ends<P, C, Q, M>) -> Self {
+        let Ends {
+            partner,
+            carrier,
+            queues,
+            mailer,
+        } = ends;
+        let stage = || "test".to_owned();
+        let (store, clock) = (|| store.clone(), || runtime.clone());
+        let jwt = || Authentication::Jwt {
+            backend_scope: "orderflow/backend".to_owned(),
+            customer_claim: "sub".to_owned(),
+        };
+        let payments = Payments::new(store(), partner, shop, stage(), clock());
+        let shipments = Shipments::new(store(), carrier, queues.clone(), clock());
+        Self {
+            cart: Handler::new(Cart::new(store(), shop, clock()), jwt()),
+            billing: Handler::new(Billing::new(store(), shop, clock()), jwt()),
+            payment: Handler::new(payments, jwt()),
+            shipment: Handler::new(shipments, jwt()),
+            email: Handler::new(Emails::new(store(), mailer, stage(), clock()), jwt()),
+            order: Handler::new(Orders::new(store()), jwt()),
+            relay: Relay::new(store(), queues, stage(), clock()),
+        }
+    }
+
+    /// Gives an API Gateway v2 event to the function that its path names.
+    pub async fn send(&self, event: &Value) -> Reply {
+        let path = event["rawPath"].as_str().unwrap_or_default();
+        let answer = match path {
+            "/api/order/cart.json" => invoke(&self.cart, event).await,
+            "/api/order/invoice.json" => invoke(&self.billing, event).await,
+            "/api/order/payment.json" => invoke(&self.payment, event).await,
+            "/api/order/shipping.json" => invoke(&self.shipment, event).await,
+            "/api/order/email.json" => invoke(&self.email, event).await,
+            _ => invoke(&self.order, event).await,
+        };
+        let text = answer["body"].as_str().unwrap_or_default().to_owned();
+        Reply {
+            status: answer["statusCode"].as_u64().unwrap_or_default(),
+            headers: answer["headers"].clone(),
+            body: serde_json::from_str(&text).unwrap_or_default(),
+            text,
+        }
+    }
+
+    /// Gives an SQS batch to a queue's worker; returns the ids of the messages to be kept.
+    pub async fn deliver_batch(&self, queue: Queue, batch: &Value) -> Vec<String> {
+        let answer = match queue {
+            Queue::Billing => invoke(&self.billing, batch).await,
+            Queue::Payment => invoke(&self.payment, batch).await,
+            Queue::Shipping => invoke(&self.shipment, batch).await,
+            Queue::Email => invoke(&self.email, batch).await,
+        };
+        failures(&answer)
+    }
+
+    /// Brings stream records to the relay, as its mapping's filter lets them through; returns the
+    /// sequence numbers that it reports as failed.
+    pub async fn relay_records(&self, records: &[Value]) -> Vec<String> {
+        let wanted: Vec<&Value> = records
+            .iter()
+            .filter(|record| record["dynamodb"]["NewImage"]["event"]["M"]["id"]["S"].is_string())
+            .collect();
+        let event = json!({ "Records": wanted });
+        let answer = self
+            .relay
+            .handle(lambda_event(&event))
+            .await
+            .expect("the relay answers");
+        failures(&parse(answer.get()))
+    }
+}
+
+fn failures(answer: &Value) -> Vec<String> {
+    let failures = answer["batchItemFailures"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let ids = failures
+        .iter()
+        .filter_map(|failure| failure["itemIdentifier"].as_str());
+    ids.map(str::to_owned).collect()
+}
+
+pub(crate) fn parse(json: &str) -> Value {
+    serde_json::from_str(json).expect("what we wrote ourselves is JSON")
+}
+
+/// The question where an order stands, as in `events/order.json`.
+#[must_use]
+pub fn question(order: &str) -> Value {
+    let mut event = parse(include_str!("../../events/order.json"));
+    let path = format!("/api/order/{order}");
+    event["rawPath"] = path.as_str().into();
+    event["requestContext"]["http"]["path"] = path.into();
+    event["pathParameters"]["orderId"] = order.into();
+    event
+}
+
+/// The request of `events/cart.json` with another path and body.
+#[must_use]
+pub fn request(path: &str, body: &Value) -> Value {
+    let mut event: Value = parse(include_str!("../../events/cart.json"));
+    event["rawPath"] = path.into();
+    event["routeKey"] = format!("POST {path}").into();
+    event["requestContext"]["http"]["path"] = path.into();
+    event["requestContext"]["routeKey"] = format!("POST {path}").into();
+    event["body"] = body.to_string().into();
+    event
+}
+
+/// A batch as in `events/email-queue.json` with these bodies; ids `0`, `1`, …
+#[must_use]
+pub fn batch(bodies: &[String]) -> Value {
+    let example: Value = parse(include_str!("../../events/email-queue.json"));
+    let records = bodies.iter().enumerate().map(|(index, body)| {
+        let mut record = example["Records"][0].clone();
+        record["messageId"] = index.to_string().into();
+        record["body"] = body.as_str().into();
+        record
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+fn lambda_event(event: &Value) -> LambdaEvent<Box<RawValue>> {
+    let payload = to_raw_value(event).expect("a JSON value can be written");
+    LambdaEvent::new(payload, Context::default())
+}
+
+/// Gives an event to a handler as Lambda would.
+pub async fn invoke<F: Function>(handler: &Handler<F>, event: &Value) -> Value {
+    let answer = handler
+        .handle(lambda_event(event))
+        .await
+        .expect("the handler answers");
+    parse(answer.get())
+}
