@@ -55,8 +55,6 @@ class MiniStack:
             "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
-            # The host that it writes into queue addresses.
-            "MINISTACK_HOST": "127.0.0.1",
             "TMPDIR": str(scratch),
         }
         self.process = Child(
