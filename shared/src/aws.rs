@@ -85,8 +85,8 @@ impl Aws {
         }
     }
 
-    /// DynamoDB: up to four tries with jitter inside nine seconds, so that a handler still has
-    /// time to answer 503 itself.
+    /// DynamoDB: up to four tries with jitter inside four seconds, so that a handler that makes two
+    /// calls still has time to answer 503 itself.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let mut config = aws_sdk_dynamodb::Config::builder()
@@ -99,7 +99,10 @@ impl Aws {
                     .with_max_attempts(4)
                     .with_initial_backoff(Duration::from_millis(50)),
             )
-            .timeout_config(timeouts(Duration::from_secs(2), Duration::from_secs(9)));
+            .timeout_config(timeouts(
+                Duration::from_millis(1500),
+                Duration::from_secs(4),
+            ));
         config.set_endpoint_url(self.endpoint.clone());
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }

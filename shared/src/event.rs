@@ -173,7 +173,7 @@ impl Message {
             kind: self.kind.as_str().into(),
             subject: self.order.map(|order| order.to_string().into()),
             time: self.time.to_string().into(),
-            time_millis: self.time.millis(),
+            time_millis: self.time.millis().to_string().into(),
             traceparent: self.traceparent.as_deref().map(Into::into),
             data: self.mail.clone(),
         })
@@ -197,7 +197,12 @@ impl Message {
                 .map(|subject| OrderId::parse(&subject))
                 .transpose()
                 .map_err(|_| MessageError::Subject)?,
-            time: Timestamp::from_millis(envelope.time_millis),
+            time: Timestamp::from_millis(
+                envelope
+                    .time_millis
+                    .parse()
+                    .map_err(|_| MessageError::Time)?,
+            ),
             traceparent: envelope.traceparent.map(std::borrow::Cow::into_owned),
             mail: envelope.data,
         })
@@ -222,6 +227,9 @@ pub enum MessageError {
     /// A type that no step knows.
     #[error("the message's type is unknown")]
     UnknownType,
+    /// The time is no number of milliseconds.
+    #[error("the message's timemillis is no number")]
+    Time,
     /// The subject is no order id.
     #[error("the message's subject is no order id")]
     Subject,
@@ -237,9 +245,10 @@ struct Envelope<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<std::borrow::Cow<'a, str>>,
     time: std::borrow::Cow<'a, str>,
-    /// An extension attribute: the same time to the millisecond.
+    /// An extension attribute: the same time to the millisecond. A text, because an integer
+    /// attribute has 32 bits.
     #[serde(rename = "timemillis")]
-    time_millis: i64,
+    time_millis: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<std::borrow::Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -114,13 +114,7 @@ impl Database {
     /// Starts an empty database with the tables of `template.yaml` and serves it on loopback for as
     /// long as the test's runtime lives.
     pub async fn start() -> Self {
-        let engine = Engine::memory().expect("an in-memory database needs nothing");
-        for request in table_requests() {
-            let request = serde_json::from_value(request).expect("the template's tables are valid");
-            engine
-                .create_table(request)
-                .expect("the template's tables can be made");
-        }
+        let engine = engine_with_tables();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has a free port");
@@ -158,6 +152,35 @@ impl Database {
     /// The records of the Orders stream behind the first `seen`, as Lambda brings them.
     #[must_use]
     pub fn stream_records(&self, seen: usize) -> Vec<Value> {
+        let mut records = StreamReader::new(self.engine.clone()).read_new();
+        records.split_off(seen.min(records.len()))
+    }
+}
+
+/// Reads the Orders stream from its beginning, and goes on where it left off.
+#[derive(Clone)]
+pub struct StreamReader {
+    engine: Engine,
+    iterator: Option<String>,
+}
+
+impl std::fmt::Debug for StreamReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StreamReader")
+    }
+}
+
+impl StreamReader {
+    /// A reader at the beginning of the stream.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            iterator: None,
+        }
+    }
+
+    fn beginning(&self) -> Option<String> {
         let list = ListStreamsRequest {
             table_name: Some("OrdersTable".to_owned()),
             ..Default::default()
@@ -180,37 +203,58 @@ impl Database {
             .engine
             .describe_stream(describe)
             .expect("the stream is there");
+        // The engine keeps one shard for each stream.
+        let shard = description.stream_description.shards.into_iter().next()?;
+        let request = GetShardIteratorRequest {
+            stream_arn,
+            shard_id: shard.shard_id,
+            shard_iterator_type: "TRIM_HORIZON".to_owned(),
+            sequence_number: None,
+        };
+        self.engine
+            .get_shard_iterator(request)
+            .expect("the shard is there")
+            .shard_iterator
+    }
+
+    /// The records since the last call, as Lambda brings them.
+    pub fn read_new(&mut self) -> Vec<Value> {
         let mut records = Vec::new();
-        for shard in description.stream_description.shards {
-            let request = GetShardIteratorRequest {
-                stream_arn: stream_arn.clone(),
-                shard_id: shard.shard_id,
-                shard_iterator_type: "TRIM_HORIZON".to_owned(),
-                sequence_number: None,
+        let mut iterator = self.iterator.take().or_else(|| self.beginning());
+        while let Some(shard_iterator) = iterator {
+            let request = GetRecordsRequest {
+                shard_iterator: shard_iterator.clone(),
+                limit: None,
             };
-            let mut iterator = self
+            let page = self
                 .engine
-                .get_shard_iterator(request)
-                .expect("the shard is there")
-                .shard_iterator;
-            while let Some(shard_iterator) = iterator {
-                let request = GetRecordsRequest {
-                    shard_iterator,
-                    limit: None,
-                };
-                let page = self
-                    .engine
-                    .get_records(request)
-                    .expect("the iterator is fresh");
-                if page.records.is_empty() {
-                    break;
-                }
-                records.extend(page.records.iter().map(|record| json!(record)));
-                iterator = page.next_shard_iterator;
+                .get_records(request)
+                .expect("the iterator is fresh");
+            let is_empty = page.records.is_empty();
+            records.extend(page.records.iter().map(|record| json!(record)));
+            iterator = page.next_shard_iterator;
+            if is_empty {
+                iterator = iterator.or(Some(shard_iterator));
+                break;
             }
         }
-        records.split_off(seen.min(records.len()))
+        self.iterator = iterator;
+        records
     }
+}
+
+/// An empty engine with the template's tables.
+pub(crate) fn engine_with_tables() -> Engine {
+    static REQUESTS: std::sync::LazyLock<Vec<Value>> = std::sync::LazyLock::new(table_requests);
+    let engine = Engine::memory().expect("an in-memory database needs nothing");
+    for request in REQUESTS.iter() {
+        let request =
+            serde_json::from_value(request.clone()).expect("the template's tables are valid");
+        engine
+            .create_table(request)
+            .expect("the template's tables can be made");
+    }
+    engine
 }
 
 /// The template's tables as `CreateTable` requests, named by their logical ids.

@@ -8,8 +8,9 @@ mod cloud;
 mod database;
 mod ends;
 mod services;
+pub mod sim;
 
 pub use cloud::{Cloud, Options};
-pub use database::{Capacity, Database};
+pub use database::{Capacity, Database, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
 pub use services::{Ends, Reply, Services, batch, invoke, question, request};

@@ -130,6 +130,18 @@ async fn somebody_elses_order_reads_as_404_everywhere() {
 }
 
 #[tokio::test]
+async fn a_customers_token_cannot_have_mail_sent_to_anybody_it_likes() {
+    let cloud = Cloud::start().await;
+    let mail = json!({"event": "InvoiceCreated", "name": "L", "email": "anybody@example.com"});
+    for path in [EMAIL, SHIPPING] {
+        let reply = cloud.send(&as_customer(request(path, &mail), "8080")).await;
+        assert_problem(&reply, 422, "invalid_fields");
+        assert_eq!(reply.pointers(), ["/orderId"]);
+    }
+    assert!(cloud.mailer.taken().is_empty() && cloud.queues.take().is_empty());
+}
+
+#[tokio::test]
 async fn unknown_orders_and_invoices_are_404() {
     let cloud = Cloud::start().await;
     for id in [

@@ -27,7 +27,7 @@ use mail::{MailAmounts, MailCard, MailFacts, MailKind, MailLine};
 use mailer::{Mailer, MailerError};
 
 /// A claim older than this was left by a function that died: longer than any email function runs
-/// (template.yaml: 30 s).
+/// (template.yaml: 20 s).
 pub const CLAIM_STALE_AFTER: Duration = Duration::from_secs(90);
 
 /// When to ask again while another call sends the mail.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Call, Invalid, Named, Report, as_email, as_own_id, as_text};
 use crate::domain::{Email, EventType, Order, OrderId, Status, Text, Timestamp};
-use crate::error::{Error, Missing};
+use crate::error::{Error, FieldError, Missing};
 use crate::event::{MailData, Message};
 use crate::runtime::Runtime;
 use crate::store::Store;
@@ -50,6 +50,12 @@ impl MailRequest {
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Message, Error> {
+        if self.order.is_none() && call.caller.only().is_some() {
+            // A customer's token writes about the customer's own orders, not to anybody it likes.
+            let detail = "is required".to_owned();
+            let pointer = "/orderId".to_owned();
+            return Err(Error::Invalid(vec![FieldError { pointer, detail }]));
+        }
         call.claim_key(store, "email", runtime.now()).await?;
         let order = match self.order {
             None => None,

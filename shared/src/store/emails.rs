@@ -126,13 +126,19 @@ impl Store {
             return Ok(EmailClaim::InProgress);
         }
         let dead = claimed_by.unwrap_or_default();
-        self.settle_email(email_id, dead, EmailState::Unconfirmed, None, now)
+        let is_parked = self
+            .settle_email(email_id, dead, EmailState::Unconfirmed, None, now)
             .await?;
-        Ok(EmailClaim::Parked)
+        // Not parked: whoever held it came back just now; ask again.
+        Ok(if is_parked {
+            EmailClaim::Parked
+        } else {
+            EmailClaim::InProgress
+        })
     }
 
     /// Writes how the mail that `holder` claimed ended, or gives the claim back
-    /// ([`EmailState::Queued`]); a mail that is settled stays as it is.
+    /// ([`EmailState::Queued`]). A mail that is settled stays as it is; tells whether it was not.
     pub async fn settle_email(
         &self,
         email_id: &str,
@@ -140,7 +146,7 @@ impl Store {
         state: EmailState,
         message_id: Option<&str>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut update = self
             .client
             .update_item()
@@ -159,14 +165,14 @@ impl Store {
                 .expression_attribute_values(":message", s(message_id));
         }
         match update.send().await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(SdkError::ServiceError(error))
                 if matches!(
                     error.err(),
                     UpdateItemError::ConditionalCheckFailedException(_)
                 ) =>
             {
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(failed("UpdateItem", &error)),
         }

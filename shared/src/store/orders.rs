@@ -460,15 +460,21 @@ impl Store {
     }
 
     /// Moves the time of the next look at what an order waits for, or ends the waiting (`None`);
-    /// one write. Nothing happens when the order has moved on since it was read.
+    /// one write. Nothing happens when the order has moved on, or waits for something else, since it
+    /// was read.
     pub async fn set_due(&self, order: &Order, due: Option<Due>) -> Result<(), StoreError> {
+        let Some(read) = &order.due else {
+            return Ok(());
+        };
         let mut update = self
             .client
             .update_item()
             .table_name(self.orders_table()?)
             .key("orderId", s(order.id.to_string()))
-            .condition_expression("version = :version AND attribute_exists(dueStep)")
+            .condition_expression("version = :version AND dueStep = :read AND dueAt = :readAt")
             .expression_attribute_names("#event", "event")
+            .expression_attribute_values(":read", s(read.step.partition_of(&order.id)))
+            .expression_attribute_values(":readAt", n(read.at.millis()))
             .expression_attribute_values(":version", n(order.version));
         update = match due {
             // A write that is no transition carries no event: the relay has nothing to tell.

@@ -1,0 +1,3 @@
+//! Never twice, never lost: histories in which everything crashes everywhere.
+
+mod histories;

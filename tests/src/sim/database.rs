@@ -1,0 +1,159 @@
+//! The embedded DynamoDB behind a connector that loses requests and answers.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{AsyncSleep, BehaviorVersion, Credentials, Region, Sleep};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use dynoxide::Database as Engine;
+use serde_json::{Value, json};
+
+use super::world::Fate;
+use super::{Faults, World};
+
+/// Calls the engine in this process, as the SDK would call DynamoDB over the network.
+#[derive(Clone)]
+struct Connector {
+    engine: Engine,
+    world: World,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let connector = self.clone();
+        HttpConnectorFuture::new(async move { connector.answer(&request).await })
+    }
+}
+
+impl Connector {
+    async fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        let body = request.body().bytes().unwrap_or_default();
+        let lost = |what: &str| Err(ConnectorError::io(what.into()));
+        match self.world.effect(operation).await {
+            Fate::RequestLost => return lost("played: the request was lost"),
+            Fate::Throttled => return Ok(throttled()),
+            Fate::AnswerLost => {
+                self.carry_out(operation, body);
+                return lost("played: the answer was lost");
+            }
+            Fate::Done => {}
+        }
+        if operation == "TransactWriteItems" {
+            let mut state = self.world.state();
+            let conflict = state.faults.conflict;
+            if state.random.chance(conflict) {
+                return Ok(conflicting(body));
+            }
+        }
+        Ok(self.carry_out(operation, body))
+    }
+
+    fn carry_out(&self, operation: &str, body: &[u8]) -> HttpResponse {
+        macro_rules! run {
+            ($method:ident) => {
+                match serde_json::from_slice(body) {
+                    Ok(request) => self
+                        .engine
+                        .$method(request)
+                        .map(|answer| serde_json::to_string(&answer).unwrap_or_default())
+                        .map_err(|error| (error.status_code(), error.to_json())),
+                    Err(error) => panic!("the SDK sends what the engine reads: {error}"),
+                }
+            };
+        }
+        let answer = match operation {
+            "PutItem" => run!(put_item),
+            "GetItem" => run!(get_item),
+            "UpdateItem" => run!(update_item),
+            "TransactWriteItems" => run!(transact_write_items),
+            "BatchGetItem" => run!(batch_get_item),
+            "Query" => run!(query),
+            other => panic!("the store does not call {other}"),
+        };
+        match answer {
+            Ok(body) => response(200, body),
+            Err((status, body)) => response(status, body),
+        }
+    }
+}
+
+fn response(status: u16, body: String) -> HttpResponse {
+    let status = status
+        .try_into()
+        .expect("the engine answers with HTTP statuses");
+    let mut response = HttpResponse::new(status, body.into());
+    response
+        .headers_mut()
+        .insert("content-type", "application/x-amz-json-1.0");
+    response
+}
+
+fn throttled() -> HttpResponse {
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+        "message": "played"
+    });
+    response(400, body.to_string())
+}
+
+/// As DynamoDB refuses a transaction that met another one ("TransactionCanceledException").
+fn conflicting(request: &[u8]) -> HttpResponse {
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    let items = request["TransactItems"].as_array().map_or(1, Vec::len);
+    let reasons = (0..items).map(|index| match index {
+        0 => json!({"Code": "TransactionConflict", "Message": "played"}),
+        _ => json!({"Code": "None"}),
+    });
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "played",
+        "CancellationReasons": reasons.collect::<Vec<_>>()
+    });
+    response(400, body.to_string())
+}
+
+/// The SDK's pauses between its tries take no time here; who goes on is the scheduler's choice.
+#[derive(Debug)]
+struct NoPause;
+
+impl AsyncSleep for NoPause {
+    fn sleep(&self, _duration: std::time::Duration) -> Sleep {
+        Sleep::new(std::future::ready(()))
+    }
+}
+
+/// A client for `engine` whose calls are effects of `world`.
+pub(super) fn client(engine: &Engine, world: &World) -> Client {
+    let connector = Connector {
+        engine: engine.clone(),
+        world: world.clone(),
+    };
+    let http = http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone()));
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .timeout_config(TimeoutConfig::disabled())
+        .sleep_impl(NoPause)
+        .build();
+    Client::from_conf(config)
+}
+
+/// A client whose calls go through, for whoever checks what is stored.
+pub(super) fn honest_client(engine: &Engine) -> Client {
+    client(engine, &World::new(0, Faults::default(), false))
+}

@@ -1,0 +1,280 @@
+//! What must hold after every history, whatever happened in it.
+
+use std::collections::BTreeMap;
+
+use payment::partners::ChargeStatus;
+use rust_decimal::Decimal;
+use shared::domain::{ChargeState, Order, OrderId, Status};
+use shared::event::{Message, email_id};
+use shared::store::Store;
+
+use super::run::Client;
+use super::world::World;
+use crate::Reply;
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// The history did not come to rest.
+    Endless,
+    /// An order was charged more than once.
+    ChargedTwice(String),
+    /// A charge is not of the invoice's total.
+    WrongAmount(String),
+    /// An order has more than one label.
+    ShippedTwice(String),
+    /// A mail went out twice.
+    MailedTwice(String),
+    /// An order is paid and was not charged, or charged and is not paid.
+    PaidUnlikeCharged(String),
+    /// The ledger's sum is not that of the paid orders.
+    SumsDiffer(String),
+    /// An order did not come as far as it should.
+    Stuck(String),
+    /// A success that cannot be read back.
+    Forgotten(String),
+    /// Two answers to the same request differ, or a good request was refused.
+    Contradiction(String),
+    /// A dead letter whose order does not show that something is due.
+    HiddenDeadLetter(String),
+    /// A mail that ended nowhere.
+    MailLost(String),
+}
+
+pub(super) async fn check(
+    world: &World,
+    store: &Store,
+    clients: &[Client],
+    answers: &BTreeMap<String, Reply>,
+) -> Result<(), Violation> {
+    let mut paid_sum = Decimal::ZERO;
+    for client in clients {
+        if let Some(contradiction) = client.contradictions.first() {
+            return Err(Violation::Contradiction(contradiction.clone()));
+        }
+        let Some(name) = &client.order else {
+            return Err(Violation::Stuck(format!(
+                "no cart was ever answered: {:?}",
+                client.answers
+            )));
+        };
+        let id = OrderId::parse(name).map_err(|_| Violation::Forgotten(name.clone()))?;
+        let order = store.order(&id).await.ok().flatten();
+        let order = order.ok_or_else(|| Violation::Forgotten(name.clone()))?;
+        check_charges(world, &order)?;
+        check_labels(world, &order)?;
+        check_end(&order, client)?;
+        check_answers(&order, client, answers)?;
+        check_mails(world, store, &order).await?;
+        if order.status >= Status::Paid {
+            paid_sum += order.amounts.total.decimal();
+        }
+    }
+    let ledger_sum: Decimal = world
+        .state()
+        .charges
+        .values()
+        .map(|charge| charge.amount.decimal() * Decimal::from(charge.captures))
+        .sum();
+    if ledger_sum != paid_sum {
+        return Err(Violation::SumsDiffer(format!(
+            "ledger {ledger_sum}, orders {paid_sum}"
+        )));
+    }
+    check_dead_letters(world, store).await
+}
+
+fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
+    let invoice = order.id.invoice().to_string();
+    let state = world.state();
+    let charges: Vec<_> = state
+        .charges
+        .values()
+        .filter(|charge| charge.invoice == invoice)
+        .collect();
+    let captures: u32 = charges.iter().map(|charge| charge.captures).sum();
+    if captures > 1 {
+        return Err(Violation::ChargedTwice(format!("{charges:?}")));
+    }
+    if charges
+        .iter()
+        .any(|charge| charge.captures > 0 && charge.amount != order.amounts.total)
+    {
+        return Err(Violation::WrongAmount(format!("{charges:?}")));
+    }
+    if (captures == 1) != (order.status >= Status::Paid) {
+        return Err(Violation::PaidUnlikeCharged(format!(
+            "{order:?} {charges:?}"
+        )));
+    }
+    // What the order calls its charge is the one that was captured.
+    let reference = order
+        .payment
+        .as_ref()
+        .and_then(|payment| payment.reference.as_ref());
+    let captured = state.charges.iter().find(|(_, charge)| {
+        charge.invoice == invoice && matches!(charge.status, ChargeStatus::Captured(_))
+    });
+    if captures == 1 && captured.map(|(name, _)| name) != reference {
+        return Err(Violation::PaidUnlikeCharged(format!(
+            "{order:?} {captured:?}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_labels(world: &World, order: &Order) -> Result<(), Violation> {
+    let state = world.state();
+    let labels = state
+        .labels
+        .get(&order.id.to_string())
+        .cloned()
+        .unwrap_or_default();
+    let recorded: Vec<u64> = order
+        .shipment
+        .iter()
+        .map(|shipment| shipment.tracking_number)
+        .collect();
+    if labels.len() > 1 {
+        return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));
+    }
+    if order.status == Status::Shipped && labels != recorded {
+        return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));
+    }
+    if !labels.is_empty() && order.status < Status::Paid {
+        return Err(Violation::ShippedTwice(format!("not paid: {order:?}")));
+    }
+    Ok(())
+}
+
+/// Shipped, declined, or parked where everybody sees it.
+fn check_end(order: &Order, client: &Client) -> Result<(), Violation> {
+    let state = order.payment.as_ref().map(|payment| payment.state);
+    let ended = match order.customer.as_str() {
+        "declined" | "pending-then-declined" => state == Some(ChargeState::Declined),
+        "must-act" => state == Some(ChargeState::ActionRequired) && order.due.is_some(),
+        _ => order.status == Status::Shipped && order.due.is_none(),
+    };
+    if ended {
+        Ok(())
+    } else {
+        Err(Violation::Stuck(format!("{order:?} {:?}", client.answers)))
+    }
+}
+
+fn check_answers(
+    order: &Order,
+    client: &Client,
+    answers: &BTreeMap<String, Reply>,
+) -> Result<(), Violation> {
+    let name = order.id.to_string();
+    let now = answers
+        .get(&name)
+        .ok_or_else(|| Violation::Forgotten(name.clone()))?;
+    let forgotten = |what: &str, text: &str| {
+        Err(Violation::Forgotten(format!(
+            "{what}: {text} but now {}",
+            now.text
+        )))
+    };
+    for ((path, _), (status, text)) in &client.answers {
+        if *status >= 300 {
+            continue;
+        }
+        let answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let is_kept = match path.as_str() {
+            "/api/order/invoice.json" => answer["invoiceId"] == now.body["invoiceId"],
+            "/api/order/payment.json" => {
+                answer["transactionId"] == now.body["payment"]["transactionId"]
+            }
+            "/api/order/shipping.json" => answer["tracking_number"] == now.body["tracking_number"],
+            _ => answer["orderId"] == now.body["orderId"],
+        };
+        if !is_kept {
+            return forgotten(path, text);
+        }
+    }
+    // The cart's last update that was answered is what was invoiced.
+    let carts = client
+        .answers
+        .iter()
+        .filter(|((path, _), _)| path == "/api/order/cart.json");
+    if let Some((_, (200, text))) = carts.last() {
+        let answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        if answer["totalAmount"] != now.body["totalAmount"] {
+            return forgotten("the update", text);
+        }
+    }
+    Ok(())
+}
+
+async fn check_mails(world: &World, store: &Store, order: &Order) -> Result<(), Violation> {
+    let twice = world
+        .state()
+        .mails
+        .iter()
+        .find(|(_, count)| **count > 1)
+        .map(|(key, _)| key.clone());
+    if let Some(mail) = twice {
+        return Err(Violation::MailedTwice(format!("{mail:?}")));
+    }
+    if order.email().is_none() {
+        return Ok(());
+    }
+    let (_, states) = store
+        .order_and_emails(&order.id)
+        .await
+        .ok()
+        .flatten()
+        .ok_or_else(|| Violation::Forgotten(order.id.to_string()))?;
+    for event in order.status.mailed_events() {
+        if !states
+            .get(event)
+            .is_some_and(shared::store::EmailState::is_final)
+        {
+            let id = email_id(&order.id, *event);
+            return Err(Violation::MailLost(format!(
+                "{id}: {:?} {order:?}",
+                states.get(event)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A dead letter either tells of what has happened meanwhile, or its order shows what is due.
+async fn check_dead_letters(world: &World, store: &Store) -> Result<(), Violation> {
+    let letters = world.state().dead_letters.clone();
+    for (queue, body) in letters {
+        let Some(order) = Message::from_json(&body)
+            .ok()
+            .and_then(|message| message.order)
+        else {
+            return Err(Violation::HiddenDeadLetter(body));
+        };
+        let Some((order, emails)) = store.order_and_emails(&order).await.ok().flatten() else {
+            return Err(Violation::HiddenDeadLetter(body));
+        };
+        let message = Message::from_json(&body).ok();
+        let is_done = match queue {
+            shared::queue::Queue::Billing => order.status > Status::Pending,
+            shared::queue::Queue::Payment => {
+                order.status > Status::Invoiced
+                    || order
+                        .payment
+                        .as_ref()
+                        .is_some_and(|p| p.state == ChargeState::Declined)
+            }
+            shared::queue::Queue::Shipping => order.status == Status::Shipped,
+            shared::queue::Queue::Email => message
+                .and_then(|message| emails.get(&message.kind).copied())
+                .is_some_and(|state| state.is_final()),
+        };
+        if !is_done && order.due.is_none() {
+            return Err(Violation::HiddenDeadLetter(format!(
+                "{queue:?} {body} {order:?}"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! A seeded, deterministic simulation of the whole: the real handlers over the real store on an
+//! embedded DynamoDB, the real relay and sweep, under a virtual clock. Everything that leaves a
+//! process is an *effect*; before each effect the scheduler may let another task run, freeze this
+//! one, or kill it, and the effect itself may be lost on the way there or on the way back.
+
+mod database;
+mod ends;
+mod invariants;
+mod random;
+mod run;
+mod world;
+
+pub use invariants::Violation;
+pub use random::Random;
+pub use run::{Histories, Plan, Scenario, Simulation};
+pub use world::{Faults, World};
