@@ -2,6 +2,8 @@
 # make demo   one order from cart to shipped, and its mails
 # make test   every test
 # make check  format, lints, licences, template; .ci/run does this and then make test
+# make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack
+# make advisories   known vulnerabilities in the dependencies (fetches the RustSec database)
 
 PYTHON ?= python3
 VENV := .local/venv
@@ -18,7 +20,7 @@ DENY_VERSION := 0.20.2
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-# Newer than the pins, so a second call is free.
+# A second call is free: the stamp is newer than the pins.
 tools: $(VENV)/installed
 $(VENV)/installed: local/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -52,7 +54,8 @@ test-template: tools
 test-stack: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
 
-check: format lint template deny
+# Cheapest first.
+check: format template deny lint
 
 format:
 	cargo fmt --check

@@ -35,7 +35,7 @@ Ready in {seconds:.0f} s. Place an order that goes all the way to shipped:
   curl -s {aws}/_ministack/ses/messages    its mails
   make demo                                            all of that, in another terminal
 
-Logs: {log}
+The functions' logs: tail -f {log}
 A saved file is live again. Ctrl-C stops everything.
 """
 
