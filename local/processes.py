@@ -24,6 +24,8 @@ class Child:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
+        # A new file, not a truncated one: another pipeline may still be writing into the old.
+        log.unlink(missing_ok=True)
         with log.open("wb") as output:
             # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
             self._process = subprocess.Popen(
@@ -58,7 +60,7 @@ def run(command: Sequence[str], directory: Path) -> int:
 def _stop_tree(process: subprocess.Popen[bytes], patience: float = 5) -> None:
     """Asks the process to end, then kills what is left of it and its descendants."""
     # Read before it ends: afterwards nothing tells whose children they were.
-    below = _descendants(process.pid)
+    below = descendants(process.pid)
     if process.poll() is None:
         process.terminate()
         try:
@@ -73,7 +75,8 @@ def _stop_tree(process: subprocess.Popen[bytes], patience: float = 5) -> None:
             pass
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
+    """The processes that it started, and those that they started."""
     listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     children: dict[int, list[int]] = {}
     for line in listing.splitlines():
