@@ -108,7 +108,7 @@ fn throttled() -> HttpResponse {
     response(400, body.to_string())
 }
 
-/// As DynamoDB refuses a transaction that met another one ("TransactionCanceledException").
+/// As DynamoDB refuses a transaction that met another one (`TransactionCanceledException`).
 fn conflicting(request: &[u8]) -> HttpResponse {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();
     let items = request["TransactItems"].as_array().map_or(1, Vec::len);

@@ -71,18 +71,18 @@ impl EventQueue for Outside {
             // Some were taken, some were not.
             Fate::Throttled => {
                 let taken = messages.len() / 2;
-                messages[..taken]
-                    .iter()
-                    .for_each(|message| self.store_message(queue, message));
+                for message in &messages[..taken] {
+                    self.store_message(queue, message);
+                }
                 Err(QueueError::Partial {
                     refused: messages.len() - taken,
                     sent: messages.len(),
                 })
             }
             fate => {
-                messages
-                    .iter()
-                    .for_each(|message| self.store_message(queue, message));
+                for message in messages {
+                    self.store_message(queue, message);
+                }
                 if fate == Fate::AnswerLost {
                     Err(lost().into())
                 } else {

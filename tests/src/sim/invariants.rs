@@ -195,11 +195,11 @@ fn check_answers(
         }
     }
     // The cart's last update that was answered is what was invoiced.
-    let carts = client
+    let mut carts = client
         .answers
         .iter()
         .filter(|((path, _), _)| path == "/api/order/cart.json");
-    if let Some((_, (200, text))) = carts.last() {
+    if let Some((_, (200, text))) = carts.next_back() {
         let answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         if answer["totalAmount"] != now.body["totalAmount"] {
             return forgotten("the update", text);

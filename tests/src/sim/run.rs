@@ -30,7 +30,7 @@ const MAX_RECEIVES: u32 = 5;
 const STREAM_RETENTION: i64 = 24 * 3_600_000;
 
 /// No history needs more scheduling decisions; one that does is stuck.
-const MAX_STEPS: u32 = 200_000;
+const MAX_STEPS: u32 = 20_000;
 
 /// A customer's wish: one POST after the other, each repeated until it is answered for good.
 #[derive(Clone, Debug)]
@@ -233,7 +233,7 @@ type Instance = Services<Outside, Outside, Outside, Outside>;
 /// What a task was started for.
 #[derive(Clone, Debug)]
 enum Purpose {
-    Request { order: usize },
+    Request { client: usize, wish: Wish },
     Batch { queue: Queue, ids: Vec<u64> },
     Relay { from: usize, numbers: Vec<String> },
     Sweep,
@@ -276,6 +276,7 @@ pub(super) struct Client {
     declines: u32,
     next_at: i64,
     busy: u32,
+    failures: u32,
     /// The order, once its cart was answered.
     pub(super) order: Option<String>,
     /// Answers that were for good, by path and key.
@@ -293,6 +294,7 @@ impl Client {
             declines: 0,
             next_at: START,
             busy: 0,
+            failures: 0,
             order: None,
             answers: BTreeMap::new(),
             contradictions: Vec::new(),
@@ -349,12 +351,13 @@ impl Client {
                 });
                 self.wish("/api/order/payment.json", payment);
             }
-            "/api/order/payment.json" if reply.status == 402 => {
-                if self.declines < self.scenario.retries_after_decline {
-                    self.declines += 1;
-                    self.wish("/api/order/payment.json", wish.body.clone());
-                }
+            "/api/order/payment.json"
+                if reply.status == 402 && self.declines < self.scenario.retries_after_decline =>
+            {
+                self.declines += 1;
+                self.wish("/api/order/payment.json", wish.body.clone());
             }
+            "/api/order/payment.json" if reply.status == 402 => {}
             "/api/order/payment.json" => {
                 let shipping = json!({
                     "orderId": self.order, "name": "Lital Hay", "phone": "0545870006",
@@ -393,6 +396,8 @@ pub struct Simulation {
     record_times: Vec<i64>,
     records: Vec<Value>,
     relayed: usize,
+    /// After how many effects the stream was read last.
+    read_at: u64,
     tasks: Vec<Task>,
     clients: Vec<Client>,
     next_sweep: i64,
@@ -456,6 +461,7 @@ impl Simulation {
             record_times: Vec::new(),
             records: Vec::new(),
             relayed: 0,
+            read_at: 0,
             tasks: Vec::new(),
             next_sweep: START + 60_000,
             plan,
@@ -512,7 +518,7 @@ impl Simulation {
                 .any(|task| !task.woken.0.load(Ordering::SeqCst))
             {
                 // Somebody pauses before another try: tokio's clock is virtual and jumps there.
-                tokio::time::sleep(std::time::Duration::from_millis(2_000)).await;
+                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
                 return self
                     .tasks
                     .iter()
@@ -623,7 +629,11 @@ impl Simulation {
         let mut event = request(wish.path, &wish.body);
         event["headers"]["idempotency-key"] = wish.key.as_str().into();
         let instance = self.instance();
-        self.start(Purpose::Request { order: number }, async move {
+        let purpose = Purpose::Request {
+            client: number,
+            wish,
+        };
+        self.start(purpose, async move {
             Outcome::Reply(instance.send(&event).await)
         });
     }
@@ -668,9 +678,12 @@ impl Simulation {
     }
 
     fn start_relay(&mut self, now: i64) {
-        let fresh = self.stream.read_new();
-        self.record_times.extend(fresh.iter().map(|_| now));
-        self.records.extend(fresh);
+        let effects = self.world.state().effects;
+        if std::mem::replace(&mut self.read_at, effects) != effects {
+            let fresh = self.stream.read_new();
+            self.record_times.extend(fresh.iter().map(|_| now));
+            self.records.extend(fresh);
+        }
         if now < START + self.plan.stream_dead {
             return;
         }
@@ -708,12 +721,12 @@ impl Simulation {
     fn ended(&mut self, purpose: &Purpose, outcome: Option<Outcome>) {
         let now = self.world.now();
         match (purpose, outcome) {
-            (Purpose::Request { order }, outcome) => {
+            (Purpose::Request { client, wish }, outcome) => {
                 let reply = match outcome {
                     Some(Outcome::Reply(reply)) => Some(reply),
                     _ => None,
                 };
-                self.replied(*order, reply.as_ref(), now);
+                self.replied(*client, wish, reply.as_ref(), now);
             }
             (Purpose::Batch { queue, ids }, Some(Outcome::Failures(failures))) => {
                 let kept: Vec<u64> = failures
@@ -739,14 +752,13 @@ impl Simulation {
         }
     }
 
-    fn replied(&mut self, number: usize, reply: Option<&Reply>, now: i64) {
+    fn replied(&mut self, number: usize, wish: &Wish, reply: Option<&Reply>, now: i64) {
         let pause = self.world.state().random.millis(5_000);
         let client = &mut self.clients[number];
         client.busy -= 1;
-        let Some(wish) = client.wishes.front().cloned() else {
-            return;
-        };
-        client.next_at = now + 1_000 + pause;
+        // Longer with each failure, up to an hour.
+        client.failures += 1;
+        client.next_at = now + pause + (1_000 << client.failures.min(12)).min(3_600_000);
         let Some(reply) = reply else { return };
         self.world
             .note(|| format!("  answer {} {} {}", wish.path, reply.status, reply.text));
@@ -755,8 +767,17 @@ impl Simulation {
             // A checkout may be invoiced before its cart could be updated.
             || (reply.status == 409 && reply.code() == "wrong_state");
         if is_final {
+            client.failures = 0;
+            client.next_at = now + 1_000 + pause;
             let place = (wish.path.to_owned(), wish.key.clone());
             let answer = (reply.status, reply.text.clone());
+            if client
+                .wishes
+                .front()
+                .is_some_and(|front| front.key == wish.key)
+            {
+                client.wishes.pop_front();
+            }
             match client.answers.get(&place) {
                 Some(first) if *first != answer => {
                     client
@@ -766,15 +787,10 @@ impl Simulation {
                 Some(_) => {}
                 None => {
                     client.answers.insert(place, answer);
-                    client.answered(&wish, reply);
-                    // Every answer is asked for once more: a repeat gets the same.
+                    client.answered(wish, reply);
+                    // Every answer is asked for once more, late: a repeat gets the same.
                     client.wishes.push_back(wish.clone());
-                    client.wishes.pop_front();
-                    return;
                 }
-            }
-            if client.busy == 0 {
-                client.wishes.pop_front();
             }
         } else if reply.status < 500 && reply.code() != "in_progress" {
             // Pending, or the customer must act: the chain goes on without this client.
@@ -811,6 +827,7 @@ impl Simulation {
         if self.relayed < self.records.len() {
             next.push(START + self.plan.stream_dead);
         }
+        let mut first_due = i64::MAX;
         for client in &self.clients {
             let Some(order) = &client.order else { continue };
             let id = order.parse_id();
@@ -818,15 +835,19 @@ impl Simulation {
                 && let Some(due) = order.due
                 && !is_parked(&order)
             {
-                next.push(due.at.millis().max(self.next_sweep));
+                first_due = first_due.min(due.at.millis());
             }
         }
-        let Some(next) = next.into_iter().min() else {
+        // A sweep before anything is due would find nothing: it is passed over.
+        if first_due < i64::MAX {
+            self.next_sweep = self.next_sweep.max(first_due);
+            next.push(self.next_sweep.max(now + 1));
+        }
+        // What could have happened by now waits for somebody who stands still.
+        let Some(next) = next.into_iter().filter(|at| *at > now).min() else {
             return false;
         };
-        self.world.pass_until(next.max(now + 1));
-        // Sweeps that would have found nothing are passed over.
-        self.next_sweep = self.next_sweep.max(self.world.now());
+        self.world.pass_until(next);
         true
     }
 }

@@ -170,7 +170,7 @@ impl World {
             move |bytes| {
                 let mut state = dice.state();
                 for byte in bytes {
-                    *byte = state.random.next().to_le_bytes()[0];
+                    *byte = state.random.draw().to_le_bytes()[0];
                 }
             },
         )
