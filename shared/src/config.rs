@@ -1,4 +1,5 @@
-//! The one place that reads the environment. Every variable is set by `template.yaml`.
+//! The one place that reads the environment. `template.yaml` sets every variable, but for `LOG_LEVEL`,
+//! which is `info` without, and `AUTHENTICATION`, which only a laptop sets.
 
 use std::str::FromStr;
 

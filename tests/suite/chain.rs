@@ -257,6 +257,21 @@ async fn a_sweep_that_helps_nothing_looks_rarer_and_reports_the_order_overdue() 
 }
 
 #[tokio::test]
+async fn an_order_that_waits_for_its_customer_is_looked_at_but_not_overdue() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "sandbox-action-required").await;
+    cloud.settle().await;
+    for _ in 0..4 {
+        cloud.pass(Duration::from_secs(3_700));
+        let report = cloud.sweep().await;
+        assert_eq!((report.published, report.overdue), (1, 0));
+        cloud.settle().await;
+    }
+    let body = cloud.get(&order).await.body;
+    assert_eq!(body["payment"]["state"], "action_required");
+}
+
+#[tokio::test]
 async fn a_declined_payment_stays_declined_whatever_is_delivered_and_its_mail_still_goes_out() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, "sandbox-stolen-card").await;

@@ -155,6 +155,18 @@ def every_dead_letter_queue_raises_an_alarm(template: Template) -> Iterator[str]
 
 
 @rule
+def an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
+    """The sweep looks at one order up to an hour apart, and counts it only then."""
+    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
+        properties = alarm["Properties"]
+        if properties.get("MetricName") == "OrdersOverdue":
+            if properties["Period"] >= 3600 and properties.get("DatapointsToAlarm", properties["EvaluationPeriods"]) == 1:
+                return
+            yield name
+    yield "no alarm on OrdersOverdue"
+
+
+@rule
 def every_queue_is_encrypted(template: Template) -> Iterator[str]:
     for name, queue in of_type(template, "AWS::SQS::Queue").items():
         if queue["Properties"].get("SqsManagedSseEnabled") is not True:
@@ -401,6 +413,11 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("RelayFailures.Properties.MessageRetentionPeriod", 345600),
     ],
     "every_dead_letter_queue_raises_an_alarm": [("PaymentDeadLettersAlarm", None), ("RelayFailuresAlarm", None)],
+    "an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at": [
+        ("OrdersOverdueAlarm", None),
+        ("OrdersOverdueAlarm.Properties.Period", 60),
+        ("OrdersOverdueAlarm.Properties.EvaluationPeriods", 5),
+    ],
     "every_queue_is_encrypted": [("PaymentQueue.Properties.SqsManagedSseEnabled", False)],
     "a_message_stays_hidden_for_six_timeouts": [
         ("PaymentQueue.Properties.VisibilityTimeout", None),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shared::domain::{Due, DueStep, EventType, Order, OrderId, Status, Timestamp};
+use shared::domain::{ChargeState, Due, DueStep, EventType, Order, OrderId, Status, Timestamp};
 use shared::error::Error;
 use shared::event::email_id;
 use shared::queue::EventQueue;
@@ -167,8 +167,16 @@ async fn revive(
     };
     store.set_due(&order, Some(next)).await?;
     Ok(Fate::Published {
-        overdue: tries >= OVERDUE_TRIES,
+        overdue: tries >= OVERDUE_TRIES && !waits_for_customer(&order),
     })
+}
+
+/// Whether only the customer can bring the order on: nobody here has anything to mend.
+fn waits_for_customer(order: &Order) -> bool {
+    order
+        .payment
+        .as_ref()
+        .is_some_and(|payment| payment.state == ChargeState::ActionRequired)
 }
 
 fn missing(wanted: &[Dispatch]) -> Vec<String> {
