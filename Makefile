@@ -2,6 +2,7 @@
 # make demo   one order from cart to shipped, and its mails
 # make test   every test
 # make check  format, lints, licences, template; .ci/run does this and then make test
+# make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
 # make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack
 # make advisories   known vulnerabilities in the dependencies (fetches the RustSec database)
 
@@ -15,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 DENY_VERSION := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run demo test test-rust test-template test-stack check format lint deny advisories template
+.PHONY: help tools run demo test test-rust test-template test-stack check format lint deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -55,10 +56,17 @@ test-stack: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
 
 # Cheapest first.
-check: format template deny lint
+check: format template deny lint planted-fit
 
 format:
 	cargo fmt --check
+
+# Not part of `make test`: every fault is a build of its own.
+planted:
+	@$(PYTHON) tests/planted/plant.py $(if $(FAULT),"$(FAULT)")
+
+planted-fit:
+	@$(PYTHON) tests/planted/plant.py --check
 
 lint:
 	cargo clippy --workspace --all-targets -- --deny warnings

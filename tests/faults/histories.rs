@@ -72,6 +72,26 @@ fn a_crash_at_any_effect_of_any_scenario_breaks_nothing() {
     println!("{count} crash points");
 }
 
+/// Safety must not rest on a partner's idempotency keys.
+#[test]
+fn a_crash_at_any_effect_breaks_nothing_at_a_partner_that_forgets_every_key() {
+    let mut plans = Vec::new();
+    for scenario in [Scenario::CHECKOUT, Scenario::DECLINED_ONCE] {
+        let calm = Plan {
+            partner_memory: 0,
+            ..Plan::calm(scenario)
+        };
+        let effects = run(calm.clone()).unwrap();
+        for effect in 1..=effects {
+            plans.push(Plan {
+                crash_at: vec![effect],
+                ..calm.clone()
+            });
+        }
+    }
+    run_all(plans);
+}
+
 #[test]
 fn any_two_crashes_on_the_way_break_nothing() {
     let mut plans = Vec::new();

@@ -403,3 +403,26 @@ async fn the_amount_comes_from_the_order_whatever_a_message_says() {
     assert!(test.cloud.deliver(queue, &message).await);
     test.assert_charged_once().await;
 }
+
+#[test]
+fn the_lease_and_the_mails_claim_outlast_every_function_that_holds_them() {
+    let template: serde_yaml_ng::Value =
+        serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap();
+    let timeout = |function: &str| {
+        let seconds = &template["Resources"][function]["Properties"]["Timeout"];
+        Duration::from_secs(
+            seconds
+                .as_u64()
+                .unwrap_or_else(|| panic!("{function} has a timeout")),
+        )
+    };
+    for function in ["PaymentFunction", "PaymentWorker"] {
+        assert!(timeout(function) * 2 < payment::LEASE, "{function}");
+    }
+    for function in ["EmailFunction", "EmailWorker"] {
+        assert!(
+            timeout(function) * 2 < email::CLAIM_STALE_AFTER,
+            "{function}"
+        );
+    }
+}

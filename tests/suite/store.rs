@@ -223,6 +223,26 @@ async fn amounts_of_18_digits_come_back_from_the_database_as_they_went() {
 }
 
 #[tokio::test]
+async fn a_due_mark_that_changed_since_it_was_read_is_left_alone() {
+    let cloud = Cloud::start().await;
+    let read_before = order_in(&cloud, Status::Invoiced).await;
+    let (store, now) = (&cloud.store, cloud.runtime.now());
+    // Somebody else looked meanwhile: the mark is another one now.
+    let due = shared::domain::Due {
+        step: shared::domain::DueStep::Payment,
+        at: now.plus(std::time::Duration::from_hours(1)),
+        tries: 1,
+    };
+    store.set_due(&read_before, Some(due)).await.unwrap();
+    let marked = read(&cloud, &read_before.id).await;
+    assert_eq!(marked.due, Some(due));
+    store.set_due(&read_before, None).await.unwrap();
+    assert_eq!(read(&cloud, &read_before.id).await, marked);
+    store.set_due(&marked, None).await.unwrap();
+    assert_eq!(read(&cloud, &read_before.id).await.due, None);
+}
+
+#[tokio::test]
 async fn the_history_tells_when_each_event_happened() {
     let cloud = Cloud::start().await;
     let order = order_in(&cloud, Status::Shipped).await;

@@ -12,9 +12,6 @@ use shipment::carriers::{Carrier, CarrierError, Parcel};
 use super::World;
 use super::world::{Fate, LedgerCharge, Queued};
 
-/// How long the partner remembers an idempotency key: 24 hours, as Stripe does.
-const PARTNER_KEY_RETENTION: i64 = 24 * 60 * 60 * 1000;
-
 /// Everything outside, seen from one process.
 #[derive(Clone, Debug)]
 pub(super) struct Outside(pub(super) World);
@@ -170,7 +167,7 @@ impl BillingPartner for Outside {
         let known = state
             .charge_keys
             .get(&key)
-            .filter(|(_, since)| now - since < PARTNER_KEY_RETENTION)
+            .filter(|(_, since)| now - since < state.partner_memory)
             .map(|(reference, _)| reference.clone());
         let reference = known.unwrap_or_else(|| {
             let reference = format!("charge_{}", state.charges.len() + 1);

@@ -26,6 +26,9 @@ const VISIBILITY: i64 = 180_000;
 /// Receives after which a message goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 
+/// How long a partner remembers an idempotency key: 24 hours, as Stripe does.
+const PARTNER_MEMORY: i64 = 24 * 3_600_000;
+
 /// How long a stream keeps its records.
 const STREAM_RETENTION: i64 = 24 * 3_600_000;
 
@@ -143,6 +146,8 @@ pub struct Plan {
     pub stream_dead: i64,
     /// The partner is out from the beginning for that long, in milliseconds.
     pub partner_out: i64,
+    /// How long the partner remembers an idempotency key, in milliseconds.
+    pub partner_memory: i64,
     /// Kill whoever comes to these effects, counted from 1.
     pub crash_at: Vec<u64>,
     /// How wrong the instances' clocks are, in milliseconds.
@@ -162,6 +167,7 @@ impl Plan {
             faults_last: 0,
             stream_dead: 0,
             partner_out: 0,
+            partner_memory: PARTNER_MEMORY,
             crash_at: Vec::new(),
             skews: [0; 3],
             trace: false,
@@ -209,6 +215,7 @@ impl Histories {
                 0
             }
         };
+        let forgets = random.chance(300);
         let skewed = random.chance(500);
         Plan {
             seed,
@@ -217,6 +224,7 @@ impl Histories {
             faults_last: random.millis(3_600_000),
             stream_dead: hours(&mut random, 150, 25),
             partner_out: hours(&mut random, 100, 30),
+            partner_memory: if forgets { 0 } else { PARTNER_MEMORY },
             crash_at: Vec::new(),
             skews: if skewed {
                 [0, 150_000, -150_000]
@@ -420,6 +428,7 @@ impl Simulation {
             let mut state = world.state();
             state.crash_at.clone_from(&plan.crash_at);
             state.partner_out_until = START + plan.partner_out;
+            state.partner_memory = plan.partner_memory;
         }
         let engine = engine_with_tables();
         let shop = Options::default().shop();

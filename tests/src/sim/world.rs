@@ -90,6 +90,8 @@ pub(super) struct State {
     pub(super) charges: BTreeMap<String, LedgerCharge>,
     /// References by idempotency key, and when the key was first used.
     pub(super) charge_keys: BTreeMap<String, (String, i64)>,
+    /// How long the partner remembers an idempotency key, in milliseconds.
+    pub(super) partner_memory: i64,
     /// Until when the partner is out.
     pub(super) partner_out_until: i64,
     /// Labels by order.
@@ -133,6 +135,7 @@ impl World {
                 next_message: 0,
                 charges: BTreeMap::new(),
                 charge_keys: BTreeMap::new(),
+                partner_memory: 24 * 3_600_000,
                 partner_out_until: 0,
                 labels: BTreeMap::new(),
                 mails: BTreeMap::new(),

@@ -1,0 +1,249 @@
+"""Plants one fault at a time into a copy of the source, and shows that the tests turn red.
+
+    make planted                 every fault
+    make planted FAULT=name      one of them
+    python3 tests/planted/plant.py --check     only whether each fault still fits the source
+
+Nothing of this ships: the faults exist only in the copy under .local/planted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COPY = ROOT / ".local" / "planted"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One mistake somebody could make, and which test target has to notice."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    target: str = "suite"
+    tests: str = ""
+
+
+STORE = "shared/src/store"
+FAULTS = [
+    Fault(
+        "an order is written over the one that is there",
+        f"{STORE}/orders.rs",
+        '.condition_expression("attribute_not_exists(orderId)")',
+        '.condition_expression("attribute_not_exists(orderId) OR attribute_exists(orderId)")',
+        tests="idempotency::",
+    ),
+    Fault(
+        "an invoice is issued for a cart that has changed",
+        f"{STORE}/invoices.rs",
+        '"#status = :pending AND version = :old"',
+        '"#status = :pending AND :old = :old"',
+        tests="store::",
+    ),
+    Fault(
+        "an order is shipped in any status",
+        f"{STORE}/orders.rs",
+        '.condition_expression("#status = :paid AND version = :old")',
+        '.condition_expression("(#status = :paid OR attribute_exists(orderId)) AND version = :old")',
+        tests="store::",
+    ),
+    Fault(
+        "a claim does not look at the lease",
+        f"{STORE}/payments.rs",
+        "payment.leaseUntil < :now)",
+        "payment.leaseUntil < :now OR :now = :now)",
+        tests="errors::a_claim",
+    ),
+    Fault(
+        "a write does not look at the fence",
+        f"{STORE}/payments.rs",
+        '"#status = :invoiced AND payment.fence = :fence AND payment.#state = :processing"',
+        '"#status = :invoiced AND :fence = :fence AND payment.#state = :processing"',
+        tests="payments::",
+    ),
+    Fault(
+        "a mail's row is claimed by everybody",
+        f"{STORE}/emails.rs",
+        '"attribute_not_exists(emailId) OR #state = :queued"',
+        '"attribute_not_exists(emailId) OR #state = :queued OR attribute_exists(emailId)"',
+        tests="idempotency::a_keyed_mail",
+    ),
+    Fault(
+        "a key goes with any body",
+        f"{STORE}/idempotency.rs",
+        "OR bodyHash = :body OR expiresAt < :now",
+        "OR bodyHash = :body OR :body = :body OR expiresAt < :now",
+        tests="idempotency::a_key_with",
+    ),
+    Fault(
+        "the sweep takes away a mark that it did not read",
+        f"{STORE}/orders.rs",
+        '"version = :version AND dueStep = :read AND dueAt = :readAt"',
+        '"version = :version AND (attribute_exists(dueStep) OR :read = :read OR :readAt = :readAt)"',
+        tests="store::a_due_mark",
+    ),
+    Fault(
+        "an order id is not the same for the same key",
+        "functions/cart/src/lib.rs",
+        "let id = OrderId::from_key(call.caller.id(), &request.customer, key.as_str());\n                (id, Some(call.body_hash()?))",
+        "let _ = key;\n                let id = self.runtime.order_id();\n                (id, Some(call.body_hash()?))",
+        tests="idempotency::",
+    ),
+    Fault(
+        "a lost answer counts as a decline",
+        "functions/payment/src/lib.rs",
+        "                    self.release(&order, fence, ChargeState::Unknown).await?;\n                    return Err(Error::PaymentUnknown);",
+        '                    return self.decline(&order, fence, charge.request.attempt, "timeout".to_owned(), true).await;',
+        tests="payments::",
+    ),
+    Fault(
+        "a charge is confirmed before its reference is stored",
+        "functions/payment/src/lib.rs",
+        "        let opened_at = self.runtime.now();\n        match self",
+        "        let opened_at = self.runtime.now();\n        let early = OpenCharge { request: request.clone(), reference: reference.clone(), opened_at };\n"
+        "        let _ = self.partner.confirm(&early).await;\n        match self",
+        target="faults",
+        tests="a_crash_at_any_effect_breaks_nothing_at_a_partner",
+    ),
+    Fault(
+        "a declined attempt is not cancelled before the next",
+        "functions/payment/src/lib.rs",
+        "match self.partner.cancel(&charge).await.map_err(unavailable)? {",
+        "match { let _ = &charge; ChargeStatus::Cancelled } {",
+        tests="payments::",
+    ),
+    Fault(
+        "a message tries a declined payment again",
+        "functions/payment/src/lib.rs",
+        "Wish::Message => Err(declined(payment)),",
+        "Wish::Message => self.try_again(&order, payment, None).await,",
+        tests="chain::a_declined",
+    ),
+    Fault(
+        "the lease is shorter than a function runs",
+        "functions/payment/src/lib.rs",
+        "pub const LEASE: Duration = Duration::from_secs(90);",
+        "pub const LEASE: Duration = Duration::from_secs(9);",
+        target="suite",
+        tests="payments::the_lease",
+    ),
+    Fault(
+        "a mail whose fate is unknown is sent again",
+        "functions/email/src/mailer.rs",
+        "(FailureKind::Unanswered | FailureKind::ServerFault, _) => MailerError::Unknown(failure),",
+        "(FailureKind::Unanswered | FailureKind::ServerFault, _) => MailerError::NotTaken(failure),",
+        tests="errors::a_mail",
+    ),
+    Fault(
+        "the ledger row is written after the mail",
+        "functions/email/src/lib.rs",
+        "        let now = self.runtime.now();\n        let order = message.order.as_ref();",
+        "        let now = self.runtime.now();\n        let order = message.order.as_ref();\n"
+        "        let _ = self.mailer.send(&to, &mail).await;",
+        tests="chain::",
+    ),
+    Fault(
+        "the sweep is off",
+        "functions/relay/src/handler.rs",
+        "let report = sweep(&self.store, &self.queues, &self.runtime).await;",
+        "let report = if true { SweepReport::default() } else { sweep(&self.store, &self.queues, &self.runtime).await };",
+        tests="chain::with_a_dead_stream",
+    ),
+    Fault(
+        "the relay forgets the mails",
+        "functions/relay/src/publish.rs",
+        "let is_mailed = Status::Shipped.mailed_events().contains(&kind);",
+        "let is_mailed = Status::Shipped.mailed_events().is_empty();",
+        tests="chain::",
+    ),
+    Fault(
+        "a failed queue is not reported",
+        "functions/relay/src/relay.rs",
+        "    failed.extend(wanted.iter().filter_map(",
+        "    failed.extend(wanted.iter().take(0).filter_map(",
+        tests="glue::a_queue_that_fails",
+    ),
+    Fault(
+        "a bad message is deleted",
+        "shared/src/lambda/batch.rs",
+        "                log_poison(&error);\n                return Fate::Keep;",
+        "                log_poison(&error);\n                return Fate::Delete;",
+        tests="glue::in_a_batch",
+    ),
+    Fault(
+        "the amount comes from the request",
+        "functions/payment/src/lib.rs",
+        "        amount: order.amounts.total,",
+        "        amount: order.amounts.sub_total,",
+        tests="payments::",
+    ),
+]
+
+
+def fits(fault: Fault) -> bool:
+    return (ROOT / fault.file).read_text().count(fault.right) == 1
+
+
+def copy_sources() -> None:
+    """Only what changed is written, so that cargo builds only that."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in filter(None, listing.stdout.split("\0")):
+        source, place = ROOT / name, COPY / name
+        if source.exists() and (not place.exists() or place.read_bytes() != source.read_bytes()):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
+
+
+def cargo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # The registry's crates are the same: they are built once for both.
+    environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target")}
+    return subprocess.run(["cargo", *arguments], cwd=COPY, env=environment, capture_output=True, text=True)
+
+
+def is_noticed(fault: Fault) -> str:
+    """Names the test that turned red; exits where none did, or where the fault does not compile."""
+    place = COPY / fault.file
+    right = place.read_text()
+    place.write_text(right.replace(fault.right, fault.wrong))
+    try:
+        built = cargo("test", "--package", "tests", "--test", fault.target, "--no-run")
+        if built.returncode:
+            return sys.exit(f"{fault.name}: does not compile\n{built.stderr[-3000:]}") or ""
+        result = cargo("test", "--package", "tests", "--test", fault.target, "--", fault.tests)
+        if result.returncode == 0:
+            return sys.exit(f"{fault.name}: nobody noticed") or ""
+        red = [line.split()[1] for line in result.stdout.splitlines() if line.endswith("... FAILED")]
+        return red[0] if red else sys.exit(f"{fault.name}: failed without a failed test\n{result.stdout[-3000:]}")
+    finally:
+        place.write_text(right)
+
+
+def main(arguments: list[str]) -> None:
+    misfits = [fault.name for fault in FAULTS if not fits(fault)]
+    if misfits:
+        sys.exit("These faults no longer fit the source, once each:\n  " + "\n  ".join(misfits))
+    if "--check" in arguments:
+        print(f"{len(FAULTS)} faults fit the source")
+        return
+    copy_sources()
+    chosen = [fault for fault in FAULTS if not arguments or fault.name == arguments[0]]
+    if not chosen:
+        sys.exit("There is no such fault. There are:\n  " + "\n  ".join(fault.name for fault in FAULTS))
+    for fault in chosen:
+        started = time.monotonic()
+        red = is_noticed(fault)
+        print(f"{fault.name}: noticed by {red} ({time.monotonic() - started:.0f} s)", flush=True)
+    print(f"{len(chosen)} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
