@@ -1,6 +1,6 @@
 """Plants one fault at a time into a copy of the source, and shows that the tests turn red.
 
-    make planted                 every fault
+    make planted                 every fault; the first time it compiles everything once more
     make planted FAULT=name      one of them
     python3 tests/planted/plant.py --check     only whether each fault still fits the source
 
@@ -180,7 +180,7 @@ FAULTS = [
         tests="glue::in_a_batch",
     ),
     Fault(
-        "the amount comes from the request",
+        "the charge is not of the invoice's total",
         "functions/payment/src/lib.rs",
         "        amount: order.amounts.total,",
         "        amount: order.amounts.sub_total,",
@@ -204,8 +204,9 @@ def copy_sources() -> None:
 
 
 def cargo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # The registry's crates are the same: they are built once for both.
-    environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target")}
+    # A target folder of its own: cargo takes the crates of two copies of one workspace for the same, and in a shared one
+    # a fault could end up in what is built from the real source.
+    environment = os.environ | {"CARGO_TARGET_DIR": str(COPY / "target")}
     return subprocess.run(["cargo", *arguments], cwd=COPY, env=environment, capture_output=True, text=True)
 
 

@@ -404,8 +404,8 @@ pub struct Simulation {
     record_times: Vec<i64>,
     records: Vec<Value>,
     relayed: usize,
-    /// After how many effects the stream was read last.
-    read_at: u64,
+    /// After how many effects, and when, the stream was read last.
+    read_at: (u64, i64),
     tasks: Vec<Task>,
     clients: Vec<Client>,
     next_sweep: i64,
@@ -470,7 +470,7 @@ impl Simulation {
             record_times: Vec::new(),
             records: Vec::new(),
             relayed: 0,
-            read_at: 0,
+            read_at: (0, START),
             tasks: Vec::new(),
             next_sweep: START + 60_000,
             plan,
@@ -687,13 +687,25 @@ impl Simulation {
     }
 
     fn start_relay(&mut self, now: i64) {
+        let is_relaying = self
+            .tasks
+            .iter()
+            .any(|task| matches!(task.purpose, Purpose::Relay { .. }));
+        let is_dead = now < START + self.plan.stream_dead;
+        // A dead stream is looked at too, to know how old its records are, but not all the time.
+        let is_worth_a_look = if is_dead {
+            now >= self.read_at.1 + 3_600_000
+        } else {
+            !is_relaying
+        };
         let effects = self.world.state().effects;
-        if std::mem::replace(&mut self.read_at, effects) != effects {
+        if is_worth_a_look && self.read_at.0 != effects {
+            self.read_at = (effects, now);
             let fresh = self.stream.read_new();
             self.record_times.extend(fresh.iter().map(|_| now));
             self.records.extend(fresh);
         }
-        if now < START + self.plan.stream_dead {
+        if is_dead || is_relaying {
             return;
         }
         // What is older than a day is gone.
@@ -702,11 +714,7 @@ impl Simulation {
         {
             self.relayed += 1;
         }
-        let is_relaying = self
-            .tasks
-            .iter()
-            .any(|task| matches!(task.purpose, Purpose::Relay { .. }));
-        if is_relaying || self.relayed >= self.records.len() {
+        if self.relayed >= self.records.len() {
             return;
         }
         let most = 1 + self.world.state().random.below(10);
@@ -833,7 +841,7 @@ impl Simulation {
                 .flatten()
                 .map(|message| message.visible_at),
         );
-        if self.relayed < self.records.len() {
+        if now < START + self.plan.stream_dead {
             next.push(START + self.plan.stream_dead);
         }
         let mut first_due = i64::MAX;
