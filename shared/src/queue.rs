@@ -122,28 +122,67 @@ mod sqs {
                 .iter()
                 .find(|(name, _)| *name == queue)
                 .ok_or(QueueError::NotConfigured(queue))?;
-            let mut entries = Vec::new();
-            let mut bytes = 0;
-            for message in messages {
-                let body = message.to_json().map_err(|_| QueueError::Encoding)?;
-                if entries.len() == MAX_ENTRIES || bytes + body.len() > MAX_BYTES {
-                    if !entries.is_empty() {
-                        self.send_entries(url, std::mem::take(&mut entries)).await?;
-                    }
-                    bytes = 0;
-                }
-                bytes += body.len();
-                let entry = Entry::builder()
-                    .id(entries.len().to_string())
-                    .message_body(body)
-                    .build()
-                    .map_err(|_| QueueError::Encoding)?;
-                entries.push(entry);
+            let bodies = messages
+                .iter()
+                .map(Message::to_json)
+                .collect::<Result<Vec<_>, _>>();
+            for call in calls(bodies.map_err(|_| QueueError::Encoding)?) {
+                let entries = call.into_iter().enumerate().map(|(index, body)| {
+                    Entry::builder()
+                        .id(index.to_string())
+                        .message_body(body)
+                        .build()
+                        .map_err(|_| QueueError::Encoding)
+                });
+                self.send_entries(url, entries.collect::<Result<_, _>>()?)
+                    .await?;
             }
-            if entries.is_empty() {
-                Ok(())
-            } else {
-                self.send_entries(url, entries).await
+            Ok(())
+        }
+    }
+
+    /// Splits bodies, in their order, into as few calls as SQS's limits allow. A body that is over
+    /// the limit by itself has a call of its own, for SQS to refuse.
+    fn calls(bodies: Vec<String>) -> Vec<Vec<String>> {
+        let mut calls: Vec<Vec<String>> = Vec::new();
+        let mut bytes = 0;
+        for body in bodies {
+            bytes += body.len();
+            match calls.last_mut() {
+                Some(call) if call.len() < MAX_ENTRIES && bytes <= MAX_BYTES => call.push(body),
+                _ => {
+                    bytes = body.len();
+                    calls.push(vec![body]);
+                }
+            }
+        }
+        calls
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use proptest::prelude::*;
+
+        proptest! {
+            #[test]
+            fn every_message_is_sent_once_in_order_within_the_limits(
+                sizes in prop::collection::vec(0_usize..MAX_BYTES + 10_000, 0..40),
+            ) {
+                let bodies: Vec<String> = sizes.iter().map(|size| "x".repeat(*size)).collect();
+                let calls = calls(bodies.clone());
+                prop_assert_eq!(calls.concat(), bodies);
+                for call in &calls {
+                    prop_assert!((1..=MAX_ENTRIES).contains(&call.len()));
+                    let bytes: usize = call.iter().map(String::len).sum();
+                    prop_assert!(bytes <= MAX_BYTES || call.len() == 1);
+                }
+            }
+
+            #[test]
+            fn small_messages_share_calls(count in 0_usize..100) {
+                let calls = calls(vec!["x".to_owned(); count]);
+                prop_assert_eq!(calls.len(), count.div_ceil(MAX_ENTRIES));
             }
         }
     }
