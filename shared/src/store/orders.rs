@@ -166,7 +166,8 @@ impl Store {
         }
     }
 
-    /// Replaces the contents of a pending order; one write, or one transaction with the key's row.
+    /// Replaces the contents of a pending order; a read and a transaction, which holds the key's
+    /// row where there is a key.
     ///
     /// The order's first contents are kept aside, because a repeat of the request that made it is
     /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table.
