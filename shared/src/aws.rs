@@ -222,7 +222,7 @@ fn is_throttling(code: &str) -> bool {
 }
 
 /// Whether the connection itself failed, so that not a byte of the request went out.
-fn failed_to_connect(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(crate) fn failed_to_connect(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut source = Some(error);
     while let Some(error) = source {
         if let Some(client) = error.downcast_ref::<hyper_util::client::legacy::Error>() {

@@ -113,6 +113,9 @@ pub enum Error {
     /// The customer must act at the partner.
     #[error("the customer must act")]
     ActionRequired,
+    /// The customer has not agreed to be charged by the shop's billing partner.
+    #[error("the customer has no billing agreement")]
+    NoAgreement,
     /// As many attempts were declined as an invoice allows.
     #[error("no further payment attempt is allowed")]
     TooManyAttempts,
@@ -163,6 +166,7 @@ impl Error {
             Self::PaymentPending => "payment_pending",
             Self::Declined(_) => "payment_declined",
             Self::ActionRequired => "payment_action_required",
+            Self::NoAgreement => "billing_agreement_missing",
             Self::TooManyAttempts => "too_many_payment_attempts",
             Self::PaymentUnknown => "payment_outcome_unknown",
             Self::AddressRejected => "address_rejected",

@@ -56,7 +56,7 @@ pub struct MailData {
     pub card_last_digits: Option<String>,
     /// The number to follow the parcel by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tracking_number: Option<u64>,
+    pub tracking_number: Option<String>,
     /// Where the parcel goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<String>,
@@ -123,7 +123,7 @@ impl MailData {
             card_last_digits: card
                 .filter(|_| paid)
                 .and_then(|card| card.last_digits.clone()),
-            tracking_number: shipment.map(|shipment| shipment.tracking_number),
+            tracking_number: shipment.map(|shipment| shipment.tracking_number.to_string()),
             shipping_address: shipment
                 .map(|shipment| shipment.shipping_address.as_str().to_owned()),
         }

@@ -7,6 +7,8 @@ pub mod domain;
 pub mod error;
 pub mod event;
 pub mod http;
+#[cfg(feature = "https")]
+pub mod https;
 pub mod lambda;
 pub mod queue;
 pub mod runtime;

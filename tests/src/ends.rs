@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError};
-use payment::partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
+use payment::partners::{
+    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus,
+};
 use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Card, Email, Money};
+use shared::domain::{Card, Email, Money, PartnerName};
 use shared::event::Message;
 use shared::queue::{EventQueue, Queue, QueueError};
 
@@ -219,6 +221,14 @@ impl BillingPartner for PlayedPartner {
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.answer("look_up", self.status(&charge.reference)?)
+    }
+
+    async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        Ok(RefundStatus::Refunded)
+    }
+
+    fn agreement_with(&self) -> Option<PartnerName> {
+        None
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {

@@ -169,6 +169,7 @@ async fn open(test: &Invoiced) -> String {
         customer: order.customer.clone(),
         amount: order.amounts.total,
         currency: order.currency,
+        agreement: None,
     };
     test.partner.open(&request).await.unwrap()
 }
@@ -323,6 +324,7 @@ async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_l
             customer: order.customer,
             amount: order.amounts.total,
             currency: order.currency,
+            agreement: None,
         },
         reference: "charge_1".to_owned(),
         opened_at: test.cloud.runtime.now(),

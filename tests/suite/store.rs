@@ -97,7 +97,8 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
         Command::Ship => {
             let contact = contact();
             let shipment = Shipment {
-                tracking_number: 5,
+                tracking_number: 5.into(),
+                label_url: None,
                 carrier: "own".to_owned(),
                 name: contact.name,
                 phone: contact.phone,
@@ -106,8 +107,8 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
             match store.ship(order, &shipment, now).await.unwrap() {
                 Shipping::Shipped(order) => order
                     .shipment
-                    .is_some_and(|shipment| shipment.tracking_number == 5),
-                Shipping::Refused(_) | Shipping::NotFound => false,
+                    .is_some_and(|shipment| shipment.tracking_number == 5.into()),
+                Shipping::Open(_) | Shipping::Refused(_) | Shipping::NotFound => false,
             }
         }
     }

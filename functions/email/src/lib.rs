@@ -183,7 +183,7 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         lines,
         amounts,
         card: card.map(|(brand, last_digits)| MailCard { brand, last_digits }),
-        tracking_number: data.tracking_number.map(|number| number.to_string()),
+        tracking_number: data.tracking_number.clone(),
         shipping_address: data.shipping_address.clone(),
     })
 }

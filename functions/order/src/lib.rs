@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use serde_json::Number;
-use shared::domain::{EventType, Order, OrderId};
+use shared::domain::{EventType, Order, OrderId, TrackingNumber};
 use shared::error::{Error, Missing};
 use shared::event::Message;
 use shared::http::{Answer, Call, ItemBody, item_bodies};
@@ -33,7 +33,7 @@ struct OrderBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     payment: Option<PaymentBody<'a>>,
     #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
-    tracking_number: Option<u64>,
+    tracking_number: Option<TrackingNumber>,
     emails: Vec<EmailBody>,
     timeline: Vec<TimelineBody>,
     /// What the order waits for, while it does.
@@ -152,7 +152,7 @@ impl Function for Orders {
             tracking_number: order
                 .shipment
                 .as_ref()
-                .map(|shipment| shipment.tracking_number),
+                .map(|shipment| shipment.tracking_number.clone()),
             emails: emails(&order, |event| states.get(&event).copied()),
             timeline: timeline(&order),
             due: order.due.map(|due| DueBody {

@@ -146,7 +146,7 @@ impl<P: BillingPartner> Payments<P> {
         }
         if let Some(charge) = open_charge(order, payment) {
             // Whoever still holds the declined attempt must not be able to confirm it any more.
-            match self.partner.cancel(&charge).await.map_err(unavailable)? {
+            match self.partner.cancel(&charge).await.map_err(partner_failed)? {
                 ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => {}
                 status => {
                     tracing::error!(order_id = %order.id, ?status, "a declined charge is alive");
@@ -179,7 +179,7 @@ impl<P: BillingPartner> Payments<P> {
                 Ok(status) => (charge, status),
                 Err(error) => {
                     self.release(&order, fence, ChargeState::Unknown).await?;
-                    return Err(unavailable(error));
+                    return Err(partner_failed(error));
                 }
             },
             None => (
@@ -190,9 +190,9 @@ impl<P: BillingPartner> Payments<P> {
         let status = match status {
             ChargeStatus::Unconfirmed => match self.partner.confirm(&charge).await {
                 Ok(status) => status,
-                Err(PartnerError::Unavailable(source)) => {
-                    self.release(&order, fence, ChargeState::Due).await?;
-                    return Err(unavailable(PartnerError::Unavailable(source)));
+                Err(error @ (PartnerError::Unavailable(_) | PartnerError::NoAgreement)) => {
+                    self.release(&order, fence, state_after(&error)).await?;
+                    return Err(partner_failed(error));
                 }
                 Err(PartnerError::Unanswered(source)) => {
                     tracing::warn!(order_id = %order.id, %source, "the charge's outcome is unknown");
@@ -218,8 +218,8 @@ impl<P: BillingPartner> Payments<P> {
             Ok(reference) => reference,
             // Whether it was opened or not: unconfirmed, it moves no money.
             Err(error) => {
-                self.release(order, fence, ChargeState::Due).await?;
-                return Err(unavailable(error));
+                self.release(order, fence, state_after(&error)).await?;
+                return Err(partner_failed(error));
             }
         };
         let opened_at = self.runtime.now();
@@ -385,6 +385,7 @@ fn charge_request(order: &Order, payment: &Payment) -> ChargeRequest {
         customer: order.customer.clone(),
         amount: order.amounts.total,
         currency: order.currency,
+        agreement: None,
     }
 }
 
@@ -397,10 +398,22 @@ fn open_charge(order: &Order, payment: &Payment) -> Option<OpenCharge> {
     })
 }
 
-fn unavailable(error: PartnerError) -> Error {
-    Error::Unavailable {
-        dependency: Dependency::BillingPartner,
-        source: error.into(),
+fn partner_failed(error: PartnerError) -> Error {
+    match error {
+        PartnerError::NoAgreement => Error::NoAgreement,
+        PartnerError::Unavailable(_) | PartnerError::Unanswered(_) => Error::Unavailable {
+            dependency: Dependency::BillingPartner,
+            source: error.into(),
+        },
+    }
+}
+
+/// How the charge stands after an error that has moved no money: without an agreement only the
+/// customer can bring it on.
+fn state_after(error: &PartnerError) -> ChargeState {
+    match error {
+        PartnerError::NoAgreement => ChargeState::ActionRequired,
+        PartnerError::Unavailable(_) | PartnerError::Unanswered(_) => ChargeState::Due,
     }
 }
 
@@ -432,9 +445,13 @@ impl<P: BillingPartner> Function for Payments<P> {
         match self.pay(&id, Wish::Message).await {
             // What is final, what only the customer can change and what settles later needs no
             // message: the order itself remembers what is due.
-            Ok(_) | Err(Error::Declined(_) | Error::ActionRequired | Error::PaymentPending) => {
-                Ok(Consumed::Done)
-            }
+            Ok(_)
+            | Err(
+                Error::Declined(_)
+                | Error::ActionRequired
+                | Error::NoAgreement
+                | Error::PaymentPending,
+            ) => Ok(Consumed::Done),
             Err(Error::WrongState { .. } | Error::InProgress { .. }) => Ok(Consumed::NotYet),
             Err(error) => Err(error),
         }

@@ -1,5 +1,9 @@
 //! Ships paid orders, once each.
 //!
+//! A remote carrier is asked in two steps: the parcel is *registered* without buying anything, its
+//! reference is stored, once and for all, and the label of that reference is *bought*. Whoever comes
+//! after a crash finds the reference and asks the carrier what became of it.
+//!
 //! `POST /api/order/shipping.json`, or by itself when `PaymentProcessed` arrives; event
 //! `OrderShipped`. A body with `event` is a request for a mail and goes to the email queue.
 
@@ -7,7 +11,9 @@ pub mod carriers;
 mod request;
 
 use serde::Serialize;
-use shared::domain::{Command, Contact, Order, OrderId, Refusal, Shipment, Status};
+use shared::domain::{
+    Command, Contact, OpenParcel, Order, OrderId, Refusal, Shipment, Status, TrackingNumber,
+};
 use shared::error::{Dependency, Error, Missing};
 use shared::event::Message;
 use shared::http::{Answer, Call, MailRequest};
@@ -16,7 +22,7 @@ use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
 use shared::store::{Shipping, Store};
 
-use carriers::{Carrier, Parcel};
+use carriers::{Carrier, CarrierError, Opened, Parcel};
 use request::ShippingRequest;
 
 /// The shipment service.
@@ -31,7 +37,7 @@ pub struct Shipments<C, Q> {
 /// What the seed answers.
 #[derive(Serialize)]
 struct TrackingBody {
-    tracking_number: u64,
+    tracking_number: TrackingNumber,
 }
 
 #[derive(Serialize)]
@@ -52,11 +58,15 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
     }
 
     /// Ships the order unless it is shipped. The number is the one that was recorded first.
-    async fn ship(&self, order: &Order, contact: &Contact) -> Result<Shipment, Error> {
+    async fn ship(&self, order: Order, contact: &Contact) -> Result<Shipment, Error> {
         match order.status.apply(Command::Ship) {
             Ok(_) => {}
-            Err(Refusal::AlreadyDone) => return recorded(order),
+            Err(Refusal::AlreadyDone) => return recorded(&order),
             Err(Refusal::TooEarly | Refusal::TooLate) => return Err(not_paid(order.status)),
+        }
+        if order.parcel.is_some() {
+            // Somebody came this far before: the label is bought already, or is to be now.
+            return self.buy(order, true).await;
         }
         let parcel = Parcel {
             order: order.id,
@@ -64,30 +74,79 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             phone: contact.phone.clone(),
             shipping_address: contact.shipping_address.clone(),
         };
-        let tracking_number =
-            self.carrier
-                .take(&parcel)
-                .await
-                .map_err(|error| Error::Unavailable {
-                    dependency: Dependency::Carrier,
-                    source: error.into(),
-                })?;
-        let shipment = Shipment {
-            tracking_number,
-            carrier: self.carrier.name().to_owned(),
-            name: parcel.name,
-            phone: parcel.phone,
-            shipping_address: parcel.shipping_address,
+        match self.carrier.open(&parcel).await.map_err(carrier_failed)? {
+            Opened::Labelled(label) => {
+                let shipment = Shipment {
+                    tracking_number: label.tracking_number,
+                    label_url: label.url,
+                    carrier: self.carrier.name().to_owned(),
+                    name: parcel.name,
+                    phone: parcel.phone,
+                    shipping_address: parcel.shipping_address,
+                };
+                self.finish(&order, &shipment).await
+            }
+            Opened::Registered(reference) => {
+                let parcel = OpenParcel {
+                    reference,
+                    carrier: self.carrier.name().to_owned(),
+                    name: parcel.name,
+                    phone: parcel.phone,
+                    shipping_address: parcel.shipping_address,
+                };
+                let reference = parcel.reference.clone();
+                match self.store.open_parcel(&order.id, &parcel).await? {
+                    Shipping::Open(order) => {
+                        // Another worker's reference may already have its label.
+                        let is_ours = order
+                            .parcel
+                            .as_ref()
+                            .is_some_and(|first| first.reference == reference);
+                        self.buy(*order, !is_ours).await
+                    }
+                    Shipping::Shipped(order) => recorded(&order),
+                    Shipping::Refused(status) => Err(not_paid(status)),
+                    Shipping::NotFound => Err(Error::NotFound(Missing::Order)),
+                }
+            }
+        }
+    }
+
+    /// Buys the label of the order's parcel, unless it turns out to be bought already.
+    async fn buy(&self, order: Order, may_be_bought: bool) -> Result<Shipment, Error> {
+        let Some(parcel) = &order.parcel else {
+            return Err(Error::Internal("an open parcel has no reference".into()));
         };
-        match self
-            .store
-            .ship(order, &shipment, self.runtime.now())
-            .await?
-        {
+        let reference = &parcel.reference;
+        let bought = if may_be_bought {
+            let found = self.carrier.look_up(reference).await;
+            found.map_err(carrier_failed)?
+        } else {
+            None
+        };
+        let label = match bought {
+            Some(label) => label,
+            None => self.carrier.buy(reference).await.map_err(carrier_failed)?,
+        };
+        let shipment = Shipment {
+            tracking_number: label.tracking_number,
+            label_url: label.url,
+            carrier: parcel.carrier.clone(),
+            name: parcel.name.clone(),
+            phone: parcel.phone.clone(),
+            shipping_address: parcel.shipping_address.clone(),
+        };
+        self.finish(&order, &shipment).await
+    }
+
+    /// Writes that the carrier has taken the parcel.
+    async fn finish(&self, order: &Order, shipment: &Shipment) -> Result<Shipment, Error> {
+        match self.store.ship(order, shipment, self.runtime.now()).await? {
             Shipping::Shipped(order) => {
                 tracing::info!(order_id = %order.id, "order shipped");
                 recorded(&order)
             }
+            Shipping::Open(order) => Err(not_paid(order.status)),
             Shipping::Refused(status) => Err(not_paid(status)),
             Shipping::NotFound => Err(Error::NotFound(Missing::Order)),
         }
@@ -114,6 +173,16 @@ fn recorded(order: &Order) -> Result<Shipment, Error> {
     shipment.ok_or_else(|| Error::Internal("a shipped order has no shipment".into()))
 }
 
+fn carrier_failed(error: CarrierError) -> Error {
+    match error {
+        CarrierError::Refused(errors) => Error::Invalid(errors),
+        CarrierError::Unavailable(_) | CarrierError::Unanswered(_) => Error::Unavailable {
+            dependency: Dependency::Carrier,
+            source: error.into(),
+        },
+    }
+}
+
 fn not_paid(status: Status) -> Error {
     Error::WrongState {
         status,
@@ -131,20 +200,21 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
             .await?;
         let order = self.find(&id.or_missing(Missing::Order)?).await?;
         call.caller.check(&order.customer, Missing::Order)?;
-        let shipment = self.ship(&order, &contact).await?;
+        let location = format!("/api/order/{}", order.id);
+        let shipment = self.ship(order, &contact).await?;
         let body = TrackingBody {
             tracking_number: shipment.tracking_number,
         };
-        Answer::created(&body, format!("/api/order/{}", order.id))
+        Answer::created(&body, location)
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         let order = self.find(&id).await?;
-        let Some(contact) = &order.contact else {
+        let Some(contact) = order.contact.clone() else {
             return Err(not_paid(order.status));
         };
-        match self.ship(&order, contact).await {
+        match self.ship(order, &contact).await {
             Ok(_) => Ok(Consumed::Done),
             Err(Error::WrongState { .. }) => Ok(Consumed::NotYet),
             Err(error) => Err(error),

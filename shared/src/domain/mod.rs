@@ -1,5 +1,6 @@
 //! Orders, money, identifiers and the state machine: pure values and rules, no I/O.
 
+mod agreement;
 mod ids;
 mod money;
 mod order;
@@ -7,16 +8,20 @@ mod state;
 mod tax;
 mod text;
 mod time;
+mod tracking;
 
+pub use agreement::{Agreement, PartnerName, PartnerToken, PartnerTokenError, UnknownPartner};
 pub use ids::{
     CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError};
 pub use order::{
     Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
-    Line, Order, OrderLines, Payment, Quantity, QuantityError, Shipment, UnknownChargeState,
+    Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,
+    UnknownChargeState,
 };
 pub use state::{Command, EventType, Refusal, Status, UnknownEvent, UnknownStatus};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
 pub use text::{Email, EmailError, Text, TextError};
 pub use time::Timestamp;
+pub use tracking::{TrackingNumber, TrackingNumberError};

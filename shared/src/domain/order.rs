@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::{
     Currency, CustomerId, Email, EventType, InvoiceId, Money, OrderId, ProductId, Status, Text,
-    Timestamp,
+    Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -245,11 +245,29 @@ pub struct Card {
     pub expiry_year: Option<u32>,
 }
 
+/// A parcel that was registered with a carrier and whose label may be bought: what the label says is
+/// fixed here, and the reference is the only one that this order ever has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenParcel {
+    /// The carrier's name for it.
+    pub reference: String,
+    /// Who carries it.
+    pub carrier: String,
+    /// To whom.
+    pub name: Text,
+    /// How to reach them.
+    pub phone: Text,
+    /// Where it goes.
+    pub shipping_address: Text,
+}
+
 /// What the carrier took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shipment {
-    /// The number that the customer follows it by.
-    pub tracking_number: u64,
+    /// What the customer follows it by.
+    pub tracking_number: TrackingNumber,
+    /// Where the label can be fetched, if the carrier gives one.
+    pub label_url: Option<String>,
     /// Who carries it.
     pub carrier: String,
     /// To whom and where.
@@ -375,6 +393,8 @@ pub struct Order {
     pub checkout: bool,
     /// The payment, from the invoice on.
     pub payment: Option<Payment>,
+    /// The parcel at a remote carrier, once it was registered there.
+    pub parcel: Option<OpenParcel>,
     /// The shipment, once shipped.
     pub shipment: Option<Shipment>,
     /// The event that the last write carried.

@@ -23,7 +23,9 @@ impl Error {
         match self {
             Self::EmptyBody | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Declined(_) | Self::ActionRequired => StatusCode::PAYMENT_REQUIRED,
+            Self::Declined(_) | Self::ActionRequired | Self::NoAgreement => {
+                StatusCode::PAYMENT_REQUIRED
+            }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongState { .. }
             | Self::Mismatch(_)
@@ -84,6 +86,11 @@ impl Error {
             }
             Self::PaymentPending => {
                 "The billing partner settles this payment later; ask again then.".to_owned()
+            }
+            Self::NoAgreement => {
+                "The customer has not agreed to be charged by this shop's billing partner; \
+                 POST /api/customer/billing.json first."
+                    .to_owned()
             }
             Self::Declined(decline) if decline.retryable => {
                 "The payment was declined; another try may succeed.".to_owned()

@@ -2,6 +2,7 @@
 //! batches, whichever arrives.
 
 mod batch;
+pub mod deadline;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -129,6 +130,14 @@ impl<F: Function> Handler<F> {
 
     /// Answers one event.
     pub async fn handle(
+        &self,
+        event: LambdaEvent<Box<RawValue>>,
+    ) -> Result<Box<RawValue>, EventError> {
+        let deadline = event.context.deadline();
+        deadline::until(deadline, self.handle_in_time(event)).await
+    }
+
+    async fn handle_in_time(
         &self,
         event: LambdaEvent<Box<RawValue>>,
     ) -> Result<Box<RawValue>, EventError> {

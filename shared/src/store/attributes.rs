@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use crate::domain::{
     Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Due, DueStep, Email,
-    EventMark, EventRecord, EventType, Line, Money, Order, OrderId, OrderLines, Payment, ProductId,
-    Quantity, Shipment, Text, Timestamp,
+    EventMark, EventRecord, EventType, Line, Money, OpenParcel, Order, OrderId, OrderLines,
+    Payment, ProductId, Quantity, Shipment, Text, Timestamp, TrackingNumber,
 };
 
 pub(super) type Item = HashMap<String, Value>;
@@ -277,7 +277,8 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
 
 pub(super) fn shipment_value(shipment: &Shipment) -> Value {
     map([
-        ("trackingNumber", Some(n(shipment.tracking_number))),
+        ("trackingNumber", Some(s(shipment.tracking_number.as_str()))),
+        ("labelUrl", shipment.label_url.as_deref().map(s)),
         ("carrier", Some(s(shipment.carrier.as_str()))),
         ("name", Some(s(shipment.name.as_str()))),
         ("phone", Some(s(shipment.phone.as_str()))),
@@ -290,7 +291,30 @@ pub(super) fn shipment_value(shipment: &Shipment) -> Value {
 
 fn shipment(reader: &Reader<'_>) -> Result<Shipment, Corrupt> {
     Ok(Shipment {
-        tracking_number: reader.required_number("trackingNumber")?,
+        tracking_number: reader
+            .required("trackingNumber", |text| TrackingNumber::parse(text).ok())?,
+        label_url: reader.text("labelUrl")?.map(str::to_owned),
+        carrier: reader.required_text("carrier")?.to_owned(),
+        name: reader.required("name", |text| Text::parse(text).ok())?,
+        phone: reader.required("phone", |text| Text::parse(text).ok())?,
+        shipping_address: reader
+            .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
+    })
+}
+
+pub(super) fn parcel_value(parcel: &OpenParcel) -> Value {
+    map([
+        ("reference", Some(s(parcel.reference.as_str()))),
+        ("carrier", Some(s(parcel.carrier.as_str()))),
+        ("name", Some(s(parcel.name.as_str()))),
+        ("phone", Some(s(parcel.phone.as_str()))),
+        ("shippingAddress", Some(s(parcel.shipping_address.as_str()))),
+    ])
+}
+
+fn parcel(reader: &Reader<'_>) -> Result<OpenParcel, Corrupt> {
+    Ok(OpenParcel {
+        reference: reader.required_text("reference")?.to_owned(),
         carrier: reader.required_text("carrier")?.to_owned(),
         name: reader.required("name", |text| Text::parse(text).ok())?,
         phone: reader.required("phone", |text| Text::parse(text).ok())?,
@@ -398,6 +422,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         contact: reader.map("contact")?.as_ref().map(contact).transpose()?,
         checkout: reader.bool("checkout")?,
         payment: reader.map("payment")?.as_ref().map(payment).transpose()?,
+        parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
         shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
         event,
         events,

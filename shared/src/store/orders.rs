@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue as Value, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
     TransactWriteItem, Update,
@@ -14,13 +15,13 @@ use aws_sdk_dynamodb::types::{
 
 use super::attributes::{
     Corrupt, Item, contact_value, event_value, lines_value, money, n, new_order_item,
-    order_from_item, record_value, s, shipment_value,
+    order_from_item, parcel_value, record_value, s, shipment_value,
 };
 use super::emails::{EmailState, states};
 use super::{Store, StoreError, TRANSACTION_TRIES, failed};
 use crate::domain::{
     Amounts, Command, Contact, Currency, CustomerId, Due, DueStep, EventMark, EventRecord,
-    EventType, Order, OrderId, OrderLines, Shipment, Status, Timestamp,
+    EventType, OpenParcel, Order, OrderId, OrderLines, Shipment, Status, Timestamp,
 };
 use crate::event::email_id;
 
@@ -96,8 +97,10 @@ pub enum CartUpdate {
 /// What became of a shipment.
 #[derive(Clone, Debug)]
 pub enum Shipping {
-    /// It was written, now or before: this is the order as it stands.
+    /// It is shipped, now or before: this is the order as it stands.
     Shipped(Box<Order>),
+    /// Its parcel is registered with the carrier, now or before, and not shipped yet.
+    Open(Box<Order>),
     /// The order is not paid.
     Refused(Status),
     /// No such order.
@@ -125,6 +128,7 @@ impl Store {
             contact: new.contents.checkout,
             checkout,
             payment: None,
+            parcel: None,
             shipment: None,
             event: None,
             events: BTreeMap::from([(
@@ -294,6 +298,35 @@ impl Store {
             .map_err(|_| StoreError::NotConfigured("Orders"))
     }
 
+    /// Keeps a remote carrier's reference of a paid order's parcel, before its label is bought; one
+    /// write. The first reference stays: whoever comes later is given that one.
+    pub async fn open_parcel(
+        &self,
+        id: &OrderId,
+        parcel: &OpenParcel,
+    ) -> Result<Shipping, StoreError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(self.orders_table()?)
+            .key("orderId", s(id.to_string()))
+            .update_expression("SET parcel = :parcel REMOVE #event")
+            .condition_expression("#status = :paid AND attribute_not_exists(parcel)")
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#event", "event")
+            .expression_attribute_values(":paid", s(Status::Paid.as_str()))
+            .expression_attribute_values(":parcel", parcel_value(parcel));
+        Ok(match conditional(update).await? {
+            Ok(order) => Shipping::Open(Box::new(order)),
+            Err(None) => Shipping::NotFound,
+            Err(Some(order)) if order.shipment.is_some() => Shipping::Shipped(Box::new(order)),
+            Err(Some(order)) if order.status == Status::Paid => Shipping::Open(Box::new(order)),
+            Err(Some(order)) => Shipping::Refused(order.status),
+        })
+    }
+
     /// Ships a paid order; one write. `#status = :paid` is [`Command::Ship`]'s row of the state
     /// table. What an order that was shipped before got stays as it is.
     ///
@@ -339,26 +372,14 @@ impl Store {
         } else {
             expression += " REMOVE dueStep, dueAt, dueTries";
         }
-        match update.update_expression(expression).send().await {
-            Ok(output) => Ok(Shipping::Shipped(Box::new(read(
-                &output.attributes.unwrap_or_default(),
-            )?))),
-            Err(SdkError::ServiceError(error)) => match error.err() {
-                UpdateItemError::ConditionalCheckFailedException(refused) => {
-                    let Some(item) = refused.item() else {
-                        return Ok(Shipping::NotFound);
-                    };
-                    let order = read(item)?;
-                    if order.shipment.is_some() {
-                        Ok(Shipping::Shipped(Box::new(order)))
-                    } else {
-                        Ok(Shipping::Refused(order.status))
-                    }
-                }
-                _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
+        Ok(
+            match conditional(update.update_expression(expression)).await? {
+                Ok(order) => Shipping::Shipped(Box::new(order)),
+                Err(None) => Shipping::NotFound,
+                Err(Some(order)) if order.shipment.is_some() => Shipping::Shipped(Box::new(order)),
+                Err(Some(order)) => Shipping::Refused(order.status),
             },
-            Err(error) => Err(failed("UpdateItem", &error)),
-        }
+        )
     }
 
     /// The order as it is now; a consistent read.
@@ -515,4 +536,20 @@ pub(super) fn read(item: &Item) -> Result<Order, StoreError> {
         table: "Orders",
         source,
     })
+}
+
+/// The order after the write, or as it stood when the condition refused it.
+pub(super) async fn conditional(
+    update: UpdateItemFluentBuilder,
+) -> Result<Result<Order, Option<Order>>, StoreError> {
+    match update.send().await {
+        Ok(output) => Ok(Ok(read(&output.attributes.unwrap_or_default())?)),
+        Err(SdkError::ServiceError(error)) => match error.err() {
+            UpdateItemError::ConditionalCheckFailedException(refused) => {
+                Ok(Err(refused.item().map(read).transpose()?))
+            }
+            _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
+        },
+        Err(error) => Err(failed("UpdateItem", &error)),
+    }
 }

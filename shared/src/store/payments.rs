@@ -6,16 +6,14 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue as Value, ReturnValue, ReturnValuesOnConditionCheckFailure,
 };
 
 use super::attributes::{charge_value, decline_value, event_value, money, n, record_value, s};
-use super::orders::{DUE_AFTER, read};
-use super::{Store, StoreError, failed};
+use super::orders::{DUE_AFTER, conditional};
+use super::{Store, StoreError};
 use crate::domain::{
     Charge, ChargeState, CustomerId, Decline, DueStep, EventRecord, EventType, Money, Order,
     OrderId, Status, Timestamp,
@@ -296,22 +294,6 @@ impl Store {
             )
             .expression_attribute_values(":fence", n(fence.0))
             .expression_attribute_values(":processing", s(ChargeState::Processing.as_str())))
-    }
-}
-
-/// The order after the write, or as it stood when the condition refused it.
-async fn conditional(
-    update: UpdateItemFluentBuilder,
-) -> Result<Result<Order, Option<Order>>, StoreError> {
-    match update.send().await {
-        Ok(output) => Ok(Ok(read(&output.attributes.unwrap_or_default())?)),
-        Err(SdkError::ServiceError(error)) => match error.err() {
-            UpdateItemError::ConditionalCheckFailedException(refused) => {
-                Ok(Err(refused.item().map(read).transpose()?))
-            }
-            _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
-        },
-        Err(error) => Err(failed("UpdateItem", &error)),
     }
 }
 

@@ -83,9 +83,24 @@ impl Connector {
             other => panic!("the store does not call {other}"),
         };
         match answer {
-            Ok(body) => response(200, body),
+            Ok(answer) => {
+                if carries_event(operation, body) {
+                    self.world.state().events += 1;
+                }
+                response(200, answer)
+            }
             Err((status, body)) => response(status, body),
         }
+    }
+}
+
+/// Whether the write leaves an event on the order: what the relay's mapping lets through.
+fn carries_event(operation: &str, body: &[u8]) -> bool {
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    match operation {
+        "PutItem" => body.contains(r#""event":{"M""#),
+        "UpdateItem" | "TransactWriteItems" => body.contains(r#"":event""#),
+        _ => false,
     }
 }
 

@@ -2,15 +2,17 @@
 
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError, classify};
-use payment::partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
+use payment::partners::{
+    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus,
+};
 use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Card, Email, number_from_digest};
+use shared::domain::{Card, Email, PartnerName, number_from_digest};
 use shared::event::Message;
 use shared::queue::{EventQueue, Queue, QueueError};
-use shipment::carriers::{Carrier, CarrierError, Parcel};
+use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel};
 
 use super::World;
-use super::world::{Fate, LedgerCharge, Queued};
+use super::world::{Fate, LedgerCharge, LedgerParcel, Queued};
 
 /// Everything outside, seen from one process.
 #[derive(Clone, Debug)]
@@ -213,6 +215,14 @@ impl BillingPartner for Outside {
         Self::answer(fate, self.charge_status(&charge.reference))
     }
 
+    async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        Ok(RefundStatus::Refunded)
+    }
+
+    fn agreement_with(&self) -> Option<PartnerName> {
+        None
+    }
+
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         let fate = self.0.effect("cancel the charge").await;
         if let Some(error) = self.partner_error(fate) {
@@ -229,30 +239,72 @@ impl BillingPartner for Outside {
     }
 }
 
+impl Outside {
+    fn carrier_error(fate: Fate) -> Option<CarrierError> {
+        match fate {
+            Fate::Throttled => Some(CarrierError::Unavailable("played: 429".into())),
+            Fate::RequestLost => Some(CarrierError::Unanswered("played: a time-out".into())),
+            Fate::Done | Fate::AnswerLost => None,
+        }
+    }
+
+    fn carrier_answer<T>(fate: Fate, value: T) -> Result<T, CarrierError> {
+        if fate == Fate::AnswerLost {
+            let what = "played: the label may exist, the answer was lost";
+            return Err(CarrierError::Unanswered(what.into()));
+        }
+        Ok(value)
+    }
+}
+
+/// As EasyPost does: registering costs nothing and knows no repeat, a reference is bought once.
 impl Carrier for Outside {
     fn name(&self) -> &'static str {
         "played"
     }
 
-    async fn take(&self, parcel: &Parcel) -> Result<u64, CarrierError> {
-        let fate = self.0.effect("ask the carrier").await;
-        let unavailable = |what: &str| CarrierError::Unavailable(what.into());
-        if matches!(fate, Fate::RequestLost | Fate::Throttled) {
-            return Err(unavailable("played: out"));
+    async fn open(&self, parcel: &Parcel) -> Result<Opened, CarrierError> {
+        let fate = self.0.effect("register the parcel").await;
+        if let Some(error) = Self::carrier_error(fate) {
+            return Err(error);
         }
-        let order = parcel.order.to_string();
-        let number = number_from_digest(&["played", &order]);
         let mut state = self.0.state();
-        let labels = state.labels.entry(order).or_default();
-        // It knows the order's parcel again.
-        if labels.is_empty() {
-            labels.push(number);
-        }
+        let reference = format!("parcel_{}", state.parcels.len() + 1);
+        let parcel = LedgerParcel {
+            order: parcel.order.to_string(),
+            label: None,
+        };
+        state.parcels.insert(reference.clone(), parcel);
         drop(state);
-        if fate == Fate::AnswerLost {
-            return Err(unavailable("played: the label exists, the answer was lost"));
+        Self::carrier_answer(fate, Opened::Registered(reference))
+    }
+
+    async fn buy(&self, reference: &str) -> Result<Label, CarrierError> {
+        let fate = self.0.effect("buy the label").await;
+        if let Some(error) = Self::carrier_error(fate) {
+            return Err(error);
         }
-        Ok(number)
+        let number = number_from_digest(&["played", reference]).into();
+        let label = Label {
+            tracking_number: number,
+            url: None,
+        };
+        if let Some(parcel) = self.0.state().parcels.get_mut(reference) {
+            parcel.label = Some(label.clone());
+        }
+        Self::carrier_answer(fate, label)
+    }
+
+    async fn look_up(&self, reference: &str) -> Result<Option<Label>, CarrierError> {
+        let fate = self.0.effect("look the parcel up").await;
+        if let Some(error) = Self::carrier_error(fate) {
+            return Err(error);
+        }
+        let state = self.0.state();
+        let label = state.parcels.get(reference);
+        let label = label.and_then(|parcel| parcel.label.clone());
+        drop(state);
+        Self::carrier_answer(fate, label)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use payment::partners::ChargeStatus;
 use rust_decimal::Decimal;
-use shared::domain::{ChargeState, Order, OrderId, Status};
+use shared::domain::{ChargeState, Order, OrderId, Status, TrackingNumber};
 use shared::event::{Message, email_id};
 use shared::store::Store;
 
@@ -125,15 +125,17 @@ fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
 
 fn check_labels(world: &World, order: &Order) -> Result<(), Violation> {
     let state = world.state();
-    let labels = state
-        .labels
-        .get(&order.id.to_string())
-        .cloned()
-        .unwrap_or_default();
-    let recorded: Vec<u64> = order
+    let id = order.id.to_string();
+    let labels: Vec<&TrackingNumber> = state
+        .parcels
+        .values()
+        .filter(|parcel| parcel.order == id)
+        .filter_map(|parcel| Some(&parcel.label.as_ref()?.tracking_number))
+        .collect();
+    let recorded: Vec<&TrackingNumber> = order
         .shipment
         .iter()
-        .map(|shipment| shipment.tracking_number)
+        .map(|shipment| &shipment.tracking_number)
         .collect();
     if labels.len() > 1 {
         return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));

@@ -17,7 +17,7 @@ use super::invariants::{Violation, check};
 use super::world::{Faults, World};
 use crate::cloud::{Options, START};
 use crate::database::engine_with_tables;
-use crate::services::{Ends, Reply, Services, batch, question, request};
+use crate::services::{Ends, Reply, Services, batch, carries_event, question, request};
 use crate::{Database, StreamReader};
 
 /// The queues' visibility timeout.
@@ -404,7 +404,7 @@ pub struct Simulation {
     record_times: Vec<i64>,
     records: Vec<Value>,
     relayed: usize,
-    /// After how many effects, and when, the stream was read last.
+    /// After how many events, and when, the stream was read last.
     read_at: (u64, i64),
     tasks: Vec<Task>,
     clients: Vec<Client>,
@@ -698,10 +698,12 @@ impl Simulation {
         } else {
             !is_relaying
         };
-        let effects = self.world.state().effects;
-        if is_worth_a_look && self.read_at.0 != effects {
-            self.read_at = (effects, now);
-            let fresh = self.stream.read_new();
+        let events = self.world.state().events;
+        if is_worth_a_look && self.read_at.0 != events {
+            self.read_at = (events, now);
+            let mut fresh = self.stream.read_new();
+            // As the mapping's filter does.
+            fresh.retain(carries_event);
             self.record_times.extend(fresh.iter().map(|_| now));
             self.records.extend(fresh);
         }

@@ -11,6 +11,7 @@ use payment::partners::ChargeStatus;
 use shared::domain::{Money, Timestamp};
 use shared::queue::Queue;
 use shared::runtime::Runtime;
+use shipment::carriers::Label;
 
 use super::Random;
 use crate::cloud::START;
@@ -70,6 +71,14 @@ pub(super) struct LedgerCharge {
     pub(super) captures: u32,
 }
 
+/// A parcel at the carrier.
+#[derive(Clone, Debug)]
+pub(super) struct LedgerParcel {
+    pub(super) order: String,
+    /// The label, once it was bought.
+    pub(super) label: Option<Label>,
+}
+
 /// The other side's books, and what is on its way.
 #[derive(Debug)]
 pub(super) struct State {
@@ -77,6 +86,8 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// Effects so far.
     pub(super) effects: u64,
+    /// Writes so far that left an event on an order.
+    pub(super) events: u64,
     /// Kill whoever comes to these effects.
     pub(super) crash_at: Vec<u64>,
     /// The task that runs now was killed.
@@ -94,8 +105,8 @@ pub(super) struct State {
     pub(super) partner_memory: i64,
     /// Until when the partner is out.
     pub(super) partner_out_until: i64,
-    /// Labels by order.
-    pub(super) labels: BTreeMap<String, Vec<u64>>,
+    /// Parcels by reference.
+    pub(super) parcels: BTreeMap<String, LedgerParcel>,
     /// Mails taken, by their text's subject and address.
     pub(super) mails: BTreeMap<(String, String), u32>,
     pub(super) trace: bool,
@@ -124,6 +135,7 @@ impl World {
                 random: Random::new(seed),
                 faults,
                 effects: 0,
+                events: 0,
                 crash_at: Vec::new(),
                 killed: false,
                 frozen_until: None,
@@ -137,7 +149,7 @@ impl World {
                 charge_keys: BTreeMap::new(),
                 partner_memory: 24 * 3_600_000,
                 partner_out_until: 0,
-                labels: BTreeMap::new(),
+                parcels: BTreeMap::new(),
                 mails: BTreeMap::new(),
                 trace,
             })),

@@ -4,7 +4,9 @@ mod sandbox;
 
 use std::future::Future;
 
-use shared::domain::{Card, Currency, CustomerId, InvoiceId, Money, Timestamp};
+use shared::domain::{
+    Agreement, Card, Currency, CustomerId, InvoiceId, Money, PartnerName, Timestamp,
+};
 use shared::error::Source;
 
 pub use sandbox::Sandbox;
@@ -22,6 +24,8 @@ pub struct ChargeRequest {
     pub amount: Money,
     /// In what.
     pub currency: Currency,
+    /// What the customer has agreed to at the partner; `None` where the partner needs nothing.
+    pub agreement: Option<Agreement>,
 }
 
 /// A charge that was opened at the partner.
@@ -57,9 +61,27 @@ pub enum ChargeStatus {
     Cancelled,
 }
 
+/// Where the refund of a captured charge stands at the partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundStatus {
+    /// The whole charge goes back to the customer.
+    Refunded,
+    /// The partner took the refund and settles it later.
+    Pending,
+    /// The partner refuses it: somebody has to look.
+    Failed {
+        /// Its reason.
+        code: String,
+    },
+}
+
 /// Why a partner did not answer a question.
 #[derive(Debug, thiserror::Error)]
 pub enum PartnerError {
+    /// The customer has not agreed to be charged by this partner, or has agreed to what it does not
+    /// know; nothing happened.
+    #[error("the customer has no billing agreement at the partner")]
+    NoAgreement,
     /// It provably did nothing: no connection, asked for less, or is down.
     #[error("the billing partner is unavailable")]
     Unavailable(#[source] Source),
@@ -97,6 +119,18 @@ pub trait BillingPartner: Send + Sync + 'static {
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
+
+    /// Gives the whole of a captured charge back.
+    ///
+    /// MUST take effect at most once for a charge, however often and by however many it is called.
+    /// MUST return [`PartnerError::Unanswered`] when it is not known whether it was taken.
+    fn refund(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<RefundStatus, PartnerError>> + Send;
+
+    /// The partner whose [`Agreement`] a customer must have; `None` where everybody is charged.
+    fn agreement_with(&self) -> Option<PartnerName>;
 
     /// Makes sure that an attempt which was declined can never be confirmed any more, and tells
     /// where it stands. MUST NOT answer with [`ChargeStatus::Unconfirmed`],

@@ -16,10 +16,10 @@
 
 use std::time::Duration;
 
-use shared::domain::Card;
+use shared::domain::{Card, PartnerName};
 use shared::runtime::Runtime;
 
-use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
+use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
 
 /// How long a pending charge takes to settle.
 const SETTLES_AFTER: Duration = Duration::from_mins(1);
@@ -99,6 +99,14 @@ impl BillingPartner for Sandbox {
             }
             _ => ChargeStatus::Unconfirmed,
         })
+    }
+
+    async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        Ok(RefundStatus::Refunded)
+    }
+
+    fn agreement_with(&self) -> Option<PartnerName> {
+        None
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {

@@ -4,8 +4,8 @@ mod own;
 
 use std::future::Future;
 
-use shared::domain::{OrderId, Text};
-use shared::error::Source;
+use shared::domain::{OrderId, Text, TrackingNumber};
+use shared::error::{FieldError, Source};
 
 pub use own::Own;
 
@@ -22,22 +22,64 @@ pub struct Parcel {
     pub shipping_address: Text,
 }
 
-/// Why a carrier did not take a parcel.
+/// What a carrier gives for a parcel that it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// What the customer follows the parcel by.
+    pub tracking_number: TrackingNumber,
+    /// Where the label can be fetched, if the carrier gives one.
+    pub url: Option<String>,
+}
+
+/// How far a parcel is once it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// The carrier asks nobody: the same order has the same label for ever, and nothing is left to
+    /// be bought.
+    Labelled(Label),
+    /// Registered under this reference; nothing is bought yet.
+    Registered(String),
+}
+
+/// Why a carrier did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CarrierError {
-    /// It did not answer, or asked for less.
+    /// It provably bought nothing: no connection, asked for less, or is down.
     #[error("the carrier is unavailable")]
     Unavailable(#[source] Source),
+    /// Its answer was lost; it may have done what it was asked.
+    #[error("the carrier's answer was lost")]
+    Unanswered(#[source] Source),
+    /// It does not carry this parcel: what is wrong with it, field by field.
+    #[error("the carrier refuses the parcel")]
+    Refused(Vec<FieldError>),
 }
 
 /// Takes parcels.
+///
+/// The sequence is open, store the reference, buy. The store keeps the first reference of an order
+/// and no other, so a crash at any point is mended by asking for that reference.
 pub trait Carrier: Send + Sync + 'static {
     /// The carrier's name, as it is kept on the order.
     fn name(&self) -> &'static str;
 
-    /// Takes a parcel and gives its tracking number: positive, at most 2^53 − 1.
+    /// Registers a parcel without buying anything.
     ///
-    /// MUST give the same number for the same order, however often it is asked, and different ones
-    /// for different orders.
-    fn take(&self, parcel: &Parcel) -> impl Future<Output = Result<u64, CarrierError>> + Send;
+    /// MAY be called again for the same order after its answer was lost; what is registered then is
+    /// never bought. [`Opened::Labelled`] MUST be the same for the same order, however often it is
+    /// asked, and different for different orders.
+    fn open(&self, parcel: &Parcel) -> impl Future<Output = Result<Opened, CarrierError>> + Send;
+
+    /// Buys the label of a registered parcel.
+    ///
+    /// MUST take effect at most once for a reference, however often and by however many it is
+    /// called; once it has, it gives that label again. MUST return [`CarrierError::Unanswered`] when
+    /// it is not known whether it was bought.
+    fn buy(&self, reference: &str) -> impl Future<Output = Result<Label, CarrierError>> + Send;
+
+    /// The label of a registered parcel, if it was bought.
+    fn look_up(
+        &self,
+        reference: &str,
+    ) -> impl Future<Output = Result<Option<Label>, CarrierError>> + Send;
 }
