@@ -10,9 +10,9 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from localaws import sent_mails
-from processes import Failure, answers
-from run import DIRECTORY, RUNNING, interruptible, pipeline
+from localaws import running, sent_mails
+from processes import Failure
+from run import DIRECTORY, interruptible, pipeline
 from stack import ROOT
 
 PATIENCE = 60
@@ -38,11 +38,9 @@ CART = {
 @contextlib.contextmanager
 def running_pipeline() -> Iterator[tuple[str, str]]:
     """The addresses of the API and of the local AWS: of a `make run` in another terminal, or of one for this demo."""
-    if RUNNING.exists():
-        addresses = json.loads(RUNNING.read_text())
-        if answers(addresses["url"]) and answers(f"{addresses['aws']}/health"):
-            yield addresses["url"], addresses["aws"]
-            return
+    if addresses := running():
+        yield addresses["url"], addresses["aws"]
+        return
     with pipeline() as stack:
         yield stack.url, stack.aws.endpoint
 

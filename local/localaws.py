@@ -15,6 +15,8 @@ from processes import Child, answers, wait_until
 
 REGION = "us-east-1"
 SENDER = "orders@example.com"
+# Says where a running pipeline is.
+RUNNING = Path(__file__).resolve().parent.parent / ".local" / "running.json"
 
 
 def credentials(port: int) -> dict[str, str]:
@@ -84,6 +86,16 @@ class MiniStack:
         """Ends it, if it runs."""
         if self.process:
             self.process.stop()
+
+
+def running() -> dict[str, str] | None:
+    """The addresses `url` (of the API) and `aws` of a `make run` in another terminal, if there is one."""
+    try:
+        addresses = json.loads(RUNNING.read_text())
+    except FileNotFoundError:
+        return None
+    # One that was killed leaves its file behind.
+    return addresses if answers(addresses["url"]) and answers(f"{addresses['aws']}/health") else None
 
 
 def sent_mails(endpoint: str) -> list[dict[str, Any]]:

@@ -9,12 +9,11 @@ import signal
 import sys
 import time
 
+from localaws import RUNNING
 from processes import Failure, require_free_port, run
 from stack import ROOT, Stack
 
 DIRECTORY = ROOT / ".local"
-# Says where a running pipeline is; `make demo` looks for it.
-RUNNING = DIRECTORY / "running.json"
 
 TRY = """
 Ready in {seconds:.0f} s. Place an order that goes all the way to shipped:
