@@ -1,5 +1,8 @@
 # make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566
 # make demo   one order from cart to shipped, and its mails
+# make ops-overdue  what needs an eye in a deployed stack  STACK=orderflow ON=aws MAILS=days FORMAT=json
+# make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now
+# make ops-overdue REDRIVE=payment   moves dead letters back to their queue
 # make test   every test
 # make check  format, lints, licences, template; .ci/run does this and then make test
 # make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
@@ -16,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 DENY_VERSION := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run demo test test-rust test-template test-stack check format lint deny advisories template planted planted-fit
+.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-stack check format lint deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -38,7 +41,13 @@ run: tools
 demo: tools
 	@$(VENV)/bin/python local/demo.py
 
-test: test-template test-rust test-stack
+# It ends with 3 if something needs attention; make then says "Error 3" and ends with 2 itself.
+ops-overdue: tools
+	@$(VENV)/bin/python ops/overdue.py $(if $(STACK),--stack '$(STACK)') $(if $(ON),--on '$(ON)') \
+	  $(if $(filter json,$(FORMAT)),--json) $(if $(MAILS),--mails '$(MAILS)') $(if $(SWEEP),--sweep) \
+	  $(if $(REQUEUE),--requeue '$(REQUEUE)') $(if $(REDRIVE),--redrive '$(REDRIVE)')
+
+test: test-template test-ops test-rust test-stack
 
 # nextest where it is installed: it runs test binaries side by side. It has no doc tests.
 test-rust:
@@ -50,6 +59,9 @@ test-rust:
 
 test-template: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/template
+
+test-ops: tools
+	$(VENV)/bin/python -m unittest discover --start-directory tests/ops
 
 # The real template, built by `sam build` and deployed to a local AWS.
 test-stack: tools

@@ -1,0 +1,83 @@
+"""Which AWS, and which stack in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
+
+from localaws import credentials, running  # noqa: E402  (the path above makes it importable)
+from processes import Failure  # noqa: E402
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# A person waits: no answer in a few seconds is an answer too.
+CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4})
+
+
+def choose_aws(on: str | None) -> str:
+    """Points this process at `local` (a running `make run`) or at `aws` (the caller's settings); says in words where that is.
+
+    Without a choice: AWS_ENDPOINT_URL, else a running `make run`, else the caller's settings.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if on == "local" or (on is None and not endpoint):
+        addresses = running()
+        if addresses:
+            return _local(addresses["aws"])
+        if on == "local":
+            raise Failure("No `make run` is running in this folder. Start one, or choose ON=aws.")
+    if endpoint and urlsplit(endpoint).hostname in LOOPBACK:
+        return _local(endpoint)
+    return f"at {endpoint}" if endpoint else ""
+
+
+def _local(endpoint: str) -> str:
+    """The caller's own AWS settings are left out: a local stack needs none, and must not see them."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(credentials(urlsplit(endpoint).port or 80))
+    return f"at {endpoint}"
+
+
+class Deployment:
+    """A deployed stack and the clients to work on it, by the settings of this process."""
+
+    def __init__(self, stack: str, place: str) -> None:
+        self._session = boto3.Session()
+        self._stack = stack
+        [description] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
+        # arn:partition:cloudformation:region:account:stack/…
+        _, _, _, region, account, *_ = description["StackId"].split(":")
+        self.where = f"{stack} {place or f'in {region} of account {account}'}"
+
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
+        return self._session.client(service, config=CONFIG)
+
+    def output(self, name: str) -> str:
+        """An output of the stack; `Failure` if the stack is none of ours."""
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise Failure(f"The stack {self._stack} has no output {name}: it is not this template's, or an older one.") from None
+
+    def physical_id(self, name: str) -> str:
+        """What CloudFormation called that resource."""
+        answer = self.client("cloudformation").describe_stack_resource(StackName=self._stack, LogicalResourceId=name)
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+    def dead_letters(self, queue: str) -> str:
+        """The address of a queue's dead-letter queue; `queue` as in `work.STEPS`."""
+        return self.output(f"{queue.capitalize()}DeadLettersUrl")
+
+    def queue(self, queue: str) -> str:
+        """The address of a queue; `queue` as in `work.STEPS`."""
+        return self.output(f"{queue.capitalize()}QueueUrl")

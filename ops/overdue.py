@@ -1,0 +1,102 @@
+"""`make ops-overdue`: what needs an eye in a deployed stack, and the two actions that bring it on.
+
+Exit codes: 0 nothing needs attention, or the action is done; 1 it could not be done; 2 it was called wrongly;
+3 something needs attention.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from actions import Requeued, redrive, requeue, sweep
+from deployment import Deployment, Failure, choose_aws
+from report import as_json, text
+from survey import take_survey
+from work import ORDER_ID, STEPS
+
+NEEDS_ATTENTION = 3
+
+
+def arguments(given: Sequence[str]) -> argparse.Namespace:
+    """What the operator asks for."""
+    parser = argparse.ArgumentParser(description="What needs an eye in a deployed stack.")
+    parser.add_argument("--stack", default="orderflow", help="name of the CloudFormation stack")
+    parser.add_argument("--on", choices=("local", "aws"), help="a running `make run`, or AWS by your settings")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--mails", type=days, metavar="DAYS", help="scan the whole mail ledger for what was parked in so many days")
+    what.add_argument("--requeue", type=order, metavar="ORDER", help="make the sweep look at this order at once")
+    what.add_argument("--redrive", choices=STEPS, help="move the dead letters of this queue back to it")
+    parser.add_argument("--sweep", action="store_true", help="run the sweep now instead of within a minute")
+    return parser.parse_args(given)
+
+
+def days(value: str) -> int:
+    """A number of days."""
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 3650:
+        raise argparse.ArgumentTypeError("must be a whole number of days from 1 to 3650")
+    return int(value)
+
+
+def order(value: str) -> str:
+    """An order's id."""
+    if not ORDER_ID.fullmatch(value):
+        raise argparse.ArgumentTypeError("is not the id of an order (ord_ and 26 characters)")
+    return value
+
+
+def now() -> int:
+    """The time in milliseconds, as the tables have it."""
+    return time.time_ns() // 1_000_000
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Does what was asked for; returns the exit code."""
+    deployment = Deployment(asked.stack, choose_aws(asked.on))
+    said: dict[str, object] = {"where": deployment.where}
+    lines = [deployment.where]
+    code = 0
+    if asked.requeue:
+        outcome = requeue(deployment.client("dynamodb"), deployment.output("OrdersTableName"), asked.requeue, now())
+        said |= {"orderId": asked.requeue, "outcome": outcome.name.lower()}
+        lines.append(f"{asked.requeue} {outcome.value}.")
+        code = 1 if outcome is Requeued.UNKNOWN else 0
+    elif asked.redrive:
+        moved = redrive(deployment.client("sqs"), deployment.dead_letters(asked.redrive), deployment.queue(asked.redrive))
+        said |= {"queue": asked.redrive, "moved": moved}
+        lines.append(f"Moved back to the {asked.redrive} queue: {moved}.")
+    if asked.sweep and not code:
+        counts = sweep(deployment.physical_id("Sweep"), deployment.client("lambda"))
+        said["sweep"] = counts
+        lines.append("Swept: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + ".")
+    if len(lines) > 1:
+        print(json.dumps(said, indent=2) if asked.json else "\n".join(lines))
+        return code
+    survey = take_survey(deployment, now(), asked.mails)
+    print(as_json(survey) if asked.json else text(survey))
+    return NEEDS_ATTENTION if survey.troubles else 0
+
+
+def main() -> int:
+    try:
+        return run(arguments(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+    except ClientError as error:
+        refusal = error.response["Error"]
+        print(f"AWS refused {error.operation_name}: {refusal.get('Message') or refusal['Code']}", file=sys.stderr)
+    except BotoCoreError as error:
+        print(f"AWS could not be asked: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""How a survey reads: as text for people, as JSON for programs. Ids, states, times and counts only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from work import Survey
+
+# More would scroll the gravest away; JSON has them all.
+SHOWN = 50
+
+
+def moment(millis: int) -> str:
+    """A time as the API writes it."""
+    return datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="seconds")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with aligned columns, at most `SHOWN` rows of them; nothing where there are no rows."""
+    if not rows:
+        return []
+    shown = rows[:SHOWN]
+    widths = [max(map(len, column)) for column in zip(heads, *shown)]
+    lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (heads, *shown)]
+    return [*lines, f"  and {len(rows) - SHOWN} more; FORMAT=json lists all"] if len(rows) > SHOWN else lines
+
+
+def text(survey: Survey) -> str:
+    """The survey for people."""
+    return "\n".join([f"{survey.where}, {moment(survey.now)}", "", *_orders(survey), *_mails(survey), *_dead(survey), _end(survey)])
+
+
+def _orders(survey: Survey) -> list[str]:
+    listed = survey.listed
+    rows = [
+        (order.id, order.status, order.due.step, str(order.due.tries), moment(order.due.at), order.payment or "-", ", ".join(why))
+        for order, why in listed
+        if order.due
+    ]
+    more = "" if survey.complete else "; there are more, these were looked at"
+    return [
+        f"Orders: {len(listed)} worth a look, {len(survey.orders) - len(listed)} on their way{more}",
+        *table(("order", "status", "waits for", "tries", "next look", "payment", "why"), rows),
+        "",
+    ]
+
+
+def _mails(survey: Survey) -> list[str]:
+    mails = survey.parked_mails
+    if survey.mail_days is None:
+        seen = "of orders that wait for something; MAILS=days reads the whole ledger"
+    else:
+        seen = f"in the last {survey.mail_days} days"
+    rows = [(mail.id, mail.state, moment(mail.since)) for mail in mails]
+    return [f"Mails: {len(mails)} parked ({seen})", *table(("mail", "state", "since"), rows), ""]
+
+
+def _dead(survey: Survey) -> list[str]:
+    rows = [
+        (queue.queue, letter.event or "-", letter.kind or "-", letter.order or "-", moment(letter.sent), redrive)
+        for queue in survey.dead
+        for letter, redrive in queue.letters
+    ]
+    counts = ", ".join(f"{queue.queue} {queue.count}" for queue in survey.dead)
+    return [
+        f"Dead letters: {counts}",
+        *table(("queue", "event", "type", "order", "sent", "a redrive does"), rows),
+        "",
+        f"Relay failures: {survey.relay_failures}",
+        "",
+    ]
+
+
+def _end(survey: Survey) -> str:
+    return f"Needs attention: {', '.join(survey.troubles)}." if survey.troubles else "Nothing needs attention."
+
+
+def as_json(survey: Survey) -> str:
+    """The survey for programs; every order, mail and letter that was read and is worth a look."""
+    listed = survey.listed
+    return json.dumps(
+        {
+            "where": survey.where,
+            "at": moment(survey.now),
+            "needsAttention": bool(survey.troubles),
+            "orders": [
+                {
+                    "orderId": order.id,
+                    "status": order.status,
+                    "due": order.due and {"step": order.due.step, "at": moment(order.due.at), "tries": order.due.tries},
+                    "payment": order.payment and {"state": order.payment, "reference": order.reference},
+                    "reasons": reasons,
+                    "needsAttention": any(reason.needs_attention for reason in reasons),
+                }
+                for order, reasons in listed
+            ],
+            "ordersOnTheirWay": len(survey.orders) - len(listed),
+            "ordersComplete": survey.complete,
+            "mails": [
+                {"emailId": mail.id, "state": mail.state, "since": moment(mail.since), "needsAttention": mail.needs_attention}
+                for mail in survey.parked_mails
+            ],
+            "mailDays": survey.mail_days,
+            "deadLetters": [
+                {
+                    "queue": queue.queue,
+                    "count": queue.count,
+                    "messages": [
+                        {
+                            "messageId": letter.message,
+                            "eventId": letter.event,
+                            "type": letter.kind,
+                            "orderId": letter.order,
+                            "sentAt": moment(letter.sent),
+                            "redrive": redrive,
+                        }
+                        for letter, redrive in queue.letters
+                    ],
+                }
+                for queue in survey.dead
+            ],
+            "relayFailures": survey.relay_failures,
+        },
+        indent=2,
+    )

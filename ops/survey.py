@@ -1,0 +1,195 @@
+"""Reads what needs an eye. Only what may be shown is asked for, and nothing is changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from boto3.dynamodb.types import TypeDeserializer
+
+from deployment import Deployment
+from work import (
+    MAILED_EVENTS,
+    SHARDS,
+    STEPS,
+    DeadLetter,
+    DeadLetterQueue,
+    Mail,
+    Order,
+    Survey,
+    order_ids,
+    read_dead_letter,
+    read_mail,
+    read_order,
+)
+
+T = TypeVar("T")
+
+# Bounds, so that a large trouble is still answered soon: orders of one index partition, letters of one queue.
+ORDERS = 500
+LETTERS = 100
+
+DAY = 24 * 3600 * 1000
+BATCH_GET_KEYS = 100
+RECEIVE = 10
+# How long letters stay hidden if this process dies while it looks at them.
+PEEK_SECONDS = 30
+
+ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference"
+ORDER_NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
+MAIL_FIELDS = "emailId, #state, claimedAt, settledAt"
+MAIL_NAMES = {"#state": "state"}
+
+
+def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) -> Survey:
+    """Everything that needs an eye at `now` (ms).
+
+    With `mail_days`, the whole mail ledger is scanned for what was parked in that many days: an unconfirmed mail of a
+    finished order is in no index. Without, only the mails of orders that wait for something are looked up.
+    """
+    dynamodb = deployment.client("dynamodb")
+    orders_table, emails_table = deployment.output("OrdersTableName"), deployment.output("EmailsTableName")
+    counts_and_letters = [(queue, *peek(deployment.client("sqs"), deployment.dead_letters(queue))) for queue in STEPS]
+    all_letters = [letter for _, _, letters in counts_and_letters for letter in letters]
+
+    waiting, complete = waiting_orders(dynamodb, orders_table)
+    items = batch_get(dynamodb, orders_table, "orderId", waiting | order_ids(all_letters), ORDER_FIELDS, ORDER_NAMES)
+    orders = {order.id: order for order in map(read_order, items)}
+
+    wanted = {f"{order}/{event}" for order in waiting for event in MAILED_EVENTS}
+    wanted |= {letter.mail for queue, _, letters in counts_and_letters if queue == "email" for letter in letters if letter.mail}
+    rows = batch_get(dynamodb, emails_table, "emailId", wanted, MAIL_FIELDS, MAIL_NAMES)
+    mails = {mail.id: mail for mail in map(read_mail, rows)}
+    if mail_days is not None:
+        mails |= {mail.id: mail for mail in parked_mails(dynamodb, emails_table, now - mail_days * DAY)}
+
+    return Survey(
+        where=deployment.where,
+        now=now,
+        # The index lags behind: the order itself says whether it still waits.
+        orders=tuple(order for order in orders.values() if order.due),
+        complete=complete,
+        mails=tuple(mails.values()),
+        mail_days=mail_days,
+        dead=tuple(
+            DeadLetterQueue(queue, count, tuple((letter, letter.redrive(queue, orders, mails)) for letter in letters))
+            for queue, count, letters in counts_and_letters
+        ),
+        relay_failures=depth(deployment.client("sqs"), deployment.output("RelayFailuresUrl")),
+    )
+
+
+def waiting_orders(dynamodb: Any, table: str) -> tuple[set[str], bool]:
+    """The ids in the index `due`, whatever their time: a parked or overdue order is looked at again only later.
+
+    At most `ORDERS` of each partition, the oldest; also whether these are all.
+    """
+    found: set[str] = set()
+    complete = True
+    pages = dynamodb.get_paginator("query")
+    for partition in (f"{step}#{shard}" for step in STEPS for shard in range(SHARDS)):
+        answers = pages.paginate(
+            TableName=table,
+            IndexName="due",
+            KeyConditionExpression="dueStep = :partition",
+            ExpressionAttributeValues={":partition": {"S": partition}},
+        )
+        ids = list(islice((item["orderId"]["S"] for page in answers for item in page["Items"]), ORDERS + 1))
+        complete &= len(ids) <= ORDERS
+        found.update(ids[:ORDERS])
+    return found, complete
+
+
+def batch_get(
+    dynamodb: Any, table: str, key: str, ids: Iterable[str], fields: str, names: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """The items of those ids that there are, read consistently."""
+    for some in chunks(sorted(ids), BATCH_GET_KEYS):
+        request = {
+            "Keys": [{key: {"S": each}} for each in some],
+            "ConsistentRead": True,
+            "ProjectionExpression": fields,
+            "ExpressionAttributeNames": names,
+        }
+        left = {table: request}
+        while left:
+            answer = dynamodb.batch_get_item(RequestItems=left)
+            yield from map(plain, answer["Responses"].get(table, []))
+            if left := answer.get("UnprocessedKeys", {}):
+                # DynamoDB gave less than was asked for; asking at once would not get more.
+                time.sleep(0.2)
+
+
+def parked_mails(dynamodb: Any, table: str, since: int) -> Iterator[Mail]:
+    """The mails that were parked, or claimed and not settled, since then. Reads the whole table, page by page.
+
+    The functions may not do that; an operator's own credentials may.
+    """
+    answers = dynamodb.get_paginator("scan").paginate(
+        TableName=table,
+        ProjectionExpression=MAIL_FIELDS,
+        FilterExpression="claimedAt >= :since AND #state IN (:sending, :unconfirmed, :rejected)",
+        ExpressionAttributeNames=MAIL_NAMES,
+        ExpressionAttributeValues={
+            ":since": {"N": str(since)},
+            ":sending": {"S": "sending"},
+            ":unconfirmed": {"S": "unconfirmed"},
+            ":rejected": {"S": "rejected"},
+        },
+    )
+    return (read_mail(plain(item)) for page in answers for item in page["Items"])
+
+
+def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The values in groups of at most that size: AWS takes so many in one call."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def plain(item: dict[str, Any]) -> dict[str, Any]:
+    """An item without DynamoDB's type tags."""
+    read = TypeDeserializer().deserialize
+    return {name: read(value) for name, value in item.items()}
+
+
+def depth(sqs: Any, url: str) -> int:
+    """About how many messages a queue holds, hidden ones too (SQS counts approximately)."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(attributes[name]) for name in names)
+
+
+def peek(sqs: Any, url: str) -> tuple[int, list[DeadLetter]]:
+    """How many letters a dead-letter queue holds, and the first of them, at most `LETTERS`.
+
+    A letter can only be seen by receiving it, which hides it. So each is received once, and all are shown again at
+    the end; if this process dies before, SQS does that after `PEEK_SECONDS`. None is deleted, and a dead-letter queue
+    gives up on none, however often it is received.
+    """
+    count = depth(sqs, url)
+    found: dict[str, DeadLetter] = {}
+    receipts: list[str] = []
+    try:
+        while len(found) < min(count, LETTERS):
+            # A wait, because without one SQS asks only some of its servers.
+            messages = sqs.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=RECEIVE,
+                VisibilityTimeout=PEEK_SECONDS,
+                WaitTimeSeconds=1,
+                MessageSystemAttributeNames=["SentTimestamp"],
+            ).get("Messages", [])
+            receipts += [message["ReceiptHandle"] for message in messages]
+            new = [message for message in messages if message["MessageId"] not in found]
+            if not new:
+                break
+            for message in new:
+                number = message["MessageId"]
+                found[number] = read_dead_letter(number, int(message["Attributes"]["SentTimestamp"]), message["Body"])
+    finally:
+        for some in chunks(receipts, RECEIVE):
+            entries = [{"Id": str(n), "ReceiptHandle": receipt, "VisibilityTimeout": 0} for n, receipt in enumerate(some)]
+            sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+    letters = sorted(found.values(), key=lambda letter: (letter.sent, letter.message))
+    return max(count, len(letters)), letters

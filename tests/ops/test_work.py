@@ -1,0 +1,220 @@
+"""What counts as needing an eye, and what of it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ops"))
+
+import work  # noqa: E402  (the path above makes it importable)
+from report import SHOWN, as_json, moment, table, text  # noqa: E402
+from work import (  # noqa: E402
+    DeadLetterQueue,
+    Due,
+    Mail,
+    Order,
+    Reason,
+    Redrive,
+    Survey,
+    read_dead_letter,
+    read_mail,
+    read_order,
+)
+
+NOW = 1_795_428_725_000
+MINUTE = 60_000
+ID = "ord_01JDB4XK00EXAMPVE0RDER0001"
+PERSONAL = ("Lital Hay", "lital@example.com", "17 boulevard", "0545870006")
+QUIET = tuple(DeadLetterQueue(queue, 0) for queue in work.STEPS)
+
+
+def an_order(*, tries: int = 0, ahead: int = MINUTE, payment: str | None = "due", status: str = "invoiced") -> Order:
+    """An order that waits for its payment and is looked at that much later."""
+    return Order(ID, status, Due("payment", NOW + ahead, tries), payment, "sandbox_1")
+
+
+def a_body(**fields: object) -> str:
+    """A message as the relay sends it, whole."""
+    data = {"name": PERSONAL[0], "email": PERSONAL[1], "shippingAddress": PERSONAL[2], "phone": PERSONAL[3]}
+    return json.dumps({"specversion": "1.0", "id": f"{ID}/2", "type": "InvoiceCreated", "subject": ID, "data": data} | fields)
+
+
+class TestFigures(unittest.TestCase):
+    def test_they_are_those_of_the_functions(self) -> None:
+        for file, line in {
+            "functions/relay/src/sweep.rs": f"const OVERDUE_TRIES: u32 = {work.OVERDUE_TRIES};",
+            "shared/src/domain/order.rs": f"pub const SHARDS: u8 = {work.SHARDS};",
+            "functions/email/src/lib.rs": f"CLAIM_STALE_AFTER: Duration = Duration::from_secs({work.CLAIM_STALE_AFTER // 1000});",
+        }.items():
+            self.assertIn(line, (ROOT / file).read_text(), file)
+
+    def test_names_are_those_of_the_functions(self) -> None:
+        def named(file: str, enum: str) -> list[str]:
+            source = (ROOT / file).read_text()
+            body = source[source.index(f"impl {enum} {{") :]
+            names = body[body.index("fn as_str") : body.index("_str(&self)") + 600].split("\n    }\n")[0]
+            return re.findall(r'=> "(\w+)"', names)
+
+        self.assertEqual(tuple(named("shared/src/domain/order.rs", "DueStep")), work.STEPS)
+        self.assertEqual(tuple(named("shared/src/domain/state.rs", "EventType")), work.EVENTS)
+        self.assertLessEqual(set(work.PARKED_PAYMENTS) | {"declined"}, set(named("shared/src/domain/order.rs", "ChargeState")))
+        self.assertLessEqual(set(work.FINAL_MAIL_STATES), set(named("shared/src/store/emails.rs", "EmailState")))
+
+
+class TestOrders(unittest.TestCase):
+    def test_an_order_on_its_way_is_not_listed(self) -> None:
+        self.assertEqual(an_order(tries=2).reasons(NOW), [])
+        self.assertEqual(Order(ID, "shipped").reasons(NOW), [])
+
+    def test_the_third_publication_makes_it_overdue_unless_it_waits_for_its_customer(self) -> None:
+        self.assertEqual(an_order(tries=3).reasons(NOW), [Reason.OVERDUE])
+        parked = an_order(tries=9, payment="action_required")
+        self.assertEqual(parked.reasons(NOW), [Reason.PAYMENT_ACTION_REQUIRED])
+
+    def test_a_parked_payment_is_listed_before_its_time(self) -> None:
+        self.assertEqual(an_order(payment="pending").reasons(NOW), [Reason.PAYMENT_PENDING])
+        self.assertEqual(an_order(payment="unknown", tries=3).reasons(NOW), [Reason.OVERDUE, Reason.PAYMENT_UNKNOWN])
+
+    def test_a_mark_that_the_sweep_leaves_behind_is_told_from_one_that_it_will_take(self) -> None:
+        self.assertEqual(an_order(ahead=0).reasons(NOW), [Reason.DUE])
+        self.assertEqual(an_order(ahead=-6 * MINUTE).reasons(NOW), [Reason.UNSWEPT])
+
+    def test_only_what_somebody_here_can_mend_needs_attention(self) -> None:
+        calm = (an_order(payment="pending"), an_order(payment="action_required", tries=9), an_order(ahead=0))
+        for order in calm:
+            self.assertEqual(Survey("", NOW, (order,), dead=QUIET).troubles, [])
+        for order in (an_order(tries=3), an_order(payment="unknown"), an_order(ahead=-6 * MINUTE)):
+            self.assertEqual(Survey("", NOW, (order,), dead=QUIET).troubles, ["orders: 1"])
+
+    def test_the_gravest_comes_first(self) -> None:
+        orders = (an_order(ahead=0), an_order(payment="unknown"), an_order(tries=3))
+        self.assertEqual([reasons[0] for _, reasons in Survey("", NOW, orders).listed], ["overdue", "payment_unknown", "due"])
+
+    def test_it_is_read_from_its_item_with_or_without_a_mark(self) -> None:
+        item = {"orderId": ID, "status": "invoiced", "payment": {"state": "due", "reference": "sandbox_1"}}
+        self.assertEqual(read_order(item), Order(ID, "invoiced", None, "due", "sandbox_1"))
+        item |= {"dueStep": "payment#3", "dueAt": NOW + MINUTE, "dueTries": 0}
+        self.assertEqual(read_order(item), an_order())
+
+
+class TestMails(unittest.TestCase):
+    def test_unconfirmed_is_parked_and_sending_is_once_its_claim_is_stale(self) -> None:
+        parked = {state: Mail("m", state, NOW - MINUTE).is_parked(NOW) for state in ("queued", "sending", "sent", "unconfirmed", "rejected")}
+        self.assertEqual(parked, {"queued": False, "sending": False, "sent": False, "unconfirmed": True, "rejected": True})
+        self.assertTrue(Mail("m", "sending", NOW - 2 * MINUTE).is_parked(NOW))
+
+    def test_a_refused_address_is_shown_and_needs_no_attention(self) -> None:
+        survey = Survey("", NOW, mails=(Mail(f"{ID}/OrderShipped", "rejected", NOW),))
+        self.assertEqual((len(survey.parked_mails), survey.troubles), (1, []))
+
+    def test_its_time_is_when_it_was_settled_else_claimed(self) -> None:
+        row = {"emailId": "m", "state": "sending", "claimedAt": 1}
+        self.assertEqual(read_mail(row).since, 1)
+        self.assertEqual(read_mail(row | {"settledAt": 2}).since, 2)
+
+
+class TestDeadLetters(unittest.TestCase):
+    def test_only_what_looks_like_ours_is_taken_from_a_body(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body())
+        self.assertEqual((letter.event, letter.kind, letter.order), (f"{ID}/2", "InvoiceCreated", ID))
+        for body in (PERSONAL[1], "[]", "1", a_body(id=PERSONAL[0], type=PERSONAL[1], subject=PERSONAL[2]), a_body(id=7, type=[])):
+            letter = read_dead_letter("m", NOW, body)
+            self.assertEqual(letter.redrive("payment", {}, {}), Redrive.UNREADABLE)
+            for secret in PERSONAL:
+                self.assertNotIn(secret, repr(letter))
+
+    def test_a_redrive_does_nothing_once_the_step_is_done(self) -> None:
+        done = {
+            "billing": {"pending": False, "invoiced": True, "paid": True, "shipped": True},
+            "payment": {"pending": False, "invoiced": False, "paid": True, "shipped": True},
+            "shipping": {"pending": False, "invoiced": False, "paid": False, "shipped": True},
+        }
+        letter = read_dead_letter("m", NOW, a_body())
+        for queue, statuses in done.items():
+            for status, is_done in statuses.items():
+                expected = Redrive.NOTHING if is_done else Redrive.TRY_AGAIN
+                self.assertEqual(letter.redrive(queue, {ID: Order(ID, status)}, {}), expected, (queue, status))
+            self.assertEqual(letter.redrive(queue, {}, {}), Redrive.UNKNOWN_ORDER)
+
+    def test_no_message_starts_another_attempt_after_a_decline(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body())
+        self.assertEqual(letter.redrive("payment", {ID: an_order(payment="declined")}, {}), Redrive.NOTHING)
+
+    def test_a_mail_is_done_once_its_ledger_row_has_ended(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body())
+        key = f"{ID}/InvoiceCreated"
+        for state, expected in {"sent": "nothing", "unconfirmed": "nothing", "queued": "try_again", "sending": "try_again"}.items():
+            self.assertEqual(letter.redrive("email", {}, {key: Mail(key, state, NOW)}), expected)
+        self.assertEqual(letter.redrive("email", {}, {}), Redrive.TRY_AGAIN)
+
+    def test_a_mail_that_names_no_order_is_found_by_its_request(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body(id="request/0af7", subject=None))
+        self.assertEqual(letter.redrive("email", {}, {"request/0af7": Mail("request/0af7", "sent", NOW)}), Redrive.NOTHING)
+
+
+class TestReport(unittest.TestCase):
+    survey = Survey(
+        "orderflow at http://127.0.0.1:4566",
+        NOW,
+        (an_order(tries=3), an_order()),
+        mails=(Mail(f"{ID}/OrderShipped", "unconfirmed", NOW - MINUTE),),
+        dead=(
+            DeadLetterQueue("billing", 1, ((read_dead_letter("m-1", NOW, "poison"), Redrive.UNREADABLE),)),
+            DeadLetterQueue("payment", 2, ((read_dead_letter("m-2", NOW, a_body()), Redrive.TRY_AGAIN),)),
+        ),
+        relay_failures=4,
+    )
+
+    def test_people_get_aligned_lines_and_a_last_word(self) -> None:
+        self.assertEqual(
+            text(self.survey),
+            """\
+orderflow at http://127.0.0.1:4566, 2026-11-23T10:12:05+00:00
+
+Orders: 1 worth a look, 1 on their way
+  order                           status    waits for  tries  next look                  payment  why
+  ord_01JDB4XK00EXAMPVE0RDER0001  invoiced  payment    3      2026-11-23T10:13:05+00:00  due      overdue
+
+Mails: 1 parked (of orders that wait for something; MAILS=days reads the whole ledger)
+  mail                                         state        since
+  ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  2026-11-23T10:11:05+00:00
+
+Dead letters: billing 1, payment 2
+  queue    event                             type            order                           sent                       a redrive does
+  billing  -                                 -               -                               2026-11-23T10:12:05+00:00  unreadable
+  payment  ord_01JDB4XK00EXAMPVE0RDER0001/2  InvoiceCreated  ord_01JDB4XK00EXAMPVE0RDER0001  2026-11-23T10:12:05+00:00  try_again
+
+Relay failures: 4
+
+Needs attention: orders: 1, mails: 1, dead letters: 3, relay failures: 4.""",
+        )
+
+    def test_programs_get_the_same(self) -> None:
+        read = json.loads(as_json(self.survey))
+        self.assertTrue(read["needsAttention"])
+        self.assertEqual(read["orders"][0]["due"], {"step": "payment", "at": moment(NOW + MINUTE), "tries": 3})
+        self.assertEqual((read["orders"][0]["reasons"], read["ordersOnTheirWay"]), (["overdue"], 1))
+        self.assertEqual([queue["count"] for queue in read["deadLetters"]], [1, 2])
+        self.assertEqual(read["deadLetters"][1]["messages"][0]["redrive"], "try_again")
+        self.assertEqual((read["mails"][0]["state"], read["relayFailures"]), ("unconfirmed", 4))
+
+    def test_nothing_is_said_to_need_attention_when_nothing_does(self) -> None:
+        calm = Survey("here", NOW, (an_order(),), dead=QUIET)
+        self.assertTrue(text(calm).endswith("\nNothing needs attention."))
+        self.assertFalse(json.loads(as_json(calm))["needsAttention"])
+
+    def test_a_long_list_is_cut_and_says_so(self) -> None:
+        lines = table(("n",), [(str(n),) for n in range(SHOWN + 2)])
+        self.assertEqual((len(lines), lines[-1]), (SHOWN + 2, "  and 2 more; FORMAT=json lists all"))
+
+    def test_a_list_that_is_not_complete_says_so(self) -> None:
+        self.assertIn("; there are more", text(Survey("here", NOW, complete=False, dead=QUIET)))
+
+
+if __name__ == "__main__":
+    unittest.main()
