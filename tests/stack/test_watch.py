@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unittest
 
+from operations import OperationsTests
 from pipeline import Pipeline, PipelineTests
 
 # From local/, which pipeline made importable.
@@ -11,7 +12,7 @@ from processes import free_port, run
 from stack import NAME, ROOT, Stack
 
 
-class TestWatch(PipelineTests):
+class TestWatch(PipelineTests, OperationsTests):
     @classmethod
     def setUpClass(cls) -> None:
         if run(["cargo", "build", "--bins"], ROOT):
@@ -22,7 +23,7 @@ class TestWatch(PipelineTests):
 
 
 # Only the subclass is to be run.
-del PipelineTests
+del PipelineTests, OperationsTests
 
 if __name__ == "__main__":
     unittest.main()
