@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from work import Survey
+from work import DeadLetterQueue, Survey
 
 # More would scroll the gravest away; JSON has them all.
 SHOWN = 50
@@ -24,7 +24,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     shown = rows[:SHOWN]
     widths = [max(map(len, column)) for column in zip(heads, *shown)]
     lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (heads, *shown)]
-    return [*lines, f"  and {len(rows) - SHOWN} more; FORMAT=json lists all"] if len(rows) > SHOWN else lines
+    return [*lines, f"  and {len(rows) - SHOWN} more; FORMAT=json lists them"] if len(rows) > SHOWN else lines
 
 
 def text(survey: Survey) -> str:
@@ -63,7 +63,7 @@ def _dead(survey: Survey) -> list[str]:
         for queue in survey.dead
         for letter, redrive in queue.letters
     ]
-    counts = ", ".join(f"{queue.queue} {queue.count}" for queue in survey.dead)
+    counts = ", ".join(_count(queue) for queue in survey.dead)
     return [
         f"Dead letters: {counts}",
         *table(("queue", "event", "type", "order", "sent", "a redrive does"), rows),
@@ -71,6 +71,12 @@ def _dead(survey: Survey) -> list[str]:
         f"Relay failures: {survey.relay_failures}",
         "",
     ]
+
+
+def _count(queue: DeadLetterQueue) -> str:
+    """Not all are read where there are very many, or where another reader hides some."""
+    read = len(queue.letters)
+    return f"{queue.queue} {queue.count}" + (f" ({read} of them read)" if read < queue.count else "")
 
 
 def _end(survey: Survey) -> str:

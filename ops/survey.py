@@ -28,7 +28,7 @@ from work import (
 T = TypeVar("T")
 
 # Bounds, so that a large trouble is still answered soon: orders of one index partition, letters of one queue.
-ORDERS = 500
+ORDERS = 5000
 LETTERS = 100
 
 DAY = 24 * 3600 * 1000

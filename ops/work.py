@@ -232,7 +232,8 @@ class Survey:
             "dead letters": sum(queue.count for queue in self.dead),
             "relay failures": self.relay_failures,
         }
-        return [f"{what}: {count}" for what, count in counts.items() if count]
+        unread = [] if self.complete else ["more orders than were read"]
+        return [f"{what}: {count}" for what, count in counts.items() if count] + unread
 
 
 def order_ids(letters: Iterable[DeadLetter]) -> set[str]:

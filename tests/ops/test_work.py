@@ -184,7 +184,7 @@ Mails: 1 parked (of orders that wait for something; MAILS=days reads the whole l
   mail                                         state        since
   ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  2026-11-23T10:11:05+00:00
 
-Dead letters: billing 1, payment 2
+Dead letters: billing 1, payment 2 (1 of them read)
   queue    event                             type            order                           sent                       a redrive does
   billing  -                                 -               -                               2026-11-23T10:12:05+00:00  unreadable
   payment  ord_01JDB4XK00EXAMPVE0RDER0001/2  InvoiceCreated  ord_01JDB4XK00EXAMPVE0RDER0001  2026-11-23T10:12:05+00:00  try_again
@@ -210,10 +210,12 @@ Needs attention: orders: 1, mails: 1, dead letters: 3, relay failures: 4.""",
 
     def test_a_long_list_is_cut_and_says_so(self) -> None:
         lines = table(("n",), [(str(n),) for n in range(SHOWN + 2)])
-        self.assertEqual((len(lines), lines[-1]), (SHOWN + 2, "  and 2 more; FORMAT=json lists all"))
+        self.assertEqual((len(lines), lines[-1]), (SHOWN + 2, "  and 2 more; FORMAT=json lists them"))
 
-    def test_a_list_that_is_not_complete_says_so(self) -> None:
-        self.assertIn("; there are more", text(Survey("here", NOW, complete=False, dead=QUIET)))
+    def test_a_list_that_is_not_complete_says_so_and_is_no_all_clear(self) -> None:
+        survey = Survey("here", NOW, complete=False, dead=QUIET)
+        self.assertIn("; there are more", text(survey))
+        self.assertTrue(survey.troubles)
 
 
 if __name__ == "__main__":
