@@ -43,7 +43,7 @@ def requeue(dynamodb: Any, table: str, order: str, now: int) -> Requeued:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
-        item = error.response.get("Item")
+        item: Any = error.response.get("Item")
         if not item:
             return Requeued.UNKNOWN
         return Requeued.DUE_ALREADY if "dueStep" in item else Requeued.NOTHING_DUE
@@ -55,7 +55,8 @@ def sweep(function: str, client: Any) -> dict[str, int]:
     answer = client.invoke(FunctionName=function, Payload=b"{}")
     if "FunctionError" in answer:
         raise Failure("The sweep failed; its log says why. It runs again within a minute.")
-    return json.load(answer["Payload"])
+    counts: dict[str, int] = json.load(answer["Payload"])
+    return counts
 
 
 def redrive(sqs: Any, dead: str, queue: str) -> int:

@@ -14,7 +14,7 @@ from botocore.config import Config
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
 
 from localaws import credentials, running  # noqa: E402  (the path above makes it importable)
-from processes import Failure  # noqa: E402
+from processes import Failure as Failure  # noqa: E402  (for the other modules here, too)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A person waits: no answer in a few seconds is an answer too.
@@ -50,7 +50,7 @@ class Deployment:
     """A deployed stack and the clients to work on it, by the settings of this process."""
 
     def __init__(self, stack: str, place: str) -> None:
-        self._session = boto3.Session()
+        self._session: Any = boto3.Session()
         self._stack = stack
         [description] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}

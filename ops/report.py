@@ -29,7 +29,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def text(survey: Survey) -> str:
     """The survey for people."""
-    return "\n".join([f"{survey.where}, {moment(survey.now)}", "", *_orders(survey), *_mails(survey), *_dead(survey), _end(survey)])
+    head = f"{survey.where}, {moment(survey.now)}"
+    return "\n".join([head, "", *_orders(survey), *_mails(survey), *_dead(survey), _end(survey)])
 
 
 def _orders(survey: Survey) -> list[str]:

@@ -96,7 +96,7 @@ class TestOrders(unittest.TestCase):
         self.assertEqual([reasons[0] for _, reasons in Survey("", NOW, orders).listed], ["overdue", "payment_unknown", "due"])
 
     def test_it_is_read_from_its_item_with_or_without_a_mark(self) -> None:
-        item = {"orderId": ID, "status": "invoiced", "payment": {"state": "due", "reference": "sandbox_1"}}
+        item: dict[str, object] = {"orderId": ID, "status": "invoiced", "payment": {"state": "due", "reference": "sandbox_1"}}
         self.assertEqual(read_order(item), Order(ID, "invoiced", None, "due", "sandbox_1"))
         item |= {"dueStep": "payment#3", "dueAt": NOW + MINUTE, "dueTries": 0}
         self.assertEqual(read_order(item), an_order())
@@ -113,7 +113,7 @@ class TestMails(unittest.TestCase):
         self.assertEqual((len(survey.parked_mails), survey.troubles), (1, []))
 
     def test_its_time_is_when_it_was_settled_else_claimed(self) -> None:
-        row = {"emailId": "m", "state": "sending", "claimedAt": 1}
+        row: dict[str, object] = {"emailId": "m", "state": "sending", "claimedAt": 1}
         self.assertEqual(read_mail(row).since, 1)
         self.assertEqual(read_mail(row | {"settledAt": 2}).since, 2)
 

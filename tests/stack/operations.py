@@ -37,9 +37,9 @@ class Said:
     def json(self) -> dict[str, Any]:
         return json.loads(self.text)
 
-    def order(self, order: str) -> dict[str, Any] | None:
-        """What the listing says of that order."""
-        return next((each for each in self.json["orders"] if each["orderId"] == order), None)
+    def order(self, order: str) -> dict[str, Any]:
+        """What the listing says of that order; it must be there."""
+        return next(each for each in self.json["orders"] if each["orderId"] == order)
 
     def letters(self, queue: str) -> list[dict[str, Any]]:
         """The dead letters of that queue."""
