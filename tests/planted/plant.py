@@ -117,7 +117,7 @@ FAULTS = [
     Fault(
         "a declined attempt is not cancelled before the next",
         "functions/payment/src/lib.rs",
-        "match self.partner.cancel(&charge).await.map_err(unavailable)? {",
+        "match self.partner.cancel(&charge).await.map_err(partner_failed)? {",
         "match { let _ = &charge; ChargeStatus::Cancelled } {",
         tests="payments::",
     ),
