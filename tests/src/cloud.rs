@@ -196,6 +196,14 @@ impl<P: BillingPartner> Cloud<P> {
         self.relay().sweep().await
     }
 
+    /// Relays what the stream has, and delivers every message once.
+    pub async fn settle_once(&self) {
+        self.relay_stream().await;
+        for (queue, message) in self.queues.take() {
+            self.deliver(queue, &message).await;
+        }
+    }
+
     /// Relays and delivers until nothing moves; messages that are kept come again, five times.
     pub async fn settle(&self) {
         for _ in 0..20 {

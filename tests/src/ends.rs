@@ -132,6 +132,8 @@ pub struct PlayedPartner {
     opened: Arc<Mutex<HashMap<String, String>>>,
     script: Arc<Mutex<Script>>,
     lost_answers: Arc<Mutex<Vec<&'static str>>>,
+    refusals: Arc<Mutex<Vec<&'static str>>>,
+    out: Arc<Mutex<bool>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
 }
 
@@ -154,6 +156,30 @@ impl PlayedPartner {
     /// The next call of this operation is carried out and its answer lost.
     pub fn lose_answer(&self, operation: &'static str) {
         lock(&self.lost_answers).push(operation);
+    }
+
+    /// The next call of this operation is not carried out: the partner asks for less.
+    pub fn refuse(&self, operation: &'static str) {
+        lock(&self.refusals).push(operation);
+    }
+
+    /// From now on the partner carries nothing out, or does again.
+    pub fn set_out(&self, out: bool) {
+        *lock(&self.out) = out;
+    }
+
+    fn check_refused(&self, operation: &'static str) -> Result<(), PartnerError> {
+        if *lock(&self.out) {
+            return Err(PartnerError::Unavailable("played: an outage".into()));
+        }
+        let mut refusals = lock(&self.refusals);
+        match refusals.iter().position(|each| *each == operation) {
+            None => Ok(()),
+            Some(index) => {
+                refusals.remove(index);
+                Err(PartnerError::Unavailable("played: 429".into()))
+            }
+        }
     }
 
     /// Every call, in order.
@@ -189,6 +215,7 @@ impl PlayedPartner {
 
 impl BillingPartner for PlayedPartner {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
+        self.check_refused("open")?;
         let name = format!("{}/{}", request.invoice, request.attempt);
         let mut opened = lock(&self.opened);
         let next = format!("charge_{}", opened.len() + 1);
@@ -203,6 +230,7 @@ impl BillingPartner for PlayedPartner {
     }
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.check_refused("confirm")?;
         let mut status = self.status(&charge.reference)?;
         if status == ChargeStatus::Unconfirmed {
             status = lock(&self.script).pop_front().unwrap_or_else(|| {
@@ -220,6 +248,7 @@ impl BillingPartner for PlayedPartner {
     }
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.check_refused("look_up")?;
         self.answer("look_up", self.status(&charge.reference)?)
     }
 

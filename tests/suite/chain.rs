@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::aws::FailureKind;
+use shared::domain::{EventType, OrderId};
+use shared::event::Message;
 use shared::queue::Queue;
 use tests::Cloud;
 
@@ -363,4 +366,97 @@ async fn a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_a
     let emails = cloud.get(&order).await.body["emails"].clone();
     assert_eq!(emails[0]["status"], "unconfirmed");
     assert_eq!(cloud.mailer.taken().len(), 2);
+}
+
+#[tokio::test]
+async fn five_copies_of_every_message_at_once_and_one_late_have_one_effect() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "8080").await;
+    let mut seen = Vec::new();
+    while status(&cloud, &order).await != "shipped" || seen.len() < 6 {
+        cloud.relay_stream().await;
+        let messages = cloud.queues.take();
+        assert!(!messages.is_empty(), "the chain goes on by itself");
+        for (queue, message) in messages {
+            let copies = (0..5).map(|_| cloud.deliver(queue, &message));
+            let done = join_all(copies).await;
+            assert!(done.contains(&true), "{queue:?}");
+            seen.push((queue, message));
+        }
+    }
+    assert_three_mails(&cloud, &order);
+    let before = cloud.get(&order).await.text;
+    cloud.pass(Duration::from_hours(30));
+    for (queue, message) in &seen {
+        assert!(cloud.deliver(*queue, message).await, "{queue:?}");
+    }
+    assert_three_mails(&cloud, &order);
+    assert_eq!(cloud.get(&order).await.text, before);
+}
+
+#[tokio::test]
+async fn dead_letters_that_are_redriven_after_the_order_is_shipped_do_nothing() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "8080").await;
+    let mut dead = Vec::new();
+    for _ in 0..6 {
+        // Nothing of what is published arrives; the sweep publishes it again.
+        cloud.relay_stream().await;
+        dead.extend(cloud.queues.take());
+        cloud.pass(Duration::from_secs(3_700));
+        cloud.sweep().await;
+        cloud.settle().await;
+    }
+    assert_eq!(status(&cloud, &order).await, "shipped");
+    assert_three_mails(&cloud, &order);
+    assert!(!dead.is_empty());
+    let before = cloud.get(&order).await.text;
+    for (queue, message) in &dead {
+        assert!(cloud.deliver(*queue, message).await, "{queue:?}");
+    }
+    assert_three_mails(&cloud, &order);
+    assert_eq!(cloud.get(&order).await.text, before);
+}
+
+#[tokio::test]
+async fn a_shipment_that_comes_before_its_payment_is_kept_until_it_can_be_done() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "8080").await;
+    let id = OrderId::parse(&order).unwrap();
+    let early = Message {
+        id: format!("{order}/3"),
+        kind: EventType::PaymentProcessed,
+        order: Some(id),
+        time: cloud.runtime.now(),
+        traceparent: None,
+        mail: None,
+    };
+    assert!(!cloud.deliver(Queue::Shipping, &early).await);
+    assert_eq!(status(&cloud, &order).await, "pending");
+    cloud.settle().await;
+    assert!(cloud.deliver(Queue::Shipping, &early).await);
+    assert_eq!(status(&cloud, &order).await, "shipped");
+    assert_three_mails(&cloud, &order);
+}
+
+#[tokio::test]
+async fn a_mail_of_a_sender_that_is_not_verified_waits_and_goes_out_once_it_is() {
+    let cloud = Cloud::start().await;
+    for _ in 0..15 {
+        cloud.mailer.fail_next(
+            FailureKind::Refused,
+            Some("MailFromDomainNotVerifiedException"),
+        );
+    }
+    let order = place(&cloud, "8080").await;
+    cloud.settle().await;
+    let body = cloud.get(&order).await.body;
+    assert_eq!(body["status"], "shipped");
+    assert_eq!(body["emails"][0]["status"], "queued");
+    assert!(cloud.mailer.taken().is_empty());
+    // From here on the sender is verified.
+    cloud.pass(Duration::from_secs(3_700));
+    cloud.sweep().await;
+    cloud.settle().await;
+    assert_three_mails(&cloud, &order);
 }

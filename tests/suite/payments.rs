@@ -161,17 +161,21 @@ async fn a_crash_after_storing_the_reference_is_mended_by_asking_for_it() {
 }
 
 async fn open(test: &Invoiced) -> String {
-    use payment::partners::{BillingPartner, ChargeRequest};
+    use payment::partners::BillingPartner as _;
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
-    let request = ChargeRequest {
+    test.partner.open(&request(&order)).await.unwrap()
+}
+
+/// The first attempt at an order.
+fn request(order: &shared::domain::Order) -> payment::partners::ChargeRequest {
+    payment::partners::ChargeRequest {
         invoice: order.id.invoice(),
         attempt: 1,
         customer: order.customer.clone(),
         amount: order.amounts.total,
         currency: order.currency,
         agreement: None,
-    };
-    test.partner.open(&request).await.unwrap()
+    }
 }
 
 #[tokio::test]
@@ -306,7 +310,7 @@ async fn only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_doe
 
 #[tokio::test]
 async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_later() {
-    use payment::partners::{BillingPartner, ChargeRequest, OpenCharge};
+    use payment::partners::{BillingPartner, OpenCharge};
     let test = invoiced().await;
     let declined = ChargeStatus::Declined {
         code: "card_declined".to_owned(),
@@ -318,14 +322,7 @@ async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_l
     // It wakes up and confirms the first attempt's reference.
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
     let charge = OpenCharge {
-        request: ChargeRequest {
-            invoice: order.id.invoice(),
-            attempt: 1,
-            customer: order.customer,
-            amount: order.amounts.total,
-            currency: order.currency,
-            agreement: None,
-        },
+        request: request(&order),
         reference: "charge_1".to_owned(),
         opened_at: test.cloud.runtime.now(),
     };
@@ -427,4 +424,67 @@ fn the_lease_and_the_mails_claim_outlast_every_function_that_holds_them() {
             "{function}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_partner_that_asks_for_less_is_asked_again_and_charges_once() {
+    for operation in ["open", "confirm"] {
+        let test = invoiced().await;
+        for _ in 0..3 {
+            test.partner.refuse(operation);
+            let reply = test.pay().await;
+            assert_eq!(reply.code(), "billing_partner_unavailable", "{operation}");
+            assert_eq!(reply.header("retry-after"), "5");
+            assert!(test.partner.captured().is_empty());
+        }
+        assert_eq!(test.pay().await.status, 201);
+        test.assert_charged_once().await;
+    }
+}
+
+#[tokio::test]
+async fn a_partner_that_is_out_for_30_hours_after_the_charge_was_opened_charges_once_afterwards() {
+    let test = invoiced().await;
+    test.partner.lose_answer("confirm");
+    assert_eq!(test.pay().await.code(), "payment_outcome_unknown");
+    test.partner.set_out(true);
+    for hour in 1..=30 {
+        test.cloud.pass(Duration::from_hours(1));
+        test.cloud.sweep().await;
+        test.cloud.settle_once().await;
+        assert_eq!(test.state().await, "unknown", "hour {hour}");
+    }
+    test.partner.set_out(false);
+    test.cloud.pass(Duration::from_hours(1));
+    test.cloud.sweep().await;
+    test.cloud.settle().await;
+    assert_eq!(test.partner.captured().len(), 1);
+    assert_eq!(test.cloud.get(&test.order).await.body["status"], "shipped");
+}
+
+#[tokio::test]
+async fn two_workers_that_confirm_the_same_charge_take_the_money_once() {
+    use payment::partners::BillingPartner as _;
+    let test = invoiced().await;
+    let reference = open(&test).await;
+    let fence = test.claim().await;
+    let now = test.cloud.runtime.now();
+    let kept = test
+        .cloud
+        .store
+        .charge_opened(&test.id(), fence, &reference, now)
+        .await;
+    assert!(matches!(kept.unwrap(), Settlement::Written(_)));
+    // The first worker stands still before its confirmation, for longer than its lease.
+    test.lease_ends();
+    assert_eq!(test.pay().await.status, 201);
+    let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
+    let charge = payment::partners::OpenCharge {
+        request: request(&order),
+        reference,
+        opened_at: now,
+    };
+    let again = test.partner.confirm(&charge).await.unwrap();
+    assert!(matches!(again, ChargeStatus::Captured(_)));
+    test.assert_charged_once().await;
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use dynoxide::Database as Engine;
 use serde_json::{Value, json};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -14,7 +15,7 @@ use shared::store::Store;
 use super::database::{client, honest_client};
 use super::ends::Outside;
 use super::invariants::{Violation, check};
-use super::world::{Faults, World};
+use super::world::{FUNCTION_TIMEOUT, Faults, World};
 use crate::cloud::{Options, START};
 use crate::database::engine_with_tables;
 use crate::services::{Ends, Reply, Services, batch, carries_event, question, request};
@@ -116,6 +117,9 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
+    /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
+    pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
+
     /// Every scenario.
     pub const ALL: [Self; 10] = [
         Self::CHECKOUT,
@@ -150,6 +154,8 @@ pub struct Plan {
     pub partner_memory: i64,
     /// Kill whoever comes to these effects, counted from 1.
     pub crash_at: Vec<u64>,
+    /// Let Lambda end whoever comes to these effects, once they are carried out.
+    pub timeout_at: Vec<u64>,
     /// How wrong the instances' clocks are, in milliseconds.
     pub skews: [i64; 3],
     /// Print every effect.
@@ -169,6 +175,7 @@ impl Plan {
             partner_out: 0,
             partner_memory: PARTNER_MEMORY,
             crash_at: Vec::new(),
+            timeout_at: Vec::new(),
             skews: [0; 3],
             trace: false,
         }
@@ -199,6 +206,7 @@ impl Histories {
         let faults = Faults {
             crash: rate(60),
             freeze: rate(40),
+            timeout: rate(40),
             lost_request: rate(80),
             lost_answer: rate(80),
             throttle: rate(80),
@@ -226,8 +234,9 @@ impl Histories {
             partner_out: hours(&mut random, 100, 30),
             partner_memory: if forgets { 0 } else { PARTNER_MEMORY },
             crash_at: Vec::new(),
+            timeout_at: Vec::new(),
             skews: if skewed {
-                [0, 150_000, -150_000]
+                Scenario::CLOCKS_APART
             } else {
                 [0; 3]
             },
@@ -399,6 +408,7 @@ pub struct Simulation {
     instances: Vec<Arc<Instance>>,
     honest: Instance,
     pub(super) store: Store,
+    engine: Engine,
     stream: StreamReader,
     /// When each record was written.
     record_times: Vec<i64>,
@@ -427,6 +437,7 @@ impl Simulation {
         {
             let mut state = world.state();
             state.crash_at.clone_from(&plan.crash_at);
+            state.timeout_at.clone_from(&plan.timeout_at);
             state.partner_out_until = START + plan.partner_out;
             state.partner_memory = plan.partner_memory;
         }
@@ -466,7 +477,8 @@ impl Simulation {
             instances,
             honest,
             store,
-            stream: StreamReader::new(engine),
+            stream: StreamReader::new(engine.clone()),
+            engine,
             record_times: Vec::new(),
             records: Vec::new(),
             relayed: 0,
@@ -475,6 +487,32 @@ impl Simulation {
             next_sweep: START + 60_000,
             plan,
         }
+    }
+
+    /// Sends one event to the API while all goes wrong as the plan says; returns the answer, how many
+    /// effects it took, and how many items the tables hold afterwards.
+    pub async fn send_once(&self, event: &Value) -> (Reply, u64, usize) {
+        let reply = self.instances[0].send(event).await;
+        let effects = self.world.state().effects;
+        (reply, effects, self.items())
+    }
+
+    /// How many items the tables hold.
+    fn items(&self) -> usize {
+        [
+            "OrdersTable",
+            "InvoicesTable",
+            "EmailsTable",
+            "IdempotencyTable",
+        ]
+        .map(|table| {
+            let request = serde_json::from_value(json!({ "TableName": table }))
+                .expect("a scan needs a table's name only");
+            let scan = self.engine.scan(request).expect("the table is there");
+            scan.count
+        })
+        .into_iter()
+        .sum()
     }
 
     /// Lets the history unfold until nothing is left to happen; returns how many effects it had.
@@ -551,11 +589,18 @@ impl Simulation {
         task.woken.0.store(false, Ordering::SeqCst);
         let waker = Waker::from(Arc::clone(&task.woken));
         let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
-        let (is_killed, frozen_until) = {
+        let (is_killed, timed_out, frozen_until) = {
             let mut state = self.world.state();
-            (std::mem::take(&mut state.killed), state.frozen_until.take())
+            (
+                std::mem::take(&mut state.killed),
+                std::mem::take(&mut state.timed_out),
+                state.frozen_until.take(),
+            )
         };
-        if is_killed {
+        if timed_out {
+            self.world.pass(FUNCTION_TIMEOUT);
+        }
+        if is_killed || timed_out {
             let task = self.tasks.swap_remove(index);
             self.world.note(|| format!("  killed: {:?}", task.purpose));
             self.ended(&task.purpose, None);

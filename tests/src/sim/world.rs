@@ -23,6 +23,8 @@ pub struct Faults {
     pub crash: u32,
     /// The process stands still for up to ten minutes before the effect.
     pub freeze: u32,
+    /// The effect is carried out, its answer never comes, and Lambda ends the function.
+    pub timeout: u32,
     /// A request is lost before it arrives.
     pub lost_request: u32,
     /// An answer is lost after the effect was carried out.
@@ -90,6 +92,10 @@ pub(super) struct State {
     pub(super) events: u64,
     /// Kill whoever comes to these effects.
     pub(super) crash_at: Vec<u64>,
+    /// Let whoever comes to these effects wait for their answers until Lambda ends it.
+    pub(super) timeout_at: Vec<u64>,
+    /// Lambda ends the task that runs now before its next effect.
+    pub(super) timed_out: bool,
     /// The task that runs now was killed.
     pub(super) killed: bool,
     /// The task that runs now stands still until then.
@@ -137,6 +143,8 @@ impl World {
                 effects: 0,
                 events: 0,
                 crash_at: Vec::new(),
+                timeout_at: Vec::new(),
+                timed_out: false,
                 killed: false,
                 frozen_until: None,
                 queues: queues
@@ -213,8 +221,11 @@ impl World {
             let effect = state.effects;
             let faults = state.faults;
             let planned = state.crash_at.contains(&effect);
+            let times_out = state.timeout_at.contains(&effect);
             if planned || state.random.chance(faults.crash) {
                 state.killed = true;
+            } else if times_out || state.random.chance(faults.timeout) {
+                state.timed_out = true;
             } else if state.random.chance(faults.freeze) {
                 let until = self.now() + state.random.millis(600_000);
                 state.frozen_until = Some(until);
@@ -232,6 +243,11 @@ impl World {
         }
         let mut state = self.state();
         let faults = state.faults;
+        if state.timed_out {
+            drop(state);
+            self.note(|| format!("  {name}: carried out, and the function timed out"));
+            return Fate::Done;
+        }
         let fate = if state.random.chance(faults.lost_request) {
             Fate::RequestLost
         } else if state.random.chance(faults.lost_answer) {
@@ -257,6 +273,9 @@ impl std::fmt::Display for Duration {
         f.pad(&format!("{}.{:03}", self.0 / 1000, self.0 % 1000))
     }
 }
+
+/// How long a function runs before Lambda ends it: as long as the longest of `template.yaml`.
+pub(super) const FUNCTION_TIMEOUT: i64 = 30_000;
 
 /// Lets the scheduler decide who goes on.
 struct Yield(bool);

@@ -1,0 +1,199 @@
+//! Which fault of which step is met by which test: the table in ARCHITECTURE.md is this one.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use shared::config::Environment;
+
+/// A fault, what must come of it, and the tests that show it.
+struct Row {
+    step: &'static str,
+    fault: &'static str,
+    expected: &'static str,
+    tests: &'static [&'static str],
+}
+
+const fn row(
+    step: &'static str,
+    fault: &'static str,
+    expected: &'static str,
+    tests: &'static [&'static str],
+) -> Row {
+    Row {
+        step,
+        fault,
+        expected,
+        tests,
+    }
+}
+
+const CRASHES: &str = "a_crash_at_any_effect_of_any_scenario_breaks_nothing";
+const HISTORIES: &str = "random_histories_keep_every_promise";
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    row("API", "the same key and body again", "the same answer, byte for byte",
+        &["every_step_repeated_gets_the_same_answer_with_and_without_a_key", HISTORIES]),
+    row("API", "the same key with another body, also where a refused write brought the old item back", "422",
+        &["a_key_with_another_body_is_422_at_every_endpoint", "a_key_used_for_one_order_is_refused_for_another"]),
+    row("API", "the same key from another caller", "independent", &["a_key_belongs_to_its_caller"]),
+    row("API", "20 identical requests at once", "one write, one order",
+        &["twenty_identical_carts_at_once_make_one_order", "two_invoices_at_once_are_one"]),
+    row("API", "crash after the commit, before the answer", "a repeat gets the answer", &[CRASHES]),
+    row("API", "conflict or throttling", "tried again with jitter, then 503 and nothing written",
+        &["a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_written", HISTORIES]),
+    row("API", "a key older than its retention", "counts as new; the order still has one of each",
+        &["a_key_older_than_its_retention_counts_as_new_and_the_order_still_has_one_invoice"]),
+    row("Relay", "crash between sending and checkpoint", "sent again, consumers do nothing",
+        &[CRASHES, "every_lost_message_is_published_again_and_doubled_ones_do_nothing"]),
+    row("Relay", "one of two queues fails", "only what it wants is retried",
+        &["a_queue_that_fails_has_only_its_own_records_brought_again"]),
+    row("Relay", "the stream is dead for over 24 hours", "the sweep publishes everything",
+        &["with_a_dead_stream_the_sweep_brings_an_order_on_step_by_step", HISTORIES]),
+    row("Relay", "a damaged record", "fails alone, the others flow", &["a_damaged_record_fails_alone"]),
+    row("Queue", "five copies at once, and one late", "one effect",
+        &["five_copies_of_every_message_at_once_and_one_late_have_one_effect"]),
+    row("Queue", "shipping comes before paid", "kept, then done",
+        &["a_shipment_that_comes_before_its_payment_is_kept_until_it_can_be_done"]),
+    row("Queue", "one bad message in ten", "nine pass, one becomes a dead letter",
+        &["in_a_batch_of_ten_a_bad_a_panicking_and_an_early_message_fail_alone",
+          "test_a_poison_message_is_in_its_dead_letter_queue_after_five_receives_while_its_neighbours_pass"]),
+    row("Queue", "a message vanishes", "the sweep publishes it again",
+        &["every_lost_message_is_published_again_and_doubled_ones_do_nothing", HISTORIES]),
+    row("Queue", "a dead letter expires", "its order is still seen as overdue",
+        &["a_sweep_that_helps_nothing_looks_rarer_and_reports_the_order_overdue"]),
+    row("Queue", "dead letters of finished orders are redriven", "nothing happens",
+        &["dead_letters_that_are_redriven_after_the_order_is_shipped_do_nothing"]),
+    row("Payment", "crash before opening", "one charge, order paid",
+        &["a_crash_before_the_charge_is_opened_is_mended", CRASHES]),
+    row("Payment", "crash after opening", "one charge, order paid",
+        &["a_crash_between_opening_and_storing_the_reference_is_mended",
+          "a_crash_at_any_effect_breaks_nothing_at_a_partner_that_forgets_every_key"]),
+    row("Payment", "crash after the reference is stored", "one charge, order paid",
+        &["a_crash_after_storing_the_reference_is_mended_by_asking_for_it", CRASHES]),
+    row("Payment", "crash after the confirmation, or its answer lost", "unknown, then found; one charge, order paid",
+        &["an_answer_lost_after_the_money_moved_is_unknown_not_declined_and_then_found", CRASHES]),
+    row("Payment", "crash after finishing", "a repeat gets the recorded answer", &[CRASHES]),
+    row("Payment", "the partner asks for less (429, key in use)", "503, asked again, one charge",
+        &["a_partner_that_asks_for_less_is_asked_again_and_charges_once"]),
+    row("Payment", "the partner is out for 30 hours after opening", "unknown until it can be asked, one charge",
+        &["a_partner_that_is_out_for_30_hours_after_the_charge_was_opened_charges_once_afterwards", HISTORIES]),
+    row("Payment", "a frozen worker wakes after its lease", "its writes are refused, one charge",
+        &["a_frozen_worker_that_wakes_after_its_lease_changes_nothing",
+          "a_worker_that_was_overtaken_cannot_write_under_its_old_fence",
+          "a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_later"]),
+    row("Payment", "two workers confirm", "one charge",
+        &["two_workers_that_confirm_the_same_charge_take_the_money_once",
+          "requests_and_messages_at_once_make_one_charge", "no_order_of_steps_charges_twice"]),
+    row("Payment", "declined, then delivered again", "stays declined",
+        &["a_declined_payment_stays_declined_whatever_is_delivered_and_its_mail_still_goes_out",
+          "only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_does_not"]),
+    row("Payment", "another amount in the message", "the invoice's total is charged",
+        &["the_amount_comes_from_the_order_whatever_a_message_says"]),
+    row("Payment", "cancelled at the partner", "declined, retryable",
+        &["a_charge_cancelled_at_the_partner_counts_as_declined"]),
+    row("Shipment", "the answer is lost after the label exists", "found by its reference, one label", &[CRASHES, HISTORIES]),
+    row("Shipment", "the order is not paid", "refused",
+        &["a_wrong_state_is_409_and_says_what_must_come_first",
+          "the_database_refuses_every_write_that_the_state_table_refuses"]),
+    row("Shipment", "crash between the carrier and the write", "found by its reference, one label", &[CRASHES]),
+    row("Email", "the answer is lost after SES took it", "parked as unconfirmed, counted, never sent again",
+        &["a_mail_that_ses_refuses_or_whose_fate_is_unknown_is_never_sent_again", HISTORIES]),
+    row("Email", "crash while sending", "parked as unconfirmed",
+        &["a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_again", CRASHES]),
+    row("Email", "throttling", "sent later, once", &["mail_and_queue_trouble_is_503_and_nothing_is_half_done"]),
+    row("Email", "the sender is not verified", "no mail; it waits, overdue, and goes out once it is",
+        &["a_mail_of_a_sender_that_is_not_verified_waits_and_goes_out_once_it_is"]),
+    row("Email", "the address is refused", "recorded, the chain goes on",
+        &["a_mail_that_is_refused_or_unconfirmed_ends_and_the_order_waits_for_nothing"]),
+    row("All", "clocks five minutes apart", "no double effect",
+        &["clocks_five_minutes_apart_and_a_crash_at_any_effect_break_nothing", HISTORIES]),
+    row("All", "a function times out", "no double effect, the rest is retried",
+        &["a_function_that_times_out_at_any_effect_of_any_scenario_breaks_nothing"]),
+    row("All", "a function is killed, as for want of memory, once or twice", "no double effect, the rest is retried",
+        &[CRASHES, "any_two_crashes_on_the_way_break_nothing"]),
+    row("All", "one message of a batch panics", "it fails alone",
+        &["in_a_batch_of_ten_a_bad_a_panicking_and_an_early_message_fail_alone",
+          "a_request_that_panics_is_a_500_that_shows_nothing"]),
+];
+
+const BEGIN: &str = "<!-- the fault matrix: written from tests/faults/matrix.rs -->\n";
+const END: &str = "<!-- the fault matrix ends -->";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The text of every test file, Rust and Python.
+fn test_sources() -> String {
+    let mut sources = String::new();
+    for folder in ["tests/faults", "tests/suite", "tests/stack"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    sources
+}
+
+/// How often that test is defined in `sources`, and run by default.
+fn definitions(sources: &str, test: &str) -> usize {
+    let python = format!("    def {test}(self)");
+    let rust = format!("fn {test}()");
+    let blocks = sources.split("\n\n");
+    let defined = |block: &&str| {
+        let is_rust = block.contains(&rust)
+            && (block.contains("#[test]") || block.contains("#[tokio::test"))
+            && !block.contains("#[ignore");
+        is_rust || block.contains(&python)
+    };
+    blocks.filter(defined).count()
+}
+
+fn table() -> String {
+    let mut table =
+        "| step | fault | what comes of it | tests |\n| --- | --- | --- | --- |\n".to_owned();
+    for row in ROWS {
+        let tests: Vec<String> = row.tests.iter().map(|test| format!("`{test}`")).collect();
+        let (step, fault, expected) = (row.step, row.fault, row.expected);
+        writeln!(
+            table,
+            "| {step} | {fault} | {expected} | {} |",
+            tests.join(", ")
+        )
+        .unwrap();
+    }
+    table
+}
+
+#[test]
+fn every_row_of_the_fault_matrix_has_its_tests() {
+    let sources = test_sources();
+    assert_eq!(definitions(&sources, "no_such_test"), 0);
+    for row in ROWS {
+        assert!(!row.tests.is_empty(), "{}", row.fault);
+        for test in row.tests {
+            assert_eq!(definitions(&sources, test), 1, "{test}");
+        }
+    }
+}
+
+/// `MATRIX=write` brings the table in ARCHITECTURE.md up to date.
+#[test]
+fn the_fault_matrix_in_architecture_md_is_this_one() {
+    let file = root().join("ARCHITECTURE.md");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("the table's beginning");
+    let (written, after) = rest.split_once(END).expect("the table's end");
+    if Environment::process().optional("MATRIX").as_deref() == Some("write") {
+        std::fs::write(&file, format!("{before}{BEGIN}{}{END}{after}", table())).unwrap();
+        return;
+    }
+    assert_eq!(
+        written,
+        table(),
+        "MATRIX=write cargo test -p tests --test faults matrix"
+    );
+}
