@@ -116,6 +116,12 @@ pub enum Error {
     /// The customer has not agreed to be charged by the shop's billing partner.
     #[error("the customer has no billing agreement")]
     NoAgreement,
+    /// The partner took the refund and settles it later.
+    #[error("the refund is pending at the partner")]
+    RefundPending,
+    /// The partner refuses the refund; the order stays as it is until somebody has looked.
+    #[error("the refund was refused")]
+    RefundFailed,
     /// As many attempts were declined as an invoice allows.
     #[error("no further payment attempt is allowed")]
     TooManyAttempts,
@@ -167,6 +173,8 @@ impl Error {
             Self::Declined(_) => "payment_declined",
             Self::ActionRequired => "payment_action_required",
             Self::NoAgreement => "billing_agreement_missing",
+            Self::RefundPending => "refund_pending",
+            Self::RefundFailed => "refund_failed",
             Self::TooManyAttempts => "too_many_payment_attempts",
             Self::PaymentUnknown => "payment_outcome_unknown",
             Self::AddressRejected => "address_rejected",

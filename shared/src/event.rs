@@ -96,7 +96,10 @@ impl MailData {
             .payment
             .as_ref()
             .and_then(|payment| Some(&payment.charge.as_ref()?.card));
-        let paid = kind == EventType::PaymentProcessed;
+        let paid = matches!(
+            kind,
+            EventType::PaymentProcessed | EventType::PaymentRefunded
+        );
         let shipment = order
             .shipment
             .as_ref()

@@ -168,9 +168,9 @@ async fn a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_w
 }
 
 /// How many pairs of one scenario run without `SIM_ALL_PAIRS`.
-const PAIRS: usize = 1_000;
+const PAIRS: usize = 500;
 
-/// Every pair of the plain checkout, and of every other scenario a sample of a thousand that is the
+/// Every pair of the plain checkout, and of every other scenario a sample of 500 that is the
 /// same in every run; `SIM_ALL_PAIRS=1` takes every pair of every scenario.
 #[test]
 fn any_two_crashes_on_the_way_break_nothing() {

@@ -161,8 +161,8 @@ FAULTS = [
     Fault(
         "the relay forgets the mails",
         "functions/relay/src/publish.rs",
-        "let is_mailed = Status::Shipped.mailed_events().contains(&kind);",
-        "let is_mailed = Status::Shipped.mailed_events().is_empty();",
+        "let mails = together.filter_map(|event| mail_dispatch(order, event));",
+        "let mails = together.take(0).filter_map(|event| mail_dispatch(order, event));",
         tests="chain::",
     ),
     Fault(
@@ -178,6 +178,35 @@ FAULTS = [
         "                log_poison(&error);\n                return Fate::Keep;",
         "                log_poison(&error);\n                return Fate::Delete;",
         tests="glue::in_a_batch",
+    ),
+    Fault(
+        "a parcel's reference is written over the one that is there",
+        f"{STORE}/orders.rs",
+        '"#status = :paid AND attribute_not_exists(parcel)"',
+        '"#status = :paid"',
+        target="faults",
+        tests="a_crash_at_any_effect_of_any_scenario",
+    ),
+    Fault(
+        "an order is cancelled while its charge may still be confirmed",
+        "functions/payment/src/cancel.rs",
+        "        match self.partner.cancel(&charge).await {\n            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => {",
+        "        match { let _ = &charge; Ok::<_, super::partners::PartnerError>(ChargeStatus::Cancelled) } {\n            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => {",
+        tests="cancel::",
+    ),
+    Fault(
+        "an order counts as cancelled before its money went back",
+        "functions/payment/src/cancel.rs",
+        "            RefundStatus::Pending => return Err(Error::RefundPending),",
+        "            RefundStatus::Pending => {}",
+        tests="cancel::",
+    ),
+    Fault(
+        "a paid order is not refunded",
+        "functions/payment/src/cancel.rs",
+        "        match self.partner.refund(&charge).await.map_err(partner_failed)? {",
+        "        match { let _ = &charge; RefundStatus::Refunded } {",
+        tests="cancel::",
     ),
     Fault(
         "the charge is not of the invoice's total",

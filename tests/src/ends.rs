@@ -1,6 +1,6 @@
 //! What is played: queues, the mailer and a billing partner that keeps a ledger.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use email::mail::Mail;
@@ -134,6 +134,9 @@ pub struct PlayedPartner {
     lost_answers: Arc<Mutex<Vec<&'static str>>>,
     refusals: Arc<Mutex<Vec<&'static str>>>,
     out: Arc<Mutex<bool>>,
+    keeps_pending: Arc<Mutex<bool>>,
+    refund_script: Arc<Mutex<VecDeque<RefundStatus>>>,
+    refunded: Arc<Mutex<BTreeSet<String>>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
 }
 
@@ -161,6 +164,22 @@ impl PlayedPartner {
     /// The next call of this operation is not carried out: the partner asks for less.
     pub fn refuse(&self, operation: &'static str) {
         lock(&self.refusals).push(operation);
+    }
+
+    /// The next refunds end like this; after that, refunded.
+    pub fn script_refunds(&self, outcomes: impl IntoIterator<Item = RefundStatus>) {
+        lock(&self.refund_script).extend(outcomes);
+    }
+
+    /// From now on a charge that settles later cannot be cancelled.
+    pub fn keep_pending(&self) {
+        *lock(&self.keeps_pending) = true;
+    }
+
+    /// The references of the charges that were given back.
+    #[must_use]
+    pub fn refunded(&self) -> Vec<String> {
+        lock(&self.refunded).iter().cloned().collect()
     }
 
     /// From now on the partner carries nothing out, or does again.
@@ -252,8 +271,14 @@ impl BillingPartner for PlayedPartner {
         self.answer("look_up", self.status(&charge.reference)?)
     }
 
-    async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        Ok(RefundStatus::Refunded)
+    async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        self.check_refused("refund")?;
+        let planned = lock(&self.refund_script).pop_front();
+        let status = planned.unwrap_or(RefundStatus::Refunded);
+        if status == RefundStatus::Refunded {
+            lock(&self.refunded).insert(charge.reference.clone());
+        }
+        self.answer("refund", status)
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {
@@ -263,6 +288,7 @@ impl BillingPartner for PlayedPartner {
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         if let Some(charge) = lock(&self.charges).get_mut(&charge.reference)
             && !matches!(charge.status, ChargeStatus::Captured(_))
+            && !(charge.status == ChargeStatus::Pending && *lock(&self.keeps_pending))
         {
             charge.status = ChargeStatus::Cancelled;
         }

@@ -125,7 +125,9 @@ where
         let answer = match path {
             "/api/order/cart.json" => invoke(&self.cart, event).await,
             "/api/order/invoice.json" => invoke(&self.billing, event).await,
-            "/api/order/payment.json" => invoke(&self.payment, event).await,
+            "/api/order/payment.json" | "/api/order/cancel.json" => {
+                invoke(&self.payment, event).await
+            }
             "/api/order/shipping.json" => invoke(&self.shipment, event).await,
             "/api/order/email.json" => invoke(&self.email, event).await,
             _ => invoke(&self.order, event).await,

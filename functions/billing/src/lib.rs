@@ -8,7 +8,7 @@ mod request;
 use serde::Serialize;
 use serde_json::Number;
 use shared::config::Shop;
-use shared::domain::{Command, Contact, Order, OrderId, Status};
+use shared::domain::{Command, Contact, Order, OrderId, Refusal, Status};
 use shared::error::{Error, Missing};
 use shared::event::Message;
 use shared::http::{Answer, Call};
@@ -66,8 +66,17 @@ impl Billing {
             let Some(contact) = contact(&order)? else {
                 return Ok(None);
             };
-            if order.status.apply(Command::IssueInvoice).is_err() {
-                return Ok(Some(order));
+            match order.status.apply(Command::IssueInvoice) {
+                Ok(_) => {}
+                // What was recorded is the answer, also of an order that was cancelled since.
+                Err(Refusal::AlreadyDone) => return Ok(Some(order)),
+                Err(_) if order.invoice().is_some() => return Ok(Some(order)),
+                Err(Refusal::TooEarly | Refusal::TooLate) => {
+                    return Err(Error::WrongState {
+                        status: order.status,
+                        detail: "it cannot be invoiced any more",
+                    });
+                }
             }
             match self
                 .store
@@ -125,10 +134,13 @@ impl Function for Billing {
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         // A cart without checkout waits for an explicit request.
         let from_checkout = |order: &Order| {
-            let wanted = order.checkout || order.status > Status::Pending;
+            let wanted = order.checkout || order.status != Status::Pending;
             Ok(order.contact.clone().filter(|_| wanted))
         };
-        self.issue(&id, from_checkout).await?;
-        Ok(Consumed::Done)
+        match self.issue(&id, from_checkout).await {
+            // Cancelled before it was invoiced: nothing is left to do.
+            Ok(_) | Err(Error::WrongState { .. }) => Ok(Consumed::Done),
+            Err(error) => Err(error),
+        }
     }
 }

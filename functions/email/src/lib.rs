@@ -146,8 +146,10 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         EventType::InvoiceCreated => MailKind::InvoiceCreated,
         EventType::PaymentProcessed => MailKind::PaymentProcessed,
         EventType::OrderShipped => MailKind::OrderShipped,
-        EventType::CartUpdated => {
-            return Err(Error::Internal("no mail tells of an updated cart".into()));
+        EventType::PaymentRefunded => MailKind::PaymentRefunded,
+        EventType::OrderCancelled => MailKind::OrderCancelled,
+        EventType::CartUpdated | EventType::RefundRequested => {
+            return Err(Error::Internal("no mail tells of this event".into()));
         }
     };
     let currency: Option<Currency> = data.currency.as_deref().and_then(|code| code.parse().ok());

@@ -37,6 +37,10 @@ pub enum MailKind {
     PaymentProcessed,
     /// The parcel is with the carrier. Shows the tracking number and where it goes.
     OrderShipped,
+    /// The money went back. Shows the card and the order.
+    PaymentRefunded,
+    /// The order is cancelled. Shows the order and the invoice.
+    OrderCancelled,
 }
 
 /// What is known of the order when a mail is written.
@@ -60,7 +64,7 @@ pub struct MailFacts {
     pub lines: Vec<MailLine>,
     /// What it costs; `None` when not known.
     pub amounts: Option<MailAmounts>,
-    /// What was charged; shown in [`MailKind::PaymentProcessed`] only.
+    /// What was charged; shown when it is charged or paid back.
     pub card: Option<MailCard>,
     /// The carrier's number; shown in [`MailKind::OrderShipped`] only.
     pub tracking_number: Option<String>,
@@ -159,6 +163,14 @@ pub fn render(facts: &MailFacts) -> Result<Mail, RenderError> {
             Html::OrderShipped { mail }.render()?,
             Text::OrderShipped { mail }.render()?,
         ),
+        MailKind::PaymentRefunded => (
+            Html::PaymentRefunded { mail }.render()?,
+            Text::PaymentRefunded { mail }.render()?,
+        ),
+        MailKind::OrderCancelled => (
+            Html::OrderCancelled { mail }.render()?,
+            Text::OrderCancelled { mail }.render()?,
+        ),
     };
     Ok(Mail {
         html,
@@ -186,6 +198,10 @@ mod templates {
         PaymentProcessed { mail: &'a View },
         #[template(path = "order_shipped.html")]
         OrderShipped { mail: &'a View },
+        #[template(path = "payment_refunded.html")]
+        PaymentRefunded { mail: &'a View },
+        #[template(path = "order_cancelled.html")]
+        OrderCancelled { mail: &'a View },
     }
 
     #[derive(Template)]
@@ -196,6 +212,10 @@ mod templates {
         PaymentProcessed { mail: &'a View },
         #[template(path = "order_shipped.txt")]
         OrderShipped { mail: &'a View },
+        #[template(path = "payment_refunded.txt")]
+        PaymentRefunded { mail: &'a View },
+        #[template(path = "order_cancelled.txt")]
+        OrderCancelled { mail: &'a View },
     }
 }
 
@@ -243,6 +263,15 @@ impl View {
                 ("Order", order_id.clone(), false),
                 ("Ships to", address, false),
             ],
+            MailKind::PaymentRefunded => vec![
+                ("Paid back to", card, true),
+                ("Order", order_id.clone(), false),
+                ("Invoice", invoice_id.clone(), false),
+            ],
+            MailKind::OrderCancelled => vec![
+                ("Order", order_id.clone(), true),
+                ("Invoice", invoice_id.clone(), false),
+            ],
         };
         let currency = known(facts.currency.as_deref());
         let money = |amount: &str| match &currency {
@@ -274,7 +303,8 @@ impl View {
                 total: money(&amounts.total),
             }),
             total_label: match facts.kind {
-                MailKind::InvoiceCreated => "Total",
+                MailKind::InvoiceCreated | MailKind::OrderCancelled => "Total",
+                MailKind::PaymentRefunded => "Total paid back",
                 MailKind::PaymentProcessed | MailKind::OrderShipped => "Total paid",
             },
         }
@@ -300,6 +330,15 @@ fn subject(kind: MailKind, order_id: Option<&str>, invoice_id: Option<&str>) -> 
         (MailKind::PaymentProcessed, None, None) => "We received your payment".to_owned(),
         (MailKind::OrderShipped, Some(order), _) => format!("Your order {order} is on its way"),
         (MailKind::OrderShipped, None, _) => "Your order is on its way".to_owned(),
+        (MailKind::PaymentRefunded, Some(order), _) => {
+            format!("Your money for order {order} is on its way back")
+        }
+        (MailKind::PaymentRefunded, None, Some(invoice)) => {
+            format!("Your money for invoice {invoice} is on its way back")
+        }
+        (MailKind::PaymentRefunded, None, None) => "Your money is on its way back".to_owned(),
+        (MailKind::OrderCancelled, Some(order), _) => format!("Your order {order} is cancelled"),
+        (MailKind::OrderCancelled, None, _) => "Your order is cancelled".to_owned(),
     };
     shorten(&subject, SUBJECT_MAX)
 }
@@ -427,6 +466,8 @@ mod tests {
         MailKind::InvoiceCreated,
         MailKind::PaymentProcessed,
         MailKind::OrderShipped,
+        MailKind::PaymentRefunded,
+        MailKind::OrderCancelled,
     ];
 
     /// Everything known; each value can be told from all the others.

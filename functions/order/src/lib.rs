@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use serde_json::Number;
-use shared::domain::{EventType, Order, OrderId, TrackingNumber};
+use shared::domain::{EventType, Order, OrderId, Text, TrackingNumber};
 use shared::error::{Error, Missing};
 use shared::event::Message;
 use shared::http::{Answer, Call, ItemBody, item_bodies};
@@ -34,6 +34,9 @@ struct OrderBody<'a> {
     payment: Option<PaymentBody<'a>>,
     #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
     tracking_number: Option<TrackingNumber>,
+    /// Why it was cancelled, if somebody said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<&'a str>,
     emails: Vec<EmailBody>,
     timeline: Vec<TimelineBody>,
     /// What the order waits for, while it does.
@@ -109,11 +112,11 @@ fn emails(order: &Order, states: impl Fn(EventType) -> Option<EmailState>) -> Ve
     if order.email().is_none() {
         return Vec::new();
     }
-    let events = order.status.mailed_events().iter();
+    let events = order.mailed_events();
     events
         .map(|event| EmailBody {
             event: event.as_str(),
-            status: states(*event).unwrap_or(EmailState::Queued).as_str(),
+            status: states(event).unwrap_or(EmailState::Queued).as_str(),
         })
         .collect()
 }
@@ -153,6 +156,7 @@ impl Function for Orders {
                 .shipment
                 .as_ref()
                 .map(|shipment| shipment.tracking_number.clone()),
+            cancel_reason: order.cancel_reason.as_ref().map(Text::as_str),
             emails: emails(&order, |event| states.get(&event).copied()),
             timeline: timeline(&order),
             due: order.due.map(|due| DueBody {

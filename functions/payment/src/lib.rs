@@ -1,7 +1,8 @@
-//! Charges the customer for an issued invoice, once.
+//! Charges the customer for an issued invoice, once, and gives it back, once.
 //!
 //! `POST /api/order/payment.json`, or by itself when `InvoiceCreated` arrives; event
-//! `PaymentProcessed`.
+//! `PaymentProcessed`. `POST /api/order/cancel.json`, or by itself when `RefundRequested` arrives;
+//! events `PaymentRefunded`, `OrderCancelled`.
 //!
 //! The order is claimed under a lease and a fence; the charge is *opened* at the partner without
 //! moving money; its reference is stored under the fence; that reference is *confirmed*; the outcome
@@ -9,6 +10,7 @@
 //! what became of it. A reference can be confirmed once only, and an order has one reference per
 //! attempt, so however many workers meet, the customer pays once.
 
+mod cancel;
 pub mod partners;
 mod request;
 
@@ -120,8 +122,20 @@ impl<P: BillingPartner> Payments<P> {
         if let Some(decline) = past_decline(payment, wish.key()) {
             return Err(Error::Declined(decline.clone()));
         }
-        if order.status >= Status::Paid {
+        if order.status == Status::Refunding && matches!(wish, Wish::Message) {
+            return self.refund(order).await;
+        }
+        if order.charge().is_some() {
             return Ok(order);
+        }
+        if order.status == Status::Cancelled {
+            return match wish {
+                Wish::Message => Ok(order),
+                Wish::Request { .. } => Err(Error::WrongState {
+                    status: order.status,
+                    detail: "it cannot be paid any more",
+                }),
+            };
         }
         if payment.state != ChargeState::Declined {
             return Err(Error::InProgress {
@@ -340,7 +354,7 @@ impl<P: BillingPartner> Payments<P> {
 fn standing(settlement: Settlement) -> Result<Order, Error> {
     match settlement {
         Settlement::Written(order) => Ok(*order),
-        Settlement::Overtaken(order) if order.status >= Status::Paid => Ok(*order),
+        Settlement::Overtaken(order) if order.charge().is_some() => Ok(*order),
         Settlement::Overtaken(_) => Err(Error::InProgress {
             retry_after: RETRY_IN_PROGRESS,
         }),
@@ -419,6 +433,9 @@ fn state_after(error: &PartnerError) -> ChargeState {
 
 impl<P: BillingPartner> Function for Payments<P> {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
+        if call.last_segment() == "cancel.json" {
+            return self.answer_cancel(&call).await;
+        }
         let PaymentRequest { invoice, terms } =
             PaymentRequest::read(call.body()?, self.shop.currency)?;
         call.caller.check(&terms.customer, Missing::Invoice)?;
@@ -450,7 +467,9 @@ impl<P: BillingPartner> Function for Payments<P> {
                 Error::Declined(_)
                 | Error::ActionRequired
                 | Error::NoAgreement
-                | Error::PaymentPending,
+                | Error::PaymentPending
+                | Error::RefundPending
+                | Error::RefundFailed,
             ) => Ok(Consumed::Done),
             Err(Error::WrongState { .. } | Error::InProgress { .. }) => Ok(Consumed::NotYet),
             Err(error) => Err(error),

@@ -1,6 +1,6 @@
 //! Which queue wants to know what.
 
-use shared::domain::{EventType, Order, Status};
+use shared::domain::{EventType, Order};
 use shared::event::Message;
 use shared::queue::{EventQueue, Queue, QueueError};
 
@@ -17,7 +17,8 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
         EventType::CartUpdated => order.checkout.then_some(Queue::Billing),
         EventType::InvoiceCreated => Some(Queue::Payment),
         EventType::PaymentProcessed => Some(Queue::Shipping),
-        EventType::OrderShipped => None,
+        EventType::RefundRequested => Some(Queue::Payment),
+        EventType::OrderShipped | EventType::PaymentRefunded | EventType::OrderCancelled => None,
     };
     let step = next.and_then(|queue| {
         Some(Dispatch {
@@ -25,9 +26,13 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
             message: Message::of_order(order, kind)?,
         })
     });
-    let is_mailed = Status::Shipped.mailed_events().contains(&kind);
-    let mail = is_mailed.then(|| mail_dispatch(order, kind)).flatten();
-    step.into_iter().chain(mail).collect()
+    // One write may carry two events: the refund and the cancellation that it completes.
+    let version = order.events.get(&kind).map(|record| record.version);
+    let together = order
+        .mailed_events()
+        .filter(|event| order.events.get(event).map(|record| record.version) == version);
+    let mails = together.filter_map(|event| mail_dispatch(order, event));
+    step.into_iter().chain(mails).collect()
 }
 
 /// The message that asks for the mail about `kind`; `None` where there is nobody to write to.

@@ -55,6 +55,8 @@ fn latest_event(order: &Order) -> EventType {
         Status::Invoiced => EventType::InvoiceCreated,
         Status::Paid => EventType::PaymentProcessed,
         Status::Shipped => EventType::OrderShipped,
+        Status::Refunding => EventType::RefundRequested,
+        Status::Cancelled => EventType::OrderCancelled,
     }
 }
 
@@ -136,15 +138,13 @@ async fn revive(
         return Ok(Fate::MovedOn);
     };
     let missing_mails = order
-        .status
         .mailed_events()
-        .iter()
         .filter(|kind| {
             !emails
-                .get(*kind)
+                .get(kind)
                 .is_some_and(shared::store::EmailState::is_final)
         })
-        .filter_map(|kind| mail_dispatch(&order, *kind));
+        .filter_map(|kind| mail_dispatch(&order, kind));
     let mut wanted: Vec<Dispatch> = missing_mails.collect();
     if due.step != DueStep::Email {
         let step = dispatches(&order, latest_event(&order));

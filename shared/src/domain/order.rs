@@ -130,11 +130,15 @@ pub enum ChargeState {
     Declined,
     /// The money was taken.
     Captured,
+    /// The order was cancelled; nothing can be charged any more.
+    Cancelled,
+    /// The money was taken and has gone back.
+    Refunded,
 }
 
 impl ChargeState {
     /// Every state.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Due,
         Self::Processing,
         Self::Pending,
@@ -142,6 +146,8 @@ impl ChargeState {
         Self::Unknown,
         Self::Declined,
         Self::Captured,
+        Self::Cancelled,
+        Self::Refunded,
     ];
 
     /// The name in answers and in the store.
@@ -155,6 +161,8 @@ impl ChargeState {
             Self::Unknown => "unknown",
             Self::Declined => "declined",
             Self::Captured => "captured",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
         }
     }
 }
@@ -397,6 +405,8 @@ pub struct Order {
     pub parcel: Option<OpenParcel>,
     /// The shipment, once shipped.
     pub shipment: Option<Shipment>,
+    /// Why it was cancelled, once it was and if somebody said.
+    pub cancel_reason: Option<Text>,
     /// The event that the last write carried.
     pub event: Option<EventMark>,
     /// The latest event of each type.
@@ -413,7 +423,19 @@ impl Order {
     /// Its invoice, once issued.
     #[must_use]
     pub fn invoice(&self) -> Option<InvoiceId> {
-        (self.status > Status::Pending).then(|| self.id.invoice())
+        self.payment.is_some().then(|| self.id.invoice())
+    }
+
+    /// The captured charge, if the customer was ever charged.
+    #[must_use]
+    pub fn charge(&self) -> Option<&Charge> {
+        self.payment.as_ref()?.charge.as_ref()
+    }
+
+    /// What has happened to it that the customer is written about.
+    pub fn mailed_events(&self) -> impl Iterator<Item = EventType> {
+        let happened = |event: &EventType| self.events.contains_key(event);
+        EventType::MAILED.into_iter().filter(happened)
     }
 
     /// Where mails about it go.

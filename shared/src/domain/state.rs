@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Where an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The cart is stored and may still change.
     Pending,
@@ -15,11 +15,22 @@ pub enum Status {
     Paid,
     /// The goods are on their way.
     Shipped,
+    /// Cancelled after it was paid; the money is on its way back.
+    Refunding,
+    /// Cancelled; whatever was charged has been refunded.
+    Cancelled,
 }
 
 impl Status {
-    /// Every status, in the order that an order reaches them.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Invoiced, Self::Paid, Self::Shipped];
+    /// Every status.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Invoiced,
+        Self::Paid,
+        Self::Shipped,
+        Self::Refunding,
+        Self::Cancelled,
+    ];
 
     /// The name in answers and in the store.
     #[must_use]
@@ -29,6 +40,8 @@ impl Status {
             Self::Invoiced => "invoiced",
             Self::Paid => "paid",
             Self::Shipped => "shipped",
+            Self::Refunding => "refunding",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -66,15 +79,24 @@ pub enum Command {
     CapturePayment,
     /// Ship the goods.
     Ship,
+    /// Cancel what is not paid.
+    Cancel,
+    /// Cancel what is paid: the money is to go back first.
+    RequestRefund,
+    /// Finish the cancellation: the money has gone back.
+    FinishRefund,
 }
 
 impl Command {
     /// Every command.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::UpdateCart,
         Self::IssueInvoice,
         Self::CapturePayment,
         Self::Ship,
+        Self::Cancel,
+        Self::RequestRefund,
+        Self::FinishRefund,
     ];
 
     /// The event that tells that it was done.
@@ -85,6 +107,8 @@ impl Command {
             Self::IssueInvoice => EventType::InvoiceCreated,
             Self::CapturePayment => EventType::PaymentProcessed,
             Self::Ship => EventType::OrderShipped,
+            Self::Cancel | Self::FinishRefund => EventType::OrderCancelled,
+            Self::RequestRefund => EventType::RefundRequested,
         }
     }
 }
@@ -106,39 +130,40 @@ pub enum Refusal {
 impl Status {
     /// The status that `command` leads to, or why it is refused.
     pub fn apply(self, command: Command) -> Result<Self, Refusal> {
-        use Command::{CapturePayment, IssueInvoice, Ship, UpdateCart};
+        use Command::{
+            Cancel, CapturePayment, FinishRefund, IssueInvoice, RequestRefund, Ship, UpdateCart,
+        };
         use Refusal::{AlreadyDone, TooEarly, TooLate};
-        use Status::{Invoiced, Paid, Pending, Shipped};
+        use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
         match (self, command) {
             (Pending, UpdateCart) => Ok(Pending),
-            (Invoiced | Paid | Shipped, UpdateCart) => Err(TooLate),
+            (Invoiced | Paid | Shipped | Refunding | Cancelled, UpdateCart) => Err(TooLate),
 
             (Pending, IssueInvoice) => Ok(Invoiced),
-            (Invoiced | Paid | Shipped, IssueInvoice) => Err(AlreadyDone),
+            (Invoiced | Paid | Shipped | Refunding, IssueInvoice) => Err(AlreadyDone),
+            (Cancelled, IssueInvoice) => Err(TooLate),
 
             (Pending, CapturePayment) => Err(TooEarly),
             (Invoiced, CapturePayment) => Ok(Paid),
-            (Paid | Shipped, CapturePayment) => Err(AlreadyDone),
+            (Paid | Shipped | Refunding, CapturePayment) => Err(AlreadyDone),
+            (Cancelled, CapturePayment) => Err(TooLate),
 
             (Pending | Invoiced, Ship) => Err(TooEarly),
             (Paid, Ship) => Ok(Shipped),
             (Shipped, Ship) => Err(AlreadyDone),
-        }
-    }
+            (Refunding | Cancelled, Ship) => Err(TooLate),
 
-    /// The events that every order in this status has had and that the customer is written about.
-    #[must_use]
-    pub fn mailed_events(self) -> &'static [EventType] {
-        const ALL: [EventType; 3] = [
-            EventType::InvoiceCreated,
-            EventType::PaymentProcessed,
-            EventType::OrderShipped,
-        ];
-        match self {
-            Self::Pending => &ALL[..0],
-            Self::Invoiced => &ALL[..1],
-            Self::Paid => &ALL[..2],
-            Self::Shipped => &ALL,
+            (Pending | Invoiced, Cancel) => Ok(Cancelled),
+            (Paid | Shipped | Refunding, Cancel) => Err(TooLate),
+            (Cancelled, Cancel | RequestRefund | FinishRefund) => Err(AlreadyDone),
+
+            (Pending | Invoiced, RequestRefund) => Err(TooEarly),
+            (Paid, RequestRefund) => Ok(Refunding),
+            (Refunding, RequestRefund) => Err(AlreadyDone),
+
+            (Pending | Invoiced | Paid, FinishRefund) => Err(TooEarly),
+            (Refunding, FinishRefund) => Ok(Cancelled),
+            (Shipped, RequestRefund | FinishRefund) => Err(TooLate),
         }
     }
 }
@@ -154,15 +179,33 @@ pub enum EventType {
     PaymentProcessed,
     /// The goods were handed to the carrier.
     OrderShipped,
+    /// The order was cancelled after it was paid; the money is to go back.
+    RefundRequested,
+    /// The money went back.
+    PaymentRefunded,
+    /// The order was cancelled.
+    OrderCancelled,
 }
 
 impl EventType {
     /// Every event.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::CartUpdated,
         Self::InvoiceCreated,
         Self::PaymentProcessed,
         Self::OrderShipped,
+        Self::RefundRequested,
+        Self::PaymentRefunded,
+        Self::OrderCancelled,
+    ];
+
+    /// The events that the customer is written about.
+    pub const MAILED: [Self; 5] = [
+        Self::InvoiceCreated,
+        Self::PaymentProcessed,
+        Self::OrderShipped,
+        Self::PaymentRefunded,
+        Self::OrderCancelled,
     ];
 
     /// The name in messages, requests and the store.
@@ -173,6 +216,9 @@ impl EventType {
             Self::InvoiceCreated => "InvoiceCreated",
             Self::PaymentProcessed => "PaymentProcessed",
             Self::OrderShipped => "OrderShipped",
+            Self::RefundRequested => "RefundRequested",
+            Self::PaymentRefunded => "PaymentRefunded",
+            Self::OrderCancelled => "OrderCancelled",
         }
     }
 }
@@ -206,34 +252,36 @@ mod tests {
     #[test]
     fn every_pair_of_status_and_command_has_its_answer() {
         use Refusal::{AlreadyDone, TooEarly, TooLate};
-        use Status::{Invoiced, Paid, Pending, Shipped};
+        use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
+        let (done, early, late) = (Err(AlreadyDone), Err(TooEarly), Err(TooLate));
+        // Update, invoice, capture, ship, cancel, request a refund, finish it.
         let expected = [
             (
                 Pending,
-                [Ok(Pending), Ok(Invoiced), Err(TooEarly), Err(TooEarly)],
+                [
+                    Ok(Pending),
+                    Ok(Invoiced),
+                    early,
+                    early,
+                    Ok(Cancelled),
+                    early,
+                    early,
+                ],
             ),
             (
                 Invoiced,
-                [Err(TooLate), Err(AlreadyDone), Ok(Paid), Err(TooEarly)],
+                [late, done, Ok(Paid), early, Ok(Cancelled), early, early],
             ),
             (
                 Paid,
-                [
-                    Err(TooLate),
-                    Err(AlreadyDone),
-                    Err(AlreadyDone),
-                    Ok(Shipped),
-                ],
+                [late, done, done, Ok(Shipped), late, Ok(Refunding), early],
             ),
+            (Shipped, [late, done, done, done, late, late, late]),
             (
-                Shipped,
-                [
-                    Err(TooLate),
-                    Err(AlreadyDone),
-                    Err(AlreadyDone),
-                    Err(AlreadyDone),
-                ],
+                Refunding,
+                [late, done, done, late, late, done, Ok(Cancelled)],
             ),
+            (Cancelled, [late, late, late, late, done, done, done]),
         ];
         assert_eq!(expected.map(|(status, _)| status), Status::ALL);
         for (status, row) in expected {

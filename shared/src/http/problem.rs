@@ -31,6 +31,8 @@ impl Error {
             | Self::Mismatch(_)
             | Self::InProgress { .. }
             | Self::PaymentPending
+            | Self::RefundPending
+            | Self::RefundFailed
             | Self::TooManyAttempts
             | Self::MailUnconfirmed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -46,7 +48,7 @@ impl Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::InProgress { retry_after } => Some(*retry_after),
-            Self::PaymentPending => Some(RETRY_PENDING),
+            Self::PaymentPending | Self::RefundPending => Some(RETRY_PENDING),
             Self::PaymentUnknown | Self::Unavailable { .. } => Some(RETRY_UNAVAILABLE),
             _ => None,
         }
@@ -86,6 +88,14 @@ impl Error {
             }
             Self::PaymentPending => {
                 "The billing partner settles this payment later; ask again then.".to_owned()
+            }
+            Self::RefundPending => {
+                "The billing partner pays the money back later; the order is cancelled then."
+                    .to_owned()
+            }
+            Self::RefundFailed => {
+                "The billing partner refuses to pay the money back; somebody has to look at it."
+                    .to_owned()
             }
             Self::NoAgreement => {
                 "The customer has not agreed to be charged by this shop's billing partner; \

@@ -424,6 +424,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         payment: reader.map("payment")?.as_ref().map(payment).transpose()?,
         parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
         shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
+        cancel_reason: reader.parsed("cancelReason", |text| Text::parse_lines(text).ok())?,
         event,
         events,
         created_at: reader.required_time("createdAt")?,

@@ -1,6 +1,7 @@
 //! The tables. Every write states, as its condition, the rule that makes it happen once.
 
 mod attributes;
+mod cancellations;
 mod emails;
 mod idempotency;
 mod invoices;
@@ -13,6 +14,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 pub use attributes::{Corrupt, order_from_item};
+pub use cancellations::CancelBasis;
 pub use emails::{EmailClaim, EmailState};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;

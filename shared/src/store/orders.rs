@@ -129,6 +129,7 @@ impl Store {
             checkout,
             payment: None,
             parcel: None,
+            cancel_reason: None,
             shipment: None,
             event: None,
             events: BTreeMap::from([(
@@ -298,6 +299,20 @@ impl Store {
             .map_err(|_| StoreError::NotConfigured("Orders"))
     }
 
+    /// An update of an order that brings the item back: as it is after the write, or as it was when
+    /// the condition refused it. `#status` and `#event` are named.
+    pub(super) fn order_update(&self, id: &OrderId) -> Result<UpdateItemFluentBuilder, StoreError> {
+        Ok(self
+            .client
+            .update_item()
+            .table_name(self.orders_table()?)
+            .key("orderId", s(id.to_string()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#event", "event"))
+    }
+
     /// Keeps a remote carrier's reference of a paid order's parcel, before its label is bought; one
     /// write. The first reference stays: whoever comes later is given that one.
     pub async fn open_parcel(
@@ -306,16 +321,9 @@ impl Store {
         parcel: &OpenParcel,
     ) -> Result<Shipping, StoreError> {
         let update = self
-            .client
-            .update_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(id.to_string()))
+            .order_update(id)?
             .update_expression("SET parcel = :parcel REMOVE #event")
             .condition_expression("#status = :paid AND attribute_not_exists(parcel)")
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#event", "event")
             .expression_attribute_values(":paid", s(Status::Paid.as_str()))
             .expression_attribute_values(":parcel", parcel_value(parcel));
         Ok(match conditional(update).await? {
@@ -340,15 +348,8 @@ impl Store {
         let version = order.version + 1;
         let record = EventRecord { version, at: now };
         let mut update = self
-            .client
-            .update_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(order.id.to_string()))
+            .order_update(&order.id)?
             .condition_expression("#status = :paid AND version = :old")
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#event", "event")
             .expression_attribute_names("#kind", EventType::OrderShipped.as_str())
             .expression_attribute_values(":paid", s(Status::Paid.as_str()))
             .expression_attribute_values(":shipped", s(Status::Shipped.as_str()))
@@ -403,7 +404,7 @@ impl Store {
     ) -> Result<Option<(Order, BTreeMap<EventType, EmailState>)>, StoreError> {
         let orders = self.orders_table()?;
         let emails = self.emails_table()?;
-        let mailed = Status::Shipped.mailed_events();
+        let mailed = EventType::MAILED;
         let mut wanted = HashMap::from([
             (orders.to_owned(), keys(vec![("orderId", id.to_string())])?),
             (

@@ -7,9 +7,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{
-    AttributeValue as Value, ReturnValue, ReturnValuesOnConditionCheckFailure,
-};
+use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use super::attributes::{charge_value, decline_value, event_value, money, n, record_value, s};
 use super::orders::{DUE_AFTER, conditional};
@@ -21,7 +19,7 @@ use crate::domain::{
 
 /// The claim that a write is made under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fence(u64);
+pub struct Fence(pub(super) u64);
 
 /// What an explicit request says that it pays.
 #[derive(Clone, Debug)]
@@ -208,7 +206,7 @@ impl Store {
             .expression_attribute_values(":step", s(DueStep::Shipping.partition_of(&order.id)))
             .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
             .expression_attribute_values(":zero", n(0));
-        settled(update, |order| order.status >= Status::Paid).await
+        settled(update, |order| order.charge().is_some()).await
     }
 
     /// Records that the partner refused the attempt; one write. What remains due are the mails.
@@ -267,22 +265,18 @@ impl Store {
         .await
     }
 
-    fn payment_update(&self, id: &OrderId) -> Result<UpdateItemFluentBuilder, StoreError> {
+    pub(super) fn payment_update(
+        &self,
+        id: &OrderId,
+    ) -> Result<UpdateItemFluentBuilder, StoreError> {
         Ok(self
-            .client
-            .update_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(id.to_string()))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#status", "status")
+            .order_update(id)?
             .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#event", "event")
             .expression_attribute_values(":invoiced", s(Status::Invoiced.as_str())))
     }
 
     /// An update that only the holder of the current claim carries out.
-    fn fenced_update(
+    pub(super) fn fenced_update(
         &self,
         id: &OrderId,
         fence: Fence,
@@ -317,7 +311,7 @@ async fn claimed(update: UpdateItemFluentBuilder, holder: &str) -> Result<Claim,
     Ok(Claim::Held(Box::new(order), Fence(fence)))
 }
 
-async fn settled(
+pub(super) async fn settled(
     update: UpdateItemFluentBuilder,
     stands_already: impl Fn(&Order) -> bool,
 ) -> Result<Settlement, StoreError> {

@@ -180,6 +180,7 @@ impl BillingPartner for Outside {
                 status: ChargeStatus::Unconfirmed,
                 settles: None,
                 captures: 0,
+                refunds: 0,
             };
             state.charges.insert(reference.clone(), charge);
             reference
@@ -215,8 +216,25 @@ impl BillingPartner for Outside {
         Self::answer(fate, self.charge_status(&charge.reference))
     }
 
-    async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        Ok(RefundStatus::Refunded)
+    async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        let fate = self.0.effect("refund the charge").await;
+        if let Some(error) = self.partner_error(fate) {
+            return Err(error);
+        }
+        let mut state = self.0.state();
+        let entry = state.charges.get_mut(&charge.reference);
+        let status = match entry {
+            Some(entry) if entry.captures > 0 => {
+                // The whole of a charge can be given back once.
+                entry.refunds = 1;
+                RefundStatus::Refunded
+            }
+            _ => RefundStatus::Failed {
+                code: "nothing_captured".to_owned(),
+            },
+        };
+        drop(state);
+        Self::answer(fate, status)
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

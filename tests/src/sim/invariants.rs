@@ -19,6 +19,8 @@ pub enum Violation {
     Endless,
     /// An order was charged more than once.
     ChargedTwice(String),
+    /// A charge was refunded more than once, or without having been captured.
+    RefundedTwice(String),
     /// A charge is not of the invoice's total.
     WrongAmount(String),
     /// An order has more than one label.
@@ -66,7 +68,7 @@ pub(super) async fn check(
         check_end(&order, client)?;
         check_answers(&order, client, answers)?;
         check_mails(world, store, &order).await?;
-        if order.status >= Status::Paid {
+        if is_paid(&order) {
             paid_sum += order.amounts.total.decimal();
         }
     }
@@ -74,7 +76,7 @@ pub(super) async fn check(
         .state()
         .charges
         .values()
-        .map(|charge| charge.amount.decimal() * Decimal::from(charge.captures))
+        .map(|charge| charge.amount.decimal() * Decimal::from(charge.kept()))
         .sum();
     if ledger_sum != paid_sum {
         return Err(Violation::SumsDiffer(format!(
@@ -82,6 +84,11 @@ pub(super) async fn check(
         )));
     }
     check_dead_letters(world, store).await
+}
+
+/// Whether the shop has the customer's money.
+fn is_paid(order: &Order) -> bool {
+    matches!(order.status, Status::Paid | Status::Shipped)
 }
 
 fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
@@ -102,7 +109,14 @@ fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
     {
         return Err(Violation::WrongAmount(format!("{charges:?}")));
     }
-    if (captures == 1) != (order.status >= Status::Paid) {
+    if charges
+        .iter()
+        .any(|charge| charge.refunds > charge.captures)
+    {
+        return Err(Violation::RefundedTwice(format!("{charges:?}")));
+    }
+    let kept: u32 = charges.iter().map(|charge| charge.kept()).sum();
+    if (kept == 1) != is_paid(order) {
         return Err(Violation::PaidUnlikeCharged(format!(
             "{order:?} {charges:?}"
         )));
@@ -143,7 +157,7 @@ fn check_labels(world: &World, order: &Order) -> Result<(), Violation> {
     if order.status == Status::Shipped && labels != recorded {
         return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));
     }
-    if !labels.is_empty() && order.status < Status::Paid {
+    if !labels.is_empty() && !is_paid(order) {
         return Err(Violation::ShippedTwice(format!("not paid: {order:?}")));
     }
     Ok(())
@@ -152,7 +166,9 @@ fn check_labels(world: &World, order: &Order) -> Result<(), Violation> {
 /// Shipped, declined, or parked where everybody sees it.
 fn check_end(order: &Order, client: &Client) -> Result<(), Violation> {
     let state = order.payment.as_ref().map(|payment| payment.state);
+    let is_cancelled = order.status == Status::Cancelled && order.due.is_none();
     let ended = match order.customer.as_str() {
+        _ if client.wants_cancelled() && is_cancelled => true,
         "declined" | "pending-then-declined" => state == Some(ChargeState::Declined),
         "must-act" => state == Some(ChargeState::ActionRequired) && order.due.is_some(),
         _ => order.status == Status::Shipped && order.due.is_none(),
@@ -189,6 +205,7 @@ fn check_answers(
             "/api/order/payment.json" => {
                 answer["transactionId"] == now.body["payment"]["transactionId"]
             }
+            "/api/order/cancel.json" => answer["status"] == now.body["status"],
             "/api/order/shipping.json" => answer["tracking_number"] == now.body["tracking_number"],
             _ => answer["orderId"] == now.body["orderId"],
         };
@@ -229,15 +246,15 @@ async fn check_mails(world: &World, store: &Store, order: &Order) -> Result<(), 
         .ok()
         .flatten()
         .ok_or_else(|| Violation::Forgotten(order.id.to_string()))?;
-    for event in order.status.mailed_events() {
+    for event in order.mailed_events() {
         if !states
-            .get(event)
+            .get(&event)
             .is_some_and(shared::store::EmailState::is_final)
         {
-            let id = email_id(&order.id, *event);
+            let id = email_id(&order.id, event);
             return Err(Violation::MailLost(format!(
                 "{id}: {:?} {order:?}",
-                states.get(event)
+                states.get(&event)
             )));
         }
     }
@@ -259,15 +276,15 @@ async fn check_dead_letters(world: &World, store: &Store) -> Result<(), Violatio
         };
         let message = Message::from_json(&body).ok();
         let is_done = match queue {
-            shared::queue::Queue::Billing => order.status > Status::Pending,
+            shared::queue::Queue::Billing => order.status != Status::Pending,
             shared::queue::Queue::Payment => {
-                order.status > Status::Invoiced
+                !matches!(order.status, Status::Invoiced | Status::Refunding)
                     || order
                         .payment
                         .as_ref()
                         .is_some_and(|p| p.state == ChargeState::Declined)
             }
-            shared::queue::Queue::Shipping => order.status == Status::Shipped,
+            shared::queue::Queue::Shipping => order.status != Status::Paid,
             shared::queue::Queue::Email => message
                 .and_then(|message| emails.get(&message.kind).copied())
                 .is_some_and(|state| state.is_final()),

@@ -49,6 +49,8 @@ pub struct Scenario {
     pub update: bool,
     /// How often a declined payment is tried again by an explicit request.
     pub retries_after_decline: u32,
+    /// How long after the cart was answered the order is cancelled, in milliseconds.
+    pub cancel_after: Option<i64>,
 }
 
 impl Scenario {
@@ -59,6 +61,7 @@ impl Scenario {
         explicit: false,
         update: false,
         retries_after_decline: 0,
+        cancel_after: None,
     };
 
     /// Every step is called, while the chain does the same.
@@ -117,11 +120,43 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
+    /// Cancelled at once.
+    pub const CANCELLED_AT_ONCE: Self = Self {
+        cancel_after: Some(0),
+        ..Self::CHECKOUT
+    };
+
+    /// Cancelled while the charge is on its way.
+    pub const CANCELLED_WHILE_CHARGED: Self = Self {
+        cancel_after: Some(130),
+        ..Self::CHECKOUT
+    };
+
+    /// Cancelled about when it is paid.
+    pub const CANCELLED_WHEN_PAID: Self = Self {
+        cancel_after: Some(200),
+        ..Self::CHECKOUT
+    };
+
+    /// Declined, then cancelled.
+    pub const DECLINED_THEN_CANCELLED: Self = Self {
+        customer: "declined",
+        cancel_after: Some(10_000),
+        ..Self::CHECKOUT
+    };
+
+    /// Cancelled while the partner settles.
+    pub const PENDING_THEN_CANCELLED: Self = Self {
+        customer: "pending",
+        cancel_after: Some(10_000),
+        ..Self::CHECKOUT
+    };
+
     /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
     pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
 
     /// Every scenario.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::CHECKOUT,
         Self::EXPLICIT,
         Self::BOTH,
@@ -132,6 +167,11 @@ impl Scenario {
         Self::PENDING_THEN_DECLINED,
         Self::ACTS_LATER,
         Self::MUST_ACT,
+        Self::CANCELLED_AT_ONCE,
+        Self::CANCELLED_WHILE_CHARGED,
+        Self::CANCELLED_WHEN_PAID,
+        Self::DECLINED_THEN_CANCELLED,
+        Self::PENDING_THEN_CANCELLED,
     ];
 }
 
@@ -193,7 +233,15 @@ impl Histories {
         let mut random = super::Random::new(seed ^ 0x5eed);
         let orders = 1 + random.below(4);
         let scenarios = (0..orders)
-            .map(|_| Scenario::ALL[random.below(Scenario::ALL.len())].clone())
+            .map(|_| {
+                let mut scenario = Scenario::ALL[random.below(Scenario::ALL.len())].clone();
+                if let Some(after) = &mut scenario.cancel_after {
+                    // Sooner or later, so that it meets every step.
+                    let most = [400, 5_000, 600_000][random.below(3)];
+                    *after = random.millis(most);
+                }
+                scenario
+            })
             .collect();
         // Each kind of fault is absent in half of the histories, so that the others show.
         let mut rate = |most: usize| -> u32 {
@@ -326,6 +374,11 @@ impl Client {
         self.wishes.push_back(Wish { path, key, body });
     }
 
+    /// Whether this client cancels its order.
+    pub(super) fn wants_cancelled(&self) -> bool {
+        self.scenario.cancel_after.is_some()
+    }
+
     fn email(&self) -> String {
         format!("customer-{}@example.com", self.number)
     }
@@ -345,12 +398,20 @@ impl Client {
     }
 
     /// Plans what comes after the answer to `wish`.
-    fn answered(&mut self, wish: &Wish, reply: &Reply) {
+    fn answered(&mut self, wish: &Wish, reply: &Reply, now: i64) {
         let body = &reply.body;
         match wish.path {
             "/api/order/cart.json" if self.order.is_none() => {
                 let order = body["orderId"].as_str().unwrap_or_default().to_owned();
                 self.order = Some(order.clone());
+                if let Some(after) = self.scenario.cancel_after {
+                    let cancel = json!({
+                        "customerId": self.scenario.customer, "orderId": order,
+                        "reason": "changed my mind"
+                    });
+                    self.wish("/api/order/cancel.json", cancel);
+                    self.next_at = now + after;
+                }
                 if self.scenario.update {
                     let mut update = self.cart(3);
                     update["orderId"] = order.into();
@@ -843,7 +904,8 @@ impl Simulation {
                 client.wishes.pop_front();
             }
             match client.answers.get(&place) {
-                Some(first) if *first != answer => {
+                // Why something is refused may change with the order.
+                Some(first) if *first != answer && reply.status != 409 => {
                     client
                         .contradictions
                         .push(format!("{place:?}: {first:?} then {answer:?}"));
@@ -851,7 +913,7 @@ impl Simulation {
                 Some(_) => {}
                 None => {
                     client.answers.insert(place, answer);
-                    client.answered(wish, reply);
+                    client.answered(wish, reply, now);
                     // Every answer is asked for once more, late: a repeat gets the same.
                     client.wishes.push_back(wish.clone());
                 }

@@ -71,6 +71,15 @@ pub(super) struct LedgerCharge {
     pub(super) settles: Option<(i64, ChargeStatus)>,
     /// How often money was taken; more than once is the partner's own bug, and would be ours.
     pub(super) captures: u32,
+    /// How often it was given back.
+    pub(super) refunds: u32,
+}
+
+impl LedgerCharge {
+    /// How often the money was taken and not given back.
+    pub(super) fn kept(&self) -> u32 {
+        self.captures.saturating_sub(self.refunds)
+    }
 }
 
 /// A parcel at the carrier.

@@ -1,0 +1,245 @@
+//! Cancels an order: what is charged is paid back first, what is open at the partner is closed first.
+
+use serde::Serialize;
+use serde_json::Value;
+use shared::domain::{ChargeState, CustomerId, Order, OrderId, Payment, Status, Text};
+use shared::error::{Error, Missing};
+use shared::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
+use shared::store::{CancelBasis, Claim, ClaimRefusal, Fence, Settlement, StoreError};
+use shared::telemetry;
+
+use super::partners::{BillingPartner, ChargeStatus, RefundStatus};
+use super::{LEASE, Payments, RETRY_IN_PROGRESS, open_charge, partner_failed};
+
+/// How often an order that moves on under our hands is read again.
+const TRIES: u32 = 4;
+
+/// `{customerId, orderId, reason?}`
+struct CancelRequest {
+    customer: CustomerId,
+    order: Named<OrderId>,
+    reason: Option<Text>,
+}
+
+impl CancelRequest {
+    fn read(body: &Value) -> Result<Self, Error> {
+        let report = Report::default();
+        let request = report.body(body).and_then(|fields| {
+            let customer = fields.required("customerId", as_id(CustomerId::parse));
+            let order = fields.required("orderId", as_own_id(OrderId::parse));
+            let reason = fields.optional("reason", as_text_lines);
+            fields.close();
+            Some(Self {
+                customer: customer?,
+                order: order?,
+                reason: reason?,
+            })
+        });
+        report.finish(request)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelledBody {
+    order_id: String,
+    status: &'static str,
+}
+
+/// What a try to cancel came to.
+enum Step {
+    /// The order is cancelled.
+    Done(Order),
+    /// It has moved on meanwhile: read it again.
+    Again,
+}
+
+impl<P: BillingPartner> Payments<P> {
+    pub(super) async fn answer_cancel(&self, call: &Call) -> Result<Answer, Error> {
+        let request = CancelRequest::read(call.body()?)?;
+        call.caller.check(&request.customer, Missing::Order)?;
+        call.claim_key(&self.store, "cancel", self.runtime.now())
+            .await?;
+        let id = request.order.or_missing(Missing::Order)?;
+        let reason = request.reason.as_ref();
+        let order = self.cancel(&id, &request.customer, reason).await?;
+        Answer::ok(&CancelledBody {
+            order_id: order.id.to_string(),
+            status: order.status.as_str(),
+        })
+    }
+
+    /// Cancels the order unless it is; returns it cancelled.
+    async fn cancel(
+        &self,
+        id: &OrderId,
+        customer: &CustomerId,
+        reason: Option<&Text>,
+    ) -> Result<Order, Error> {
+        for _ in 0..TRIES {
+            let order = self.store.order(id).await?;
+            let order = order
+                .filter(|order| order.customer == *customer)
+                .ok_or(Error::NotFound(Missing::Order))?;
+            let step = match order.status {
+                Status::Cancelled => Step::Done(order),
+                Status::Refunding => return self.refund(order).await,
+                Status::Shipped => return Err(too_late(&order)),
+                Status::Pending => {
+                    let now = self.runtime.now();
+                    let pending = CancelBasis::Pending;
+                    step(
+                        self.store
+                            .cancel_order(&order, pending, reason, now)
+                            .await?,
+                    )?
+                }
+                Status::Invoiced => self.cancel_invoiced(order, reason).await?,
+                Status::Paid if order.parcel.is_some() => return Err(too_late(&order)),
+                Status::Paid => {
+                    let now = self.runtime.now();
+                    match self.store.request_refund(&order, reason, now).await? {
+                        Settlement::Written(order) => {
+                            tracing::info!(order_id = %id, "refund requested");
+                            return self.refund(*order).await;
+                        }
+                        Settlement::Overtaken(_) => Step::Again,
+                        Settlement::NotFound => return Err(Error::NotFound(Missing::Order)),
+                    }
+                }
+            };
+            if let Step::Done(order) = step {
+                tracing::info!(order_id = %id, "order cancelled");
+                return Ok(order);
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Closes what is open at the partner, so that nobody can charge it any more, then cancels.
+    async fn cancel_invoiced(&self, order: Order, reason: Option<&Text>) -> Result<Step, Error> {
+        let Some(payment) = &order.payment else {
+            return Err(Error::Internal("an invoiced order has no payment".into()));
+        };
+        if payment.state == ChargeState::Declined {
+            if let Some(charge) = open_charge(&order, payment) {
+                // Whoever still holds the declined attempt must not be able to confirm it any more.
+                match self.partner.cancel(&charge).await.map_err(partner_failed)? {
+                    ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => {}
+                    status => {
+                        tracing::error!(order_id = %order.id, ?status, "a declined charge is alive");
+                        return Err(in_progress());
+                    }
+                }
+            }
+            let (declined, now) = (CancelBasis::Declined, self.runtime.now());
+            return step(
+                self.store
+                    .cancel_order(&order, declined, reason, now)
+                    .await?,
+            );
+        }
+        let now = self.runtime.now();
+        let claim = self.store.claim_payment(&order.id, None, None, LEASE, now);
+        let (order, fence) = match claim.await? {
+            Claim::Held(order, fence) => (*order, fence),
+            Claim::Refused(ClaimRefusal::NotFound) => return Err(Error::NotFound(Missing::Order)),
+            Claim::Refused(ClaimRefusal::Standing(standing))
+                if standing.status == Status::Invoiced
+                    && standing.payment.as_ref().map(|payment| payment.state)
+                        != Some(ChargeState::Declined) =>
+            {
+                // Somebody is charging it right now.
+                return Err(in_progress());
+            }
+            Claim::Refused(ClaimRefusal::Standing(_)) => return Ok(Step::Again),
+        };
+        let charge = order
+            .payment
+            .as_ref()
+            .and_then(|payment: &Payment| open_charge(&order, payment));
+        let Some(charge) = charge else {
+            return self.cancel_claimed(&order, fence, reason).await;
+        };
+        match self.partner.cancel(&charge).await {
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => {
+                self.cancel_claimed(&order, fence, reason).await
+            }
+            // The money was taken before: it is paid back in the next round.
+            Ok(status @ ChargeStatus::Captured(_)) => {
+                self.settle(&order, fence, &charge, status).await?;
+                Ok(Step::Again)
+            }
+            Ok(status @ ChargeStatus::Pending) => {
+                self.settle(&order, fence, &charge, status).await?;
+                Ok(Step::Again)
+            }
+            Ok(ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed) => {
+                self.release(&order, fence, ChargeState::Unknown).await?;
+                Err(in_progress())
+            }
+            Err(error) => {
+                self.release(&order, fence, ChargeState::Unknown).await?;
+                Err(partner_failed(error))
+            }
+        }
+    }
+
+    async fn cancel_claimed(
+        &self,
+        order: &Order,
+        fence: Fence,
+        reason: Option<&Text>,
+    ) -> Result<Step, Error> {
+        let (claimed, now) = (CancelBasis::Claimed(fence), self.runtime.now());
+        step(self.store.cancel_order(order, claimed, reason, now).await?)
+    }
+
+    /// Gives back what was charged; returns the order cancelled. The partner refunds a charge once,
+    /// however often it is asked, so whoever comes after a crash asks again.
+    pub(super) async fn refund(&self, order: Order) -> Result<Order, Error> {
+        let charge = order
+            .payment
+            .as_ref()
+            .and_then(|payment| open_charge(&order, payment))
+            .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
+        match self.partner.refund(&charge).await.map_err(partner_failed)? {
+            RefundStatus::Refunded => {}
+            RefundStatus::Pending => return Err(Error::RefundPending),
+            RefundStatus::Failed { code } => {
+                tracing::error!(order_id = %order.id, code, "refund refused");
+                telemetry::count(&self.stage, "RefundFailed", 1, self.runtime.now());
+                return Err(Error::RefundFailed);
+            }
+        }
+        match self.store.finish_refund(&order, self.runtime.now()).await? {
+            Settlement::Written(order) => {
+                tracing::info!(order_id = %order.id, "payment refunded, order cancelled");
+                Ok(*order)
+            }
+            Settlement::Overtaken(_) => Err(in_progress()),
+            Settlement::NotFound => Err(Error::NotFound(Missing::Order)),
+        }
+    }
+}
+
+fn step(settlement: Settlement) -> Result<Step, Error> {
+    match settlement {
+        Settlement::Written(order) => Ok(Step::Done(*order)),
+        Settlement::Overtaken(_) => Ok(Step::Again),
+        Settlement::NotFound => Err(Error::NotFound(Missing::Order)),
+    }
+}
+
+fn in_progress() -> Error {
+    Error::InProgress {
+        retry_after: RETRY_IN_PROGRESS,
+    }
+}
+
+fn too_late(order: &Order) -> Error {
+    Error::WrongState {
+        status: order.status,
+        detail: "it is on its way and cannot be cancelled any more",
+    }
+}

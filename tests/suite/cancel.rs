@@ -1,0 +1,296 @@
+//! Cancelling: what is open is closed first, what was charged goes back once.
+
+use std::time::Duration;
+
+use payment::partners::{ChargeStatus, RefundStatus};
+use serde_json::{Value, json};
+use shared::domain::Card;
+use tests::{Cloud, Options, PlayedPartner, Reply};
+
+use crate::contract::{cart_with_checkout, invoice, payment, shipping, text};
+
+const CANCEL: &str = "/api/order/cancel.json";
+
+struct Placed {
+    cloud: Cloud<PlayedPartner>,
+    partner: PlayedPartner,
+    order: String,
+}
+
+/// An order of the contract's example that nothing has happened to since.
+async fn placed() -> Placed {
+    let partner = PlayedPartner::default();
+    let cloud = Cloud::with_partner(Options::default(), |_| partner.clone()).await;
+    let reply = cloud
+        .post("/api/order/cart.json", &cart_with_checkout())
+        .await;
+    let order = text(&reply.body["orderId"]).to_owned();
+    Placed {
+        cloud,
+        partner,
+        order,
+    }
+}
+
+impl Placed {
+    async fn invoice(&self) {
+        let body = invoice(&self.order);
+        let reply = self.cloud.post("/api/order/invoice.json", &body).await;
+        assert_eq!(reply.status, 201, "{}", reply.text);
+    }
+
+    async fn pay(&self) -> Reply {
+        let body = payment(&self.order.replace("ord_", "inv_"));
+        self.cloud.post("/api/order/payment.json", &body).await
+    }
+
+    async fn ship(&self) -> Reply {
+        let body = shipping(&self.order);
+        self.cloud.post("/api/order/shipping.json", &body).await
+    }
+
+    fn body(&self) -> Value {
+        json!({"customerId": "8080", "orderId": self.order, "reason": "too late"})
+    }
+
+    async fn cancel(&self) -> Reply {
+        self.cloud.post(CANCEL, &self.body()).await
+    }
+
+    async fn get(&self) -> Value {
+        self.cloud.get(&self.order).await.body
+    }
+
+    /// Cancelled, whatever is still delivered, with these mails, and the same answer again.
+    async fn assert_cancelled(&self, mails: &[&str]) {
+        let answer = format!(
+            "{{\"orderId\":\"{}\",\"status\":\"cancelled\"}}",
+            self.order
+        );
+        for _ in 0..2 {
+            let reply = self.cancel().await;
+            assert_eq!((reply.status, reply.text), (200, answer.clone()));
+        }
+        self.cloud.settle().await;
+        self.cloud.pass(Duration::from_hours(2));
+        self.cloud.sweep().await;
+        self.cloud.settle().await;
+        let standing = self.get().await;
+        assert_eq!(standing["status"], "cancelled");
+        assert_eq!(standing["cancelReason"], "too late");
+        assert_eq!(standing.get("due"), None);
+        let mut sent: Vec<String> = self
+            .cloud
+            .mailer
+            .taken()
+            .iter()
+            .map(|sent| sent.mail.subject.replace(&self.order, "…"))
+            .collect();
+        sent.sort();
+        assert_eq!(sent, mails);
+        // Nothing goes on from here.
+        assert_eq!(self.ship().await.code(), "wrong_state");
+        self.cloud.settle().await;
+        assert_eq!(self.get().await["status"], "cancelled");
+    }
+
+    fn kept(&self) -> usize {
+        self.partner.captured().len() - self.partner.refunded().len()
+    }
+}
+
+#[tokio::test]
+async fn a_pending_order_is_cancelled_and_never_invoiced() {
+    let test = placed().await;
+    assert_eq!(test.cancel().await.status, 200);
+    test.assert_cancelled(&["Your order … is cancelled"]).await;
+    assert!(test.partner.calls().is_empty());
+    assert_eq!(test.pay().await.code(), "invoice_not_found");
+    let reply = test
+        .cloud
+        .post("/api/order/invoice.json", &invoice(&test.order))
+        .await;
+    assert_eq!((reply.status, reply.code()), (409, "wrong_state"));
+}
+
+#[tokio::test]
+async fn an_invoiced_order_is_cancelled_and_never_charged() {
+    let test = placed().await;
+    test.invoice().await;
+    assert_eq!(test.cancel().await.status, 200);
+    test.assert_cancelled(&["Your invoice for order …", "Your order … is cancelled"])
+        .await;
+    assert!(test.partner.calls().is_empty());
+    assert_eq!(test.pay().await.code(), "wrong_state");
+    // The invoice stays what it was.
+    test.invoice().await;
+}
+
+#[tokio::test]
+async fn an_open_charge_is_cancelled_at_the_partner_first() {
+    let test = placed().await;
+    test.invoice().await;
+    test.partner.script([ChargeStatus::ActionRequired]);
+    assert_eq!(test.pay().await.status, 402);
+    assert_eq!(test.cancel().await.status, 200);
+    assert_eq!(test.partner.calls(), ["open", "confirm", "cancel"]);
+    test.assert_cancelled(&["Your invoice for order …", "Your order … is cancelled"])
+        .await;
+    assert_eq!(test.kept(), 0);
+}
+
+#[tokio::test]
+async fn a_charge_that_was_captured_unknown_to_us_is_found_and_refunded() {
+    let test = placed().await;
+    test.invoice().await;
+    test.partner.lose_answer("confirm");
+    assert_eq!(test.pay().await.code(), "payment_outcome_unknown");
+    assert_eq!(test.cancel().await.status, 200);
+    assert_eq!(test.partner.captured().len(), 1);
+    test.assert_cancelled(&[
+        "We received your payment for order …",
+        "Your invoice for order …",
+        "Your money for order … is on its way back",
+        "Your order … is cancelled",
+    ])
+    .await;
+    assert_eq!(test.kept(), 0);
+}
+
+#[tokio::test]
+async fn a_declined_order_is_cancelled() {
+    let test = placed().await;
+    test.invoice().await;
+    let code = "insufficient_funds".to_owned();
+    test.partner.script([ChargeStatus::Declined {
+        code,
+        retryable: true,
+    }]);
+    assert_eq!(test.pay().await.status, 402);
+    assert_eq!(test.cancel().await.status, 200);
+    test.assert_cancelled(&["Your invoice for order …", "Your order … is cancelled"])
+        .await;
+    assert_eq!(test.pay().await.code(), "wrong_state");
+}
+
+#[tokio::test]
+async fn a_paid_order_is_refunded_once_and_then_cancelled() {
+    let test = placed().await;
+    test.invoice().await;
+    let paid = test.pay().await;
+    assert_eq!(paid.status, 201);
+    assert_eq!(test.cancel().await.status, 200);
+    test.assert_cancelled(&[
+        "We received your payment for order …",
+        "Your invoice for order …",
+        "Your money for order … is on its way back",
+        "Your order … is cancelled",
+    ])
+    .await;
+    assert_eq!(test.partner.calls(), ["open", "confirm", "refund"]);
+    assert_eq!(test.kept(), 0);
+    assert_eq!(test.get().await["payment"]["state"], "refunded");
+    // The receipt stays what it was.
+    assert_eq!(test.pay().await.text, paid.text);
+}
+
+#[tokio::test]
+async fn a_refund_whose_answer_was_lost_is_finished_by_the_chain_itself() {
+    let test = placed().await;
+    test.invoice().await;
+    assert_eq!(test.pay().await.status, 201);
+    test.partner.lose_answer("refund");
+    let reply = test.cancel().await;
+    assert_eq!(reply.code(), "billing_partner_unavailable");
+    assert_eq!(reply.status, 503);
+    assert_eq!(test.get().await["status"], "refunding");
+    test.cloud.settle().await;
+    assert_eq!(test.get().await["status"], "cancelled");
+    assert_eq!(test.kept(), 0);
+}
+
+#[tokio::test]
+async fn a_refund_that_the_partner_settles_later_is_looked_at_until_it_has() {
+    let test = placed().await;
+    test.invoice().await;
+    assert_eq!(test.pay().await.status, 201);
+    // For the request, and for the two messages that are still on their way.
+    test.partner
+        .script_refunds((0..3).map(|_| RefundStatus::Pending));
+    let reply = test.cancel().await;
+    assert_eq!((reply.status, reply.code()), (409, "refund_pending"));
+    assert_eq!(reply.header("retry-after"), "30");
+    test.cloud.settle().await;
+    assert_eq!(test.get().await["status"], "refunding");
+    test.cloud.pass(Duration::from_hours(1));
+    test.cloud.sweep().await;
+    test.cloud.settle().await;
+    assert_eq!(test.get().await["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_refund_that_the_partner_refuses_stays_visible_until_somebody_has_looked() {
+    let test = placed().await;
+    test.invoice().await;
+    assert_eq!(test.pay().await.status, 201);
+    let refused = || RefundStatus::Failed {
+        code: "charge_disputed".to_owned(),
+    };
+    test.partner.script_refunds((0..20).map(|_| refused()));
+    let reply = test.cancel().await;
+    assert_eq!((reply.status, reply.code()), (409, "refund_failed"));
+    let mut overdue = 0;
+    for _ in 0..4 {
+        test.cloud.pass(Duration::from_hours(2));
+        overdue = test.cloud.sweep().await.overdue;
+        test.cloud.settle().await;
+    }
+    assert_eq!(overdue, 1);
+    assert_eq!(test.get().await["status"], "refunding");
+}
+
+#[tokio::test]
+async fn a_shipped_order_cannot_be_cancelled() {
+    let test = placed().await;
+    test.cloud.settle().await;
+    assert_eq!(test.get().await["status"], "shipped");
+    let reply = test.cancel().await;
+    assert_eq!((reply.status, reply.code()), (409, "wrong_state"));
+    assert_eq!(test.kept(), 1);
+}
+
+#[tokio::test]
+async fn an_order_whose_charge_the_partner_settles_later_cannot_be_cancelled_meanwhile() {
+    let test = placed().await;
+    test.invoice().await;
+    test.partner.script([ChargeStatus::Pending]);
+    assert_eq!(test.pay().await.code(), "payment_pending");
+    test.partner.keep_pending();
+    let reply = test.cancel().await;
+    assert_eq!((reply.status, reply.code()), (409, "payment_pending"));
+    test.partner
+        .set_all(&ChargeStatus::Captured(Card::default()));
+    assert_eq!(test.cancel().await.status, 200);
+    assert_eq!(test.kept(), 0);
+}
+
+#[tokio::test]
+async fn somebody_elses_order_and_bad_fields_are_refused() {
+    let test = placed().await;
+    let other = json!({"customerId": "9090", "orderId": test.order});
+    let reply = test.cloud.post(CANCEL, &other).await;
+    assert_eq!((reply.status, reply.code()), (404, "order_not_found"));
+    let bad = json!({"customerId": 8080, "reason": "", "why": 1});
+    let reply = test.cloud.post(CANCEL, &bad).await;
+    assert_eq!(reply.status, 422, "{}", reply.text);
+    let mut pointers = reply.pointers();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/customerId", "/orderId", "/reason", "/why"]);
+    let (key, body) = ("cancel-1", test.body());
+    assert_eq!(
+        test.cloud.post_with_key(CANCEL, key, &body).await.status,
+        200
+    );
+    let reply = test.cloud.post_with_key(CANCEL, key, &other).await;
+    assert_eq!(reply.code(), "idempotency_key_reused");
+}
