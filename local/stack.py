@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ class Stack:
     def __init__(self, port: int, aws_port: int, directory: Path, *, reload: bool) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.directory = directory
+        # What the sandbox took: a file for each charge. Forgotten with the orders, and of no other stack in that directory.
+        self.ledger = directory / f"charges-{port}"
         self._port = port
         self._reload = reload
         self._watch: Child | None = None
@@ -48,6 +51,7 @@ class Stack:
         if self._watch:
             self._watch.stop()
         self.aws.stop()
+        shutil.rmtree(self.ledger, ignore_errors=True)
 
     def check(self) -> None:
         """Raises `Failure` if a part of it died."""
@@ -84,7 +88,10 @@ class Stack:
         command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
         if not self._reload:
             command.append("--ignore-changes")
-        variables = environment(self.aws.port) | function_variables(self.aws) | {"AUTHENTICATION": "none"}
+        shutil.rmtree(self.ledger, ignore_errors=True)
+        self.ledger.mkdir(parents=True)
+        local = {"AUTHENTICATION": "none", "SANDBOX_LEDGER": str(self.ledger)}
+        variables = environment(self.aws.port) | function_variables(self.aws) | local
         self._watch = Child("cargo lambda watch", command, variables, self.directory / "functions.log")
         wait_until("Starting cargo lambda watch", lambda: answers(self.url), 30, self._children())
         with ThreadPoolExecutor() as pool:

@@ -1,5 +1,5 @@
 //! The one place that reads the environment. `template.yaml` sets every variable, but for `LOG_LEVEL`,
-//! which is `info` without, and `AUTHENTICATION`, which only a laptop sets.
+//! which is `info` without, and `AUTHENTICATION` and `SANDBOX_LEDGER`, which only a laptop sets.
 
 use std::str::FromStr;
 

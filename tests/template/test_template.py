@@ -294,6 +294,13 @@ def nothing_turns_authentication_off(template: Template) -> Iterator[str]:
 
 
 @rule
+def no_charge_is_written_to_a_disk(template: Template) -> Iterator[str]:
+    for name, function in of_type(template, "AWS::Lambda::Function").items():
+        if "SANDBOX_LEDGER" in variables(function):
+            yield name
+
+
+@rule
 def nothing_points_at_a_local_aws(template: Template) -> Iterator[str]:
     for name, function in of_type(template, "AWS::Lambda::Function").items():
         if any(variable.startswith(("AWS_", "MINISTACK_")) for variable in variables(function)):
@@ -454,6 +461,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "endpoints_answer_before_api_gateway_gives_up": [("EmailFunction.Properties.Timeout", 30)],
     "a_payment_ends_well_before_its_lease": [("PaymentWorker.Properties.Timeout", 60)],
     "nothing_turns_authentication_off": [("CartFunction.Properties.Environment.Variables.AUTHENTICATION", "none")],
+    "no_charge_is_written_to_a_disk": [("PaymentWorker.Properties.Environment.Variables.SANDBOX_LEDGER", "/tmp")],
     "nothing_points_at_a_local_aws": [
         ("CartFunction.Properties.Environment.Variables.AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
     ],

@@ -1,7 +1,7 @@
 //! The payment Lambdas: the endpoint and its queue's worker.
 
 use payment::Payments;
-use payment::partners::Sandbox;
+use payment::partners::{Ledger, Sandbox};
 use shared::config::{ConfigError, Environment, Shop};
 use shared::lambda::{Handler, Started};
 
@@ -18,7 +18,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let stage = environment.required("STAGE")?;
     match environment.required("BILLING_PARTNER")?.as_str() {
         "sandbox" => {
-            let partner = Sandbox::new(runtime.clone());
+            let mut partner = Sandbox::new(runtime.clone());
+            if let Some(directory) = environment.optional("SANDBOX_LEDGER") {
+                partner = partner.with_ledger(Ledger::new(directory)?);
+            }
             let payments = Payments::new(store, partner, shop, stage, runtime);
             Handler::new(payments, authentication).run().await
         }

@@ -9,7 +9,7 @@ use shared::domain::{
 };
 use shared::error::Source;
 
-pub use sandbox::Sandbox;
+pub use sandbox::{Entry, Ledger, Sandbox};
 
 /// One attempt at charging one invoice.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 //!
 //! It answers as the contract's example does and keeps no state: what becomes of a charge follows
 //! from the customer, the attempt and the time alone, so confirming a reference again gives the
-//! same answer again. Customers whose id is one of these names show what else can happen:
+//! same answer again. On the local stack it keeps a [`Ledger`] besides. Customers whose id is one of
+//! these names show what else can happen:
 //!
 //! | customer id | what happens |
 //! | --- | --- |
@@ -14,10 +15,14 @@
 //! | `sandbox-timeout` | the answer to the confirmation is lost; looking it up says captured |
 //! | `sandbox-outage` | nothing can be opened |
 
+mod ledger;
+
 use std::time::Duration;
 
 use shared::domain::{Card, PartnerName};
 use shared::runtime::Runtime;
+
+pub use ledger::{Entry, Ledger};
 
 use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
 
@@ -28,6 +33,7 @@ const SETTLES_AFTER: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     runtime: Runtime,
+    ledger: Option<Ledger>,
 }
 
 impl Sandbox {
@@ -35,7 +41,23 @@ impl Sandbox {
     #[must_use]
     pub fn new(runtime: Runtime) -> Self {
         tracing::warn!("billing partner is the sandbox: no money moves");
-        Self { runtime }
+        Self {
+            runtime,
+            ledger: None,
+        }
+    }
+
+    /// A sandbox that writes down what it takes, so that somebody else can count it.
+    ///
+    /// It then remembers only that: it opens a new charge each time it is asked, as a partner does
+    /// that has forgotten the idempotency key, and a charge that it did not write down was never
+    /// confirmed.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
+        Self {
+            ledger: Some(ledger),
+            ..self
+        }
     }
 
     fn outcome(&self, charge: &OpenCharge) -> ChargeStatus {
@@ -54,6 +76,18 @@ impl Sandbox {
                 ChargeStatus::Pending
             }
             _ => ChargeStatus::Captured(example_card()),
+        }
+    }
+
+    /// Where a charge stands by the ledger: what takes money does so only once it was confirmed.
+    fn standing(&self, ledger: &Ledger, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        match self.outcome(charge) {
+            ChargeStatus::Captured(_) | ChargeStatus::Pending
+                if !ledger.holds(&charge.reference)? =>
+            {
+                Ok(ChargeStatus::Unconfirmed)
+            }
+            status => Ok(status),
         }
     }
 }
@@ -78,27 +112,40 @@ impl BillingPartner for Sandbox {
                 "the sandbox plays an outage".into(),
             ));
         }
-        Ok(format!("sandbox_{}_{}", request.invoice, request.attempt))
+        let reference = format!("sandbox_{}_{}", request.invoice, request.attempt);
+        Ok(match &self.ledger {
+            None => reference,
+            Some(_) => format!("{reference}_{}", self.runtime.token()),
+        })
     }
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        let outcome = self.outcome(charge);
+        if let Some(ledger) = &self.ledger
+            && matches!(outcome, ChargeStatus::Captured(_) | ChargeStatus::Pending)
+        {
+            ledger.record(charge, &self.runtime.token())?;
+        }
         if charge.request.customer.as_str() == "sandbox-timeout" {
             return Err(PartnerError::Unanswered(
                 "the sandbox plays a lost answer".into(),
             ));
         }
-        Ok(self.outcome(charge))
+        Ok(outcome)
     }
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        Ok(match charge.request.customer.as_str() {
-            // Where the sandbox cannot know whether it was confirmed, it says that it was not:
-            // confirming gives the same outcome, however often.
-            "sandbox-timeout" | "sandbox-pending" | "sandbox-action-required" => {
-                self.outcome(charge)
-            }
-            _ => ChargeStatus::Unconfirmed,
-        })
+        match (&self.ledger, self.outcome(charge)) {
+            // Confirming gives this outcome too, however often.
+            (_, ChargeStatus::Declined { .. }) => Ok(ChargeStatus::Unconfirmed),
+            (Some(ledger), _) => self.standing(ledger, charge),
+            (None, outcome) => Ok(match charge.request.customer.as_str() {
+                // Where the sandbox cannot know whether it was confirmed, it says that it was not:
+                // confirming gives the same outcome, however often.
+                "sandbox-timeout" | "sandbox-pending" | "sandbox-action-required" => outcome,
+                _ => ChargeStatus::Unconfirmed,
+            }),
+        }
     }
 
     async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
@@ -110,6 +157,220 @@ impl BillingPartner for Sandbox {
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        Ok(self.outcome(charge))
+        let standing = match &self.ledger {
+            Some(ledger) => self.standing(ledger, charge)?,
+            None => self.outcome(charge),
+        };
+        Ok(match standing {
+            // It keeps no mark of this: whoever confirms the charge afterwards moves no money either.
+            ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => ChargeStatus::Cancelled,
+            status => status,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use shared::domain::{Currency, CustomerId, Money, OrderId, Timestamp};
+
+    use super::*;
+
+    /// A directory for one test, removed with it.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            let name = format!("sandbox-ledger-{}", Runtime::system().token());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn ledger(&self) -> Ledger {
+            Ledger::new(&self.0).unwrap()
+        }
+
+        /// The names of all files, sorted.
+        fn files(&self) -> Vec<String> {
+            let mut names: Vec<_> = fs::read_dir(&self.0)
+                .unwrap()
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn request(customer: &str) -> ChargeRequest {
+        let currency: Currency = "USD".parse().unwrap();
+        ChargeRequest {
+            invoice: OrderId::from_time(0, [0; 10]).invoice(),
+            attempt: 1,
+            customer: CustomerId::parse(customer).unwrap(),
+            amount: Money::from_stored("200").unwrap(),
+            currency,
+            agreement: None,
+        }
+    }
+
+    async fn opened(sandbox: &Sandbox, customer: &str) -> OpenCharge {
+        let request = request(customer);
+        OpenCharge {
+            reference: sandbox.open(&request).await.unwrap(),
+            request,
+            opened_at: Timestamp::from_millis(0),
+        }
+    }
+
+    /// A sandbox whose clock stands at `now`, in milliseconds.
+    fn sandbox_at(now: &Arc<AtomicI64>) -> Sandbox {
+        let now = Arc::clone(now);
+        let system = Runtime::system();
+        Sandbox::new(Runtime::new(
+            move || Timestamp::from_millis(now.load(Ordering::SeqCst)),
+            move |bytes| {
+                let token = system.token();
+                bytes.copy_from_slice(&token.as_bytes()[..bytes.len()]);
+            },
+        ))
+    }
+
+    fn captured() -> ChargeStatus {
+        ChargeStatus::Captured(example_card())
+    }
+
+    #[tokio::test]
+    async fn a_charge_is_written_down_once_however_often_it_is_confirmed() {
+        let scratch = Scratch::new();
+        let sandbox = Sandbox::new(Runtime::system()).with_ledger(scratch.ledger());
+        let charge = opened(&sandbox, "8080").await;
+        assert_eq!(
+            sandbox.look_up(&charge).await.unwrap(),
+            ChargeStatus::Unconfirmed
+        );
+        assert_eq!(scratch.files(), [""; 0]);
+
+        for _ in 0..3 {
+            assert_eq!(sandbox.confirm(&charge).await.unwrap(), captured());
+        }
+        assert_eq!(scratch.files(), [format!("{}.json", charge.reference)]);
+        let text = fs::read_to_string(scratch.0.join(&scratch.files()[0])).unwrap();
+        assert_eq!(
+            text,
+            format!(
+                r#"{{"reference":"{}","invoiceId":"{}","attempt":1,"amount":200.0,"currency":"USD"}}"#,
+                charge.reference, charge.request.invoice
+            )
+        );
+        // Another process reads the same.
+        let other = Sandbox::new(Runtime::system()).with_ledger(scratch.ledger());
+        assert_eq!(other.look_up(&charge).await.unwrap(), captured());
+    }
+
+    #[tokio::test]
+    async fn with_a_ledger_every_opening_is_a_charge_of_its_own_and_without_one_it_is_the_same() {
+        let scratch = Scratch::new();
+        let plain = Sandbox::new(Runtime::system());
+        let first = plain.open(&request("8080")).await.unwrap();
+        assert_eq!(plain.open(&request("8080")).await.unwrap(), first);
+
+        let forgetful = plain.with_ledger(scratch.ledger());
+        let one = opened(&forgetful, "8080").await;
+        let two = opened(&forgetful, "8080").await;
+        assert_ne!(one.reference, two.reference);
+        forgetful.confirm(&one).await.unwrap();
+        assert_eq!(
+            forgetful.look_up(&two).await.unwrap(),
+            ChargeStatus::Unconfirmed
+        );
+        forgetful.confirm(&two).await.unwrap();
+        assert_eq!(scratch.files().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn only_what_takes_money_is_written_down() {
+        for (customer, confirmed, files) in [
+            ("sandbox-insufficient-funds", "declined", 0),
+            ("sandbox-stolen-card", "declined", 0),
+            ("sandbox-declined-once", "declined", 0),
+            ("sandbox-action-required", "action required", 0),
+            ("sandbox-pending", "pending", 1),
+            ("8080", "captured", 1),
+        ] {
+            let scratch = Scratch::new();
+            let clock = Arc::new(AtomicI64::new(0));
+            let sandbox = sandbox_at(&clock).with_ledger(scratch.ledger());
+            let charge = opened(&sandbox, customer).await;
+            let status = match sandbox.confirm(&charge).await.unwrap() {
+                ChargeStatus::Declined { .. } => "declined",
+                ChargeStatus::ActionRequired => "action required",
+                ChargeStatus::Pending => "pending",
+                ChargeStatus::Captured(_) => "captured",
+                ChargeStatus::Unconfirmed | ChargeStatus::Cancelled => "neither",
+            };
+            assert_eq!(
+                (status, scratch.files().len()),
+                (confirmed, files),
+                "{customer}"
+            );
+            // What was not taken cannot be found taken, and can be called off.
+            if status == "declined" {
+                let standing = sandbox.look_up(&charge).await.unwrap();
+                assert_eq!(standing, ChargeStatus::Unconfirmed, "{customer}");
+                let cancelled = sandbox.cancel(&charge).await.unwrap();
+                assert!(matches!(cancelled, ChargeStatus::Declined { .. }));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_and_a_late_settlement_are_found_by_asking() {
+        let clock = Arc::new(AtomicI64::new(0));
+        let scratch = Scratch::new();
+        for sandbox in [
+            sandbox_at(&clock),
+            sandbox_at(&clock).with_ledger(scratch.ledger()),
+        ] {
+            clock.store(0, Ordering::SeqCst);
+            let lost = opened(&sandbox, "sandbox-timeout").await;
+            let answer = sandbox.confirm(&lost).await;
+            assert!(matches!(answer, Err(PartnerError::Unanswered(_))));
+            assert_eq!(sandbox.look_up(&lost).await.unwrap(), captured());
+
+            let late = opened(&sandbox, "sandbox-pending").await;
+            assert_eq!(sandbox.confirm(&late).await.unwrap(), ChargeStatus::Pending);
+            clock.store(59_999, Ordering::SeqCst);
+            assert_eq!(sandbox.look_up(&late).await.unwrap(), ChargeStatus::Pending);
+            clock.store(60_000, Ordering::SeqCst);
+            assert_eq!(sandbox.look_up(&late).await.unwrap(), captured());
+        }
+        assert_eq!(scratch.files().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_down_was_not_taken() {
+        assert!(Ledger::new("/nowhere").is_err());
+        let scratch = Scratch::new();
+        let sandbox = Sandbox::new(Runtime::system()).with_ledger(scratch.ledger());
+        let charge = opened(&sandbox, "8080").await;
+        fs::remove_dir(&scratch.0).unwrap();
+        let answer = sandbox.confirm(&charge).await;
+        assert!(matches!(answer, Err(PartnerError::Unavailable(_))));
+        fs::create_dir(&scratch.0).unwrap();
+        assert_eq!(
+            sandbox.look_up(&charge).await.unwrap(),
+            ChargeStatus::Unconfirmed
+        );
     }
 }
