@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -18,15 +19,16 @@ class Failure(Exception):
 
 
 class Child:
-    """A long-running command, its output in a file."""
+    """A long-running command, its output in a file; with `append`, after what the file holds already."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path, *, append: bool = False) -> None:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        # A new file, not a truncated one: another pipeline may still be writing into the old.
-        log.unlink(missing_ok=True)
-        with log.open("wb") as output:
+        if not append:
+            # A new file, not a truncated one: another pipeline may still be writing into the old.
+            log.unlink(missing_ok=True)
+        with log.open("ab") as output:
             # A session of its own: Ctrl-C reaches only us, and we stop the children in order.
             self._process = subprocess.Popen(
                 command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -45,6 +47,29 @@ class Child:
     def stop(self) -> None:
         """Ends it and all its descendants."""
         _stop_tree(self._process)
+
+    def below(self) -> list[int]:
+        """The processes that it started, and those that they started."""
+        return descendants(self._process.pid)
+
+    def freeze(self) -> None:
+        """Stops it and all its descendants where they are, until `thaw`."""
+        frozen: list[int] = []
+        # Until nobody is left who could have started another one meanwhile.
+        while running := [pid for pid in (self._process.pid, *self.below()) if pid not in frozen]:
+            _signal(running, signal.SIGSTOP)
+            frozen += running
+
+    def thaw(self) -> None:
+        """Lets it and all its descendants go on."""
+        _signal([self._process.pid, *self.below()], signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Ends it and all its descendants with no chance to finish anything, as a crash does."""
+        # Not one after the other: a function that sees watch gone gives up in its own way.
+        self.freeze()
+        _signal([self._process.pid, *self.below()], signal.SIGKILL)
+        self._process.wait()
 
 
 def run(command: Sequence[str], directory: Path) -> int:
@@ -68,11 +93,14 @@ def _stop_tree(process: subprocess.Popen[bytes], patience: float = 5) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    for pid in below:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    _signal(below, signal.SIGKILL)
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    """Sends that signal to those of them that still run."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def descendants(root: int) -> list[int]:

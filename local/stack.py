@@ -30,7 +30,9 @@ class Stack:
         self.ledger = directory / f"charges-{port}"
         self._port = port
         self._reload = reload
-        self._watch: Child | None = None
+        self._variables: dict[str, str] = {}
+        # `cargo lambda watch` and what it runs.
+        self.functions: Child | None = None
         self.aws = MiniStack(aws_port, directory)
 
     def __enter__(self) -> Stack:
@@ -48,8 +50,8 @@ class Stack:
 
     def stop(self) -> None:
         """Ends every process of it. The functions go first, so that nothing calls an AWS that is gone."""
-        if self._watch:
-            self._watch.stop()
+        if self.functions:
+            self.functions.stop()
         self.aws.stop()
         shutil.rmtree(self.ledger, ignore_errors=True)
 
@@ -59,7 +61,7 @@ class Stack:
             child.check()
 
     def _children(self) -> list[Child]:
-        return [child for child in (self.aws.process, self._watch) if child]
+        return [child for child in (self.aws.process, self.functions) if child]
 
     def _deploy(self) -> None:
         """CloudFormation itself, without `sam deploy`: two seconds instead of ten, and nothing to package."""
@@ -85,17 +87,25 @@ class Stack:
             raise Failure("MiniStack could not deploy template.yaml:\n" + "\n".join(reasons))
 
     def _serve(self) -> None:
-        command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
-        if not self._reload:
-            command.append("--ignore-changes")
         shutil.rmtree(self.ledger, ignore_errors=True)
         self.ledger.mkdir(parents=True)
         local = {"AUTHENTICATION": "none", "SANDBOX_LEDGER": str(self.ledger)}
-        variables = environment(self.aws.port) | function_variables(self.aws) | local
-        self._watch = Child("cargo lambda watch", command, variables, self.directory / "functions.log")
-        wait_until("Starting cargo lambda watch", lambda: answers(self.url), 30, self._children())
+        self._variables = environment(self.aws.port) | function_variables(self.aws) | local
+        self._start_watch()
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._warm, sorted({binary for binary in binaries(source_template()).values()})))
+
+    def _start_watch(self, *, append: bool = False) -> None:
+        command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
+        if not self._reload:
+            command.append("--ignore-changes")
+        log = self.directory / "functions.log"
+        self.functions = Child("cargo lambda watch", command, self._variables, log, append=append)
+        wait_until("Starting cargo lambda watch", lambda: answers(self.url), 30, self._children())
+
+    def restart_functions(self) -> None:
+        """Starts the functions after `functions.kill()`. Each comes up with its first call."""
+        self._start_watch(append=True)
 
     def _warm(self, binary: str) -> None:
         """Calls a function once with nothing to do: watch starts it at its first call, and the first curl should not wait for that."""
@@ -118,7 +128,7 @@ class Stack:
             raise Failure(f"The function {binary} does not answer ({error}):\n{self._log()}") from None
 
     def _log(self) -> str:
-        return self._watch.tail(25) if self._watch else ""
+        return self.functions.tail(25) if self.functions else ""
 
 
 def source_template() -> dict[str, Any]:

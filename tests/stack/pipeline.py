@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "local"))
 
 from localaws import MiniStack, sent_mails  # noqa: E402  (the path above makes it importable)
+from stack import NAME  # noqa: E402
 
 QUEUES = ("Billing", "Payment", "Shipping", "Email")
 T = TypeVar("T")
@@ -90,9 +91,9 @@ class Pipeline:
     def await_status(self, order: str, status: str, seconds: float) -> None:
         eventually(f"{order} {status}", lambda: self.call(order)[1]["status"] == status, seconds)
 
-    def await_quiet(self) -> None:
+    def await_quiet(self, seconds: float = 30) -> None:
         """Until no message waits in a queue or is being worked on."""
-        eventually("quiet queues", lambda: not any(self.depth(f"{queue}QueueUrl") for queue in QUEUES), 30)
+        eventually("quiet queues", lambda: not any(self.depth(f"{queue}QueueUrl") for queue in QUEUES), seconds)
 
     def depth(self, output: str) -> int:
         """How many messages that queue holds, hidden ones too."""
@@ -100,6 +101,14 @@ class Pipeline:
         sqs = self.aws.client("sqs")
         attributes = sqs.get_queue_attributes(QueueUrl=self.outputs[output], AttributeNames=names)["Attributes"]
         return sum(int(attributes[name]) for name in names)
+
+    def sweep(self) -> dict[str, int]:
+        """Lets the sweep run now; returns its report."""
+        function = physical_id(self.aws, "Sweep")
+        answer = self.aws.client("lambda").invoke(FunctionName=function, Payload=b"{}")
+        report = json.load(answer["Payload"])
+        assert "FunctionError" not in answer, report
+        return report
 
     def mails_to(self, address: str) -> list[dict[str, Any]]:
         return [mail for mail in sent_mails(self.aws.endpoint) if mail["To"] == [address]]
@@ -114,6 +123,12 @@ def eventually(what: str, probe: Callable[[], T | None], seconds: float) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.1)
+
+
+def physical_id(aws: MiniStack, name: str) -> str:
+    """What CloudFormation called that resource."""
+    resource = aws.client("cloudformation").describe_stack_resource(StackName=NAME, LogicalResourceId=name)
+    return str(resource["StackResourceDetail"]["PhysicalResourceId"])
 
 
 def an_address() -> str:

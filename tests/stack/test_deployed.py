@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from pipeline import Pipeline, PipelineTests
+from pipeline import Pipeline, PipelineTests, physical_id
 
 # From local/, which pipeline made importable.
 from localaws import MiniStack, REGION, environment
@@ -118,12 +118,6 @@ def add_routes(aws: MiniStack, outputs: dict[str, str]) -> None:
             )
 
 
-def physical_id(aws: MiniStack, name: str) -> str:
-    """What CloudFormation called that resource."""
-    resource = aws.client("cloudformation").describe_stack_resource(StackName=NAME, LogicalResourceId=name)
-    return str(resource["StackResourceDetail"]["PhysicalResourceId"])
-
-
 def token(aws: MiniStack, outputs: dict[str, str]) -> str:
     """An access token of the machine client, as a backend gets it."""
     client = aws.client("cognito-idp").describe_user_pool_client(
@@ -164,11 +158,7 @@ class TestDeployed(PipelineTests):
             self.assertEqual(status, 401)
 
     def test_the_sweep_may_do_what_it_does(self) -> None:
-        sweep = physical_id(self.pipeline.aws, "Sweep")
-        answer = self.pipeline.aws.client("lambda").invoke(FunctionName=sweep, Payload=b"{}")
-        report = json.load(answer["Payload"])
-        self.assertNotIn("FunctionError", answer, report)
-        self.assertEqual(report["failed"], 0)
+        self.assertEqual(self.pipeline.sweep()["failed"], 0)
 
     def tearDown(self) -> None:
         """A right that is missing may hide behind a retry; the logs have it."""
