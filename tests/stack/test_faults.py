@@ -15,7 +15,7 @@ import time
 import unittest
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from decimal import Decimal
@@ -40,6 +40,10 @@ PATIENCE = 210
 # Seconds that a message is hidden while a worker has it. In the cloud it is one to three minutes, too long for a test.
 # Five receives end before a claim of 90 s does, so some messages become dead letters, and the sweep has to help.
 HIDDEN = 15
+
+# What is done to deliveries: some mappings are off for a while; what waits in a queue is lost or delivered twice; the
+# whole local AWS stands still, for a moment or for long.
+OUTAGES = ("late", "hiccup", "freeze", *(f"{fate} {queue}" for fate in ("lost", "doubled") for queue in QUEUES))
 
 # The words by which a mail's subject tells its event.
 SUBJECTS = {
@@ -66,7 +70,13 @@ class Faults:
         self._delivering = threading.Event()
         self._sqs, self._lambda = (stack.aws.client(service) for service in ("sqs", "lambda"))
         mappings = self._lambda.list_event_source_mappings()["EventSourceMappings"]
-        self._mappings = sorted((mapping["EventSourceArn"], mapping["UUID"]) for mapping in mappings)
+        self._mappings = {mapping["EventSourceArn"]: mapping["UUID"] for mapping in mappings}
+        outputs = stack.aws.outputs(NAME)
+        self._queues = {queue: self._arn(outputs[f"{queue}QueueUrl"]) for queue in QUEUES}
+
+    def _arn(self, url: str) -> str:
+        attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        return str(attributes["QueueArn"])
 
     @contextmanager
     def striking(self) -> Iterator[None]:
@@ -109,13 +119,26 @@ class Faults:
 
     def _outages(self, choice: random.Random) -> None:
         """Stops deliveries, loses and doubles what waits for them, and freezes the whole local AWS."""
-        while not self._over.wait(choice.uniform(1, 4)):
-            if choice.random() < 0.5:
-                # Longer than a function waits for SES and DynamoDB, or shorter.
-                self._freeze(choice.uniform(10.5, 12) if choice.random() < 0.4 else choice.uniform(0.5, 3))
+        hand: list[str] = []
+        while not self._over.wait(choice.uniform(0.5, 2)):
+            # As cards are dealt, so that a run has some of each.
+            hand = hand or choice.sample(OUTAGES, len(OUTAGES))
+            outage = hand.pop()
+            if outage == "hiccup":
+                self._freeze(choice.uniform(0.5, 3))
+            elif outage == "freeze":
+                # Longer than a function waits for DynamoDB and SES.
+                self._freeze(choice.uniform(10.5, 12))
+            elif outage == "late":
+                sources = choice.sample(sorted(self._mappings), choice.randint(1, len(self._mappings)))
+                self._switch_off(sources, choice.uniform(1, 5))
             else:
-                mappings = choice.sample(self._mappings, choice.randint(1, len(self._mappings)))
-                self._outage(mappings, choice.uniform(1, 6), choice.choice(["late", "lost", "doubled"]))
+                # Of one queue only: the steps before it go on and fill it.
+                fate, _, queue = outage.partition(" ")
+                arn = self._queues[queue]
+                self._switch_off([arn], choice.uniform(1, 4), lambda: self._spoil(arn, fate))
+            self._delivering.set()
+            self.struck[outage] += 1
 
     def _freeze(self, seconds: float) -> None:
         self._stack.aws.process.freeze()
@@ -123,29 +146,26 @@ class Faults:
             self._over.wait(seconds)
         finally:
             self._stack.aws.process.thaw()
-        self._delivering.set()
-        self.struck["freezes"] += 1
 
-    def _outage(self, mappings: list[tuple[str, str]], seconds: float, fate: str) -> None:
-        self._deliver(mappings, enabled=False)
+    def _switch_off(self, sources: list[str], seconds: float, meanwhile: Callable[[], None] | None = None) -> None:
+        """Nothing from these sources is delivered for so long."""
+        self._deliver(sources, enabled=False)
         try:
             self._over.wait(seconds)
-            for source, _ in mappings:
-                # The stream's records wait in the table; only queues lose and repeat.
-                if ":sqs:" in source and fate != "late":
-                    self._spoil(source.rpartition(":")[2], fate)
+            if meanwhile:
+                meanwhile()
         finally:
-            self._deliver(mappings, enabled=True)
-        self._delivering.set()
-        self.struck["outages"] += 1
+            self._deliver(sources, enabled=True)
 
-    def _deliver(self, mappings: list[tuple[str, str]], *, enabled: bool) -> None:
-        for _, mapping in mappings:
-            self._lambda.update_event_source_mapping(UUID=mapping, Enabled=enabled)
+    def _deliver(self, sources: list[str], *, enabled: bool) -> None:
+        for source in sources:
+            self._lambda.update_event_source_mapping(UUID=self._mappings[source], Enabled=enabled)
 
-    def _spoil(self, queue: str, fate: str) -> None:
-        url = self._sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-        messages = queued(self._stack.aws.endpoint).get(queue, [])
+    def _spoil(self, arn: str, fate: str) -> None:
+        """Loses or doubles what the queue holds."""
+        name = arn.rpartition(":")[2]
+        url = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        messages = queued(self._stack.aws.endpoint).get(name, [])
         if fate == "lost":
             self._sqs.purge_queue(QueueUrl=url)
         else:
@@ -220,7 +240,9 @@ class TestFaults(unittest.TestCase):
             orders = self.place_all()
         struck_for = time.monotonic() - started
         standings = self.await_rest(orders)
-        self.pipeline.await_quiet(2 * HIDDEN)
+        if len(standings) == len(orders):
+            # What is still on its way must have no effect.
+            self.pipeline.await_quiet(2 * HIDDEN)
         published_again = self.stack.functions.log.read_text(errors="replace").count("published again")
         letters = {queue: self.pipeline.depth(f"{queue}DeadLettersUrl") for queue in QUEUES}
         mails = sent_mails(self.stack.aws.endpoint)
@@ -233,6 +255,8 @@ class TestFaults(unittest.TestCase):
             flush=True,
         )
 
+        with self.subTest("no order is stuck"):
+            self.assertEqual(orders.keys() - standings.keys(), set())
         with self.subTest("orders"):
             self.assert_each_ordered_once(orders)
         with self.subTest("charges"):
@@ -241,7 +265,8 @@ class TestFaults(unittest.TestCase):
             self.assert_mailed_at_most_once(orders, standings, mails)
         with self.subTest("it was no calm run"):
             self.assertGreaterEqual(faults.struck["crashes"], 5)
-            self.assertGreaterEqual(faults.struck["outages"] + faults.struck["freezes"], 5)
+            self.assertGreaterEqual(sum(faults.struck[outage] for outage in OUTAGES), len(OUTAGES))
+            self.assertGreater(faults.struck["messages lost"] + faults.struck["messages doubled"], 0)
             self.assertGreater(len(self.redelivered) + published_again, 0)
 
     # ------------------------------------------------------------ placing
@@ -295,7 +320,7 @@ class TestFaults(unittest.TestCase):
     # ------------------------------------------------------------ coming to rest
 
     def await_rest(self, orders: dict[str, int]) -> dict[str, Any]:
-        """What GET says of each order once nothing more happens with it."""
+        """What GET says of each order once nothing more happens with it; without those that never come to rest."""
         standings: dict[str, Any] = {}
         deadline = time.monotonic() + PATIENCE
         while len(standings) < len(orders):
@@ -309,7 +334,8 @@ class TestFaults(unittest.TestCase):
                 else:
                     restless.append((status, standing))
             if time.monotonic() > deadline:
-                raise AssertionError(f"{len(restless)} orders are stuck {PATIENCE} s after the last fault, such as {restless[:3]}")
+                print(f"{len(restless)} orders are stuck {PATIENCE} s after the last fault, such as {restless[:3]}", flush=True)
+                break
             time.sleep(2)
         return standings
 
