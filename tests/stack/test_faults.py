@@ -265,7 +265,7 @@ class TestFaults(unittest.TestCase):
             self.assert_mailed_at_most_once(orders, standings, mails)
         with self.subTest("it was no calm run"):
             self.assertGreaterEqual(faults.struck["crashes"], 5)
-            self.assertGreaterEqual(sum(faults.struck[outage] for outage in OUTAGES), len(OUTAGES))
+            self.assertGreaterEqual(sum(faults.struck[outage] for outage in OUTAGES), 5)
             self.assertGreater(faults.struck["messages lost"] + faults.struck["messages doubled"], 0)
             self.assertGreater(len(self.redelivered) + published_again, 0)
 
