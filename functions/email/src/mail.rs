@@ -1,4 +1,4 @@
-//! The three mails to the customer: subject, HTML and plain text, from the compiled templates in
+//! The five mails to the customer: subject, HTML and plain text, from the compiled templates in
 //! `templates/`.
 //!
 //! A mail is made of what is known: a fact that is missing or blank leaves no trace, down to a mail
@@ -462,7 +462,7 @@ fn fold_line(line: &str, out: &mut String) {
 mod tests {
     use super::*;
 
-    const KINDS: [MailKind; 3] = [
+    const KINDS: [MailKind; 5] = [
         MailKind::InvoiceCreated,
         MailKind::PaymentProcessed,
         MailKind::OrderShipped,
@@ -801,6 +801,25 @@ mod tests {
                     ],
                     &["4242", "invoice-789"],
                 ),
+                MailKind::PaymentRefunded => (
+                    &[
+                        "Your money is on its way back",
+                        "Visa ending in 4242",
+                        "invoice-789",
+                        "order-456",
+                        "Total paid back",
+                    ],
+                    &["12345678", "17 boulevard"],
+                ),
+                MailKind::OrderCancelled => (
+                    &[
+                        "Your order is cancelled",
+                        "order-456",
+                        "invoice-789",
+                        "Total",
+                    ],
+                    &["4242", "12345678", "17 boulevard", "Total paid"],
+                ),
             }
         };
         for kind in KINDS {
@@ -827,6 +846,8 @@ mod tests {
                 "Your invoice for order order-456",
                 "We received your payment for order order-456",
                 "Your order order-456 is on its way",
+                "Your money for order order-456 is on its way back",
+                "Your order order-456 is cancelled",
             ]
         );
         assert_eq!(
@@ -838,6 +859,8 @@ mod tests {
                 "Your invoice invoice-789",
                 "We received your payment for invoice invoice-789",
                 "Your order is on its way",
+                "Your money for invoice invoice-789 is on its way back",
+                "Your order is cancelled",
             ]
         );
         assert_eq!(
@@ -846,6 +869,8 @@ mod tests {
                 "Your invoice is ready",
                 "We received your payment",
                 "Your order is on its way",
+                "Your money is on its way back",
+                "Your order is cancelled",
             ]
         );
     }

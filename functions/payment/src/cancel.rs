@@ -49,7 +49,7 @@ struct CancelledBody {
 /// What a try to cancel came to.
 enum Step {
     /// The order is cancelled.
-    Done(Order),
+    Done(Box<Order>),
     /// It has moved on meanwhile: read it again.
     Again,
 }
@@ -82,7 +82,7 @@ impl<P: BillingPartner> Payments<P> {
                 .filter(|order| order.customer == *customer)
                 .ok_or(Error::NotFound(Missing::Order))?;
             let step = match order.status {
-                Status::Cancelled => Step::Done(order),
+                Status::Cancelled => Step::Done(Box::new(order)),
                 Status::Refunding => return self.refund(order).await,
                 Status::Shipped => return Err(too_late(&order)),
                 Status::Pending => {
@@ -110,7 +110,7 @@ impl<P: BillingPartner> Payments<P> {
             };
             if let Step::Done(order) = step {
                 tracing::info!(order_id = %id, "order cancelled");
-                return Ok(order);
+                return Ok(*order);
             }
         }
         Err(StoreError::Conflict.into())
@@ -225,7 +225,7 @@ impl<P: BillingPartner> Payments<P> {
 
 fn step(settlement: Settlement) -> Result<Step, Error> {
     match settlement {
-        Settlement::Written(order) => Ok(Step::Done(*order)),
+        Settlement::Written(order) => Ok(Step::Done(order)),
         Settlement::Overtaken(_) => Ok(Step::Again),
         Settlement::NotFound => Err(Error::NotFound(Missing::Order)),
     }
