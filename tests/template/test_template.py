@@ -538,6 +538,7 @@ class TheTemplate(unittest.TestCase):
             {
                 "POST /api/order/cart.json",
                 "POST /api/order/invoice.json",
+                "POST /api/order/cancel.json",
                 "POST /api/order/payment.json",
                 "POST /api/order/shipping.json",
                 "POST /api/order/email.json",
