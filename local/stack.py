@@ -114,6 +114,8 @@ class Stack:
                 request = urllib.request.Request(f"{self.url}/api/order/cart.json", b"{}", {"Content-Type": "application/json"})
             case "order":
                 request = urllib.request.Request(f"{self.url}/api/order/none")
+            case "customer":
+                request = urllib.request.Request(f"{self.url}/api/customer/none/billing")
             case _:
                 request = urllib.request.Request(invocations(self.url, binary), b'{"Records":[]}')
         try:

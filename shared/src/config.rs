@@ -135,10 +135,12 @@ pub struct Tables {
     pub emails: Option<String>,
     /// `IDEMPOTENCY_TABLE`
     pub idempotency: Option<String>,
+    /// `CUSTOMERS_TABLE`
+    pub customers: Option<String>,
 }
 
 impl Tables {
-    /// Reads the four names, each optional here.
+    /// Reads the five names, each optional here.
     #[must_use]
     pub fn from_environment(environment: Environment<'_>) -> Self {
         Self {
@@ -146,6 +148,7 @@ impl Tables {
             invoices: environment.optional("INVOICES_TABLE"),
             emails: environment.optional("EMAILS_TABLE"),
             idempotency: environment.optional("IDEMPOTENCY_TABLE"),
+            customers: environment.optional("CUSTOMERS_TABLE"),
         }
     }
 }

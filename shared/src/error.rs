@@ -35,6 +35,10 @@ pub enum Missing {
     Order,
     /// An invoice.
     Invoice,
+    /// A customer.
+    Customer,
+    /// A customer's agreement with a billing partner.
+    Agreement,
 }
 
 /// What this service depends on.
@@ -166,6 +170,8 @@ impl Error {
             Self::KeyReused => "idempotency_key_reused",
             Self::NotFound(Missing::Order) => "order_not_found",
             Self::NotFound(Missing::Invoice) => "invoice_not_found",
+            Self::NotFound(Missing::Customer) => "customer_not_found",
+            Self::NotFound(Missing::Agreement) => "billing_agreement_not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::Mismatch(_) => "mismatch",
             Self::InProgress { .. } => "in_progress",

@@ -138,7 +138,7 @@ impl Database {
         }
     }
 
-    /// All four tables.
+    /// All five tables.
     #[must_use]
     pub fn tables() -> Tables {
         Tables {
@@ -146,6 +146,7 @@ impl Database {
             invoices: Some("InvoicesTable".to_owned()),
             emails: Some("EmailsTable".to_owned()),
             idempotency: Some("IdempotencyTable".to_owned()),
+            customers: Some("CustomersTable".to_owned()),
         }
     }
 
@@ -291,6 +292,6 @@ fn table_requests() -> Vec<Value> {
         }
         requests.push(request);
     }
-    assert_eq!(requests.len(), 4, "the template has four tables");
+    assert_eq!(requests.len(), 5, "the template has five tables");
     requests
 }

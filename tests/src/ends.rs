@@ -138,9 +138,31 @@ pub struct PlayedPartner {
     refund_script: Arc<Mutex<VecDeque<RefundStatus>>>,
     refunded: Arc<Mutex<BTreeSet<String>>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
+    needs: Arc<Mutex<Option<PartnerName>>>,
+    charged: Arc<Mutex<Vec<ChargedBy>>>,
 }
 
+/// An operation, and the payment method that it was asked to charge.
+type ChargedBy = (&'static str, Option<String>);
+
 impl PlayedPartner {
+    /// From now on it charges only customers who have agreed with that partner.
+    pub fn needs_agreement(&self, with: PartnerName) {
+        *lock(&self.needs) = Some(with);
+    }
+
+    /// What each opening and confirmation was asked to charge, in order.
+    #[must_use]
+    pub fn charged_by(&self) -> Vec<ChargedBy> {
+        lock(&self.charged).clone()
+    }
+
+    fn charges_by(&self, operation: &'static str, request: &ChargeRequest) {
+        let agreement = request.agreement.as_ref();
+        let method = agreement.map(|agreement| agreement.payment_method.as_str().to_owned());
+        lock(&self.charged).push((operation, method));
+    }
+
     /// What the ledger has captured.
     #[must_use]
     pub fn captured(&self) -> Vec<Money> {
@@ -235,6 +257,7 @@ impl PlayedPartner {
 impl BillingPartner for PlayedPartner {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
         self.check_refused("open")?;
+        self.charges_by("open", request);
         let name = format!("{}/{}", request.invoice, request.attempt);
         let mut opened = lock(&self.opened);
         let next = format!("charge_{}", opened.len() + 1);
@@ -250,6 +273,7 @@ impl BillingPartner for PlayedPartner {
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.check_refused("confirm")?;
+        self.charges_by("confirm", &charge.request);
         let mut status = self.status(&charge.reference)?;
         if status == ChargeStatus::Unconfirmed {
             status = lock(&self.script).pop_front().unwrap_or_else(|| {
@@ -282,7 +306,7 @@ impl BillingPartner for PlayedPartner {
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {
-        None
+        *lock(&self.needs)
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {

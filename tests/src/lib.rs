@@ -13,4 +13,4 @@ pub mod sim;
 pub use cloud::{Cloud, Options};
 pub use database::{Capacity, Database, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
-pub use services::{Ends, Reply, Services, batch, invoke, question, request};
+pub use services::{Ends, Reply, Services, batch, customer_request, invoke, question, request};

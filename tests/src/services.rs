@@ -2,6 +2,7 @@
 
 use billing::Billing;
 use cart::Cart;
+use customer::Customers;
 use email::Emails;
 use email::mailer::Mailer;
 use lambda_runtime::{Context, LambdaEvent};
@@ -81,6 +82,7 @@ pub struct Services<P, C, Q, M> {
     shipment: Handler<Shipments<C, Q>>,
     email: Handler<Emails<M>>,
     order: Handler<Orders>,
+    customer: Handler<Customers>,
     /// The stream's consumer and the sweep.
     pub relay: Relay<Q>,
 }
@@ -115,6 +117,7 @@ where
             shipment: Handler::new(shipments, jwt()),
             email: Handler::new(Emails::new(store(), mailer, stage(), clock()), jwt()),
             order: Handler::new(Orders::new(store()), jwt()),
+            customer: Handler::new(Customers::new(store(), clock()), jwt()),
             relay: Relay::new(store(), queues, stage(), clock()),
         }
     }
@@ -130,6 +133,7 @@ where
             }
             "/api/order/shipping.json" => invoke(&self.shipment, event).await,
             "/api/order/email.json" => invoke(&self.email, event).await,
+            _ if path.starts_with("/api/customer/") => invoke(&self.customer, event).await,
             _ => invoke(&self.order, event).await,
         };
         let text = answer["body"].as_str().unwrap_or_default().to_owned();
@@ -197,6 +201,20 @@ pub fn question(order: &str) -> Value {
     event["rawPath"] = path.as_str().into();
     event["requestContext"]["http"]["path"] = path.into();
     event["pathParameters"]["orderId"] = order.into();
+    event
+}
+
+/// A request about a customer's agreements, as in `events/customer-<get or delete>.json`; `query`
+/// as in a URL, without the question mark.
+#[must_use]
+pub fn customer_request(method: &str, customer: &str, query: &str) -> Value {
+    let mut event = parse(include_str!("../../events/customer-get.json"));
+    let path = format!("/api/customer/{customer}/billing");
+    event["rawPath"] = path.as_str().into();
+    event["rawQueryString"] = query.into();
+    event["requestContext"]["http"]["path"] = path.into();
+    event["requestContext"]["http"]["method"] = method.into();
+    event["pathParameters"]["customerId"] = customer.into();
     event
 }
 

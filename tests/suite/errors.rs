@@ -7,6 +7,7 @@ use shared::aws::FailureKind;
 use shared::queue::Queue;
 use tests::{Cloud, Options, Reply, request};
 
+use crate::agreements::agreement;
 use crate::contract::{cart, cart_with_checkout, checkout, invoice, payment, shipping, text};
 
 const CART: &str = "/api/order/cart.json";
@@ -14,11 +15,12 @@ const INVOICE: &str = "/api/order/invoice.json";
 const PAYMENT: &str = "/api/order/payment.json";
 const SHIPPING: &str = "/api/order/shipping.json";
 const EMAIL: &str = "/api/order/email.json";
+const AGREEMENT: &str = "/api/customer/billing.json";
 
 /// An order id that was never given out.
 const UNKNOWN: &str = "00000000000000000000000000";
 
-fn assert_problem(reply: &Reply, status: u64, code: &str) {
+pub(crate) fn assert_problem(reply: &Reply, status: u64, code: &str) {
     assert_eq!(
         (reply.status, reply.code()),
         (status, code),
@@ -68,7 +70,11 @@ async fn a_body_that_is_empty_or_no_json_is_400() {
 #[tokio::test]
 async fn every_endpoint_refuses_a_call_without_a_token_with_401() {
     let cloud = Cloud::start().await;
-    for path in [CART, INVOICE, PAYMENT, SHIPPING, EMAIL, "/api/order/ord_1"] {
+    let paths = [CART, INVOICE, PAYMENT, SHIPPING, EMAIL, AGREEMENT];
+    for path in paths
+        .into_iter()
+        .chain(["/api/order/ord_1", "/api/customer/8080/billing"])
+    {
         let mut event = request(path, &cart());
         event["requestContext"]
             .as_object_mut()
@@ -79,7 +85,7 @@ async fn every_endpoint_refuses_a_call_without_a_token_with_401() {
 }
 
 /// The same request, sent by a customer's own token.
-fn as_customer(mut event: Value, customer: &str) -> Value {
+pub(crate) fn as_customer(mut event: Value, customer: &str) -> Value {
     event["requestContext"]["authorizer"]["jwt"]["claims"] =
         json!({"client_id": "shop-app", "sub": customer, "scope": "openid"});
     event
@@ -115,6 +121,7 @@ async fn somebody_elses_order_reads_as_404_everywhere() {
         (SHIPPING, shipping(&order), "order_not_found"),
         (SHIPPING, mail.clone(), "order_not_found"),
         (EMAIL, mail, "order_not_found"),
+        (AGREEMENT, agreement(), "customer_not_found"),
     ] {
         let reply = cloud.send(&as_customer(request(path, &body), "666")).await;
         assert_problem(&reply, 404, code);
@@ -401,6 +408,7 @@ async fn each_field_has_its_limits() {
         (SHIPPING, &shipping, "/orderId"),
         (EMAIL, &mail, "/orderId"),
         (SHIPPING, &mail, "/orderId"),
+        (AGREEMENT, &agreement(), "/customerId"),
     ] {
         for (value, taken) in [
             (json!("x"), true),
@@ -430,6 +438,7 @@ async fn each_field_has_its_limits() {
         (SHIPPING, &shipping, "/phone"),
         (SHIPPING, &shipping, "/shipping_address"),
         (EMAIL, &mail, "/name"),
+        (AGREEMENT, &agreement(), "/name"),
     ] {
         for (value, taken) in [
             (json!("x".repeat(500)), true),
@@ -531,6 +540,37 @@ async fn each_field_has_its_limits() {
         );
     }
 
+    // A partner's tokens.
+    for pointer in ["/partnerCustomerId", "/paymentMethodId"] {
+        for (value, taken) in [
+            (json!("x".repeat(255)), true),
+            (json!("x".repeat(256)), false),
+            (json!("a-b_C1"), true),
+            (json!(""), false),
+            (json!("a b"), false),
+            (json!("ü"), false),
+            (json!(7), false),
+        ] {
+            assert_eq!(
+                takes(&cloud, AGREEMENT, &agreement(), pointer, value.clone()).await,
+                taken,
+                "{pointer} {value}"
+            );
+        }
+    }
+    for (value, taken) in [
+        ("stripe", true),
+        ("paypal", true),
+        ("Stripe", false),
+        ("sandbox", false),
+    ] {
+        assert_eq!(
+            takes(&cloud, AGREEMENT, &agreement(), "/partner", json!(value)).await,
+            taken,
+            "{value}"
+        );
+    }
+
     // One to 100 lines.
     let line = json!({"productId": "1", "quantity": 1, "price": 1});
     for (count, taken) in [(1, true), (100, true), (101, false), (0, false)] {
@@ -548,6 +588,12 @@ async fn each_field_has_its_limits() {
     }
 }
 
+/// The optional field of an agreement left out.
+fn without_name(mut agreement: Value) -> Value {
+    agreement.as_object_mut().unwrap().remove("name");
+    agreement
+}
+
 #[tokio::test]
 async fn every_required_field_is_missed_by_name_and_every_unknown_one_is_refused() {
     let cloud = Cloud::start().await;
@@ -560,6 +606,7 @@ async fn every_required_field_is_missed_by_name_and_every_unknown_one_is_refused
         (PAYMENT, payment("inv_1")),
         (SHIPPING, shipping("ord_1")),
         (EMAIL, mail),
+        (AGREEMENT, without_name(agreement())),
     ] {
         for name in body.as_object().unwrap().keys() {
             let mut without = body.clone();

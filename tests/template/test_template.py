@@ -543,6 +543,9 @@ class TheTemplate(unittest.TestCase):
                 "POST /api/order/shipping.json",
                 "POST /api/order/email.json",
                 "GET /api/order/{orderId}",
+                "POST /api/customer/billing.json",
+                "GET /api/customer/{customerId}/billing",
+                "DELETE /api/customer/{customerId}/billing",
             },
         )
         self.assertEqual(

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use shared::config::Shop;
 use shared::domain::{
-    Charge, ChargeState, Decline, Order, OrderId, Payment, Status, number_from_digest,
+    Agreement, Charge, ChargeState, Decline, Order, OrderId, Payment, Status, number_from_digest,
 };
 use shared::error::{Dependency, Difference, Error, Missing};
 use shared::event::Message;
@@ -189,17 +189,24 @@ impl<P: BillingPartner> Payments<P> {
         };
         let (charge, status) = match open_charge(&order, payment) {
             // Somebody came this far and died, or the partner settles later: ask what became of it.
-            Some(charge) => match self.partner.look_up(&charge).await {
+            // If the money moved, it did whatever the customer has revoked since.
+            Some(mut charge) => match self.partner.look_up(&charge).await {
+                Ok(ChargeStatus::Unconfirmed) => {
+                    charge.request.agreement = self.agreement(&order, fence).await?;
+                    (charge, ChargeStatus::Unconfirmed)
+                }
                 Ok(status) => (charge, status),
                 Err(error) => {
                     self.release(&order, fence, ChargeState::Unknown).await?;
                     return Err(partner_failed(error));
                 }
             },
-            None => (
-                self.open(&order, payment, fence).await?,
-                ChargeStatus::Unconfirmed,
-            ),
+            None => {
+                let mut request = charge_request(&order, payment);
+                request.agreement = self.agreement(&order, fence).await?;
+                let charge = self.open(&order, request, fence).await?;
+                (charge, ChargeStatus::Unconfirmed)
+            }
         };
         let status = match status {
             ChargeStatus::Unconfirmed => match self.partner.confirm(&charge).await {
@@ -220,14 +227,36 @@ impl<P: BillingPartner> Payments<P> {
         self.settle(&order, fence, &charge, status).await
     }
 
+    /// What the customer has agreed to at the partner, where the partner needs that: read once for
+    /// each claim, before anything is opened or confirmed under it. A revocation that was answered
+    /// before this read is honoured; one that comes while the claim is carried out may be too late.
+    ///
+    /// Without an agreement the claim is given back as waiting for the customer, who then goes on
+    /// where this one stopped.
+    async fn agreement(&self, order: &Order, fence: Fence) -> Result<Option<Agreement>, Error> {
+        let Some(partner) = self.partner.agreement_with() else {
+            return Ok(None);
+        };
+        let (state, error) = match self
+            .store
+            .approved_agreement(&order.customer, partner)
+            .await
+        {
+            Ok(Some(agreement)) => return Ok(Some(agreement)),
+            Ok(None) => (ChargeState::ActionRequired, Error::NoAgreement),
+            Err(error) => (ChargeState::Due, error.into()),
+        };
+        self.release(order, fence, state).await?;
+        Err(error)
+    }
+
     /// Opens the charge and stores its reference before anything can be confirmed.
     async fn open(
         &self,
         order: &Order,
-        payment: &Payment,
+        request: ChargeRequest,
         fence: Fence,
     ) -> Result<OpenCharge, Error> {
-        let request = charge_request(order, payment);
         let reference = match self.partner.open(&request).await {
             Ok(reference) => reference,
             // Whether it was opened or not: unconfirmed, it moves no money.
@@ -392,6 +421,7 @@ fn declined(payment: &Payment) -> Error {
     }
 }
 
+/// What is charged, without the customer's agreement: only opening and confirming need that.
 fn charge_request(order: &Order, payment: &Payment) -> ChargeRequest {
     ChargeRequest {
         invoice: order.id.invoice(),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::{Text, Timestamp};
+
 /// A billing partner that customers agree with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PartnerName {
@@ -95,4 +97,46 @@ pub struct Agreement {
     pub partner_customer: Option<PartnerToken>,
     /// The partner's name for what is charged.
     pub payment_method: PartnerToken,
+}
+
+/// What became of a customer's permission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgreementState {
+    /// It holds.
+    Approved(Agreement),
+    /// It was taken back; nothing is left to charge with.
+    Revoked {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl AgreementState {
+    /// The name of [`AgreementState::Approved`] in answers and in the store.
+    pub const APPROVED: &'static str = "approved";
+    /// The name of [`AgreementState::Revoked`].
+    pub const REVOKED: &'static str = "revoked";
+
+    /// The name in answers and in the store.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Approved(_) => Self::APPROVED,
+            Self::Revoked { .. } => Self::REVOKED,
+        }
+    }
+}
+
+/// What is kept of a customer and a billing partner: the latest approval, and whether it still
+/// holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgreementRecord {
+    /// With whom.
+    pub partner: PartnerName,
+    /// When it was approved, the last time that it was.
+    pub approved_at: Timestamp,
+    /// Who approved it, if that was said and it holds.
+    pub name: Option<Text>,
+    /// Whether it holds.
+    pub state: AgreementState,
 }

@@ -10,7 +10,10 @@ mod text;
 mod time;
 mod tracking;
 
-pub use agreement::{Agreement, PartnerName, PartnerToken, PartnerTokenError, UnknownPartner};
+pub use agreement::{
+    Agreement, AgreementRecord, AgreementState, PartnerName, PartnerToken, PartnerTokenError,
+    UnknownPartner,
+};
 pub use ids::{
     CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
 };

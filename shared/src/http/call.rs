@@ -1,5 +1,7 @@
 //! One HTTP request, checked as far as every endpoint needs it.
 
+use lambda_http::aws_lambda_events::query_map::QueryMap;
+use lambda_http::http::Method;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, RequestExt};
 use serde_json::Value;
@@ -44,7 +46,10 @@ pub struct Call {
     pub key: Option<IdempotencyKey>,
     /// The W3C trace context, when one was sent.
     pub traceparent: Option<String>,
+    method: Method,
     path: String,
+    path_parameters: QueryMap,
+    query: QueryMap,
     body: Option<Value>,
 }
 
@@ -62,7 +67,10 @@ impl Call {
             caller,
             key,
             traceparent: traceparent(request),
+            method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            path_parameters: request.path_parameters(),
+            query: request.query_string_parameters(),
             body: body(request)?,
         })
     }
@@ -70,6 +78,23 @@ impl Call {
     /// The JSON body of a request that needs one.
     pub fn body(&self) -> Result<&Value, Error> {
         self.body.as_ref().ok_or(Error::EmptyBody)
+    }
+
+    /// The HTTP method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// A parameter of the route's path, percent-decoded by the gateway.
+    #[must_use]
+    pub fn path_parameter(&self, name: &str) -> Option<&str> {
+        self.path_parameters.first(name)
+    }
+
+    /// The query's parameters, as names and values.
+    pub fn query(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.query.iter()
     }
 
     /// The last part of the path, percent-decoded by the gateway.
@@ -121,7 +146,10 @@ impl Call {
             caller,
             key,
             traceparent: None,
+            method: Method::POST,
             path: String::new(),
+            path_parameters: QueryMap::default(),
+            query: QueryMap::default(),
             body,
         }
     }

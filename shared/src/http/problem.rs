@@ -79,6 +79,10 @@ impl Error {
             }
             Self::NotFound(Missing::Order) => "There is no such order.".to_owned(),
             Self::NotFound(Missing::Invoice) => "There is no such invoice.".to_owned(),
+            Self::NotFound(Missing::Customer) => "There is no such customer.".to_owned(),
+            Self::NotFound(Missing::Agreement) => {
+                "The customer has never agreed to be charged by this billing partner.".to_owned()
+            }
             Self::WrongState { status, detail } => format!("The order is {status}: {detail}."),
             Self::Mismatch(_) => {
                 "The request differs from what is stored; errors lists each difference.".to_owned()
@@ -170,6 +174,10 @@ impl Error {
             Self::Declined(decline) => {
                 problem.insert("decline_code".to_owned(), decline.code.as_str().into());
                 problem.insert("retryable".to_owned(), decline.retryable.into());
+            }
+            Self::NoAgreement => {
+                problem.insert("decline_code".to_owned(), "no_agreement".into());
+                problem.insert("retryable".to_owned(), true.into());
             }
             Self::ActionRequired => {
                 problem.insert("decline_code".to_owned(), "action_required".into());

@@ -1,5 +1,6 @@
 //! The tables. Every write states, as its condition, the rule that makes it happen once.
 
+mod agreements;
 mod attributes;
 mod cancellations;
 mod emails;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
 pub use cancellations::CancelBasis;
 pub use emails::{EmailClaim, EmailState};
@@ -111,6 +113,13 @@ impl Store {
             .idempotency
             .as_deref()
             .ok_or(StoreError::NotConfigured("IdempotencyKeys"))
+    }
+
+    fn customers_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .customers
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Customers"))
     }
 
     /// A random pause before try `attempt` (from 1), at most 50 ms × 2^attempt.

@@ -65,7 +65,8 @@ pub enum CreateOrder {
     Existed(Box<Order>),
 }
 
-/// The first use of an idempotency key for a cart update, kept with the answer that it gets.
+/// The first use of an idempotency key for a write that is not idempotent by itself, kept with the
+/// answer that it gets.
 #[derive(Clone, Debug)]
 pub struct KeyRecord<'a> {
     /// The key's hash.

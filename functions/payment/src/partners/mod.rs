@@ -24,7 +24,9 @@ pub struct ChargeRequest {
     pub amount: Money,
     /// In what.
     pub currency: Currency,
-    /// What the customer has agreed to at the partner; `None` where the partner needs nothing.
+    /// What the customer has agreed to at the partner, as it is now: another than the charge was
+    /// opened with, if the customer has approved anew since. Given to `open` and `confirm` of a
+    /// partner with [`BillingPartner::agreement_with`], `None` otherwise.
     pub agreement: Option<Agreement>,
 }
 
@@ -104,7 +106,7 @@ pub trait BillingPartner: Send + Sync + 'static {
         request: &ChargeRequest,
     ) -> impl Future<Output = Result<String, PartnerError>> + Send;
 
-    /// Moves the money of an opened charge.
+    /// Moves the money of an opened charge, by the payment method of the request's agreement.
     ///
     /// MUST take effect at most once for a reference, however often and by however many it is
     /// called. MUST return [`PartnerError::Unanswered`], never a decline, when the outcome is not

@@ -1,0 +1,190 @@
+//! Keeps what customers have agreed to: to be charged by a billing partner without being asked again.
+//!
+//! `POST /api/customer/billing.json`, `GET` and `DELETE /api/customer/{customerId}/billing`.
+//!
+//! The partner's tokens go in and never come out again: whoever has one and the shop's key can charge
+//! the customer.
+
+mod request;
+
+use serde::Serialize;
+use shared::domain::{AgreementRecord, AgreementState, CustomerId};
+use shared::error::{Error, Missing};
+use shared::event::Message;
+use shared::http::{Answer, Call};
+use shared::lambda::{Consumed, Function};
+use shared::runtime::Runtime;
+use shared::store::{Approval, KeyRecord, Revocation, Store};
+
+use request::{ApprovalRequest, partners_to_revoke};
+
+/// The customer service.
+#[derive(Clone, Debug)]
+pub struct Customers {
+    store: Store,
+    runtime: Runtime,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApprovalBody<'a> {
+    customer_id: &'a str,
+    partner: &'static str,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CustomerBody<'a> {
+    customer_id: &'a str,
+    agreements: Vec<AgreementBody<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AgreementBody<'a> {
+    partner: &'static str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    approved_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<String>,
+}
+
+impl Customers {
+    /// The service over its store.
+    #[must_use]
+    pub fn new(store: Store, runtime: Runtime) -> Self {
+        Self { store, runtime }
+    }
+
+    /// Keeps the approval. With an idempotency key it takes effect once: a repeat that comes after
+    /// a revocation is answered and does not approve again.
+    async fn approve(&self, call: &Call) -> Result<Answer, Error> {
+        let request = ApprovalRequest::read(call.body()?)?;
+        let ApprovalRequest {
+            customer,
+            agreement,
+            name,
+        } = &request;
+        call.caller.check(customer, Missing::Customer)?;
+        let body = ApprovalBody {
+            customer_id: customer.as_str(),
+            partner: agreement.partner.as_str(),
+            status: AgreementState::APPROVED,
+        };
+        let answer = Answer::created(&body, location(customer))?;
+        let body_hash = call.body_hash()?;
+        let key = call.key_id("agreement");
+        let record = key.as_deref().map(|key| KeyRecord {
+            key,
+            body_hash: &body_hash,
+            answer: answer.body(),
+        });
+        let now = self.runtime.now();
+        match self
+            .store
+            .approve_agreement(customer, agreement, name.as_ref(), record, now)
+            .await?
+        {
+            Approval::Written => {
+                tracing::info!(partner = %agreement.partner, "billing agreement approved");
+                Ok(answer)
+            }
+            Approval::KeyUsed { body_hash: first } if first == body_hash => Ok(answer),
+            Approval::KeyUsed { .. } => Err(Error::KeyReused),
+        }
+    }
+
+    async fn show(&self, customer: &CustomerId) -> Result<Answer, Error> {
+        let records = self.store.agreements(customer).await?;
+        answer(customer, &records)
+    }
+
+    /// Revokes one partner after the other. Should the second one fail, the first is revoked, and a
+    /// repeat goes on from there.
+    async fn revoke(&self, call: &Call, customer: &CustomerId) -> Result<Answer, Error> {
+        let mut records = Vec::new();
+        for partner in partners_to_revoke(call)? {
+            let now = self.runtime.now();
+            match self.store.revoke_agreement(customer, partner, now).await? {
+                Revocation::Revoked(record) => {
+                    tracing::info!(%partner, "billing agreement revoked");
+                    records.push(record);
+                }
+                Revocation::NeverApproved => {}
+            }
+        }
+        if records.is_empty() {
+            return Err(Error::NotFound(Missing::Agreement));
+        }
+        answer(customer, &records)
+    }
+}
+
+fn answer(customer: &CustomerId, records: &[AgreementRecord]) -> Result<Answer, Error> {
+    let agreements = records.iter().map(|record| AgreementBody {
+        partner: record.partner.as_str(),
+        status: record.state.as_str(),
+        name: record.name.as_ref().map(shared::domain::Text::as_str),
+        approved_at: record.approved_at.to_string(),
+        revoked_at: match &record.state {
+            AgreementState::Approved(_) => None,
+            AgreementState::Revoked { at } => Some(at.to_string()),
+        },
+    });
+    Answer::ok(&CustomerBody {
+        customer_id: customer.as_str(),
+        agreements: agreements.collect(),
+    })
+}
+
+/// Where a customer's agreements are. A customer's id may hold anything; what is not unreserved is
+/// percent-encoded (RFC 3986, section 2.3).
+fn location(customer: &CustomerId) -> String {
+    let mut id = String::new();
+    for byte in customer.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            id.push(char::from(byte));
+        } else {
+            id.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("/api/customer/{id}/billing")
+}
+
+impl Function for Customers {
+    async fn answer(&self, call: Call) -> Result<Answer, Error> {
+        let Some(id) = call.path_parameter("customerId") else {
+            return self.approve(&call).await;
+        };
+        let missing = |_| Error::NotFound(Missing::Customer);
+        let customer = CustomerId::parse(id).map_err(missing)?;
+        call.caller.check(&customer, Missing::Customer)?;
+        if call.method() == "DELETE" {
+            self.revoke(&call, &customer).await
+        } else {
+            self.show(&customer).await
+        }
+    }
+
+    async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
+        Err(Error::NoQueue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_leads_to_its_customer_whatever_the_id_holds() {
+        let location = |id| location(&CustomerId::parse(id).unwrap());
+        assert_eq!(location("8080"), "/api/customer/8080/billing");
+        assert_eq!(
+            location("a/b ü%?"),
+            "/api/customer/a%2Fb%20%C3%BC%25%3F/billing"
+        );
+    }
+}

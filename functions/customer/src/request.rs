@@ -1,0 +1,73 @@
+//! What is asked about a customer's agreements.
+
+use serde_json::Value;
+use shared::domain::{Agreement, CustomerId, PartnerName, PartnerToken, Text};
+use shared::error::{Error, FieldError};
+use shared::http::{Call, Invalid, Report, as_id, as_text};
+
+/// `{customerId, partner, partnerCustomerId?, paymentMethodId, name?}`
+pub(crate) struct ApprovalRequest {
+    pub(crate) customer: CustomerId,
+    pub(crate) agreement: Agreement,
+    pub(crate) name: Option<Text>,
+}
+
+impl ApprovalRequest {
+    pub(crate) fn read(body: &Value) -> Result<Self, Error> {
+        let report = Report::default();
+        let request = report.body(body).and_then(|fields| {
+            let customer = fields.required("customerId", as_id(CustomerId::parse));
+            let partner = fields.required("partner", as_partner);
+            let partner_customer = fields.optional("partnerCustomerId", as_id(PartnerToken::parse));
+            let payment_method = fields.required("paymentMethodId", as_id(PartnerToken::parse));
+            let name = fields.optional("name", as_text);
+            if partner == Some(PartnerName::Stripe) && partner_customer == Some(None) {
+                let detail = "is required with stripe: the customer that has the payment method";
+                report.add(fields.pointer("partnerCustomerId"), detail.to_owned());
+            }
+            fields.close();
+            Some(Self {
+                customer: customer?,
+                agreement: Agreement {
+                    partner: partner?,
+                    partner_customer: partner_customer?,
+                    payment_method: payment_method?,
+                },
+                name: name?,
+            })
+        });
+        report.finish(request)
+    }
+}
+
+fn as_partner(value: &Value) -> Result<PartnerName, Invalid> {
+    Ok(value.as_str().unwrap_or_default().parse()?)
+}
+
+/// The partners whose agreements are to be revoked: the one that the query names, else all. A
+/// parameter that is not known is refused: a slip of the pen must not revoke everything.
+pub(crate) fn partners_to_revoke(call: &Call) -> Result<Vec<PartnerName>, Error> {
+    let report = |name: &str, detail: String| FieldError {
+        pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+        detail,
+    };
+    let mut named = Vec::new();
+    let mut errors = Vec::new();
+    for (name, value) in call.query() {
+        match (name, value.parse::<PartnerName>()) {
+            ("partner", Ok(partner)) => named.push(partner),
+            ("partner", Err(error)) => errors.push(report(name, error.to_string())),
+            _ => errors.push(report(
+                name,
+                "is not a query parameter here; known is partner".to_owned(),
+            )),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Error::Invalid(errors));
+    }
+    if named.is_empty() {
+        named.extend(PartnerName::ALL);
+    }
+    Ok(named)
+}

@@ -1,0 +1,437 @@
+//! Nobody is charged who has not agreed to it, or has revoked it.
+
+use std::time::Duration;
+
+use payment::partners::Sandbox;
+use serde_json::{Value, json};
+use shared::domain::{OrderId, PartnerName};
+use shared::store::{Claim, Settlement};
+use tests::{Cloud, Options, PlayedPartner, Reply, customer_request, request};
+
+use crate::contract::{cart_with_checkout, invoice, payment, text};
+use crate::errors::{as_customer, assert_problem};
+
+const AGREEMENT: &str = "/api/customer/billing.json";
+const PAYMENT: &str = "/api/order/payment.json";
+
+pub(crate) fn agreement() -> Value {
+    json!({
+        "customerId": "8080",
+        "partner": "stripe",
+        "partnerCustomerId": "cus_OfCustomer8080",
+        "paymentMethodId": "pm_FirstCard",
+        "name": "Lital Hay"
+    })
+}
+
+fn with_method(method: &str) -> Value {
+    let mut body = agreement();
+    body["paymentMethodId"] = method.into();
+    body
+}
+
+/// An invoiced order at a partner that wants an agreement.
+struct Shop {
+    cloud: Cloud<PlayedPartner>,
+    partner: PlayedPartner,
+    order: String,
+    body: Value,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let partner = PlayedPartner::default();
+        partner.needs_agreement(PartnerName::Stripe);
+        let cloud = Cloud::with_partner(Options::default(), |_| partner.clone()).await;
+        let reply = cloud
+            .post("/api/order/cart.json", &cart_with_checkout())
+            .await;
+        let order = text(&reply.body["orderId"]).to_owned();
+        let reply = cloud
+            .post("/api/order/invoice.json", &invoice(&order))
+            .await;
+        assert_eq!(reply.status, 201, "{}", reply.text);
+        let body = payment(text(&reply.body["invoiceId"]));
+        Self {
+            cloud,
+            partner,
+            order,
+            body,
+        }
+    }
+
+    async fn approve(&self, body: &Value) {
+        let reply = self.cloud.post(AGREEMENT, body).await;
+        assert_eq!(reply.status, 201, "{}", reply.text);
+    }
+
+    async fn revoke(&self) {
+        let reply = self
+            .cloud
+            .send(&customer_request("DELETE", "8080", ""))
+            .await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+
+    async fn pay(&self) -> Reply {
+        self.cloud.post(PAYMENT, &self.body).await
+    }
+
+    async fn state(&self) -> String {
+        text(&self.cloud.get(&self.order).await.body["payment"]["state"]).to_owned()
+    }
+
+    /// Opens the charge with `pm_FirstCard`, stores its reference, and dies; its lease ends.
+    async fn die_before_confirming(&self) {
+        use payment::partners::{BillingPartner, ChargeRequest};
+        let (store, now) = (&self.cloud.store, self.cloud.runtime.now());
+        let id = OrderId::parse(&self.order).unwrap();
+        let claim = store
+            .claim_payment(&id, None, None, payment::LEASE, now)
+            .await
+            .unwrap();
+        let Claim::Held(order, fence) = claim else {
+            panic!("{claim:?}")
+        };
+        let request = ChargeRequest {
+            invoice: order.id.invoice(),
+            attempt: 1,
+            customer: order.customer.clone(),
+            amount: order.amounts.total,
+            currency: order.currency,
+            agreement: store
+                .approved_agreement(&order.customer, PartnerName::Stripe)
+                .await
+                .unwrap(),
+        };
+        let reference = self.partner.open(&request).await.unwrap();
+        let settlement = store
+            .charge_opened(&id, fence, &reference, now)
+            .await
+            .unwrap();
+        assert!(matches!(settlement, Settlement::Written(_)));
+        self.cloud.pass(payment::LEASE + Duration::from_secs(1));
+    }
+}
+
+fn methods(charged: &[(&'static str, Option<String>)]) -> Vec<(&'static str, String)> {
+    charged
+        .iter()
+        .map(|(operation, method)| (*operation, method.clone().unwrap_or_default()))
+        .collect()
+}
+
+#[tokio::test]
+async fn an_approval_is_201_and_shown_without_its_tokens() {
+    let cloud = Cloud::start().await;
+    let reply = cloud.post(AGREEMENT, &agreement()).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    assert_eq!(reply.header("location"), "/api/customer/8080/billing");
+    assert_eq!(
+        reply.text,
+        r#"{"customerId":"8080","partner":"stripe","status":"approved"}"#
+    );
+    let repeat = cloud.post(AGREEMENT, &agreement()).await;
+    assert_eq!((repeat.status, &repeat.text), (201, &reply.text));
+
+    let paypal = json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": "8kk8451t"});
+    assert_eq!(cloud.post(AGREEMENT, &paypal).await.status, 201);
+    let shown = cloud.send(&customer_request("GET", "8080", "")).await;
+    assert_eq!(
+        (shown.status, shown.text.as_str()),
+        (
+            200,
+            "{\"customerId\":\"8080\",\"agreements\":[\
+             {\"partner\":\"paypal\",\"status\":\"approved\",\
+             \"approvedAt\":\"2026-11-23T10:12:05+00:00\"},\
+             {\"partner\":\"stripe\",\"status\":\"approved\",\"name\":\"Lital Hay\",\
+             \"approvedAt\":\"2026-11-23T10:12:05+00:00\"}]}"
+        )
+    );
+}
+
+#[tokio::test]
+async fn stripe_wants_its_customer_and_paypal_does_not() {
+    let cloud = Cloud::start().await;
+    let mut body = agreement();
+    body.as_object_mut().unwrap().remove("partnerCustomerId");
+    let reply = cloud.post(AGREEMENT, &body).await;
+    assert_problem(&reply, 422, "invalid_fields");
+    assert_eq!(reply.pointers(), ["/partnerCustomerId"]);
+    body["partner"] = "paypal".into();
+    assert_eq!(cloud.post(AGREEMENT, &body).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_revoked_agreement_stays_revoked_and_leaves_no_token_behind() {
+    let cloud = Cloud::start().await;
+    cloud.post(AGREEMENT, &agreement()).await;
+    cloud.pass(Duration::from_secs(60));
+    let revoked = cloud.send(&customer_request("DELETE", "8080", "")).await;
+    assert_eq!(
+        (revoked.status, revoked.text.as_str()),
+        (
+            200,
+            "{\"customerId\":\"8080\",\"agreements\":[\
+             {\"partner\":\"stripe\",\"status\":\"revoked\",\
+             \"approvedAt\":\"2026-11-23T10:12:05+00:00\",\
+             \"revokedAt\":\"2026-11-23T10:13:05+00:00\"}]}"
+        )
+    );
+    // A repeat is the same, the first revocation's time included.
+    cloud.pass(Duration::from_secs(60));
+    for event in [
+        customer_request("DELETE", "8080", "partner=stripe"),
+        customer_request("DELETE", "8080", ""),
+        customer_request("GET", "8080", ""),
+    ] {
+        let again = cloud.send(&event).await;
+        assert_eq!((again.status, &again.text), (200, &revoked.text));
+    }
+    let rows = cloud
+        .database
+        .client
+        .query()
+        .table_name("CustomersTable")
+        .key_condition_expression("customerId = :c")
+        .expression_attribute_values(
+            ":c",
+            aws_sdk_dynamodb::types::AttributeValue::S("8080".to_owned()),
+        )
+        .send()
+        .await
+        .unwrap();
+    let row = format!("{:?}", rows.items());
+    for left in ["pm_FirstCard", "cus_OfCustomer8080", "Lital"] {
+        assert!(!row.contains(left), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn one_partner_can_be_revoked_alone_and_a_slip_in_the_query_revokes_nothing() {
+    let cloud = Cloud::start().await;
+    cloud.post(AGREEMENT, &agreement()).await;
+    let paypal = json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": "8kk8451t"});
+    cloud.post(AGREEMENT, &paypal).await;
+    for (query, pointer) in [
+        ("partner=strip", "/partner"),
+        ("parnter=stripe", "/parnter"),
+    ] {
+        let reply = cloud.send(&customer_request("DELETE", "8080", query)).await;
+        assert_problem(&reply, 422, "invalid_fields");
+        assert_eq!(reply.pointers(), [pointer]);
+    }
+    let one = cloud
+        .send(&customer_request("DELETE", "8080", "partner=paypal"))
+        .await;
+    assert_eq!(one.status, 200, "{}", one.text);
+    let shown = cloud.send(&customer_request("GET", "8080", "")).await;
+    let states: Vec<_> = shown.body["agreements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|each| (text(&each["partner"]), text(&each["status"])))
+        .collect();
+    assert_eq!(states, [("paypal", "revoked"), ("stripe", "approved")]);
+}
+
+#[tokio::test]
+async fn what_was_never_approved_cannot_be_revoked_and_shows_as_nothing() {
+    let cloud = Cloud::start().await;
+    for query in ["", "partner=stripe"] {
+        let reply = cloud.send(&customer_request("DELETE", "8080", query)).await;
+        assert_problem(&reply, 404, "billing_agreement_not_found");
+    }
+    let shown = cloud.send(&customer_request("GET", "8080", "")).await;
+    assert_eq!(
+        (shown.status, shown.text.as_str()),
+        (200, r#"{"customerId":"8080","agreements":[]}"#)
+    );
+    let too_long = customer_request("GET", &"8".repeat(65), "");
+    assert_problem(&cloud.send(&too_long).await, 404, "customer_not_found");
+}
+
+#[tokio::test]
+async fn somebody_elses_agreements_read_as_404_and_ones_own_do_not() {
+    let cloud = Cloud::start().await;
+    let own = as_customer(request(AGREEMENT, &agreement()), "8080");
+    assert_eq!(cloud.send(&own).await.status, 201);
+    for event in [
+        request(AGREEMENT, &agreement()),
+        customer_request("GET", "8080", ""),
+        customer_request("DELETE", "8080", ""),
+    ] {
+        let reply = cloud.send(&as_customer(event, "666")).await;
+        assert_problem(&reply, 404, "customer_not_found");
+    }
+    let shown = cloud
+        .send(&as_customer(customer_request("GET", "8080", ""), "8080"))
+        .await;
+    assert_eq!(shown.body["agreements"][0]["status"], "approved");
+    let revoked = cloud
+        .send(&as_customer(customer_request("DELETE", "8080", ""), "8080"))
+        .await;
+    assert_eq!(revoked.status, 200, "{}", revoked.text);
+}
+
+#[tokio::test]
+async fn a_late_repeat_with_its_key_is_answered_and_brings_nothing_back() {
+    let cloud = Cloud::start().await;
+    let first = cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    let other = cloud
+        .post_with_key(AGREEMENT, "k", &with_method("pm_Other"))
+        .await;
+    assert_problem(&other, 422, "idempotency_key_reused");
+    cloud.send(&customer_request("DELETE", "8080", "")).await;
+    let repeat = cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
+    assert_eq!((repeat.status, &repeat.text), (201, &first.text));
+    assert_eq!(repeat.header("location"), first.header("location"));
+    let shown = cloud.send(&customer_request("GET", "8080", "")).await;
+    assert_eq!(shown.body["agreements"][0]["status"], "revoked");
+    // A new wish is a new key.
+    cloud.post_with_key(AGREEMENT, "k2", &agreement()).await;
+    let shown = cloud.send(&customer_request("GET", "8080", "")).await;
+    assert_eq!(shown.body["agreements"][0]["status"], "approved");
+}
+
+#[tokio::test]
+async fn without_an_agreement_a_payment_is_402_and_the_partner_is_not_asked() {
+    let shop = Shop::open().await;
+    // Nor does one with another partner, or of another customer, help.
+    let paypal = json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": "8kk8451t"});
+    shop.approve(&paypal).await;
+    let mut others = agreement();
+    others["customerId"] = "8081".into();
+    shop.approve(&others).await;
+    for _ in 0..2 {
+        let reply = shop.pay().await;
+        assert_problem(&reply, 402, "billing_agreement_missing");
+        assert_eq!(reply.body["decline_code"], "no_agreement");
+        assert_eq!(reply.body["retryable"], true);
+        assert_eq!(shop.state().await, "action_required");
+    }
+    assert!(shop.partner.calls().is_empty());
+}
+
+#[tokio::test]
+async fn an_approval_lets_the_next_request_charge_its_payment_method() {
+    let shop = Shop::open().await;
+    assert_eq!(shop.pay().await.status, 402);
+    shop.approve(&agreement()).await;
+    assert_eq!(shop.pay().await.status, 201);
+    assert_eq!(
+        methods(&shop.partner.charged_by()),
+        [
+            ("open", "pm_FirstCard".to_owned()),
+            ("confirm", "pm_FirstCard".to_owned())
+        ]
+    );
+    assert_eq!(shop.partner.captured().len(), 1);
+}
+
+#[tokio::test]
+async fn a_later_approval_replaces_the_payment_method() {
+    let shop = Shop::open().await;
+    shop.approve(&agreement()).await;
+    shop.approve(&with_method("pm_SecondCard")).await;
+    assert_eq!(shop.pay().await.status, 201);
+    assert_eq!(
+        methods(&shop.partner.charged_by())[0],
+        ("open", "pm_SecondCard".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn the_chain_waits_for_an_approval_and_goes_on_by_itself_after_it() {
+    let shop = Shop::open().await;
+    shop.cloud.settle().await;
+    assert_eq!(shop.state().await, "action_required");
+    assert!(shop.partner.calls().is_empty());
+    // Still none at the sweep's first look.
+    shop.cloud.pass(Duration::from_secs(130));
+    shop.cloud.sweep().await;
+    shop.cloud.settle().await;
+    assert_eq!(shop.state().await, "action_required");
+
+    shop.approve(&agreement()).await;
+    shop.cloud.pass(Duration::from_secs(3700));
+    shop.cloud.sweep().await;
+    shop.cloud.settle().await;
+    assert_eq!(shop.cloud.get(&shop.order).await.body["status"], "shipped");
+    assert_eq!(shop.partner.captured().len(), 1);
+}
+
+#[tokio::test]
+async fn a_revoked_agreement_is_not_charged_until_it_is_approved_again() {
+    let shop = Shop::open().await;
+    shop.approve(&agreement()).await;
+    shop.revoke().await;
+    assert_problem(&shop.pay().await, 402, "billing_agreement_missing");
+    assert!(shop.partner.calls().is_empty());
+    shop.approve(&agreement()).await;
+    assert_eq!(shop.pay().await.status, 201);
+}
+
+#[tokio::test]
+async fn a_revocation_between_opening_and_confirming_moves_no_money() {
+    let shop = Shop::open().await;
+    shop.approve(&agreement()).await;
+    shop.die_before_confirming().await;
+    shop.revoke().await;
+    assert_problem(&shop.pay().await, 402, "billing_agreement_missing");
+    assert_eq!(shop.partner.calls(), ["open", "look_up"]);
+    assert!(shop.partner.captured().is_empty());
+
+    // Approved again, the same charge is confirmed, by what the customer agreed to now.
+    shop.approve(&with_method("pm_SecondCard")).await;
+    assert_eq!(shop.pay().await.status, 201);
+    assert_eq!(
+        shop.partner.calls(),
+        ["open", "look_up", "look_up", "confirm"]
+    );
+    assert_eq!(
+        methods(&shop.partner.charged_by()),
+        [
+            ("open", "pm_FirstCard".to_owned()),
+            ("confirm", "pm_SecondCard".to_owned())
+        ]
+    );
+    assert_eq!(shop.partner.captured().len(), 1);
+}
+
+#[tokio::test]
+async fn money_that_moved_before_a_revocation_is_found_and_the_order_is_paid() {
+    let shop = Shop::open().await;
+    shop.approve(&agreement()).await;
+    shop.partner.lose_answer("confirm");
+    assert_eq!(shop.pay().await.code(), "payment_outcome_unknown");
+    shop.revoke().await;
+    assert_eq!(shop.pay().await.status, 201);
+    assert_eq!(shop.partner.captured().len(), 1);
+}
+
+#[tokio::test]
+async fn a_partner_that_wants_an_agreement_costs_one_read_more_and_the_sandbox_none() {
+    let shop = Shop::open().await;
+    shop.approve(&agreement()).await;
+    shop.cloud.database.capacity.reset();
+    assert_eq!(shop.pay().await.status, 201);
+    let calls = shop.cloud.database.capacity.by_operation();
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|(name, (count, _))| (name.as_str(), *count))
+        .collect();
+    assert_eq!(calls, [("GetItem", 1), ("UpdateItem", 3)]);
+}
+
+#[tokio::test]
+async fn an_approval_is_one_write_and_a_key_adds_its_row_to_it() {
+    let cloud: Cloud<Sandbox> = Cloud::start().await;
+    cloud.database.capacity.reset();
+    cloud.post(AGREEMENT, &agreement()).await;
+    cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
+    let calls = cloud.database.capacity.by_operation();
+    let names: Vec<_> = calls.keys().map(String::as_str).collect();
+    assert_eq!(names, ["PutItem", "TransactWriteItems"]);
+}
