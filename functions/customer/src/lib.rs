@@ -143,14 +143,14 @@ fn answer(customer: &CustomerId, records: &[AgreementRecord]) -> Result<Answer, 
 /// Where a customer's agreements are. A customer's id may hold anything; what is not unreserved is
 /// percent-encoded (RFC 3986, section 2.3).
 fn location(customer: &CustomerId) -> String {
-    let mut id = String::new();
-    for byte in customer.as_str().bytes() {
+    let encode = |byte: u8| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            id.push(char::from(byte));
+            char::from(byte).to_string()
         } else {
-            id.push_str(&format!("%{byte:02X}"));
+            format!("%{byte:02X}")
         }
-    }
+    };
+    let id: String = customer.as_str().bytes().map(encode).collect();
     format!("/api/customer/{id}/billing")
 }
 
