@@ -17,6 +17,21 @@ pub struct FieldError {
     pub detail: String,
 }
 
+/// Where a request holds what looks like a card number. Never the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CardPlace {
+    /// In the body, at this JSON pointer (RFC 6901).
+    Value(String),
+    /// As the name of a field of the body's object at this JSON pointer.
+    Name(String),
+    /// As the idempotency key.
+    Key,
+    /// In the path.
+    Path,
+    /// In the query.
+    Query,
+}
+
 /// One value that differs from what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -85,6 +100,9 @@ pub enum Error {
     /// Fields are missing, mistyped, unknown or out of range: all of them.
     #[error("{} fields are invalid", .0.len())]
     Invalid(Vec<FieldError>),
+    /// The request holds what looks like card numbers: all of the places.
+    #[error("{} values look like card numbers", .0.len())]
+    CardNumber(Vec<CardPlace>),
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
@@ -167,6 +185,7 @@ impl Error {
             Self::Unauthenticated => "unauthenticated",
             Self::MalformedKey => "malformed_idempotency_key",
             Self::Invalid(_) => "invalid_fields",
+            Self::CardNumber(_) => "card_number_refused",
             Self::KeyReused => "idempotency_key_reused",
             Self::NotFound(Missing::Order) => "order_not_found",
             Self::NotFound(Missing::Invoice) => "invoice_not_found",

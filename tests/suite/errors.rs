@@ -624,6 +624,73 @@ async fn every_required_field_is_missed_by_name_and_every_unknown_one_is_refused
 }
 
 #[tokio::test]
+async fn a_card_number_is_refused_at_every_endpoint_and_in_every_part_of_a_request() {
+    const CARD: &str = "4242 4242 4242 4242";
+    let cloud = Cloud::start().await;
+    let refused = |reply: &Reply, pointers: &[&str]| {
+        assert_problem(reply, 422, "card_number_refused");
+        assert_eq!(reply.pointers(), pointers, "{}", reply.text);
+        assert!(!reply.text.contains("4242"), "{}", reply.text);
+        assert!(text(&reply.body["detail"]).contains("token"));
+    };
+    let mail = json!({"event": "InvoiceCreated", "name": "L", "email": "l@example.com"});
+    for (path, body) in [
+        (CART, cart_with_checkout()),
+        (INVOICE, invoice("ord_1")),
+        (PAYMENT, payment("inv_1")),
+        (SHIPPING, shipping("ord_1")),
+        (EMAIL, mail),
+        (AGREEMENT, agreement()),
+    ] {
+        for name in body.as_object().unwrap().keys() {
+            let mut with = body.clone();
+            with[name] = CARD.into();
+            refused(&cloud.post(path, &with).await, &[&format!("/{name}")]);
+            with[name] = 4_242_424_242_424_242_u64.into();
+            refused(&cloud.post(path, &with).await, &[&format!("/{name}")]);
+        }
+        let mut with = body.clone();
+        with[CARD] = 1.into();
+        refused(&cloud.post(path, &with).await, &[""]);
+        refused(
+            &cloud
+                .post_with_key(path, "4242-4242-4242-4242", &body)
+                .await,
+            &[],
+        );
+    }
+    let mut nested = cart_with_checkout();
+    nested["checkout"]["shipping_address"] = format!("17 boulevard\n{CARD}").into();
+    nested["items"][1]["productId"] = "4242424242424242".into();
+    let reply = cloud.post(CART, &nested).await;
+    assert_eq!(reply.body["errors"].as_array().map(Vec::len), Some(2));
+    assert_eq!(reply.code(), "card_number_refused");
+
+    let card = "4242424242424242";
+    refused(&cloud.get(card).await, &[]);
+    for method in ["GET", "DELETE"] {
+        refused(
+            &cloud.send(&tests::customer_request(method, card, "")).await,
+            &[],
+        );
+    }
+    let query = format!("partner={card}");
+    refused(
+        &cloud
+            .send(&tests::customer_request("DELETE", "8080", &query))
+            .await,
+        &[],
+    );
+    // Nothing was kept, and what only resembles one is taken.
+    assert!(cloud.database.stream_records(0).is_empty());
+    let mut near = cart_with_checkout();
+    near["customerId"] = "4242424242424243".into();
+    near["checkout"]["phone"] = "+972 54 587 0008".into();
+    near["items"][0]["productId"] = "ean_4242424242424242".into();
+    assert_eq!(cloud.post(CART, &near).await.status, 201);
+}
+
+#[tokio::test]
 async fn a_malformed_idempotency_key_is_422() {
     let cloud = Cloud::start().await;
     for key in ["", "a b", &"k".repeat(256)] {

@@ -3,6 +3,7 @@
 mod answer;
 mod call;
 mod caller;
+mod card_numbers;
 mod contact;
 mod fields;
 mod items;

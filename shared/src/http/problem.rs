@@ -8,7 +8,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
 use super::answer::json_response;
-use crate::error::{Dependency, Error, Missing};
+use crate::error::{CardPlace, Dependency, Error, Missing};
 
 /// When to come back after a dependency failed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
@@ -37,9 +37,11 @@ impl Error {
             | Self::MailUnconfirmed => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::MalformedKey | Self::Invalid(_) | Self::KeyReused | Self::AddressRejected => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::MalformedKey
+            | Self::Invalid(_)
+            | Self::CardNumber(_)
+            | Self::KeyReused
+            | Self::AddressRejected => StatusCode::UNPROCESSABLE_ENTITY,
             Self::PaymentUnknown | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoQueue | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -73,6 +75,12 @@ impl Error {
             }
             Self::Invalid(_) => {
                 "Some fields are invalid; errors lists each of them by its JSON pointer.".to_owned()
+            }
+            Self::CardNumber(_) => {
+                "Card numbers must never be sent here; send the billing partner's token of the \
+                 card. errors lists what looks like one; an id that does needs a prefix of letters \
+                 or _."
+                    .to_owned()
             }
             Self::KeyReused => {
                 "This Idempotency-Key was used with another body; use a new key.".to_owned()
@@ -161,6 +169,10 @@ impl Error {
                     .map(|error| json!({"pointer": error.pointer, "detail": error.detail}));
                 problem.insert("errors".to_owned(), errors.collect());
             }
+            Self::CardNumber(places) => {
+                let errors = places.iter().map(card_place);
+                problem.insert("errors".to_owned(), errors.collect());
+            }
             Self::Mismatch(differences) => {
                 let errors = differences.iter().map(|difference| {
                     let detail = format!(
@@ -193,5 +205,22 @@ impl Error {
                 .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         response
+    }
+}
+
+/// Where a card number was; `in` names the part of the request that is not its body.
+fn card_place(place: &CardPlace) -> Value {
+    let detail = "looks like a card number";
+    match place {
+        CardPlace::Value(pointer) => json!({"pointer": pointer, "detail": detail}),
+        CardPlace::Name(pointer) => json!({
+            "pointer": pointer,
+            "detail": "has a field whose name looks like a card number"
+        }),
+        CardPlace::Key => {
+            json!({"in": "header", "detail": "Idempotency-Key looks like a card number"})
+        }
+        CardPlace::Path => json!({"in": "path", "detail": detail}),
+        CardPlace::Query => json!({"in": "query", "detail": detail}),
     }
 }

@@ -191,3 +191,83 @@ fn log_failure(error: &Error) {
         _ => tracing::info!(code, "refused"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Shows and logs all that it is asked.
+    struct Tells;
+
+    impl Function for Tells {
+        async fn answer(&self, call: Call) -> Result<Answer, Error> {
+            tracing::info!(?call, "asked");
+            Answer::ok(call.body()?)
+        }
+
+        async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
+            Err(Error::NoQueue)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The answer to a request with this body and key, and what was logged meanwhile.
+    async fn told(body: &str, key: &str) -> (String, String) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let event = include_str!("../../../events/cart.json");
+        let mut event: Value = serde_json::from_str(event).unwrap();
+        event["body"] = body.into();
+        event["headers"]["idempotency-key"] = key.into();
+        let event = LambdaEvent::new(
+            to_raw_value(&event).unwrap(),
+            lambda_runtime::Context::default(),
+        );
+        let answer = Handler::new(Tells, Authentication::None)
+            .handle(event)
+            .await
+            .unwrap();
+        let log = log.0.lock().unwrap().clone();
+        (answer.get().to_owned(), String::from_utf8(log).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_card_number_is_neither_answered_nor_logged_nor_shown_to_a_service() {
+        for (body, key) in [
+            (r#"{"name": "4242424242424242"}"#, "k"),
+            (r#"{"4242424242424242": {"a": "4242 4242 4242 4242"}}"#, "k"),
+            (r#"{"price": 4242424242424242}"#, "k"),
+            (r#"{"name": "L"}"#, "4242424242424242"),
+            // Not JSON: it is not read, and the error shows only where reading stopped.
+            (r#"{"name": 4242424242424242x}"#, "k"),
+        ] {
+            let (answer, log) = told(body, key).await;
+            assert!(!answer.contains("4242"), "{answer}");
+            assert!(log.contains("refused") && !log.contains("4242"), "{log}");
+        }
+        let (answer, log) = told(r#"{"name": "4242424242424243"}"#, "k").await;
+        assert!(answer.contains("4242") && log.contains("4242"), "{log}");
+    }
+}
