@@ -215,6 +215,10 @@ impl<P: BillingPartner> Payments<P> {
                     self.release(&order, fence, state_after(&error)).await?;
                     return Err(partner_failed(error));
                 }
+                Err(PartnerError::Refused { code }) => ChargeStatus::Declined {
+                    code,
+                    retryable: false,
+                },
                 Err(PartnerError::Unanswered(source)) => {
                     tracing::warn!(order_id = %order.id, %source, "the charge's outcome is unknown");
                     telemetry::count(&self.stage, "PaymentUnknown", 1, self.runtime.now());
@@ -259,6 +263,16 @@ impl<P: BillingPartner> Payments<P> {
     ) -> Result<OpenCharge, Error> {
         let reference = match self.partner.open(&request).await {
             Ok(reference) => reference,
+            Err(PartnerError::Refused { code }) => {
+                let declined = self
+                    .decline(order, fence, payment.attempt, code, false)
+                    .await;
+                // Somebody else has claimed meanwhile, and knows better.
+                let overtaken = Error::InProgress {
+                    retry_after: RETRY_IN_PROGRESS,
+                };
+                return Err(declined.err().unwrap_or(overtaken));
+            }
             // Whether it was opened or not: unconfirmed, it moves no money.
             Err(error) => {
                 self.release(order, fence, state_after(&error)).await?;
@@ -445,7 +459,9 @@ fn open_charge(order: &Order, payment: &Payment) -> Option<OpenCharge> {
 fn partner_failed(error: PartnerError) -> Error {
     match error {
         PartnerError::NoAgreement => Error::NoAgreement,
-        PartnerError::Unavailable(_) | PartnerError::Unanswered(_) => Error::Unavailable {
+        PartnerError::Refused { .. }
+        | PartnerError::Unavailable(_)
+        | PartnerError::Unanswered(_) => Error::Unavailable {
             dependency: Dependency::BillingPartner,
             source: error.into(),
         },
@@ -457,7 +473,9 @@ fn partner_failed(error: PartnerError) -> Error {
 fn state_after(error: &PartnerError) -> ChargeState {
     match error {
         PartnerError::NoAgreement => ChargeState::ActionRequired,
-        PartnerError::Unavailable(_) | PartnerError::Unanswered(_) => ChargeState::Due,
+        PartnerError::Refused { .. }
+        | PartnerError::Unavailable(_)
+        | PartnerError::Unanswered(_) => ChargeState::Due,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The billing partners: who moves the money.
 
 mod sandbox;
+mod stripe;
 
 use std::future::Future;
 
@@ -10,6 +11,7 @@ use shared::domain::{
 use shared::error::Source;
 
 pub use sandbox::{Entry, Ledger, Sandbox};
+pub use stripe::{API_VERSION as STRIPE_VERSION, Stripe};
 
 /// One attempt at charging one invoice.
 #[derive(Clone, Debug)]
@@ -84,6 +86,13 @@ pub enum PartnerError {
     /// know; nothing happened.
     #[error("the customer has no billing agreement at the partner")]
     NoAgreement,
+    /// It will never do what it was asked, such as charge an amount that it cannot express; nothing
+    /// happened. Final for this attempt, as a decline is.
+    #[error("the billing partner refuses this for good: {code}")]
+    Refused {
+        /// Why, such as `amount_too_small`.
+        code: String,
+    },
     /// It provably did nothing: no connection, asked for less, or is down.
     #[error("the billing partner is unavailable")]
     Unavailable(#[source] Source),

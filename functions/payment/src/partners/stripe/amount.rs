@@ -1,0 +1,116 @@
+//! Amounts as Stripe counts them ("Supported currencies", "Zero-decimal currencies", "Special
+//! cases"). Its table is not that of ISO 4217, and a wrong row is wrong by a factor of a hundred.
+
+use shared::domain::{Currency, Money};
+
+/// Charged in whole units, even where ISO 4217 knows a smaller one (MGA).
+const WHOLE_UNITS: [&str; 15] = [
+    "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
+    "XOF", "XPF",
+];
+
+/// Without a smaller unit, and sent in hundredths all the same: 5 ISK are 500.
+const WHOLE_UNITS_IN_HUNDREDTHS: [&str; 2] = ["ISK", "UGX"];
+
+/// Charged in thousandths, of which the last digit must be zero.
+const THOUSANDTHS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
+
+/// Why Stripe can never charge an amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unchargeable {
+    /// It is nothing.
+    Nothing,
+    /// It has a digit that Stripe does not take in this currency.
+    TooPrecise,
+    /// It has more digits than any amount there.
+    TooLarge,
+    /// It is not known in which unit Stripe counts this currency.
+    Currency,
+}
+
+impl Unchargeable {
+    /// The name of the case; Stripe's own where it has one.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Nothing => "amount_too_small",
+            Self::TooPrecise => "amount_too_precise",
+            Self::TooLarge => "amount_too_large",
+            Self::Currency => "currency_not_supported",
+        }
+    }
+}
+
+/// The amount in Stripe's unit of the currency.
+pub(super) fn minor_units(amount: Money, currency: Currency) -> Result<u64, Unchargeable> {
+    let code = currency.code();
+    // How many decimals are sent, and how many of them may be other than zero.
+    let (sent, used) = if WHOLE_UNITS.contains(&code) {
+        (0, 0)
+    } else if WHOLE_UNITS_IN_HUNDREDTHS.contains(&code) {
+        (2, 0)
+    } else if THOUSANDTHS.contains(&code) {
+        (3, 2)
+    } else if currency.minor_digits() == 2 {
+        (2, 2)
+    } else {
+        // Thousandths by ISO 4217 and in none of Stripe's lists (IQD, LYD): better none than ten
+        // times too much.
+        return Err(Unchargeable::Currency);
+    };
+    let text = amount.to_text();
+    let (units, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    if fraction.len() > used {
+        return Err(Unchargeable::TooPrecise);
+    }
+    match format!("{units}{fraction:0<sent$}").parse() {
+        Ok(0) => Err(Unchargeable::Nothing),
+        Ok(minor) => Ok(minor),
+        Err(_) => Err(Unchargeable::TooLarge),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minor(amount: &str, currency: &str) -> Result<u64, Unchargeable> {
+        let amount = Money::from_stored(amount).unwrap();
+        minor_units(amount, currency.parse().unwrap())
+    }
+
+    #[test]
+    fn amounts_are_sent_in_the_unit_that_stripe_counts_in() {
+        for (amount, currency, sent) in [
+            ("200", "USD", 20_000),
+            ("19.9", "USD", 1_990),
+            ("0.5", "EUR", 50),
+            ("200", "JPY", 200),
+            ("19", "MGA", 19),
+            ("700", "XPF", 700),
+            ("5", "ISK", 500),
+            ("5", "UGX", 500),
+            ("175", "HUF", 17_500),
+            ("5.12", "KWD", 5_120),
+            ("5", "KWD", 5_000),
+            ("10000000000000000", "KWD", 10_000_000_000_000_000_000),
+        ] {
+            assert_eq!(minor(amount, currency), Ok(sent), "{amount} {currency}");
+        }
+    }
+
+    #[test]
+    fn an_amount_that_stripe_cannot_take_is_never_rounded() {
+        for (amount, currency, why) in [
+            ("5.124", "KWD", Unchargeable::TooPrecise),
+            ("0.001", "TND", Unchargeable::TooPrecise),
+            ("19.9", "MGA", Unchargeable::TooPrecise),
+            ("0", "USD", Unchargeable::Nothing),
+            ("0", "ISK", Unchargeable::Nothing),
+            ("5", "IQD", Unchargeable::Currency),
+            ("5", "LYD", Unchargeable::Currency),
+            ("1000000000000000000000", "USD", Unchargeable::TooLarge),
+        ] {
+            assert_eq!(minor(amount, currency), Err(why), "{amount} {currency}");
+        }
+    }
+}

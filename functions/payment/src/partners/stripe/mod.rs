@@ -1,0 +1,522 @@
+//! Stripe, by its Payment Intents API.
+//!
+//! | here | there |
+//! | --- | --- |
+//! | open | `POST /v1/payment_intents`, unconfirmed |
+//! | confirm | `POST /v1/payment_intents/{id}/confirm`, off session |
+//! | look up | `GET /v1/payment_intents/{id}` |
+//! | cancel | `POST /v1/payment_intents/{id}/cancel` |
+//! | refund | `GET /v1/refunds?payment_intent={id}`, then `POST /v1/refunds` |
+//!
+//! **Why a charge is made at most once.** An intent is confirmed at most once, and this does not rest
+//! on idempotency keys. It is opened with its payment method, and a confirmation never names one.
+//! Before the only confirmation the intent stands at `requires_confirmation`; that confirmation takes
+//! it to success, to the customer or to the bank, where another is refused; or it is declined, which
+//! takes the payment method off the intent, and another is refused for want of one
+//! (`payment_intent_unexpected_state` each time). So a worker that was frozen before it confirmed and
+//! wakes after a decline cannot charge the card of an order that is already shown as declined.
+//!
+//! The keys are a second lock on the same door. They come from the invoice and the attempt, and for a
+//! day Stripe answers a key as it did the first time, failures (5xx) included. A failure would
+//! therefore block an order for that day: see [`Stripe::confirm`].
+
+mod amount;
+mod refusal;
+mod wire;
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use shared::domain::{Agreement, PartnerName, PartnerToken};
+use shared::https::{Https, HttpsCall, HttpsError, Secret, form};
+use shared::runtime::Runtime;
+
+use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
+use refusal::{CardRefusal, Refusal};
+use wire::{Code, Intent, IntentStatus, Refund, RefundList, WireRefundStatus};
+
+/// The API's version that this client was written for ("API versioning").
+pub const API_VERSION: &str = "2026-07-29.dahlia";
+
+/// How long one call may take.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// After this time nothing of an earlier confirmation runs at Stripe any more: its own clients wait
+/// 80 s for an answer.
+const CONFIRMATION_IS_OVER: Duration = Duration::from_secs(90);
+
+/// As many refunds as one page takes.
+const PAGE: usize = 100;
+
+/// Charges customers by Stripe.
+#[derive(Clone, Debug)]
+pub struct Stripe {
+    https: Https,
+    key: Secret,
+    runtime: Runtime,
+}
+
+/// A call without a successful answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// There is none, or not a whole one.
+    #[error(transparent)]
+    NoAnswer(#[from] HttpsError),
+    /// It says that it was done, and cannot be read.
+    #[error("Stripe's answer cannot be read")]
+    Malformed,
+    /// Stripe refused or failed.
+    #[error("Stripe answered {status}: {refusal:?}")]
+    Refused { status: u16, refusal: Refusal },
+}
+
+impl Failure {
+    /// For questions and for what is asked again by the same code: what the failure means when
+    /// nothing more is to be made of it.
+    fn into_error(self) -> PartnerError {
+        match &self {
+            Self::NoAnswer(error) if error.is_harmless() => PartnerError::Unavailable(self.into()),
+            Self::NoAnswer(_) | Self::Malformed => PartnerError::Unanswered(self.into()),
+            Self::Refused { status, refusal } => match refusal {
+                Refusal::UnknownCustomer => PartnerError::NoAgreement,
+                Refusal::Never(code) => PartnerError::Refused {
+                    code: code.as_str().to_owned(),
+                },
+                Refusal::Busy(_) | Refusal::KeyReused => PartnerError::Unavailable(self.into()),
+                Refusal::Account(code) | Refusal::Invalid(code) => {
+                    tracing::error!(status, %code, "Stripe does not accept what we send");
+                    PartnerError::Unavailable(self.into())
+                }
+                Refusal::Card(_)
+                | Refusal::AskTheIntent
+                | Refusal::Failed
+                | Refusal::Unreadable => PartnerError::Unanswered(self.into()),
+            },
+        }
+    }
+}
+
+impl From<Failure> for PartnerError {
+    fn from(failure: Failure) -> Self {
+        failure.into_error()
+    }
+}
+
+/// What became of one call to confirm.
+enum Confirmation {
+    /// Stripe says where the charge stands.
+    Stands(ChargeStatus),
+    /// Only the intent itself can say.
+    AskTheIntent,
+    /// The answer may be one that this key gets for a day, whatever becomes of the intent.
+    KeyIsSpent(Failure),
+}
+
+impl Stripe {
+    /// Stripe at `https`, with the account's secret key.
+    #[must_use]
+    pub fn new(https: Https, key: Secret, runtime: Runtime) -> Self {
+        Self {
+            https,
+            key,
+            runtime,
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Failure> {
+        self.call("GET", path, Vec::new(), String::new()).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: String,
+        key: Option<&str>,
+        fields: &[(&str, &str)],
+    ) -> Result<T, Failure> {
+        let mut headers = vec![(
+            "content-type",
+            Secret::new("application/x-www-form-urlencoded"),
+        )];
+        headers.extend(key.map(|key| ("idempotency-key", Secret::new(key))));
+        self.call("POST", path, headers, form(fields)).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        path: String,
+        mut headers: Vec<(&'static str, Secret)>,
+        body: String,
+    ) -> Result<T, Failure> {
+        let bearer = Secret::new(format!("Bearer {}", self.key.expose()));
+        headers.push(("authorization", bearer));
+        headers.push(("stripe-version", Secret::new(API_VERSION)));
+        let call = HttpsCall {
+            method,
+            path,
+            headers,
+            body: body.into_bytes(),
+        };
+        let answer = self.https.call(call, LIMIT).await?;
+        if (200..300).contains(&answer.status) {
+            return serde_json::from_slice(&answer.body).map_err(|_| Failure::Malformed);
+        }
+        let (status, refusal) = (answer.status, Refusal::of(answer.status, &answer.body));
+        Err(Failure::Refused { status, refusal })
+    }
+
+    /// A key that was never used, for an operation whose own key is spent.
+    fn new_key(&self, key: &str) -> String {
+        format!("{key}-{}", self.runtime.token())
+    }
+
+    /// Waits 0.1 to 0.36 s, so that those who were refused together do not come back together.
+    async fn pause(&self) {
+        let token = self.runtime.token();
+        let jitter = u64::from_str_radix(token.get(..2).unwrap_or_default(), 16);
+        tokio::time::sleep(Duration::from_millis(100 + jitter.unwrap_or_default())).await;
+    }
+
+    /// Confirms once, under this key.
+    async fn try_confirm(
+        &self,
+        charge: &OpenCharge,
+        key: &str,
+    ) -> Result<Confirmation, PartnerError> {
+        let path = intent_path(charge, "/confirm");
+        // No payment method: see above.
+        let fields = [("off_session", "true"), ("expand[]", "latest_charge")];
+        let failure = match self.post(path, Some(key), &fields).await {
+            Ok(intent) => return status_of(&intent, charge).map(Confirmation::Stands),
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::Refused {
+                refusal: Refusal::Card(card),
+                ..
+            } => Ok(Confirmation::Stands(card.into_status())),
+            // The intent keeps the payment method that it was opened with: only another attempt can
+            // use what the customer agrees to now.
+            Failure::Refused {
+                refusal: Refusal::UnknownCustomer,
+                ..
+            } => Ok(Confirmation::Stands(method_missing())),
+            Failure::Refused {
+                refusal: Refusal::AskTheIntent,
+                ..
+            } => Ok(Confirmation::AskTheIntent),
+            Failure::Refused {
+                refusal: Refusal::Failed | Refusal::KeyReused,
+                ..
+            } => Ok(Confirmation::KeyIsSpent(failure)),
+            failure => Err(failure.into()),
+        }
+    }
+
+    /// What was refunded of the charge, or is on its way; `None` if nothing of it.
+    async fn refunded(&self, charge: &OpenCharge) -> Result<Option<RefundStatus>, PartnerError> {
+        let path = format!(
+            "/v1/refunds?payment_intent={}&limit={PAGE}",
+            charge.reference
+        );
+        let list: RefundList = self.get(path).await?;
+        let of = |wanted: &[WireRefundStatus]| -> u64 {
+            let refunds = list
+                .data
+                .iter()
+                .filter(|each| wanted.contains(&each.status));
+            refunds.map(|refund| refund.amount).sum()
+        };
+        let done = of(&[WireRefundStatus::Succeeded]);
+        let on_its_way = of(&[WireRefundStatus::Pending, WireRefundStatus::RequiresAction]);
+        let whole = amount::minor_units(charge.request.amount, charge.request.currency).ok();
+        let whole = whole.unwrap_or(u64::MAX);
+        if done >= whole {
+            return Ok(Some(RefundStatus::Refunded));
+        }
+        if done.saturating_add(on_its_way) >= whole {
+            return Ok(Some(RefundStatus::Pending));
+        }
+        if list.has_more {
+            return Err(PartnerError::Unanswered(
+                "the charge has more refunds than one page shows".into(),
+            ));
+        }
+        // One that failed is not repeated by itself: somebody has to look why.
+        let failed = list.data.iter().find(|refund| {
+            matches!(
+                refund.status,
+                WireRefundStatus::Failed | WireRefundStatus::Canceled
+            )
+        });
+        Ok(failed.map(refund_status))
+    }
+
+    /// Asks for the refund of what is left of the charge, under this key.
+    async fn try_refund(&self, charge: &OpenCharge, key: &str) -> Result<RefundStatus, Failure> {
+        let order = charge.request.invoice.order().to_string();
+        let invoice = charge.request.invoice.to_string();
+        let fields = [
+            ("payment_intent", charge.reference.as_str()),
+            ("metadata[order_id]", &order),
+            ("metadata[invoice_id]", &invoice),
+        ];
+        let refund: Refund = self
+            .post("/v1/refunds".to_owned(), Some(key), &fields)
+            .await?;
+        Ok(refund_status(&refund))
+    }
+}
+
+/// The idempotency key of what is done once for an attempt: nothing of the customer's is in it.
+fn key(request: &ChargeRequest, operation: &str) -> String {
+    format!("{}-{}-{operation}", request.invoice, request.attempt)
+}
+
+fn intent_path(charge: &OpenCharge, rest: &str) -> String {
+    format!("/v1/payment_intents/{}{rest}", charge.reference)
+}
+
+/// The customer and the payment method at Stripe, where the agreement names both.
+fn agreed(request: &ChargeRequest) -> Option<(&PartnerToken, &PartnerToken)> {
+    match request.agreement.as_ref()? {
+        Agreement {
+            partner: PartnerName::Stripe,
+            partner_customer: Some(customer),
+            payment_method,
+        } => Some((customer, payment_method)),
+        Agreement { .. } => None,
+    }
+}
+
+/// Where the charge stands, by its intent.
+fn status_of(intent: &Intent, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+    if intent.id != charge.reference {
+        tracing::error!(
+            invoice_id = %charge.request.invoice,
+            "Stripe's answer is about another charge"
+        );
+        return Err(Failure::Malformed.into());
+    }
+    Ok(match intent.status {
+        IntentStatus::Canceled => ChargeStatus::Cancelled,
+        IntentStatus::Processing => ChargeStatus::Pending,
+        IntentStatus::RequiresAction => ChargeStatus::ActionRequired,
+        IntentStatus::RequiresConfirmation => ChargeStatus::Unconfirmed,
+        IntentStatus::Succeeded => ChargeStatus::Captured(intent.card()),
+        IntentStatus::RequiresCapture => {
+            // Never asked for: somebody has to look before the authorization lapses.
+            tracing::error!(
+                invoice_id = %charge.request.invoice,
+                "Stripe holds a charge that nobody captures"
+            );
+            ChargeStatus::Pending
+        }
+        IntentStatus::RequiresPaymentMethod => match &intent.last_payment_error {
+            Some(error) => CardRefusal::of(error).into_status(),
+            // It was opened with one, which was taken away since: nothing can be charged by it.
+            None => method_missing(),
+        },
+    })
+}
+
+/// The payment method that the attempt was opened with is gone.
+fn method_missing() -> ChargeStatus {
+    ChargeStatus::Declined {
+        code: "payment_method_missing".to_owned(),
+        retryable: false,
+    }
+}
+
+fn refund_status(refund: &Refund) -> RefundStatus {
+    match refund.status {
+        WireRefundStatus::Succeeded => RefundStatus::Refunded,
+        WireRefundStatus::Pending | WireRefundStatus::RequiresAction => RefundStatus::Pending,
+        WireRefundStatus::Failed | WireRefundStatus::Canceled => {
+            let code = refund.failure_reason.as_ref().map(Code::as_str);
+            RefundStatus::Failed {
+                code: code.unwrap_or("refund_failed").to_owned(),
+            }
+        }
+    }
+}
+
+/// An error after something else was tried: whatever is known of the second call, the first one may
+/// have been carried out.
+fn unanswered(error: PartnerError) -> PartnerError {
+    PartnerError::Unanswered(error.into())
+}
+
+impl BillingPartner for Stripe {
+    /// An intent that is opened twice moves no money, so this is the one call that is repeated at
+    /// once: under the same key if nothing happened, under a new one if the first is spent.
+    async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
+        let (customer, method) = agreed(request).ok_or(PartnerError::NoAgreement)?;
+        let amount = amount::minor_units(request.amount, request.currency).map_err(|why| {
+            PartnerError::Refused {
+                code: why.code().to_owned(),
+            }
+        })?;
+        let amount = amount.to_string();
+        let currency = request.currency.code().to_ascii_lowercase();
+        let (order, invoice) = (
+            request.invoice.order().to_string(),
+            request.invoice.to_string(),
+        );
+        let attempt = request.attempt.to_string();
+        let fields = [
+            ("amount", amount.as_str()),
+            ("currency", &currency),
+            ("customer", customer.as_str()),
+            ("payment_method", method.as_str()),
+            ("payment_method_types[]", "card"),
+            ("confirm", "false"),
+            ("capture_method", "automatic"),
+            ("metadata[order_id]", &order),
+            ("metadata[invoice_id]", &invoice),
+            ("metadata[attempt]", &attempt),
+        ];
+        let path = || "/v1/payment_intents".to_owned();
+        let key = key(request, "open");
+        let opened: Result<Intent, Failure> = match self.post(path(), Some(&key), &fields).await {
+            Err(
+                Failure::NoAnswer(HttpsError::NotSent(_))
+                | Failure::Refused {
+                    refusal: Refusal::Busy(_),
+                    ..
+                },
+            ) => {
+                self.pause().await;
+                self.post(path(), Some(&key), &fields).await
+            }
+            // Also when the customer has agreed to another card since the key was first used.
+            Err(Failure::Refused {
+                refusal: Refusal::Failed | Refusal::KeyReused,
+                ..
+            }) => {
+                self.pause().await;
+                self.post(path(), Some(&self.new_key(&key)), &fields).await
+            }
+            first => first,
+        };
+        match opened {
+            Ok(intent) => intent.reference().ok_or_else(|| Failure::Malformed.into()),
+            // Nothing is charged by opening: a refusal of the card is one for good, as far as this
+            // attempt goes, and a failure has moved no money.
+            Err(Failure::Refused {
+                refusal: Refusal::Card(CardRefusal::Declined { code, .. }),
+                ..
+            }) => Err(PartnerError::Refused {
+                code: code.as_str().to_owned(),
+            }),
+            Err(
+                failure @ Failure::Refused {
+                    refusal: Refusal::Failed,
+                    ..
+                },
+            ) => Err(PartnerError::Unavailable(failure.into())),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// A failure (5xx) is answered again for a day under its key, also after the intent was looked up
+    /// and found unconfirmed. So it counts for nothing here: the intent is asked, and if it is still
+    /// unconfirmed and nothing of the failed call can be running any more, it is confirmed under a
+    /// key of its own. That cannot charge twice: an intent is confirmed at most once, by whatever
+    /// key.
+    async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        let key = key(&charge.request, "confirm");
+        let failure = match self.try_confirm(charge, &key).await? {
+            Confirmation::Stands(status) => return Ok(status),
+            Confirmation::AskTheIntent => {
+                return self.look_up(charge).await.map_err(unanswered);
+            }
+            Confirmation::KeyIsSpent(failure) => failure,
+        };
+        let status = self.look_up(charge).await.map_err(unanswered)?;
+        if status != ChargeStatus::Unconfirmed {
+            return Ok(status);
+        }
+        if self.runtime.now() < charge.opened_at.plus(CONFIRMATION_IS_OVER) {
+            return Err(PartnerError::Unanswered(failure.into()));
+        }
+        let again = self.try_confirm(charge, &self.new_key(&key)).await;
+        match again.map_err(unanswered)? {
+            Confirmation::Stands(status) => Ok(status),
+            Confirmation::AskTheIntent => self.look_up(charge).await.map_err(unanswered),
+            Confirmation::KeyIsSpent(failure) => Err(PartnerError::Unanswered(failure.into())),
+        }
+    }
+
+    async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        let path = intent_path(charge, "?expand[]=latest_charge");
+        let intent: Intent = self.get(path).await?;
+        status_of(&intent, charge)
+    }
+
+    /// What Stripe has of this charge's refunds is asked first, so that this holds longer than keys
+    /// do. A refund names no amount and therefore takes what is left: two of them, under whatever
+    /// keys, cannot give more back than was paid.
+    async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        if let Some(status) = self.refunded(charge).await? {
+            return Ok(status);
+        }
+        let key = key(&charge.request, "refund");
+        let mut result = self.try_refund(charge, &key).await;
+        if let Err(Failure::Refused {
+            refusal: Refusal::Failed | Refusal::KeyReused,
+            ..
+        }) = result
+        {
+            if let Some(status) = self.refunded(charge).await.map_err(unanswered)? {
+                return Ok(status);
+            }
+            result = match self.try_refund(charge, &self.new_key(&key)).await {
+                Err(failure) if matches!(failure, Failure::NoAnswer(_)) => {
+                    return Err(unanswered(failure.into()));
+                }
+                again => again,
+            };
+        }
+        match result {
+            Ok(status) => Ok(status),
+            Err(Failure::Refused {
+                refusal: Refusal::Invalid(code),
+                ..
+            }) if code.as_str() == "charge_already_refunded" => self
+                .refunded(charge)
+                .await
+                .map_err(unanswered)?
+                .ok_or_else(|| {
+                    PartnerError::Unanswered("a refunded charge shows no refund".into())
+                }),
+            Err(Failure::Refused {
+                refusal: Refusal::Invalid(code) | Refusal::Never(code),
+                ..
+            }) if code.as_str() != "resource_missing" => Ok(RefundStatus::Failed {
+                code: code.as_str().to_owned(),
+            }),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    fn agreement_with(&self) -> Option<PartnerName> {
+        Some(PartnerName::Stripe)
+    }
+
+    /// Without a key: cancelling again is refused and then looked up, and a failure is not kept.
+    async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        let fields = [("cancellation_reason", "abandoned")];
+        match self
+            .post(intent_path(charge, "/cancel"), None, &fields)
+            .await
+        {
+            Ok(intent) => status_of(&intent, charge),
+            Err(Failure::Refused {
+                refusal: Refusal::AskTheIntent,
+                ..
+            }) => self.look_up(charge).await,
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What Stripe answers, as far as it is read. A status or an error type that is not listed here
+//! makes an answer unreadable, and an unreadable answer is an unknown outcome, never a decline.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use shared::domain::{Card, PartnerToken};
+
+/// A code of Stripe's: at most 64 lower-case letters, digits and `_`. Anything else becomes
+/// `unrecognised`, so that no free text gets into logs, orders or answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Code(String);
+
+impl Code {
+    pub(super) fn new(text: &str) -> Self {
+        let is_code = (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        Self(if is_code { text } else { "unrecognised" }.to_owned())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::new(&text))
+    }
+}
+
+/// Where a `PaymentIntent` stands ("The `PaymentIntent` object", `status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum IntentStatus {
+    Canceled,
+    Processing,
+    RequiresAction,
+    RequiresCapture,
+    RequiresConfirmation,
+    RequiresPaymentMethod,
+    Succeeded,
+}
+
+/// A `PaymentIntent`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Intent {
+    pub(super) id: String,
+    pub(super) status: IntentStatus,
+    #[serde(default)]
+    pub(super) last_payment_error: Option<ErrorObject>,
+    /// An id, or the charge itself where it was asked for.
+    #[serde(default)]
+    latest_charge: Option<Box<RawValue>>,
+}
+
+impl Intent {
+    /// Its id, if it is one that can stand in a path.
+    pub(super) fn reference(&self) -> Option<String> {
+        let token = PartnerToken::parse(&self.id).ok()?;
+        Some(token.as_str().to_owned())
+    }
+
+    /// The card that was charged, as far as the answer describes it. Money that was taken was taken,
+    /// whatever is written about the card.
+    pub(super) fn card(&self) -> Card {
+        self.latest_charge
+            .as_deref()
+            .and_then(|charge| serde_json::from_str::<ChargeObject>(charge.get()).ok())
+            .map(ChargeObject::into_card)
+            .unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ChargeObject {
+    #[serde(default)]
+    billing_details: Option<BillingDetails>,
+    #[serde(default)]
+    payment_method_details: Option<MethodDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BillingDetails {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MethodDetails {
+    #[serde(default)]
+    card: Option<CardDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct CardDetails {
+    #[serde(default)]
+    brand: Option<String>,
+    #[serde(default)]
+    last4: Option<String>,
+    #[serde(default)]
+    exp_month: Option<u32>,
+    #[serde(default)]
+    exp_year: Option<u32>,
+    /// Only where Stripe has enabled it for the account.
+    #[serde(default)]
+    iin: Option<String>,
+}
+
+impl ChargeObject {
+    fn into_card(self) -> Card {
+        let name = self.billing_details.and_then(|details| details.name);
+        let (first_name, last_name) = split_name(name.as_deref().unwrap_or_default());
+        let card = self.payment_method_details.and_then(|details| details.card);
+        let card = card.unwrap_or_default();
+        let brand = card.brand.map(|brand| brand.to_ascii_lowercase());
+        Card {
+            first_name,
+            last_name,
+            first_digits: card.iin.as_deref().and_then(|iin| digits(iin.get(..6)?, 6)),
+            last_digits: card.last4.as_deref().and_then(|last4| digits(last4, 4)),
+            brand: brand.filter(|brand| brand != "unknown"),
+            expiry_month: card.exp_month.filter(|month| (1..=12).contains(month)),
+            expiry_year: card.exp_year.filter(|year| (1000..=9999).contains(year)),
+        }
+    }
+}
+
+/// The text, if it is that many digits: nothing longer may pass for the end of a card number.
+fn digits(text: &str, count: usize) -> Option<String> {
+    let fits = text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
+    fits.then(|| text.to_owned())
+}
+
+/// Stripe has one field for the holder's name; its first word is taken for the first name.
+fn split_name(name: &str) -> (Option<String>, Option<String>) {
+    let part = |text: &str| {
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    let name = name.trim();
+    let (first, last) = name.split_once(char::is_whitespace).unwrap_or((name, ""));
+    (part(first), part(last))
+}
+
+/// Where a refund stands ("Refund object", `status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WireRefundStatus {
+    Canceled,
+    Failed,
+    Pending,
+    RequiresAction,
+    Succeeded,
+}
+
+/// A refund.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refund {
+    pub(super) amount: u64,
+    pub(super) status: WireRefundStatus,
+    #[serde(default)]
+    pub(super) failure_reason: Option<Code>,
+}
+
+/// One page of refunds.
+#[derive(Debug, Deserialize)]
+pub(super) struct RefundList {
+    pub(super) data: Vec<Refund>,
+    pub(super) has_more: bool,
+}
+
+/// What kind of error ("Errors", `type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "the names are those on the wire, and serde reads them from here"
+)]
+pub(super) enum ErrorKind {
+    ApiError,
+    CardError,
+    IdempotencyError,
+    InvalidRequestError,
+}
+
+/// An error, of an answer or of an intent's last attempt. Members that are null are left out.
+#[derive(Debug, Deserialize)]
+pub(super) struct ErrorObject {
+    #[serde(rename = "type")]
+    pub(super) kind: ErrorKind,
+    #[serde(default)]
+    pub(super) code: Option<Code>,
+    #[serde(default)]
+    pub(super) decline_code: Option<Code>,
+    #[serde(default)]
+    pub(super) advice_code: Option<Code>,
+    #[serde(default)]
+    pub(super) param: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ErrorBody {
+    error: ErrorObject,
+}
+
+impl ErrorObject {
+    /// Reads the body of an answer that is no success.
+    pub(super) fn of(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<ErrorBody>(body)
+            .ok()
+            .map(|body| body.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(charge: &str) -> Card {
+        let intent: Intent = serde_json::from_str(&format!(
+            r#"{{"id":"pi_1","status":"succeeded","latest_charge":{charge}}}"#
+        ))
+        .unwrap();
+        intent.card()
+    }
+
+    #[test]
+    fn a_card_is_what_the_charge_says_and_nothing_is_made_up() {
+        let full = card(
+            r#"{"id":"ch_1","billing_details":{"name":"Jenny Rosen"},"payment_method_details":
+            {"card":{"brand":"Visa","last4":"4242","exp_month":8,"exp_year":2030,"iin":"42424242"}}}"#,
+        );
+        assert_eq!(full.first_name.as_deref(), Some("Jenny"));
+        assert_eq!(full.last_name.as_deref(), Some("Rosen"));
+        assert_eq!(full.first_digits.as_deref(), Some("424242"));
+        assert_eq!(full.last_digits.as_deref(), Some("4242"));
+        assert_eq!(full.brand.as_deref(), Some("visa"));
+        assert_eq!((full.expiry_month, full.expiry_year), (Some(8), Some(2030)));
+        for none in [
+            r#""ch_1""#,
+            "null",
+            r#"{"billing_details":{"name":null}}"#,
+            "[7]",
+        ] {
+            assert_eq!(card(none), Card::default(), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_whole_card_number_never_passes_for_its_end() {
+        let odd = card(r#"{"payment_method_details":{"card":{"last4":"4242424242424242"}}}"#);
+        assert_eq!(odd.last_digits, None);
+    }
+
+    #[test]
+    fn a_name_is_split_after_its_first_word_as_far_as_there_is_one() {
+        let name = |first: &str, last: &str| {
+            let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            (given(first), given(last))
+        };
+        assert_eq!(split_name("Ana de la Cruz"), name("Ana", "de la Cruz"));
+        assert_eq!(split_name(" Madonna "), name("Madonna", ""));
+        assert_eq!(split_name("  "), name("", ""));
+    }
+
+    #[test]
+    fn an_unknown_status_or_error_type_makes_an_answer_unreadable() {
+        let read = |text: &str| serde_json::from_str::<Intent>(text).is_ok();
+        assert!(read(r#"{"id":"pi_1","status":"requires_capture"}"#));
+        assert!(!read(r#"{"id":"pi_1","status":"requires_source"}"#));
+        assert!(!read(
+            r#"{"id":"pi_1","status":"requires_payment_method","last_payment_error":{"type":"new"}}"#
+        ));
+        assert!(ErrorObject::of(br#"{"error":{"type":"new_error"}}"#).is_none());
+        assert!(ErrorObject::of(br#"{"error":{"type":"card_error"}}"#).is_some());
+    }
+
+    #[test]
+    fn free_text_in_the_place_of_a_code_is_not_kept() {
+        assert_eq!(Code::new("lost_card").as_str(), "lost_card");
+        for odd in ["", "Jenny Rosen", "a\nb", &"x".repeat(65)] {
+            assert_eq!(Code::new(odd).as_str(), "unrecognised");
+        }
+    }
+}
