@@ -122,6 +122,21 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
+    /// Secrets Manager, which is asked once at start: up to three tries.
+    #[cfg(feature = "secrets")]
+    #[must_use]
+    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+        let mut config = aws_sdk_secretsmanager::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http.clone())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(timeouts(Duration::from_secs(2), Duration::from_secs(7)));
+        config.set_endpoint_url(self.endpoint.clone());
+        aws_sdk_secretsmanager::Client::from_conf(config.build())
+    }
+
     /// SES: one try, because SES does not recognise a repeated mail.
     #[cfg(feature = "ses")]
     #[must_use]

@@ -12,5 +12,7 @@ pub mod https;
 pub mod lambda;
 pub mod queue;
 pub mod runtime;
+#[cfg(feature = "secrets")]
+pub mod secrets;
 pub mod store;
 pub mod telemetry;

@@ -400,6 +400,26 @@ def a_table_or_queue_that_a_function_knows_is_one_that_it_may_use(template: Temp
             yield f"{name} and {resource}"
 
 
+@rule
+def the_partners_secret_is_read_by_payments_alone_and_held_by_no_variable(template: Template) -> Iterator[str]:
+    functions = of_type(template, "AWS::Lambda::Function")
+    know = {function_role(function) for function in functions.values() if "PARTNER_SECRET_ARN" in variables(function)}
+    may: set[str] = set()
+    for name, statement in statements(template):
+        if not any(action.startswith("secretsmanager:") for action in listed(statement.get("Action", ""))):
+            continue
+        if statement["Action"] != ["secretsmanager:GetSecretValue"] or statement["Resource"] != {"Ref": "PartnerSecret"}:
+            yield f"{name} may more than read that secret"
+        may |= {target(role) for role in template["Resources"][name]["Properties"].get("Roles", [])}
+    for role in know ^ may:
+        yield f"{role} knows the secret or may read it, not both"
+    for name, function in functions.items():
+        if "BILLING_PARTNER" not in variables(function) and function_role(function) in may:
+            yield f"{name} bills nobody"
+        if "PARTNER_SECRET" in variables(function):
+            yield f"{name} shows it"
+
+
 def variables(function: dict[str, Any]) -> dict[str, Any]:
     return function["Properties"].get("Environment", {}).get("Variables", {})
 
@@ -496,6 +516,14 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "a_table_or_queue_that_a_function_knows_is_one_that_it_may_use": [
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
+    ],
+    "the_partners_secret_is_read_by_payments_alone_and_held_by_no_variable": [
+        ("PartnerSecretPolicy.Properties.PolicyDocument.Statement.0.Action", ["secretsmanager:PutSecretValue"]),
+        ("PartnerSecretPolicy.Properties.PolicyDocument.Statement.0.Resource", {"Ref": "OtherSecret"}),
+        ("PartnerSecretPolicy.Properties.Roles", [{"Ref": "PaymentFunctionRole"}]),
+        ("PartnerSecretPolicy.Properties.Roles.0", {"Ref": "CartFunctionRole"}),
+        ("CartFunction.Properties.Environment.Variables.PARTNER_SECRET_ARN", {"Ref": "PartnerSecret"}),
+        ("PaymentFunction.Properties.Environment.Variables.PARTNER_SECRET", "sk_test_1"),
     ],
 }
 

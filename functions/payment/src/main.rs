@@ -1,7 +1,7 @@
 //! The payment Lambdas: the endpoint and its queue's worker.
 
 use payment::Payments;
-use payment::partners::{Ledger, Sandbox};
+use payment::partners::{Ledger, Sandbox, Stripe};
 use shared::config::{ConfigError, Environment, Shop};
 use shared::lambda::{Handler, Started};
 
@@ -9,10 +9,10 @@ use shared::lambda::{Handler, Started};
 async fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::process();
     let Started {
+        aws,
         store,
         runtime,
         authentication,
-        ..
     } = Started::from_environment(environment)?;
     let shop = Shop::from_environment(environment)?;
     let stage = environment.required("STAGE")?;
@@ -25,9 +25,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             let payments = Payments::new(store, partner, shop, stage, runtime);
             Handler::new(payments, authentication).run().await
         }
+        "stripe" => {
+            let partner = Stripe::from_environment(environment, &aws, runtime.clone()).await?;
+            let payments = Payments::new(store, partner, shop, stage, runtime);
+            Handler::new(payments, authentication).run().await
+        }
         _ => Err(ConfigError::Wrong {
             name: "BILLING_PARTNER",
-            expected: "sandbox".to_owned(),
+            expected: "sandbox or stripe".to_owned(),
         }
         .into()),
     }

@@ -27,9 +27,12 @@ mod wire;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use shared::aws::Aws;
+use shared::config::{ConfigError, Environment};
 use shared::domain::{Agreement, PartnerName, PartnerToken};
 use shared::https::{Https, HttpsCall, HttpsError, Secret, form};
 use shared::runtime::Runtime;
+use shared::secrets::{PartnerSecret, SecretError};
 
 use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
 use refusal::{CardRefusal, Refusal};
@@ -37,6 +40,9 @@ use wire::{Code, Intent, IntentStatus, Refund, RefundList, WireRefundStatus};
 
 /// The API's version that this client was written for ("API versioning").
 pub const API_VERSION: &str = "2026-07-29.dahlia";
+
+/// Where Stripe is, but for tests.
+const ADDRESS: &str = "https://api.stripe.com";
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -121,6 +127,27 @@ impl Stripe {
             key,
             runtime,
         }
+    }
+
+    /// Reads the account's secret key, field `apiKey` of the secret in `PARTNER_SECRET` or of the one
+    /// that `PARTNER_SECRET_ARN` names, and `STRIPE_URL`, Stripe's own address without it.
+    pub async fn from_environment(
+        environment: Environment<'_>,
+        aws: &Aws,
+        runtime: Runtime,
+    ) -> Result<Self, SecretError> {
+        let address = environment.optional("STRIPE_URL");
+        let address = address.unwrap_or_else(|| ADDRESS.to_owned());
+        if !is_safe(&address) {
+            return Err(SecretError::Config(ConfigError::Wrong {
+                name: "STRIPE_URL",
+                expected: "https://… without a path, or http://127.0.0.1:… for a test".to_owned(),
+            }));
+        }
+        let secret =
+            PartnerSecret::read(environment, aws, "PARTNER_SECRET", "PARTNER_SECRET_ARN").await?;
+        let key = secret.field("apiKey", &["sk_", "rk_"])?;
+        Ok(Self::new(Https::new(address), key, runtime))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Failure> {
@@ -265,6 +292,18 @@ impl Stripe {
             .post("/v1/refunds".to_owned(), Some(key), &fields)
             .await?;
         Ok(refund_status(&refund))
+    }
+}
+
+/// Whether the key may be sent there: encrypted, or no further than this machine.
+fn is_safe(address: &str) -> bool {
+    match address.split_once("://") {
+        Some(("https", host)) => !host.is_empty() && !host.contains('/'),
+        Some(("http", host)) => {
+            let name = host.split(':').next().unwrap_or_default();
+            matches!(name, "127.0.0.1" | "localhost") && !host.contains(['/', '@'])
+        }
+        _ => false,
     }
 }
 
@@ -463,6 +502,7 @@ impl BillingPartner for Stripe {
         }
         let key = key(&charge.request, "refund");
         let mut result = self.try_refund(charge, &key).await;
+        let mut first_is_known = true;
         if let Err(Failure::Refused {
             refusal: Refusal::Failed | Refusal::KeyReused,
             ..
@@ -471,12 +511,8 @@ impl BillingPartner for Stripe {
             if let Some(status) = self.refunded(charge).await.map_err(unanswered)? {
                 return Ok(status);
             }
-            result = match self.try_refund(charge, &self.new_key(&key)).await {
-                Err(failure) if matches!(failure, Failure::NoAnswer(_)) => {
-                    return Err(unanswered(failure.into()));
-                }
-                again => again,
-            };
+            first_is_known = false;
+            result = self.try_refund(charge, &self.new_key(&key)).await;
         }
         match result {
             Ok(status) => Ok(status),
@@ -496,7 +532,8 @@ impl BillingPartner for Stripe {
             }) if code.as_str() != "resource_missing" => Ok(RefundStatus::Failed {
                 code: code.as_str().to_owned(),
             }),
-            Err(failure) => Err(failure.into()),
+            Err(failure) if first_is_known => Err(failure.into()),
+            Err(failure) => Err(unanswered(failure.into())),
         }
     }
 
@@ -517,6 +554,33 @@ impl BillingPartner for Stripe {
                 ..
             }) => self.look_up(charge).await,
             Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_goes_nowhere_unencrypted_but_to_this_machine() {
+        for address in [
+            "https://api.stripe.com",
+            "http://127.0.0.1:12111",
+            "http://localhost:1",
+        ] {
+            assert!(is_safe(address), "{address}");
+        }
+        for address in [
+            "http://api.stripe.com",
+            "http://127.0.0.1.example.com",
+            "http://127.0.0.1:1@example.com",
+            "https://api.stripe.com/",
+            "https://",
+            "api.stripe.com",
+            "",
+        ] {
+            assert!(!is_safe(address), "{address}");
         }
     }
 }
