@@ -7,6 +7,7 @@
 mod cloud;
 mod database;
 mod ends;
+pub mod partners;
 mod services;
 pub mod sim;
 

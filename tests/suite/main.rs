@@ -12,3 +12,4 @@ mod glue;
 mod idempotency;
 mod payments;
 mod store;
+mod stripe;

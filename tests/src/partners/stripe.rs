@@ -1,0 +1,1160 @@
+//! A small Stripe with a ledger: customers, payment methods, payment intents, charges, refunds and
+//! idempotency keys, behind the wire format of API version `2026-07-29.dahlia`.
+//!
+//! What a payment method does when it is charged follows from its token ([`PlayedMethod::of`]), as
+//! with Stripe's own test tokens, until a test plans otherwise. Messages are worded here; fields,
+//! codes and statuses are Stripe's. Webhooks are not sent yet; they would be signed here, from the
+//! same ledger.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::StatusCode;
+use payment::partners::STRIPE_VERSION;
+use serde_json::{Value, json};
+use shared::domain::Timestamp;
+use shared::runtime::Runtime;
+
+use super::loopback::{Delivery, Loopback};
+
+/// How long a key is remembered ("Idempotent requests").
+const KEY_LIFE: Duration = Duration::from_hours(24);
+
+/// The secret key that the double accepts.
+const API_KEY: &str = "sk_test_played";
+
+/// What happens when a payment method is charged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The money is taken.
+    Succeeds,
+    /// The bank takes it and says later what became of it.
+    Pends,
+    /// Refused.
+    Declines {
+        /// `error.code`
+        code: &'static str,
+        /// `error.decline_code`
+        decline_code: Option<&'static str>,
+        /// `error.advice_code`
+        advice_code: Option<&'static str>,
+    },
+    /// The issuer wants the customer to authenticate.
+    WantsAuthentication,
+}
+
+/// A payment method.
+#[derive(Clone, Debug)]
+pub struct PlayedMethod {
+    /// `card.brand`
+    pub brand: &'static str,
+    /// `card.last4`
+    pub last4: &'static str,
+    /// `card.iin`, where the account gets it.
+    pub iin: Option<&'static str>,
+    /// `billing_details.name`
+    pub name: Option<&'static str>,
+    /// What happens when it is charged.
+    pub outcome: Outcome,
+}
+
+impl PlayedMethod {
+    /// What a token stands for; `pm_pending` is this double's own.
+    #[must_use]
+    pub fn of(token: &str) -> Self {
+        let declined = |decline_code| Outcome::Declines {
+            code: "card_declined",
+            decline_code: Some(decline_code),
+            advice_code: None,
+        };
+        let of_its_own = |code| Outcome::Declines {
+            code,
+            decline_code: None,
+            advice_code: None,
+        };
+        let (brand, last4, outcome) = match token {
+            "pm_card_mastercard" => ("mastercard", "4444", Outcome::Succeeds),
+            "pm_card_amex" => ("amex", "0005", Outcome::Succeeds),
+            "pm_card_chargeDeclined" => ("visa", "0002", declined("generic_decline")),
+            "pm_card_chargeDeclinedInsufficientFunds" => {
+                ("visa", "9995", declined("insufficient_funds"))
+            }
+            "pm_card_chargeDeclinedLostCard" => ("visa", "9987", declined("lost_card")),
+            "pm_card_chargeDeclinedStolenCard" => ("visa", "9979", declined("stolen_card")),
+            "pm_card_chargeDeclinedExpiredCard" => ("visa", "0069", of_its_own("expired_card")),
+            "pm_card_chargeDeclinedIncorrectCvc" => ("visa", "0127", of_its_own("incorrect_cvc")),
+            "pm_card_chargeDeclinedProcessingError" => {
+                ("visa", "0119", of_its_own("processing_error"))
+            }
+            "pm_card_authenticationRequired" => ("visa", "3184", Outcome::WantsAuthentication),
+            "pm_pending" => ("visa", "4242", Outcome::Pends),
+            _ => ("visa", "4242", Outcome::Succeeds),
+        };
+        Self {
+            brand,
+            last4,
+            iin: None,
+            name: None,
+            outcome,
+        }
+    }
+}
+
+/// What a client can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `POST /v1/payment_intents`
+    Open,
+    /// `POST /v1/payment_intents/{id}/confirm`
+    Confirm,
+    /// `GET /v1/payment_intents/{id}`
+    LookUp,
+    /// `POST /v1/payment_intents/{id}/cancel`
+    Cancel,
+    /// `GET /v1/refunds`
+    ListRefunds,
+    /// `POST /v1/refunds`
+    Refund,
+}
+
+/// How one call goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// The request never arrives.
+    RequestLost,
+    /// It is carried out, and the connection closes without an answer.
+    AnswerLost,
+    /// 500 and nothing done; the key keeps that answer.
+    Fails,
+    /// Carried out, and 500 all the same; the key keeps that answer.
+    FailsAfterwards,
+    /// 429, nothing done, nothing kept.
+    RateLimited,
+    /// 429 because the object is in use, nothing done, nothing kept.
+    Locked,
+    /// 409: another request with this key runs.
+    KeyInUse,
+    /// This status and body, nothing done, nothing kept.
+    Says(u16, &'static str),
+    /// Carried out; the answer is no JSON.
+    Malformed,
+    /// Carried out; the answer is 600 KiB long.
+    Enormous,
+    /// Carried out; the answer comes by one byte a second.
+    Drips,
+    /// Carried out; the answer breaks off.
+    BreaksOff,
+}
+
+/// A charge in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StripeCharge {
+    /// Its intent.
+    pub intent: String,
+    /// In the currency's minor unit.
+    pub amount: u64,
+    /// Lower case.
+    pub currency: String,
+    /// `succeeded`, `pending` or `failed`.
+    pub status: &'static str,
+    /// What of it went back, or is on its way.
+    pub refunded: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Charge {
+    seen: StripeCharge,
+    method: String,
+    failure: Option<(&'static str, &'static str)>,
+    disputed: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Intent {
+    amount: u64,
+    currency: String,
+    customer: String,
+    method: Option<String>,
+    status: &'static str,
+    last_error: Option<Value>,
+    latest_charge: Option<String>,
+    metadata: Value,
+    cancellation_reason: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Refund {
+    id: String,
+    intent: String,
+    charge: String,
+    amount: u64,
+    currency: String,
+    status: &'static str,
+    reason: Option<String>,
+    metadata: Value,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    asked: String,
+    answer: (u16, String),
+    at: Timestamp,
+}
+
+#[derive(Default)]
+struct Ledger {
+    customers: BTreeMap<String, Vec<String>>,
+    methods: BTreeMap<String, PlayedMethod>,
+    intents: BTreeMap<String, Intent>,
+    charges: BTreeMap<String, Charge>,
+    refunds: Vec<Refund>,
+    keys: BTreeMap<String, Kept>,
+    faults: VecDeque<(Operation, Misbehaviour)>,
+    refund_status: Option<&'static str>,
+    asked: Vec<(Operation, Vec<(String, String)>, String)>,
+}
+
+/// The double. Clones share one ledger.
+#[derive(Clone)]
+pub struct PlayedStripe {
+    ledger: Arc<Mutex<Ledger>>,
+    runtime: Runtime,
+}
+
+impl fmt::Debug for PlayedStripe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlayedStripe")
+    }
+}
+
+type Fields = Vec<(String, String)>;
+
+/// An answer, and whether a key keeps it.
+struct Answer {
+    status: u16,
+    body: Value,
+    kept: bool,
+}
+
+impl Answer {
+    fn done(body: Value) -> Self {
+        Self {
+            status: 200,
+            body,
+            kept: true,
+        }
+    }
+
+    /// What execution itself refuses is kept by the key, as its successes are.
+    fn refused(status: u16, error: Value) -> Self {
+        Self {
+            status,
+            body: json!({ "error": error }),
+            kept: true,
+        }
+    }
+
+    /// What never comes to execution is not.
+    fn not_begun(status: u16, error: Value) -> Self {
+        Self {
+            kept: false,
+            ..Self::refused(status, error)
+        }
+    }
+
+    fn invalid(code: Option<&str>, param: Option<&str>, message: &str) -> Self {
+        Self::not_begun(400, invalid_request(code, param, message))
+    }
+
+    fn missing(what: &str, id: &str, param: &str) -> Self {
+        let message = format!("No such {what}: '{id}'");
+        let error = invalid_request(Some("resource_missing"), Some(param), &message);
+        Self::not_begun(404, error)
+    }
+}
+
+/// An error of type `invalid_request_error`; members that are null are left out.
+fn invalid_request(code: Option<&str>, param: Option<&str>, message: &str) -> Value {
+    let mut error = json!({ "type": "invalid_request_error", "message": message });
+    if let Some(code) = code {
+        error["code"] = code.into();
+        error["doc_url"] = doc_url(code).into();
+    }
+    if let Some(param) = param {
+        error["param"] = param.into();
+    }
+    error
+}
+
+fn doc_url(code: &str) -> String {
+    format!(
+        "https://stripe.com/docs/error-codes/{}",
+        code.replace('_', "-")
+    )
+}
+
+impl PlayedStripe {
+    /// An empty account with this clock.
+    #[must_use]
+    pub fn new(runtime: Runtime) -> Self {
+        Self {
+            ledger: Arc::default(),
+            runtime,
+        }
+    }
+
+    /// The account's secret key.
+    #[must_use]
+    pub fn api_key() -> &'static str {
+        API_KEY
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Attaches a payment method to a customer; both are made where they are not there.
+    pub fn attach(&self, customer: &str, method: &str) {
+        let mut ledger = self.ledger();
+        let methods = ledger.customers.entry(customer.to_owned()).or_default();
+        methods.push(method.to_owned());
+        ledger
+            .methods
+            .insert(method.to_owned(), PlayedMethod::of(method));
+    }
+
+    /// Detaches it, as the customer does who takes a card away.
+    pub fn detach(&self, method: &str) {
+        let mut ledger = self.ledger();
+        ledger.methods.remove(method);
+        for methods in ledger.customers.values_mut() {
+            methods.retain(|each| each != method);
+        }
+        for intent in ledger.intents.values_mut() {
+            if intent.status == "requires_confirmation" && intent.method.as_deref() == Some(method)
+            {
+                intent.method = None;
+                intent.status = "requires_payment_method";
+            }
+        }
+    }
+
+    /// Changes what is attached under this token.
+    pub fn change(&self, method: &str, change: impl FnOnce(&mut PlayedMethod)) {
+        change(
+            self.ledger()
+                .methods
+                .get_mut(method)
+                .expect("a test changes what it has attached"),
+        );
+    }
+
+    /// The next call of this operation that is not yet planned goes wrong like this.
+    pub fn misbehave(&self, operation: Operation, how: Misbehaviour) {
+        self.ledger().faults.push_back((operation, how));
+    }
+
+    /// The bank has decided about all pending charges: the money is taken.
+    pub fn settle(&self) {
+        let mut ledger = self.ledger();
+        for intent in ledger.intents.values_mut() {
+            if intent.status == "processing" {
+                intent.status = "succeeded";
+            }
+        }
+        for charge in ledger.charges.values_mut() {
+            if charge.seen.status == "pending" {
+                charge.seen.status = "succeeded";
+            }
+        }
+    }
+
+    /// Every captured charge is charged back.
+    pub fn dispute(&self) {
+        for charge in self.ledger().charges.values_mut() {
+            charge.disputed = true;
+        }
+    }
+
+    /// From now on refunds begin with this status, and those that there are get it too.
+    pub fn set_refund_status(&self, status: &'static str) {
+        let mut ledger = self.ledger();
+        ledger.refund_status = Some(status);
+        for refund in &mut ledger.refunds {
+            refund.status = status;
+        }
+    }
+
+    /// The account's people give a part back by hand.
+    pub fn refund_by_hand(&self, amount: u64) {
+        let mut ledger = self.ledger();
+        let intents: Vec<String> = ledger.intents.keys().cloned().collect();
+        for intent in intents {
+            ledger.refund(&intent, Some(amount), None, json!({}));
+        }
+    }
+
+    /// Every intent gets this status, whether or not Stripe has such a one.
+    pub fn set_status(&self, status: &'static str) {
+        for intent in self.ledger().intents.values_mut() {
+            intent.status = status;
+        }
+    }
+
+    /// Every charge, in the order of their making.
+    #[must_use]
+    pub fn charges(&self) -> Vec<StripeCharge> {
+        let ledger = self.ledger();
+        ledger
+            .charges
+            .values()
+            .map(|charge| charge.seen.clone())
+            .collect()
+    }
+
+    /// The amounts that were taken.
+    #[must_use]
+    pub fn captured(&self) -> Vec<u64> {
+        let taken = |charge: &StripeCharge| charge.status == "succeeded";
+        let charges = self.charges().into_iter();
+        charges.filter(taken).map(|charge| charge.amount).collect()
+    }
+
+    /// How many refunds there are.
+    #[must_use]
+    pub fn refunds(&self) -> usize {
+        self.ledger().refunds.len()
+    }
+
+    /// The ids of all intents with their status.
+    #[must_use]
+    pub fn intents(&self) -> Vec<(String, &'static str)> {
+        let ledger = self.ledger();
+        let intents = ledger.intents.iter();
+        intents
+            .map(|(id, intent)| (id.clone(), intent.status))
+            .collect()
+    }
+
+    /// Every call so far: what, its headers, its body.
+    #[must_use]
+    pub fn asked(&self) -> Vec<(Operation, Vec<(String, String)>, String)> {
+        self.ledger().asked.clone()
+    }
+
+    /// The operations of every call so far.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operation> {
+        self.asked().into_iter().map(|(each, ..)| each).collect()
+    }
+
+    /// The whole of it without a network: what a well-behaved Stripe answers. Names of headers are in
+    /// lower case.
+    #[must_use]
+    pub fn handle(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> (u16, String) {
+        self.answer(method, path_and_query, headers, body, None)
+    }
+
+    /// The same as it gets to the caller, planned misbehaviour included.
+    fn receive(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> Delivery {
+        let operation = route(method, path_and_query).map(|(operation, _)| operation);
+        let fault = operation.and_then(|operation| {
+            let mut ledger = self.ledger();
+            ledger
+                .asked
+                .push((operation, headers.to_vec(), body.to_owned()));
+            let planned = ledger
+                .faults
+                .iter()
+                .position(|(each, _)| *each == operation);
+            planned.and_then(|index| ledger.faults.remove(index))
+        });
+        let fault = fault.map(|(_, how)| how);
+        if fault == Some(Misbehaviour::RequestLost) {
+            return Delivery::Lost;
+        }
+        let (status, text) = self.answer(method, path_and_query, headers, body, fault.as_ref());
+        match fault {
+            Some(Misbehaviour::AnswerLost) => Delivery::Lost,
+            Some(Misbehaviour::Malformed) => Delivery::Whole(status, "{\"id\":".to_owned()),
+            Some(Misbehaviour::Enormous) => {
+                let filler = "x".repeat(600 * 1024);
+                Delivery::Whole(
+                    status,
+                    text.replacen('{', &format!("{{\"x\":\"{filler}\","), 1),
+                )
+            }
+            Some(Misbehaviour::Drips) => Delivery::Drip(status, text),
+            Some(Misbehaviour::BreaksOff) => Delivery::Half(status, text),
+            _ => Delivery::Whole(status, text),
+        }
+    }
+
+    fn answer(
+        &self,
+        method: &str,
+        path_and_query: &str,
+        headers: &[(String, String)],
+        body: &str,
+        fault: Option<&Misbehaviour>,
+    ) -> (u16, String) {
+        let header = |wanted: &str| {
+            let found = headers.iter().find(|(name, _)| name == wanted);
+            found.map_or("", |(_, value)| value.as_str())
+        };
+        let written = |answer: Answer| (answer.status, answer.body.to_string());
+        if header("authorization") != format!("Bearer {API_KEY}") {
+            let error = invalid_request(None, None, "The API key is not one of this account.");
+            return written(Answer::not_begun(401, error));
+        }
+        if header("stripe-version") != STRIPE_VERSION {
+            let error = invalid_request(None, None, "The double speaks one version only.");
+            return written(Answer::not_begun(400, error));
+        }
+        match fault {
+            Some(Misbehaviour::RateLimited) => {
+                return written(Answer::not_begun(429, busy("rate_limit")));
+            }
+            Some(Misbehaviour::Locked) => {
+                return written(Answer::not_begun(429, busy("lock_timeout")));
+            }
+            Some(Misbehaviour::KeyInUse) => {
+                return written(Answer::not_begun(409, busy("idempotency_key_in_use")));
+            }
+            Some(Misbehaviour::Says(status, text)) => return (*status, (*text).to_owned()),
+            _ => {}
+        }
+        let key = header("idempotency-key").to_owned();
+        let asked = format!("{method} {path_and_query} {body}");
+        let now = self.runtime.now();
+        let mut ledger = self.ledger();
+        ledger.keys.retain(|_, kept| now < kept.at.plus(KEY_LIFE));
+        if key.len() > 255 {
+            return written(Answer::invalid(
+                None,
+                None,
+                "The idempotency key is too long.",
+            ));
+        }
+        if let Some(kept) = ledger.keys.get(&key) {
+            if kept.asked != asked {
+                let error = json!({
+                    "type": "idempotency_error",
+                    "message": "This key was used with other parameters before.",
+                });
+                return written(Answer::not_begun(400, error));
+            }
+            return kept.answer.clone();
+        }
+        let failed = || Answer::refused(500, json!({ "type": "api_error", "message": "Played." }));
+        let answer = match fault {
+            Some(Misbehaviour::Fails) => failed(),
+            Some(Misbehaviour::FailsAfterwards) => {
+                ledger.execute(method, path_and_query, body);
+                failed()
+            }
+            _ => ledger.execute(method, path_and_query, body),
+        };
+        let kept = answer.kept && method == "POST" && !key.is_empty();
+        let answer = written(answer);
+        if kept {
+            let answer = answer.clone();
+            let at = now;
+            ledger.keys.insert(key, Kept { asked, answer, at });
+        }
+        answer
+    }
+
+    /// In this process, for clients that take a connector. A dripping answer never ends.
+    #[must_use]
+    pub fn connector(&self) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+
+    /// On loopback.
+    pub async fn serve(&self) -> Loopback {
+        let double = self.clone();
+        Loopback::serve(move |method, path, headers, body| {
+            double.receive(method, path, headers, body)
+        })
+        .await
+    }
+}
+
+impl HttpConnector for PlayedStripe {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let double = self.clone();
+        HttpConnectorFuture::new(async move {
+            let headers: Vec<(String, String)> = request
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let body = request.body().bytes().unwrap_or_default();
+            let body = String::from_utf8_lossy(body);
+            let uri = request.uri();
+            let path = uri
+                .split_once("://")
+                .and_then(|(_, rest)| rest.find('/').map(|start| &rest[start..]))
+                .unwrap_or(uri);
+            let lost = |what: &str| Err(ConnectorError::io(what.into()));
+            match double.receive(request.method(), path, &headers, &body) {
+                Delivery::Whole(status, body) => {
+                    let status = StatusCode::try_from(status).expect("the double's statuses are");
+                    Ok(HttpResponse::new(status, body.into()))
+                }
+                Delivery::Lost => lost("played: the connection was closed"),
+                Delivery::Half(..) => lost("played: the answer breaks off"),
+                Delivery::Drip(..) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// What a call asks for, and of which intent.
+fn route<'a>(method: &str, path_and_query: &'a str) -> Option<(Operation, &'a str)> {
+    let path = path_and_query
+        .split_once('?')
+        .map_or(path_and_query, |(path, _)| path);
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match (method, parts.as_slice()) {
+        ("POST", ["v1", "payment_intents"]) => Some((Operation::Open, "")),
+        ("POST", ["v1", "payment_intents", id, "confirm"]) => Some((Operation::Confirm, id)),
+        ("POST", ["v1", "payment_intents", id, "cancel"]) => Some((Operation::Cancel, id)),
+        ("GET", ["v1", "payment_intents", id]) => Some((Operation::LookUp, id)),
+        ("GET", ["v1", "refunds"]) => Some((Operation::ListRefunds, "")),
+        ("POST", ["v1", "refunds"]) => Some((Operation::Refund, "")),
+        _ => None,
+    }
+}
+
+fn busy(code: &str) -> Value {
+    invalid_request(Some(code), None, "Played: come back later.")
+}
+
+/// The fields of a form or a query.
+fn fields(text: &str) -> Fields {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        })
+        .collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next().unwrap_or(b'0')).to_digit(16);
+                let value = digit().unwrap_or(0) * 16 + digit().unwrap_or(0);
+                u8::try_from(value).unwrap_or_default()
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    let found = fields.iter().find(|(each, _)| each == name);
+    found.map(|(_, value)| value.as_str())
+}
+
+fn expands_charge(fields: &Fields) -> bool {
+    fields
+        .iter()
+        .any(|(name, value)| name.starts_with("expand[") && value == "latest_charge")
+}
+
+/// `metadata[order_id]=…` as `{"order_id": "…"}`.
+fn metadata(fields: &Fields) -> Value {
+    let mut values = json!({});
+    for (name, value) in fields {
+        let inner = name.strip_prefix("metadata[");
+        if let Some(name) = inner.and_then(|rest| rest.strip_suffix(']')) {
+            values[name] = value.as_str().into();
+        }
+    }
+    values
+}
+
+/// The first field that the operation does not have.
+fn unknown(fields: &Fields, known: &[&str]) -> Option<Answer> {
+    let strange = fields.iter().find(|(name, _)| {
+        let name = name.split('[').next().unwrap_or_default();
+        !known.contains(&name)
+    });
+    strange.map(|(name, _)| {
+        Answer::invalid(
+            Some("parameter_unknown"),
+            Some(name),
+            &format!("There is no parameter {name} here."),
+        )
+    })
+}
+
+/// What an amount must be in its currency.
+fn amount_error(amount: u64, currency: &str) -> Option<Answer> {
+    let invalid = |code| Answer::invalid(Some(code), Some("amount"), "The amount cannot be taken.");
+    let step = match currency {
+        "bhd" | "jod" | "kwd" | "omr" | "tnd" => 10,
+        "isk" | "ugx" => 100,
+        _ => 1,
+    };
+    if amount == 0 || !amount.is_multiple_of(step) {
+        return Some(invalid("parameter_invalid_integer"));
+    }
+    if amount > 99_999_999 {
+        return Some(invalid("amount_too_large"));
+    }
+    (amount < 50).then(|| invalid("amount_too_small"))
+}
+
+impl Ledger {
+    fn execute(&mut self, method: &str, path_and_query: &str, body: &str) -> Answer {
+        let Some((operation, id)) = route(method, path_and_query) else {
+            let error = invalid_request(None, None, "There is no such address.");
+            return Answer::not_begun(404, error);
+        };
+        let query = path_and_query
+            .split_once('?')
+            .map_or("", |(_, query)| query);
+        let fields = fields(if method == "GET" { query } else { body });
+        match operation {
+            Operation::Open => self.open(&fields),
+            Operation::Confirm => self.confirm(id, &fields),
+            Operation::LookUp => match unknown(&fields, &["expand"]) {
+                Some(error) => error,
+                None if !self.intents.contains_key(id) => {
+                    Answer::missing("payment_intent", id, "intent")
+                }
+                None => Answer::done(self.intent(id, expands_charge(&fields))),
+            },
+            Operation::Cancel => self.cancel(id, &fields),
+            Operation::ListRefunds => self.list_refunds(&fields),
+            Operation::Refund => self.ask_refund(&fields),
+        }
+    }
+
+    fn open(&mut self, fields: &Fields) -> Answer {
+        let known = [
+            "amount",
+            "capture_method",
+            "confirm",
+            "currency",
+            "customer",
+            "description",
+            "expand",
+            "metadata",
+            "payment_method",
+            "payment_method_types",
+        ];
+        if let Some(error) = unknown(fields, &known) {
+            return error;
+        }
+        let needed = ["amount", "currency", "customer", "payment_method"];
+        if let Some(name) = needed.iter().find(|name| field(fields, name).is_none()) {
+            let message = format!("Played: {name} is needed here.");
+            return Answer::invalid(Some("parameter_missing"), Some(name), &message);
+        }
+        let text = |name| field(fields, name).unwrap_or_default().to_owned();
+        let currency = text("currency");
+        let Ok(amount) = text("amount").parse() else {
+            let code = Some("parameter_invalid_integer");
+            return Answer::invalid(code, Some("amount"), "The amount is no whole number.");
+        };
+        if let Some(error) = amount_error(amount, &currency) {
+            return error;
+        }
+        if currency != currency.to_ascii_lowercase() || currency.len() != 3 {
+            return Answer::invalid(None, Some("currency"), "There is no such currency.");
+        }
+        let chosen = field(fields, "payment_method_types[]") == Some("card")
+            && field(fields, "confirm") == Some("false")
+            && field(fields, "capture_method") == Some("automatic");
+        if !chosen {
+            return Answer::invalid(
+                None,
+                None,
+                "The double only opens unconfirmed card charges.",
+            );
+        }
+        let (customer, method) = (text("customer"), text("payment_method"));
+        let Some(methods) = self.customers.get(&customer) else {
+            return Answer::missing("customer", &customer, "customer");
+        };
+        if !methods.contains(&method) {
+            return Answer::missing("PaymentMethod", &method, "payment_method");
+        }
+        let id = format!("pi_3Played{:06}", self.intents.len() + 1);
+        let intent = Intent {
+            amount,
+            currency,
+            customer,
+            method: Some(method),
+            status: "requires_confirmation",
+            last_error: None,
+            latest_charge: None,
+            metadata: metadata(fields),
+            cancellation_reason: None,
+        };
+        self.intents.insert(id.clone(), intent);
+        Answer::done(self.intent(&id, expands_charge(fields)))
+    }
+
+    fn confirm(&mut self, id: &str, fields: &Fields) -> Answer {
+        if let Some(error) = unknown(fields, &["expand", "off_session", "payment_method"]) {
+            return error;
+        }
+        let Some(intent) = self.intents.get_mut(id) else {
+            return Answer::missing("payment_intent", id, "intent");
+        };
+        let confirmable = [
+            "requires_confirmation",
+            "requires_payment_method",
+            "requires_action",
+        ];
+        if !confirmable.contains(&intent.status) {
+            return self.unexpected(id, "confirm");
+        }
+        if let Some(method) = field(fields, "payment_method") {
+            intent.method = Some(method.to_owned());
+        }
+        let Some(method) = intent.method.clone() else {
+            return self.unexpected(id, "confirm");
+        };
+        let Some(outcome) = self.methods.get(&method).map(|each| each.outcome.clone()) else {
+            return Answer::missing("PaymentMethod", &method, "payment_method");
+        };
+        let off_session = field(fields, "off_session") == Some("true");
+        match outcome {
+            Outcome::Succeeds => self.charge(id, &method, "succeeded", "succeeded"),
+            Outcome::Pends => self.charge(id, &method, "processing", "pending"),
+            Outcome::WantsAuthentication if !off_session => {
+                if let Some(intent) = self.intents.get_mut(id) {
+                    intent.status = "requires_action";
+                }
+            }
+            Outcome::WantsAuthentication => {
+                let code = "authentication_required";
+                return self.decline(id, &method, code, Some(code), None);
+            }
+            Outcome::Declines {
+                code,
+                decline_code,
+                advice_code,
+            } => return self.decline(id, &method, code, decline_code, advice_code),
+        }
+        Answer::done(self.intent(id, expands_charge(fields)))
+    }
+
+    /// Enters a charge and what it makes of its intent.
+    fn charge(
+        &mut self,
+        id: &str,
+        method: &str,
+        intent_status: &'static str,
+        status: &'static str,
+    ) {
+        let charge = format!("ch_3Played{:06}", self.charges.len() + 1);
+        let Some(intent) = self.intents.get_mut(id) else {
+            return;
+        };
+        intent.status = intent_status;
+        intent.latest_charge = Some(charge.clone());
+        intent.last_error = None;
+        let seen = StripeCharge {
+            intent: id.to_owned(),
+            amount: intent.amount,
+            currency: intent.currency.clone(),
+            status,
+            refunded: 0,
+        };
+        let entry = Charge {
+            seen,
+            method: method.to_owned(),
+            failure: None,
+            disputed: false,
+        };
+        self.charges.insert(charge, entry);
+    }
+
+    /// A decline takes the payment method off the intent.
+    fn decline(
+        &mut self,
+        id: &str,
+        method: &str,
+        code: &'static str,
+        decline_code: Option<&'static str>,
+        advice_code: Option<&'static str>,
+    ) -> Answer {
+        self.charge(id, method, "requires_payment_method", "failed");
+        let charge = self.intents[id].latest_charge.clone().unwrap_or_default();
+        let mut error = json!({
+            "charge": charge,
+            "code": code,
+            "doc_url": doc_url(code),
+            "message": "Played: the card was declined.",
+            "payment_method": self.method(method),
+            "type": "card_error",
+        });
+        for (name, value) in [("decline_code", decline_code), ("advice_code", advice_code)] {
+            if let Some(value) = value {
+                error[name] = value.into();
+            }
+        }
+        if let Some(entry) = self.charges.get_mut(&charge) {
+            entry.failure = Some((code, decline_code.unwrap_or(code)));
+        }
+        if let Some(intent) = self.intents.get_mut(id) {
+            intent.method = None;
+            intent.last_error = Some(error.clone());
+        }
+        error["payment_intent"] = self.intent(id, false);
+        error["request_log_url"] = "https://dashboard.stripe.com/test/logs/req_played".into();
+        Answer::refused(402, error)
+    }
+
+    fn unexpected(&self, id: &str, verb: &str) -> Answer {
+        let status = self.intents[id].status;
+        let message = format!("Played: not possible to {verb} a charge at {status}.");
+        let mut error = invalid_request(Some("payment_intent_unexpected_state"), None, &message);
+        error["payment_intent"] = self.intent(id, false);
+        Answer::refused(400, error)
+    }
+
+    fn cancel(&mut self, id: &str, fields: &Fields) -> Answer {
+        if let Some(error) = unknown(fields, &["cancellation_reason", "expand"]) {
+            return error;
+        }
+        let Some(intent) = self.intents.get_mut(id) else {
+            return Answer::missing("payment_intent", id, "intent");
+        };
+        let cancelable = [
+            "requires_payment_method",
+            "requires_capture",
+            "requires_confirmation",
+            "requires_action",
+        ];
+        if !cancelable.contains(&intent.status) {
+            return self.unexpected(id, "cancel");
+        }
+        intent.status = "canceled";
+        intent.cancellation_reason = field(fields, "cancellation_reason").map(str::to_owned);
+        Answer::done(self.intent(id, expands_charge(fields)))
+    }
+
+    fn list_refunds(&self, fields: &Fields) -> Answer {
+        if let Some(error) = unknown(fields, &["expand", "limit", "payment_intent"]) {
+            return error;
+        }
+        let id = field(fields, "payment_intent").unwrap_or_default();
+        if !self.intents.contains_key(id) {
+            return Answer::missing("payment_intent", id, "payment_intent");
+        }
+        let refunds = self.refunds.iter().rev().filter(|each| each.intent == id);
+        let data: Vec<Value> = refunds.map(Refund::json).collect();
+        Answer::done(json!({
+            "object": "list", "data": data, "has_more": false, "url": "/v1/refunds",
+        }))
+    }
+
+    fn ask_refund(&mut self, fields: &Fields) -> Answer {
+        let known = ["amount", "expand", "metadata", "payment_intent", "reason"];
+        if let Some(error) = unknown(fields, &known) {
+            return error;
+        }
+        let id = field(fields, "payment_intent")
+            .unwrap_or_default()
+            .to_owned();
+        let Some(intent) = self.intents.get(&id) else {
+            return Answer::missing("payment_intent", &id, "payment_intent");
+        };
+        let charge = intent.latest_charge.clone().unwrap_or_default();
+        let Some(entry) = self.charges.get(&charge) else {
+            return self.unexpected(&id, "refund");
+        };
+        let refused = |code: &str| {
+            let message = format!("Played: {code}, charge {charge}.");
+            let mut error = invalid_request(Some(code), None, &message);
+            error["request_log_url"] = "https://dashboard.stripe.com/test/logs/req_played".into();
+            Answer::refused(400, error)
+        };
+        if entry.seen.status != "succeeded" {
+            return self.unexpected(&id, "refund");
+        }
+        if entry.disputed {
+            return refused("charge_disputed");
+        }
+        if entry.seen.refunded >= entry.seen.amount {
+            return refused("charge_already_refunded");
+        }
+        let amount = field(fields, "amount").and_then(|text| text.parse().ok());
+        let left = entry.seen.amount - entry.seen.refunded;
+        if amount.is_some_and(|amount| amount > left) {
+            return Answer::invalid(None, Some("amount"), "Played: more than is left.");
+        }
+        let reason = field(fields, "reason").map(str::to_owned);
+        self.refund(&id, amount, reason, metadata(fields));
+        Answer::done(self.refunds.last().map(Refund::json).unwrap_or_default())
+    }
+
+    fn refund(
+        &mut self,
+        intent: &str,
+        amount: Option<u64>,
+        reason: Option<String>,
+        metadata: Value,
+    ) {
+        let charge = self.intents[intent].latest_charge.clone();
+        let charge = charge.unwrap_or_default();
+        let Some(entry) = self.charges.get_mut(&charge) else {
+            return;
+        };
+        let amount = amount.unwrap_or(entry.seen.amount - entry.seen.refunded);
+        let status = self.refund_status.unwrap_or("succeeded");
+        if status != "failed" && status != "canceled" {
+            entry.seen.refunded += amount;
+        }
+        let refund = Refund {
+            id: format!("re_3Played{:06}", self.refunds.len() + 1),
+            intent: intent.to_owned(),
+            charge,
+            amount,
+            currency: entry.seen.currency.clone(),
+            status,
+            reason,
+            metadata,
+        };
+        self.refunds.push(refund);
+    }
+
+    /// The intent as JSON ("The `PaymentIntent` object").
+    fn intent(&self, id: &str, expand: bool) -> Value {
+        let intent = &self.intents[id];
+        let received = if intent.status == "succeeded" {
+            intent.amount
+        } else {
+            0
+        };
+        let charge = match &intent.latest_charge {
+            Some(charge) if expand => self.charge_json(charge),
+            other => json!(other),
+        };
+        json!({
+            "id": id, "object": "payment_intent",
+            "amount": intent.amount, "amount_capturable": 0, "amount_received": received,
+            "canceled_at": null, "cancellation_reason": intent.cancellation_reason,
+            "capture_method": "automatic", "client_secret": format!("{id}_secret_played"),
+            "confirmation_method": "automatic", "created": 1_795_428_725, "currency": intent.currency,
+            "customer": intent.customer, "description": null,
+            "last_payment_error": intent.last_error, "latest_charge": charge, "livemode": false,
+            "metadata": intent.metadata, "next_action": null, "payment_method": intent.method,
+            "payment_method_options": {}, "payment_method_types": ["card"], "processing": null,
+            "receipt_email": null, "setup_future_usage": null, "shipping": null,
+            "status": intent.status, "transfer_data": null,
+        })
+    }
+
+    /// The charge as JSON ("The Charge object").
+    fn charge_json(&self, id: &str) -> Value {
+        let charge = &self.charges[id];
+        let method = self.methods.get(&charge.method).cloned();
+        let method = method.unwrap_or_else(|| PlayedMethod::of(&charge.method));
+        let taken = charge.seen.status == "succeeded";
+        let outcome = match charge.failure {
+            None => json!({
+                "network_status": "approved_by_network", "reason": null,
+                "seller_message": "Played.", "type": "authorized",
+            }),
+            Some((_, reason)) => json!({
+                "network_status": "declined_by_network", "reason": reason, "risk_level": "normal",
+                "seller_message": "Played.", "type": "issuer_declined",
+            }),
+        };
+        json!({
+            "id": id, "object": "charge", "amount": charge.seen.amount,
+            "amount_captured": if taken { charge.seen.amount } else { 0 },
+            "amount_refunded": charge.seen.refunded,
+            "billing_details": {
+                "address": {
+                    "city": null, "country": null, "line1": null, "line2": null,
+                    "postal_code": null, "state": null,
+                },
+                "email": null, "name": method.name, "phone": null, "tax_id": null,
+            },
+            "captured": taken, "created": 1_795_428_725, "currency": charge.seen.currency,
+            "customer": self.intents[&charge.seen.intent].customer, "disputed": charge.disputed,
+            "failure_code": charge.failure.map(|(code, _)| code), "failure_message": null,
+            "livemode": false, "metadata": {}, "outcome": outcome,
+            "paid": charge.seen.status != "failed", "payment_intent": charge.seen.intent,
+            "payment_method": charge.method,
+            "payment_method_details": { "card": card_json(&method), "type": "card" },
+            "receipt_url": null, "refunded": charge.seen.refunded == charge.seen.amount,
+            "status": charge.seen.status,
+        })
+    }
+
+    /// A payment method as JSON, as far as errors show it.
+    fn method(&self, id: &str) -> Value {
+        let method = self.methods.get(id).cloned();
+        let method = method.unwrap_or_else(|| PlayedMethod::of(id));
+        json!({ "id": id, "object": "payment_method", "card": card_json(&method), "type": "card" })
+    }
+}
+
+fn card_json(method: &PlayedMethod) -> Value {
+    let mut card = json!({
+        "brand": method.brand, "checks": { "cvc_check": "pass" }, "country": "US",
+        "exp_month": 8, "exp_year": 2030, "fingerprint": "played", "funding": "credit",
+        "last4": method.last4, "network": method.brand, "network_token": { "used": false },
+        "three_d_secure": null, "wallet": null,
+    });
+    if let Some(iin) = method.iin {
+        card["iin"] = iin.into();
+    }
+    card
+}
+
+impl Refund {
+    /// As JSON ("The Refund object").
+    fn json(&self) -> Value {
+        let mut refund = json!({
+            "id": self.id, "object": "refund", "amount": self.amount, "balance_transaction": null,
+            "charge": self.charge, "created": 1_795_428_725, "currency": self.currency,
+            "metadata": self.metadata, "payment_intent": self.intent, "reason": self.reason,
+            "receipt_number": null, "source_transfer_reversal": null, "status": self.status,
+            "transfer_reversal": null,
+        });
+        if self.status == "failed" {
+            refund["failure_reason"] = "expired_or_canceled_card".into();
+        }
+        refund
+    }
+}
