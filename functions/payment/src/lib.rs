@@ -187,10 +187,10 @@ impl<P: BillingPartner> Payments<P> {
         let Some(payment) = &order.payment else {
             return Err(Error::Internal("an invoiced order has no payment".into()));
         };
-        let (charge, status) = match open_charge(&order, payment) {
+        let (charge, status) = if let Some(mut charge) = open_charge(&order, payment) {
             // Somebody came this far and died, or the partner settles later: ask what became of it.
             // If the money moved, it did whatever the customer has revoked since.
-            Some(mut charge) => match self.partner.look_up(&charge).await {
+            match self.partner.look_up(&charge).await {
                 Ok(ChargeStatus::Unconfirmed) => {
                     charge.request.agreement = self.agreement(&order, fence).await?;
                     (charge, ChargeStatus::Unconfirmed)
@@ -200,13 +200,12 @@ impl<P: BillingPartner> Payments<P> {
                     self.release(&order, fence, ChargeState::Unknown).await?;
                     return Err(partner_failed(error));
                 }
-            },
-            None => {
-                let mut request = charge_request(&order, payment);
-                request.agreement = self.agreement(&order, fence).await?;
-                let charge = self.open(&order, request, fence).await?;
-                (charge, ChargeStatus::Unconfirmed)
             }
+        } else {
+            let mut request = charge_request(&order, payment);
+            request.agreement = self.agreement(&order, fence).await?;
+            let charge = self.open(&order, request, fence).await?;
+            (charge, ChargeStatus::Unconfirmed)
         };
         let status = match status {
             ChargeStatus::Unconfirmed => match self.partner.confirm(&charge).await {
@@ -265,7 +264,7 @@ impl<P: BillingPartner> Payments<P> {
             Ok(reference) => reference,
             Err(PartnerError::Refused { code }) => {
                 let declined = self
-                    .decline(order, fence, payment.attempt, code, false)
+                    .decline(order, fence, request.attempt, code, false)
                     .await;
                 // Somebody else has claimed meanwhile, and knows better.
                 let overtaken = Error::InProgress {
