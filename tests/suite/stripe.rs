@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use shared::aws::Aws;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Agreement, Money, PartnerName, PartnerToken, Timestamp};
-use shared::https::{Https, Secret};
+use shared::https::{Https, HttpsCall, Secret};
 use shared::runtime::Runtime;
 use shared::secrets::SecretError;
-use tests::partners::{Delivery, Loopback, Misbehaviour, Operation, Outcome, PlayedStripe};
+use tests::partners::{
+    Delivery, Loopback, Misbehaviour, Operation, Outcome, PlayedStripe, StripeCall,
+};
 use tests::{Cloud, Options};
 
 use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
@@ -301,7 +303,7 @@ async fn what_is_sent_names_the_order_and_pins_the_version_and_its_keys_name_no_
     assert!(is_captured(&bench.stripe.confirm(&charge).await));
     let asked = bench.played.asked();
     let (invoice, order) = (charge.request.invoice, charge.request.invoice.order());
-    let (_, headers, body) = &asked[0];
+    let StripeCall { headers, body, .. } = &asked[0];
     let header = |name: &str| {
         let mut found = headers.iter().filter(|(each, _)| each == name);
         found.next().map(|(_, value)| value.clone())
@@ -318,7 +320,7 @@ async fn what_is_sent_names_the_order_and_pins_the_version_and_its_keys_name_no_
              &metadata%5Battempt%5D=1"
         )
     );
-    let (_, headers, body) = &asked[1];
+    let StripeCall { headers, body, .. } = &asked[1];
     assert_eq!(*body, "off_session=true&expand%5B%5D=latest_charge");
     let key = format!("{invoice}-1-confirm");
     assert!(headers.contains(&("idempotency-key".to_owned(), key)));
@@ -1222,4 +1224,116 @@ async fn being_put_off_has_the_recorded_shape() {
             "{told}"
         );
     }
+}
+
+// ------------------------------------------------------------------ the double against Stripe itself
+
+#[tokio::test]
+async fn the_double_confirms_an_intent_once_and_takes_a_declined_card_off_it() {
+    let bench = bench(VISA).await;
+    let key = Secret::new(PlayedStripe::api_key());
+    check_confirmations(&Https::new(&*bench.server.base), &key).await;
+}
+
+/// What all the rest rests on, asked of Stripe's own test mode:
+/// `PARTNER_SECRET='{"apiKey":"sk_test_…"}' cargo test -p tests stripes_own -- --ignored`
+#[tokio::test]
+#[ignore = "needs the key of an account in test mode in PARTNER_SECRET, and the network"]
+async fn stripes_own_test_mode_confirms_an_intent_once_and_takes_a_declined_card_off_it() {
+    let environment = Environment::process();
+    let secret = environment.required("PARTNER_SECRET").unwrap();
+    let secret: Value = serde_json::from_str(&secret).unwrap();
+    let key = Secret::new(text(&secret["apiKey"]));
+    assert!(key.expose().starts_with("sk_test_"), "only in test mode");
+    check_confirmations(&Https::new("https://api.stripe.com"), &key).await;
+}
+
+/// Asks a Stripe as a bare client does.
+async fn ask_live(https: &Https, key: &Secret, path: &str, body: &str) -> (u16, Value) {
+    let call = HttpsCall {
+        method: "POST",
+        path: path.to_owned(),
+        headers: vec![
+            (
+                "authorization",
+                Secret::new(format!("Bearer {}", key.expose())),
+            ),
+            ("stripe-version", Secret::new(STRIPE_VERSION)),
+            (
+                "content-type",
+                Secret::new("application/x-www-form-urlencoded"),
+            ),
+        ],
+        body: body.as_bytes().to_vec(),
+    };
+    let answer = https.call(call, Duration::from_secs(30)).await.unwrap();
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+async fn check_confirmations(https: &Https, key: &Secret) {
+    let runtime = Runtime::system();
+    let stripe = Stripe::new(https.clone(), key.clone(), runtime.clone());
+    let opened = async |method: &str| {
+        let (status, customer) = ask_live(https, key, "/v1/customers", "").await;
+        assert_eq!(status, 200, "{customer}");
+        let customer = text(&customer["id"]);
+        let path = format!("/v1/payment_methods/{method}/attach");
+        let (status, method) = ask_live(https, key, &path, &format!("customer={customer}")).await;
+        assert_eq!(status, 200, "{method}");
+        let request = ChargeRequest {
+            invoice: runtime.order_id().invoice(),
+            attempt: 1,
+            customer: shared::domain::CustomerId::parse("8080").unwrap(),
+            amount: Money::from_stored("200").unwrap(),
+            currency: "USD".parse().unwrap(),
+            agreement: Some(Agreement {
+                partner: PartnerName::Stripe,
+                partner_customer: Some(token(customer)),
+                payment_method: token(text(&method["id"])),
+            }),
+        };
+        let reference = stripe.open(&request).await.unwrap();
+        OpenCharge {
+            request,
+            reference,
+            opened_at: runtime.now(),
+        }
+    };
+    let confirm_barely = async |charge: &OpenCharge| {
+        let path = format!("/v1/payment_intents/{}/confirm", charge.reference);
+        let (status, body) = ask_live(https, key, &path, "off_session=true").await;
+        (status, body["error"]["code"].clone())
+    };
+    let unexpected = (400, json!("payment_intent_unexpected_state"));
+
+    let charge = opened(VISA).await;
+    let status = stripe.look_up(&charge).await.unwrap();
+    assert_eq!(status, ChargeStatus::Unconfirmed);
+    let status = stripe.confirm(&charge).await.unwrap();
+    let ChargeStatus::Captured(card) = &status else {
+        panic!("{status:?}")
+    };
+    assert_eq!(card.last_digits.as_deref(), Some("4242"));
+    assert_eq!(stripe.look_up(&charge).await.unwrap(), status);
+    assert_eq!(confirm_barely(&charge).await, unexpected);
+    for _ in 0..2 {
+        assert_eq!(
+            stripe.refund(&charge).await.unwrap(),
+            RefundStatus::Refunded
+        );
+    }
+
+    let charge = opened("pm_card_chargeCustomerFail").await;
+    let status = stripe.confirm(&charge).await.unwrap();
+    assert!(
+        matches!(status, ChargeStatus::Declined { .. }),
+        "{status:?}"
+    );
+    assert_eq!(confirm_barely(&charge).await, unexpected);
+    assert_eq!(stripe.look_up(&charge).await.unwrap(), status);
+    assert_eq!(
+        stripe.cancel(&charge).await.unwrap(),
+        ChargeStatus::Cancelled
+    );
+    assert_eq!(stripe.confirm(&charge).await.unwrap(), status);
 }

@@ -5,4 +5,6 @@ mod loopback;
 mod stripe;
 
 pub use loopback::{Delivery, Loopback};
-pub use stripe::{Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCharge};
+pub use stripe::{
+    Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCall, StripeCharge,
+};

@@ -82,7 +82,9 @@ impl PlayedMethod {
         let (brand, last4, outcome) = match token {
             "pm_card_mastercard" => ("mastercard", "4444", Outcome::Succeeds),
             "pm_card_amex" => ("amex", "0005", Outcome::Succeeds),
-            "pm_card_chargeDeclined" => ("visa", "0002", declined("generic_decline")),
+            "pm_card_chargeDeclined" | "pm_card_chargeCustomerFail" => {
+                ("visa", "0002", declined("generic_decline"))
+            }
             "pm_card_chargeDeclinedInsufficientFunds" => {
                 ("visa", "9995", declined("insufficient_funds"))
             }
@@ -110,6 +112,10 @@ impl PlayedMethod {
 /// What a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
+    /// `POST /v1/customers`
+    NewCustomer,
+    /// `POST /v1/payment_methods/{token}/attach`
+    Attach,
     /// `POST /v1/payment_intents`
     Open,
     /// `POST /v1/payment_intents/{id}/confirm`
@@ -168,6 +174,17 @@ pub struct StripeCharge {
     pub refunded: u64,
 }
 
+/// A call as it arrived.
+#[derive(Clone, Debug)]
+pub struct StripeCall {
+    /// What was asked for.
+    pub operation: Operation,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The form, encoded.
+    pub body: String,
+}
+
 #[derive(Clone, Debug)]
 struct Charge {
     seen: StripeCharge,
@@ -218,7 +235,7 @@ struct Ledger {
     keys: BTreeMap<String, Kept>,
     faults: VecDeque<(Operation, Misbehaviour)>,
     refund_status: Option<&'static str>,
-    asked: Vec<(Operation, Vec<(String, String)>, String)>,
+    asked: Vec<StripeCall>,
 }
 
 /// The double. Clones share one ledger.
@@ -254,9 +271,11 @@ impl Answer {
 
     /// What execution itself refuses is kept by the key, as its successes are.
     fn refused(status: u16, error: Value) -> Self {
+        let mut body = json!({});
+        body["error"] = error;
         Self {
             status,
-            body: json!({ "error": error }),
+            body,
             kept: true,
         }
     }
@@ -324,12 +343,7 @@ impl PlayedStripe {
 
     /// Attaches a payment method to a customer; both are made where they are not there.
     pub fn attach(&self, customer: &str, method: &str) {
-        let mut ledger = self.ledger();
-        let methods = ledger.customers.entry(customer.to_owned()).or_default();
-        methods.push(method.to_owned());
-        ledger
-            .methods
-            .insert(method.to_owned(), PlayedMethod::of(method));
+        self.ledger().attach(customer, method);
     }
 
     /// Detaches it, as the customer does who takes a card away.
@@ -445,16 +459,19 @@ impl PlayedStripe {
             .collect()
     }
 
-    /// Every call so far: what, its headers, its body.
+    /// Every call so far.
     #[must_use]
-    pub fn asked(&self) -> Vec<(Operation, Vec<(String, String)>, String)> {
+    pub fn asked(&self) -> Vec<StripeCall> {
         self.ledger().asked.clone()
     }
 
     /// The operations of every call so far.
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
-        self.asked().into_iter().map(|(each, ..)| each).collect()
+        self.asked()
+            .into_iter()
+            .map(|call| call.operation)
+            .collect()
     }
 
     /// The whole of it without a network: what a well-behaved Stripe answers. Names of headers are in
@@ -481,9 +498,11 @@ impl PlayedStripe {
         let operation = route(method, path_and_query).map(|(operation, _)| operation);
         let fault = operation.and_then(|operation| {
             let mut ledger = self.ledger();
-            ledger
-                .asked
-                .push((operation, headers.to_vec(), body.to_owned()));
+            ledger.asked.push(StripeCall {
+                operation,
+                headers: headers.to_vec(),
+                body: body.to_owned(),
+            });
             let planned = ledger
                 .faults
                 .iter()
@@ -639,6 +658,8 @@ fn route<'a>(method: &str, path_and_query: &'a str) -> Option<(Operation, &'a st
         .map_or(path_and_query, |(path, _)| path);
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match (method, parts.as_slice()) {
+        ("POST", ["v1", "customers"]) => Some((Operation::NewCustomer, "")),
+        ("POST", ["v1", "payment_methods", id, "attach"]) => Some((Operation::Attach, id)),
         ("POST", ["v1", "payment_intents"]) => Some((Operation::Open, "")),
         ("POST", ["v1", "payment_intents", id, "confirm"]) => Some((Operation::Confirm, id)),
         ("POST", ["v1", "payment_intents", id, "cancel"]) => Some((Operation::Cancel, id)),
@@ -737,6 +758,13 @@ fn amount_error(amount: u64, currency: &str) -> Option<Answer> {
 }
 
 impl Ledger {
+    fn attach(&mut self, customer: &str, method: &str) {
+        let methods = self.customers.entry(customer.to_owned()).or_default();
+        methods.push(method.to_owned());
+        self.methods
+            .insert(method.to_owned(), PlayedMethod::of(method));
+    }
+
     fn execute(&mut self, method: &str, path_and_query: &str, body: &str) -> Answer {
         let Some((operation, id)) = route(method, path_and_query) else {
             let error = invalid_request(None, None, "There is no such address.");
@@ -747,6 +775,19 @@ impl Ledger {
             .map_or("", |(_, query)| query);
         let fields = fields(if method == "GET" { query } else { body });
         match operation {
+            Operation::NewCustomer => {
+                let id = format!("cus_Played{:06}", self.customers.len() + 1);
+                self.customers.insert(id.clone(), Vec::new());
+                Answer::done(json!({ "id": id, "object": "customer" }))
+            }
+            Operation::Attach => {
+                let customer = field(&fields, "customer").unwrap_or_default();
+                if !self.customers.contains_key(customer) {
+                    return Answer::missing("customer", customer, "customer");
+                }
+                self.attach(customer, id);
+                Answer::done(self.method(id))
+            }
             Operation::Open => self.open(&fields),
             Operation::Confirm => self.confirm(id, &fields),
             Operation::LookUp => match unknown(&fields, &["expand"]) {
