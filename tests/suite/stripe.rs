@@ -128,68 +128,25 @@ fn declined(code: &str, retryable: bool) -> ChargeStatus {
     }
 }
 
-/// Brings the customer's agreement along until the order does.
-#[derive(Clone, Debug)]
-struct Agreed {
-    stripe: Stripe,
-    agreement: Agreement,
-}
-
-impl Agreed {
-    fn request(&self, request: &ChargeRequest) -> ChargeRequest {
-        ChargeRequest {
-            agreement: Some(self.agreement.clone()),
-            ..request.clone()
-        }
-    }
-}
-
-impl BillingPartner for Agreed {
-    async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
-        self.stripe.open(&self.request(request)).await
-    }
-
-    async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        self.stripe.confirm(charge).await
-    }
-
-    async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        self.stripe.look_up(charge).await
-    }
-
-    async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        self.stripe.refund(charge).await
-    }
-
-    fn agreement_with(&self) -> Option<PartnerName> {
-        self.stripe.agreement_with()
-    }
-
-    async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        self.stripe.cancel(charge).await
-    }
-}
-
-/// A shop that bills by the double over loopback.
-async fn shop(options: Options, method: &str) -> (Cloud<Agreed>, PlayedStripe) {
+/// A shop that bills by the double over loopback, and whose customer has agreed to it.
+async fn shop(options: Options, method: &str) -> (Cloud<Stripe>, PlayedStripe) {
     let played = PlayedStripe::new(clock().0);
     played.attach(CUSTOMER, method);
     let base = played.serve().await.base;
-    let agreement = agreement(method);
-    let cloud = Cloud::with_partner(options, |runtime| Agreed {
-        stripe: Stripe::new(
-            Https::new(base),
-            Secret::new(PlayedStripe::api_key()),
-            runtime,
-        ),
-        agreement,
-    })
-    .await;
+    let key = Secret::new(PlayedStripe::api_key());
+    let partner = |runtime| Stripe::new(Https::new(base), key, runtime);
+    let cloud = Cloud::with_partner(options, partner).await;
+    let agreement = json!({
+        "customerId": "8080", "partner": "stripe",
+        "partnerCustomerId": CUSTOMER, "paymentMethodId": method
+    });
+    let reply = cloud.post("/api/customer/billing.json", &agreement).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
     (cloud, played)
 }
 
 /// The seed's order, invoiced; returns it and the body that pays it.
-async fn invoiced(cloud: &Cloud<Agreed>) -> (String, Value) {
+async fn invoiced(cloud: &Cloud<Stripe>) -> (String, Value) {
     let reply = cloud.post("/api/order/cart.json", &cart()).await;
     let order = text(&reply.body["orderId"]).to_owned();
     let reply = cloud
