@@ -1,0 +1,356 @@
+//! What stands between a partner's client and its double: a connector within the process, for the
+//! simulator and for tests that stop a request on its way, and a server on loopback, for what only
+//! a socket can show. Both let a [`Passage`] decide what happens to each request.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// What a double is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoubleRequest {
+    /// Such as `POST`.
+    pub method: String,
+    /// From the root, with its query.
+    pub path: String,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body; empty for none.
+    pub body: Vec<u8>,
+}
+
+impl DoubleRequest {
+    /// A header's value; `name` is in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+/// What a double answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoubleReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body; empty for none.
+    pub body: Vec<u8>,
+}
+
+impl DoubleReply {
+    /// An answer with this body.
+    #[must_use]
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status,
+            body: body.into(),
+        }
+    }
+}
+
+/// A partner that keeps books: what it answers follows from them and the request alone.
+pub trait PartnerDouble: Send + Sync + fmt::Debug + 'static {
+    /// Carries the request out and answers it.
+    fn handle(&self, request: &DoubleRequest) -> DoubleReply;
+}
+
+/// What happens to a request or its answer on the way.
+#[derive(Clone, Debug)]
+pub enum Mishap {
+    /// It never arrives; the client waits in vain or sees the connection close.
+    RequestLost,
+    /// It is carried out, and its answer never arrives.
+    AnswerLost,
+    /// It is not carried out; this is answered instead.
+    Instead(DoubleReply),
+    /// It is carried out; this is answered instead of what the double says.
+    Garbled(DoubleReply),
+    /// It is carried out; the answer breaks off in its middle.
+    BrokenOff,
+    /// It is carried out; the answer comes one byte a second. Within the process it never comes.
+    Dripped,
+    /// It stands still before it arrives, until the gate is opened.
+    Held(Gate),
+}
+
+/// Where a request stands still.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<GateState>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    arrived: Notify,
+    opened: Notify,
+}
+
+impl Gate {
+    /// Waits until a request stands before the gate.
+    pub async fn arrived(&self) {
+        self.0.arrived.notified().await;
+    }
+
+    /// Lets the request go on.
+    pub fn open(&self) {
+        self.0.opened.notify_one();
+    }
+
+    async fn pass(&self) {
+        self.0.arrived.notify_one();
+        self.0.opened.notified().await;
+    }
+}
+
+/// Decides what happens to each request.
+pub trait Passage: Send + Sync + fmt::Debug + 'static {
+    /// What happens to this one; `None` for nothing. It MAY take its time: the simulator lets others
+    /// act, freezes or kills the caller here.
+    fn fate<'a>(
+        &'a self,
+        request: &'a DoubleRequest,
+    ) -> Pin<Box<dyn Future<Output = Option<Mishap>> + Send + 'a>>;
+}
+
+/// Mishaps in the order in which a test planned them.
+#[derive(Debug, Default)]
+struct Planned(Mutex<Vec<(&'static str, &'static str, Mishap)>>);
+
+impl Passage for Planned {
+    fn fate<'a>(
+        &'a self,
+        request: &'a DoubleRequest,
+    ) -> Pin<Box<dyn Future<Output = Option<Mishap>> + Send + 'a>> {
+        let mut planned = lock(&self.0);
+        let next = planned
+            .iter()
+            .position(|(method, part, _)| request.method == *method && request.path.contains(part));
+        let mishap = next.map(|index| planned.remove(index).2);
+        Box::pin(std::future::ready(mishap))
+    }
+}
+
+/// A double behind its fronts. Copies share the plan and what was seen.
+#[derive(Clone, Debug)]
+pub struct Front {
+    double: Arc<dyn PartnerDouble>,
+    passage: Arc<dyn Passage>,
+    planned: Arc<Planned>,
+    seen: Arc<Mutex<Vec<DoubleRequest>>>,
+}
+
+impl Front {
+    /// A front where nothing goes wrong but what [`Front::plan`] says.
+    #[must_use]
+    pub fn new(double: Arc<dyn PartnerDouble>) -> Self {
+        let planned = Arc::new(Planned::default());
+        Self {
+            double,
+            passage: planned.clone(),
+            planned,
+            seen: Arc::default(),
+        }
+    }
+
+    /// A front where `passage` decides, and [`Front::plan`] has no say.
+    #[must_use]
+    pub fn with_passage(double: Arc<dyn PartnerDouble>, passage: Arc<dyn Passage>) -> Self {
+        Self {
+            passage,
+            ..Self::new(double)
+        }
+    }
+
+    /// This happens to the next request with that method and that in its path. Planned twice, it
+    /// happens twice.
+    pub fn plan(&self, method: &'static str, path_part: &'static str, mishap: Mishap) {
+        lock(&self.planned.0).push((method, path_part, mishap));
+    }
+
+    /// Every request that was sent, whether it arrived or not.
+    #[must_use]
+    pub fn seen(&self) -> Vec<DoubleRequest> {
+        lock(&self.seen).clone()
+    }
+
+    /// The front within the process.
+    #[must_use]
+    pub fn connector(&self) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+
+    /// A server on loopback, for as long as the test's runtime lives; returns its base URL.
+    pub async fn serve(&self) -> String {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = TcpListener::bind(any_port)
+            .await
+            .expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has one");
+        let front = self.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(front.clone().converse(stream));
+            }
+        });
+        format!("http://{address}")
+    }
+
+    /// What becomes of a request.
+    async fn pass(&self, request: DoubleRequest) -> Passed {
+        lock(&self.seen).push(request.clone());
+        let mishap = self.passage.fate(&request).await;
+        match mishap {
+            None => Passed::Answered(self.double.handle(&request)),
+            Some(Mishap::RequestLost) => Passed::Lost,
+            Some(Mishap::Instead(reply)) => Passed::Answered(reply),
+            Some(Mishap::AnswerLost) => {
+                self.double.handle(&request);
+                Passed::Lost
+            }
+            Some(Mishap::Garbled(reply)) => {
+                self.double.handle(&request);
+                Passed::Answered(reply)
+            }
+            Some(Mishap::BrokenOff) => Passed::BrokenOff(self.double.handle(&request)),
+            Some(Mishap::Dripped) => Passed::Dripped(self.double.handle(&request)),
+            Some(Mishap::Held(gate)) => {
+                gate.pass().await;
+                Passed::Answered(self.double.handle(&request))
+            }
+        }
+    }
+
+    /// One request on one connection.
+    async fn converse(self, mut stream: TcpStream) {
+        let Some(request) = read_request(&mut stream).await else {
+            return;
+        };
+        // Whoever gave up waiting does not read the answer: nothing is to be done about it.
+        let _ = match self.pass(request).await {
+            Passed::Lost => return,
+            Passed::Answered(reply) => stream.write_all(&on_the_wire(&reply)).await,
+            Passed::BrokenOff(reply) => {
+                let wire = on_the_wire(&reply);
+                let half = wire.len() - reply.body.len().div_ceil(2);
+                stream.write_all(&wire[..half]).await
+            }
+            Passed::Dripped(reply) => drip(&mut stream, &reply).await,
+        };
+    }
+}
+
+/// How far a request and its answer came.
+enum Passed {
+    Lost,
+    Answered(DoubleReply),
+    BrokenOff(DoubleReply),
+    Dripped(DoubleReply),
+}
+
+impl HttpConnector for Front {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let front = self.clone();
+        let headers = request.headers().iter();
+        let request = DoubleRequest {
+            method: request.method().to_owned(),
+            path: path_of(request.uri()),
+            headers: headers
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect(),
+            body: request.body().bytes().unwrap_or_default().to_vec(),
+        };
+        HttpConnectorFuture::new(async move {
+            let lost = || ConnectorError::io("played: the connection closed".into());
+            let reply = match front.pass(request).await {
+                Passed::Answered(reply) => reply,
+                Passed::Lost | Passed::BrokenOff(_) => return Err(lost()),
+                Passed::Dripped(_) => std::future::pending().await,
+            };
+            let status = reply.status.try_into().map_err(|_| lost())?;
+            Ok(HttpResponse::new(status, SdkBody::from(reply.body)))
+        })
+    }
+}
+
+/// The path and query of an absolute URI.
+fn path_of(uri: &str) -> String {
+    let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let path = after_scheme.find('/').map(|start| &after_scheme[start..]);
+    path.unwrap_or("/").to_owned()
+}
+
+fn on_the_wire(reply: &DoubleReply) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 {} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
+        reply.status,
+        reply.body.len()
+    );
+    [head.as_bytes(), &reply.body].concat()
+}
+
+async fn drip(stream: &mut TcpStream, reply: &DoubleReply) -> std::io::Result<()> {
+    let wire = on_the_wire(reply);
+    let (head, body) = wire.split_at(wire.len() - reply.body.len());
+    stream.write_all(head).await?;
+    for byte in body {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stream.write_all(&[*byte]).await?;
+    }
+    Ok(())
+}
+
+/// Reads one HTTP/1.1 request with a `content-length` (RFC 9112, "Message Format"); `None` if the
+/// client goes away.
+async fn read_request(stream: &mut TcpStream) -> Option<DoubleRequest> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+        if let Some(end) = end {
+            break end;
+        }
+        read_more(stream, &mut bytes).await?;
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
+    let mut lines = head.split("\r\n");
+    let mut first = lines.next()?.split(' ');
+    let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length = headers.get("content-length");
+    let length: usize = length.map_or(Some(0), |length| length.parse().ok())?;
+    let body_start = end + 4;
+    while bytes.len() < body_start + length {
+        read_more(stream, &mut bytes).await?;
+    }
+    Some(DoubleRequest {
+        method,
+        path,
+        headers,
+        body: bytes[body_start..body_start + length].to_vec(),
+    })
+}
+
+async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
+    match stream.read_buf(bytes).await {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
