@@ -36,6 +36,16 @@ impl Secret {
         Self(text.into())
     }
 
+    /// The value of an `authorization` header for this user and password (RFC 7617).
+    #[must_use]
+    pub fn basic_authorization(user: &str, password: &Self) -> Self {
+        let pair = format!("{user}:{}", password.0);
+        Self(format!(
+            "Basic {}",
+            aws_smithy_types::base64::encode(pair.as_bytes())
+        ))
+    }
+
     /// The text, for the one place that sends it or checks a signature with it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -233,6 +243,13 @@ mod tests {
     fn a_form_escapes_what_would_break_it() {
         let text = form(&[("metadata[order]", "a b&c=ü"), ("amount", "200")]);
         assert_eq!(text, "metadata%5Border%5D=a+b%26c%3D%C3%BC&amount=200");
+    }
+
+    #[test]
+    fn basic_authorization_is_written_as_rfc_7617_shows_it() {
+        let password = Secret::new("open sesame");
+        let header = Secret::basic_authorization("Aladdin", &password);
+        assert_eq!(header.expose(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 
     #[test]

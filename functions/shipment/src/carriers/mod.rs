@@ -1,5 +1,6 @@
 //! The carriers: who takes the goods.
 
+mod easypost;
 mod own;
 
 use std::future::Future;
@@ -7,6 +8,7 @@ use std::future::Future;
 use shared::domain::{OrderId, Text, TrackingNumber};
 use shared::error::{FieldError, Source};
 
+pub use easypost::{EasyPost, EasyPostSettings};
 pub use own::Own;
 
 /// A parcel to be taken.

@@ -1,0 +1,263 @@
+//! What a shop says about its parcels.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+use shared::config::{ConfigError, Environment};
+
+use super::address;
+
+/// Where every parcel comes from, how big it is, and who carries it.
+#[derive(Clone, Debug)]
+pub struct EasyPostSettings {
+    pub(super) from: Sender,
+    pub(super) size: Size,
+    pub(super) service: Option<Service>,
+}
+
+/// The shop's own address, in EasyPost's fields.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sender {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    company: Option<String>,
+    street1: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    street2: Option<String>,
+    city: String,
+    state: String,
+    zip: String,
+    country: String,
+    phone: String,
+}
+
+const SENDER: &str = r#"it must be JSON such as {"company":"Shop","street1":"388 Townsend St","city":"San Francisco","state":"CA","zip":"94107","country":"US","phone":"4155550100"}, with name or company, and street2 if there is one"#;
+
+/// Length, width and height in inches, weight in ounces.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Size {
+    length: Number,
+    width: Number,
+    height: Number,
+    weight: Number,
+}
+
+const SIZE: &str = r#"it must be JSON such as {"length":10,"width":8,"height":4,"weight":15.4}: inches and ounces, each above 0"#;
+
+/// A carrier and one of its services, as EasyPost names them; in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    carrier: String,
+    service: String,
+}
+
+impl Service {
+    pub(super) fn is(&self, carrier: &str, service: &str) -> bool {
+        self.carrier.eq_ignore_ascii_case(carrier) && self.service.eq_ignore_ascii_case(service)
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.carrier, self.service)
+    }
+}
+
+impl FromStr for Service {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((carrier, service)) if !carrier.is_empty() && !service.is_empty() => Ok(Self {
+                carrier: carrier.to_owned(),
+                service: service.to_owned(),
+            }),
+            _ => Err("it must be a carrier and its service, such as USPS/Priority"),
+        }
+    }
+}
+
+impl EasyPostSettings {
+    /// Reads `SHIP_FROM`, `PARCEL` and, where there is one, `CARRIER_SERVICE`; without the last the
+    /// cheapest rate is taken.
+    ///
+    /// The shop must be in the United States, as all whom it sends to: a parcel that crosses a
+    /// border needs a customs declaration, and the order does not hold what goes into one.
+    pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let from: Sender = json(environment, "SHIP_FROM", SENDER)?;
+        from.check().map_err(|what| wrong("SHIP_FROM", what))?;
+        let size: Size = json(environment, "PARCEL", SIZE)?;
+        size.check()?;
+        let service = match environment.optional("CARRIER_SERVICE") {
+            Some(_) => Some(environment.parsed("CARRIER_SERVICE")?),
+            None => None,
+        };
+        Ok(Self {
+            from,
+            size,
+            service,
+        })
+    }
+}
+
+impl Sender {
+    /// EasyPost takes nearly any sender and says what is wrong with it when a label is bought; that
+    /// is too late, so it is said here.
+    fn check(&self) -> Result<(), &'static str> {
+        let is_blank = |text: &&String| text.trim().is_empty();
+        let named = [&self.name, &self.company];
+        if !named.into_iter().flatten().any(|text| !is_blank(&text)) {
+            return Err("it must have name or company");
+        }
+        if [&self.street1, &self.city, &self.phone]
+            .iter()
+            .any(is_blank)
+        {
+            return Err("street1, city and phone must not be empty");
+        }
+        if address::state(&self.state) != Some(self.state.as_str()) {
+            return Err("state must be the two letters of a state of the United States");
+        }
+        if !address::is_zip(&self.zip) {
+            return Err("zip must be a ZIP code such as 94107 or 94107-1670");
+        }
+        if self.country != "US" {
+            return Err("country must be US: parcels are sent within the United States only");
+        }
+        Ok(())
+    }
+}
+
+impl Size {
+    fn check(&self) -> Result<(), ConfigError> {
+        for number in [&self.length, &self.width, &self.height, &self.weight] {
+            let number = Decimal::from_str_exact(number.as_str());
+            if !number.is_ok_and(|number| number > Decimal::ZERO) {
+                return Err(wrong("PARCEL", SIZE));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn json<T: DeserializeOwned>(
+    environment: Environment<'_>,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<T, ConfigError> {
+    let text = environment.required(name)?;
+    serde_json::from_str(&text).map_err(|error| ConfigError::Wrong {
+        name,
+        expected: format!("{expected} ({error})"),
+    })
+}
+
+fn wrong(name: &'static str, expected: &str) -> ConfigError {
+    ConfigError::Wrong {
+        name,
+        expected: expected.to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    pub(crate) fn sender() -> Value {
+        json!({
+            "company": "Shop", "street1": "388 Townsend St", "city": "San Francisco",
+            "state": "CA", "zip": "94107", "country": "US", "phone": "4155550100"
+        })
+    }
+
+    pub(crate) fn size() -> Value {
+        json!({"length": 10, "width": 8, "height": 4, "weight": 15.4})
+    }
+
+    pub(crate) fn settings(
+        from: &str,
+        size: &str,
+        service: &str,
+    ) -> Result<EasyPostSettings, ConfigError> {
+        let read = |name: &str| match name {
+            "SHIP_FROM" => Some(from.to_owned()),
+            "PARCEL" => Some(size.to_owned()),
+            "CARRIER_SERVICE" => Some(service.to_owned()),
+            _ => None,
+        };
+        EasyPostSettings::from_environment(Environment::new(&read))
+    }
+
+    #[test]
+    fn a_shop_is_read_and_sent_as_it_was_given() {
+        let read = settings(&sender().to_string(), &size().to_string(), "").unwrap();
+        assert_eq!(serde_json::to_value(&read.from).unwrap(), sender());
+        assert_eq!(
+            serde_json::to_string(&read.size).unwrap(),
+            r#"{"length":10,"width":8,"height":4,"weight":15.4}"#
+        );
+        assert_eq!(read.service, None);
+        let read = settings(&sender().to_string(), &size().to_string(), "USPS/Priority").unwrap();
+        assert!(read.service.unwrap().is("usps", "PRIORITY"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_shop_is_said_at_start_with_the_variables_name() {
+        let with = |field: &str, value: Value| {
+            let mut sender = sender();
+            sender[field] = value;
+            settings(&sender.to_string(), &size().to_string(), "")
+        };
+        for (field, value) in [
+            ("state", json!("California")),
+            ("state", json!("ca")),
+            ("zip", json!("9410")),
+            ("zip", json!(94107)),
+            ("country", json!("CA")),
+            ("company", json!(" ")),
+            ("phone", json!("")),
+            ("email", json!("shop@example.com")),
+        ] {
+            let error = with(field, value).unwrap_err();
+            assert!(
+                matches!(
+                    &error,
+                    ConfigError::Wrong {
+                        name: "SHIP_FROM",
+                        ..
+                    }
+                ),
+                "{field}: {error}"
+            );
+        }
+        let (from, fits) = (sender().to_string(), size().to_string());
+        for size in [
+            "{}",
+            "10x8x4",
+            r#"{"length":0,"width":8,"height":4,"weight":15.4}"#,
+            r#"{"length":1e9,"width":8,"height":4,"weight":15.4}"#,
+            r#"{"length":10,"width":8,"height":4,"weight":-1}"#,
+            r#"{"length":10,"width":8,"height":4,"weight":15.4,"unit":"kg"}"#,
+        ] {
+            let error = settings(&from, size, "").unwrap_err();
+            assert!(error.to_string().contains("PARCEL"), "{size}: {error}");
+        }
+        for service in ["USPS", "/Priority", "USPS/"] {
+            let error = settings(&from, &fits, service).unwrap_err();
+            assert!(error.to_string().contains("USPS/Priority"), "{error}");
+        }
+        assert_eq!(
+            settings("", &fits, "").unwrap_err(),
+            ConfigError::Missing("SHIP_FROM")
+        );
+    }
+}
