@@ -13,7 +13,7 @@ use shared::event::Message;
 use shared::queue::Queue;
 use shared::runtime::Runtime;
 use shared::store::Store;
-use shipment::carriers::Own;
+use shipment::carriers::{Carrier, Own};
 
 use crate::services::{Ends, Reply, Services, batch, question, request};
 use crate::{Database, PlayedMailer, PlayedQueues};
@@ -59,7 +59,7 @@ impl Options {
 
 /// All of it.
 #[derive(Debug)]
-pub struct Cloud<P> {
+pub struct Cloud<P, C = Own> {
     /// The database under it.
     pub database: Database,
     /// The store on it.
@@ -70,7 +70,7 @@ pub struct Cloud<P> {
     pub queues: PlayedQueues,
     /// The mailer.
     pub mailer: PlayedMailer,
-    services: Services<P, Own, PlayedQueues, PlayedMailer>,
+    services: Services<P, C, PlayedQueues, PlayedMailer>,
     clock: Arc<AtomicI64>,
     relayed: AtomicU64,
 }
@@ -90,6 +90,17 @@ impl Cloud<Sandbox> {
 impl<P: BillingPartner> Cloud<P> {
     /// A shop with a billing partner made for its clock.
     pub async fn with_partner(options: Options, partner: impl FnOnce(Runtime) -> P) -> Self {
+        Self::with_ends(options, partner, Own).await
+    }
+}
+
+impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
+    /// A shop with a billing partner made for its clock, and a carrier.
+    pub async fn with_ends(
+        options: Options,
+        partner: impl FnOnce(Runtime) -> P,
+        carrier: C,
+    ) -> Self {
         // To see what a failing test logs: TEST_LOG=info cargo test …
         static LOG: std::sync::Once = std::sync::Once::new();
         if let Ok(level) = Environment::process().required("TEST_LOG") {
@@ -113,7 +124,7 @@ impl<P: BillingPartner> Cloud<P> {
         let mailer = PlayedMailer::default();
         let ends = Ends {
             partner: partner(runtime.clone()),
-            carrier: Own,
+            carrier,
             queues: queues.clone(),
             mailer: mailer.clone(),
         };

@@ -7,6 +7,7 @@ mod cancel;
 mod chain;
 mod contract;
 mod cost;
+mod easypost;
 mod errors;
 mod glue;
 mod idempotency;

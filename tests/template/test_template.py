@@ -401,23 +401,35 @@ def a_table_or_queue_that_a_function_knows_is_one_that_it_may_use(template: Temp
 
 
 @rule
-def the_partners_secret_is_read_by_payments_alone_and_held_by_no_variable(template: Template) -> Iterator[str]:
-    functions = of_type(template, "AWS::Lambda::Function")
-    know = {function_role(function) for function in functions.values() if "PARTNER_SECRET_ARN" in variables(function)}
-    may: set[str] = set()
+def a_secret_is_read_by_the_functions_that_know_it_and_nobody_else(template: Template) -> Iterator[str]:
+    """A function knows a secret by its address in a variable; it exists only where its partner was chosen."""
+    secrets = of_type(template, "AWS::SecretsManager::Secret")
+    readers: dict[str, set[str]] = {secret: set() for secret in secrets}
     for name, statement in statements(template):
-        if not any(action.startswith("secretsmanager:") for action in listed(statement.get("Action", ""))):
+        if not any("secretsmanager" in action for action in listed(statement["Action"])):
             continue
-        if statement["Action"] != ["secretsmanager:GetSecretValue"] or statement["Resource"] != {"Ref": "PartnerSecret"}:
-            yield f"{name} may more than read that secret"
-        may |= {target(role) for role in template["Resources"][name]["Properties"].get("Roles", [])}
-    for role in know ^ may:
-        yield f"{role} knows the secret or may read it, not both"
-    for name, function in functions.items():
-        if "BILLING_PARTNER" not in variables(function) and function_role(function) in may:
-            yield f"{name} bills nobody"
-        if "PARTNER_SECRET" in variables(function):
-            yield f"{name} shows it"
+        secret = target(statement["Resource"])
+        if statement["Action"] != ["secretsmanager:GetSecretValue"] or secret not in secrets:
+            yield f"{name}: {json.dumps(statement)}"
+            continue
+        policy = template["Resources"][name]
+        if policy.get("Condition") != secrets[secret].get("Condition"):
+            yield f"{name} and {secret} have different conditions"
+        roles = policy["Properties"].get("Roles")
+        readers[secret].update(target(role) for role in roles) if roles else readers[secret].add(name)
+    for secret, resource in secrets.items():
+        if "Condition" not in resource:
+            yield f"{secret} always exists"
+        knows = {
+            function_role(function)
+            for function in of_type(template, "AWS::Lambda::Function").values()
+            if any(f'"Ref": "{secret}"' in json.dumps(value) for value in variables(function).values())
+        }
+        for role in knows ^ readers[secret]:
+            yield f"{role} and {secret}"
+    for name, function in of_type(template, "AWS::Lambda::Function").items():
+        if {"PARTNER_SECRET", "CARRIER_SECRET"} & variables(function).keys():
+            yield f"{name} shows its secret"
 
 
 def variables(function: dict[str, Any]) -> dict[str, Any]:
@@ -517,7 +529,14 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
     ],
-    "the_partners_secret_is_read_by_payments_alone_and_held_by_no_variable": [
+    "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
+        ("ShippingWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),
+        ("EmailWorker.Properties.Environment.Variables.KEY", {"Ref": "CarrierSecret"}),
+        ("CarrierSecretPolicy.Properties.Roles.0", {"Ref": "CartFunctionRole"}),
+        ("CarrierSecretPolicy.Properties.PolicyDocument.Statement.0.Resource", "*"),
+        ("CarrierSecretPolicy.Properties.PolicyDocument.Statement.0.Action", ["secretsmanager:PutSecretValue"]),
+        ("CarrierSecretPolicy.Condition", None),
+        ("CarrierSecret.Condition", None),
         ("PartnerSecretPolicy.Properties.PolicyDocument.Statement.0.Action", ["secretsmanager:PutSecretValue"]),
         ("PartnerSecretPolicy.Properties.PolicyDocument.Statement.0.Resource", {"Ref": "OtherSecret"}),
         ("PartnerSecretPolicy.Properties.Roles", [{"Ref": "PaymentFunctionRole"}]),

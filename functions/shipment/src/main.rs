@@ -4,7 +4,7 @@ use shared::config::{ConfigError, Environment};
 use shared::lambda::{Handler, Started};
 use shared::queue::Sqs;
 use shipment::Shipments;
-use shipment::carriers::Own;
+use shipment::carriers::{EasyPost, Own, api_key};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -21,9 +21,15 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             let shipments = Shipments::new(store, Own, queue, runtime);
             Handler::new(shipments, authentication).run().await
         }
+        "easypost" => {
+            let key = api_key(&environment.required("CARRIER_SECRET")?)?;
+            let carrier = EasyPost::from_environment(environment, &key)?;
+            let shipments = Shipments::new(store, carrier, queue, runtime);
+            Handler::new(shipments, authentication).run().await
+        }
         _ => Err(ConfigError::Wrong {
             name: "CARRIER",
-            expected: "own".to_owned(),
+            expected: "own or easypost".to_owned(),
         }
         .into()),
     }

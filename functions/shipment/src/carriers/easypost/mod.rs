@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared::config::{ConfigError, Environment};
 use shared::error::{FieldError, Source};
 use shared::https::{Https, HttpsCall, HttpsError, Secret};
 
@@ -42,7 +43,10 @@ use wire::{
     Refusal, Senseless, Shipment, choose, listed,
 };
 
-pub use settings::EasyPostSettings;
+pub use settings::{EasyPostSettings, api_key};
+
+/// Where EasyPost answers.
+const API: &str = "https://api.easypost.com";
 
 /// The longest a call may take. A rate and a purchase wait for the carriers behind EasyPost.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -159,6 +163,18 @@ impl EasyPost {
             authorization: Secret::basic_authorization(key.expose(), &Secret::new("")),
             settings,
         }
+    }
+
+    /// The carrier of a shop's environment: `EASYPOST_URL` (EasyPost's own address without), and what
+    /// [`EasyPostSettings::from_environment`] reads. The key comes from [`api_key`].
+    pub fn from_environment(
+        environment: Environment<'_>,
+        key: &Secret,
+    ) -> Result<Self, ConfigError> {
+        let settings = EasyPostSettings::from_environment(environment)?;
+        let base = environment.optional("EASYPOST_URL");
+        let https = Https::new(base.unwrap_or_else(|| API.to_owned()));
+        Ok(Self::new(https, key, settings))
     }
 
     async fn get<A: DeserializeOwned>(&self, path: String) -> Result<A, Failure> {

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Number;
+use serde_json::{Number, Value};
 use shared::config::{ConfigError, Environment};
+use shared::https::Secret;
 
 use super::address;
 
@@ -147,6 +148,19 @@ impl Size {
     }
 }
 
+const SECRET: &str = r#"it must be JSON such as {"apiKey":"EZAK…","webhookSecret":"…"}, with the key that EasyPost gave"#;
+
+/// The key in the text of a carrier's secret: `{"apiKey":"…","webhookSecret":"…"}`. Nothing of the
+/// text gets into the error.
+pub fn api_key(secret: &str) -> Result<Secret, ConfigError> {
+    let secret: Value = serde_json::from_str(secret).unwrap_or_default();
+    secret["apiKey"]
+        .as_str()
+        .filter(|key| !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic() && b != b':'))
+        .map(Secret::new)
+        .ok_or_else(|| wrong("CARRIER_SECRET", SECRET))
+}
+
 fn json<T: DeserializeOwned>(
     environment: Environment<'_>,
     name: &'static str,
@@ -167,27 +181,23 @@ fn wrong(name: &'static str, expected: &str) -> ConfigError {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use serde_json::{Value, json};
+mod tests {
+    use serde_json::json;
 
     use super::*;
 
-    pub(crate) fn sender() -> Value {
+    fn sender() -> Value {
         json!({
             "company": "Shop", "street1": "388 Townsend St", "city": "San Francisco",
             "state": "CA", "zip": "94107", "country": "US", "phone": "4155550100"
         })
     }
 
-    pub(crate) fn size() -> Value {
+    fn size() -> Value {
         json!({"length": 10, "width": 8, "height": 4, "weight": 15.4})
     }
 
-    pub(crate) fn settings(
-        from: &str,
-        size: &str,
-        service: &str,
-    ) -> Result<EasyPostSettings, ConfigError> {
+    fn settings(from: &str, size: &str, service: &str) -> Result<EasyPostSettings, ConfigError> {
         let read = |name: &str| match name {
             "SHIP_FROM" => Some(from.to_owned()),
             "PARCEL" => Some(size.to_owned()),
@@ -208,6 +218,26 @@ pub(super) mod tests {
         assert_eq!(read.service, None);
         let read = settings(&sender().to_string(), &size().to_string(), "USPS/Priority").unwrap();
         assert!(read.service.unwrap().is("usps", "PRIORITY"));
+    }
+
+    #[test]
+    fn a_key_is_taken_from_its_secret_and_a_wrong_one_is_not_quoted() {
+        let key = api_key(r#"{"apiKey":"EZTKcanary","webhookSecret":"x"}"#).unwrap();
+        assert_eq!(key.expose(), "EZTKcanary");
+        for secret in [
+            "",
+            "EZTKcanary",
+            r#"{"apiKey":""}"#,
+            r#"{"apiKey":"canary canary"}"#,
+            r#"{"apiKey":["canary"]}"#,
+            r#"{"key":"canary"}"#,
+        ] {
+            let error = api_key(secret).unwrap_err().to_string();
+            assert!(
+                error.contains("apiKey") && !error.contains("canary"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
