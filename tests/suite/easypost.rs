@@ -195,6 +195,10 @@ fn shape(value: &Value) -> String {
 
 /// The types of the fields are those of exchanges that EasyPost's own client library has recorded.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one conversation, in the order in which it is led"
+)]
 fn the_double_answers_in_the_shapes_that_easypost_was_recorded_with() {
     let double = EasyPostDouble::new(KEY);
     let ask = |method: &str, path: &str, body: Value| {

@@ -222,10 +222,11 @@ impl EasyPost {
         }
         let refusal = Refusal::of(answer.status, &answer.body);
         let (status, code, faults) = (refusal.status, refusal.code(), listed(&refusal.faults));
-        match status {
-            // The operator's to mend: the key, the funds.
-            401..=403 => tracing::error!(path = shown, status, code, "easypost refuses the key"),
-            _ => tracing::warn!(path = shown, status, code, faults, "easypost refuses"),
+        // The key and the funds are the operator's to mend.
+        if matches!(status, 401..=403) {
+            tracing::error!(path = shown, status, code, "easypost refuses the key");
+        } else {
+            tracing::warn!(path = shown, status, code, faults, "easypost refuses");
         }
         Err(Failure::Refused(refusal))
     }

@@ -56,18 +56,18 @@ const SIZE: &str = r#"it must be JSON such as {"length":10,"width":8,"height":4,
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Service {
     carrier: String,
-    service: String,
+    name: String,
 }
 
 impl Service {
-    pub(super) fn is(&self, carrier: &str, service: &str) -> bool {
-        self.carrier.eq_ignore_ascii_case(carrier) && self.service.eq_ignore_ascii_case(service)
+    pub(super) fn is(&self, carrier: &str, name: &str) -> bool {
+        self.carrier.eq_ignore_ascii_case(carrier) && self.name.eq_ignore_ascii_case(name)
     }
 }
 
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.carrier, self.service)
+        write!(f, "{}/{}", self.carrier, self.name)
     }
 }
 
@@ -76,9 +76,9 @@ impl FromStr for Service {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('/') {
-            Some((carrier, service)) if !carrier.is_empty() && !service.is_empty() => Ok(Self {
+            Some((carrier, name)) if !carrier.is_empty() && !name.is_empty() => Ok(Self {
                 carrier: carrier.to_owned(),
-                service: service.to_owned(),
+                name: name.to_owned(),
             }),
             _ => Err("it must be a carrier and its service, such as USPS/Priority"),
         }

@@ -130,7 +130,8 @@ pub(super) struct Rate {
     carrier: String,
     service: String,
     /// A decimal as text.
-    rate: String,
+    #[serde(rename = "rate")]
+    price: String,
     currency: String,
 }
 
@@ -194,7 +195,7 @@ pub(super) fn choose<'a>(
     for rate in rates {
         let is_wanted = wanted.is_none_or(|wanted| wanted.is(&rate.carrier, &rate.service));
         if is_wanted && rate.currency == CURRENCY {
-            let price = Decimal::from_str_exact(&rate.rate)
+            let price = Decimal::from_str_exact(&rate.price)
                 .ok()
                 .filter(|price| *price >= Decimal::ZERO)
                 .ok_or(Senseless("a rate has no price"))?;
@@ -313,7 +314,7 @@ mod tests {
         })
     }
 
-    fn shipment(code: Value, label: Value) -> Value {
+    fn shipment(code: &Value, label: &Value) -> Value {
         json!({
             "id": "shp_1", "object": "Shipment", "status": "unknown", "reference": null,
             "rates": [rate("rate_1", "Priority", "7.42", "USD")], "messages": [],
@@ -325,8 +326,12 @@ mod tests {
         serde_json::from_str(&value.to_string())
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table of cases reads better"
+    )]
     fn label(code: Value, label: Value) -> Result<Option<Label>, Senseless> {
-        read(&shipment(code, label)).unwrap().label()
+        read(&shipment(&code, &label)).unwrap().label()
     }
 
     #[test]
@@ -365,7 +370,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_lacks_what_is_used_is_not_understood() {
-        let whole = shipment(json!(null), json!(null));
+        let whole = shipment(&json!(null), &json!(null));
         assert!(read(&whole).is_ok());
         for field in ["id", "rates", "tracking_code", "postage_label"] {
             let mut less = whole.clone();
