@@ -14,10 +14,27 @@ enum Flaw {
     NoFence,
     /// The charge is confirmed before its reference is stored.
     ConfirmBeforeStoring,
-    /// A declined attempt is not cancelled before the next one is opened.
+    /// A declined attempt is not cancelled, and not taken over, before the next one is opened.
     NoCancel,
     /// Whoever finds a reference opens another charge.
     NoLookUp,
+}
+
+/// How the partner ends a declined attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Partner {
+    /// It cancels the attempt's charge, and the next attempt opens another, as at Stripe.
+    Cancels,
+    /// It cannot. The next attempt goes on with the same charge, unless that one is dead: a charge
+    /// expires at any moment, and a decline may be its end. As at PayPal.
+    CannotCancel,
+}
+
+/// Who plays, and by which rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Game {
+    partner: Partner,
+    flaw: Flaw,
 }
 
 /// Where a charge stands at the partner.
@@ -109,8 +126,11 @@ impl World {
     }
 
     /// Every world that one step leads to.
-    fn next(&self, flaw: Flaw) -> Vec<Self> {
+    fn next(&self, game: Game) -> Vec<Self> {
         let mut worlds = Vec::new();
+        if game.partner == Partner::CannotCancel {
+            worlds.extend(self.expire());
+        }
         if self.leased {
             worlds.push(self.with(|world| world.leased = false));
         }
@@ -119,19 +139,28 @@ impl World {
             if !matches!(step, Step::Idle | Step::Dead) {
                 worlds.push(self.with(|world| world.workers[worker] = Step::Dead));
             }
-            worlds.extend(self.act(worker, step, flaw));
+            worlds.extend(self.act(worker, step, game));
         }
         worlds
     }
 
-    fn act(&self, worker: usize, step: Step, flaw: Flaw) -> Vec<Self> {
+    /// Each charge that took no money, dead.
+    fn expire(&self) -> Vec<Self> {
+        let alive =
+            |index: &usize| matches!(self.charges[*index], Charge::Unconfirmed | Charge::Declined);
+        let dead = |index| self.with(|world| world.charges[index] = Charge::Cancelled);
+        (0..self.charges.len()).filter(alive).map(dead).collect()
+    }
+
+    fn act(&self, worker: usize, step: Step, game: Game) -> Vec<Self> {
+        let flaw = game.flaw;
         match step {
             Step::Idle | Step::Dead => self.claim(worker),
             Step::Claimed { fence, reference } => {
-                self.look_up_or_open(worker, fence, reference, flaw)
+                self.look_up_or_open(worker, fence, reference, game)
             }
             Step::Opened { fence, charge } if flaw == Flaw::ConfirmBeforeStoring => {
-                self.confirm(worker, fence, charge)
+                self.confirm(worker, fence, charge, game)
             }
             Step::Opened { fence, charge } => {
                 let holds = fence == self.fence || flaw == Flaw::NoFence;
@@ -144,7 +173,7 @@ impl World {
                     }
                 })]
             }
-            Step::Stored { fence, charge } => self.confirm(worker, fence, charge),
+            Step::Stored { fence, charge } => self.confirm(worker, fence, charge, game),
             Step::Knows { fence, outcome } => vec![self.with(|world| {
                 world.workers[worker] = Step::Idle;
                 let holds = fence == world.fence || flaw == Flaw::NoFence;
@@ -159,7 +188,7 @@ impl World {
             })],
         }
         .into_iter()
-        .chain(self.retry(worker, step, flaw))
+        .chain(self.retry(worker, step, game))
         .collect()
     }
 
@@ -177,8 +206,8 @@ impl World {
         })]
     }
 
-    /// An explicit request after a decline: cancel, then claim the next attempt.
-    fn retry(&self, worker: usize, step: Step, flaw: Flaw) -> Vec<Self> {
+    /// An explicit request after a decline: cancel or take over, then claim the next attempt.
+    fn retry(&self, worker: usize, step: Step, game: Game) -> Vec<Self> {
         let is_free = matches!(step, Step::Idle | Step::Dead);
         if !is_free
             || self.state != State::Declined
@@ -188,24 +217,28 @@ impl World {
             return Vec::new();
         }
         let mut world = self.clone();
-        if flaw != Flaw::NoCancel
+        let mut reference = None;
+        if game.flaw != Flaw::NoCancel
             && let Some(old) = world.reference
         {
             let charge = &mut world.charges[usize::from(old)];
-            if *charge == Charge::Captured {
-                return Vec::new();
+            match (game.partner, *charge) {
+                // It took the money after all: the next attempt finds it.
+                (_, Charge::Captured) => reference = Some(old),
+                (_, Charge::Cancelled) => {}
+                (Partner::Cancels, _) => *charge = Charge::Cancelled,
+                (Partner::CannotCancel, _) => reference = Some(old),
             }
-            *charge = Charge::Cancelled;
         }
         world.retries_left -= 1;
         world.attempt += 1;
         world.state = State::Due;
-        world.reference = None;
+        world.reference = reference;
         world.fence += 1;
         world.leased = true;
         world.workers[worker] = Step::Claimed {
             fence: world.fence,
-            reference: None,
+            reference,
         };
         vec![world]
     }
@@ -215,13 +248,15 @@ impl World {
         worker: usize,
         fence: u8,
         reference: Option<u8>,
-        flaw: Flaw,
+        game: Game,
     ) -> Vec<Self> {
-        if let Some(charge) = reference.filter(|_| flaw != Flaw::NoLookUp) {
+        if let Some(charge) = reference.filter(|_| game.flaw != Flaw::NoLookUp) {
             return vec![self.with(|world| {
-                world.workers[worker] = match world.charges[usize::from(charge)] {
-                    Charge::Unconfirmed => Step::Stored { fence, charge },
-                    outcome => Step::Knows { fence, outcome },
+                world.workers[worker] = match (world.charges[usize::from(charge)], game.partner) {
+                    (Charge::Unconfirmed, _) => Step::Stored { fence, charge },
+                    // What it refused once, it may still take.
+                    (Charge::Declined, Partner::CannotCancel) => Step::Stored { fence, charge },
+                    (outcome, _) => Step::Knows { fence, outcome },
                 };
             })];
         }
@@ -238,19 +273,25 @@ impl World {
 
     /// The partner's side: a declined charge can be confirmed again unless it was cancelled, as a
     /// `PaymentIntent` can.
-    fn confirm(&self, worker: usize, fence: u8, charge: u8) -> Vec<Self> {
+    fn confirm(&self, worker: usize, fence: u8, charge: u8, game: Game) -> Vec<Self> {
         let index = usize::from(charge);
+        let may_decline = self.declines_left > 0;
         let outcomes: &[Charge] = match self.charges[index] {
             Charge::Captured => &[Charge::Captured],
             Charge::Cancelled => &[Charge::Cancelled],
-            Charge::Unconfirmed | Charge::Declined if self.declines_left > 0 => {
-                &[Charge::Captured, Charge::Declined]
-            }
-            Charge::Unconfirmed | Charge::Declined => &[Charge::Captured],
+            Charge::Unconfirmed | Charge::Declined => match (game.partner, may_decline) {
+                (_, false) => &[Charge::Captured],
+                (Partner::Cancels, true) => &[Charge::Captured, Charge::Declined],
+                (Partner::CannotCancel, true) => {
+                    &[Charge::Captured, Charge::Declined, Charge::Cancelled]
+                }
+            },
         };
         let worlds = outcomes.iter().map(|outcome| {
             self.with(|world| {
-                world.declines_left -= u8::from(*outcome == Charge::Declined);
+                let is_refusal = matches!(outcome, Charge::Declined | Charge::Cancelled);
+                let was_alive = self.charges[index] != Charge::Cancelled;
+                world.declines_left -= u8::from(is_refusal && was_alive);
                 world.charges[index] = *outcome;
                 world.workers[worker] = Step::Knows {
                     fence,
@@ -263,14 +304,14 @@ impl World {
 }
 
 /// Searches every reachable world; returns how many there are, or one that charges twice.
-fn search(flaw: Flaw) -> Result<usize, World> {
+fn search(game: Game) -> Result<usize, World> {
     let mut seen = BTreeSet::from([World::start()]);
     let mut open = VecDeque::from([World::start()]);
     while let Some(world) = open.pop_front() {
         if world.captured() > 1 {
             return Err(world);
         }
-        for next in world.next(flaw) {
+        for next in world.next(game) {
             if seen.insert(next.clone()) {
                 open.push_back(next);
             }
@@ -279,21 +320,29 @@ fn search(flaw: Flaw) -> Result<usize, World> {
     Ok(seen.len())
 }
 
+const PARTNERS: [Partner; 2] = [Partner::Cancels, Partner::CannotCancel];
+
 #[test]
 fn no_order_of_steps_charges_twice() {
-    let worlds = search(Flaw::None).unwrap();
-    println!("{worlds} worlds");
-    assert!(worlds > 1_000, "the search is not trivial: {worlds}");
+    for partner in PARTNERS {
+        let flaw = Flaw::None;
+        let worlds = search(Game { partner, flaw }).unwrap();
+        println!("{worlds} worlds where the partner {partner:?}");
+        assert!(worlds > 1_000, "the search is not trivial: {worlds}");
+    }
 }
 
 #[test]
 fn the_search_notices_what_the_protocol_needs() {
-    for flaw in [
-        Flaw::ConfirmBeforeStoring,
-        Flaw::NoCancel,
-        Flaw::NoLookUp,
-        Flaw::NoFence,
-    ] {
-        assert!(search(flaw).is_err(), "{flaw:?} was not noticed");
+    for partner in PARTNERS {
+        for flaw in [
+            Flaw::ConfirmBeforeStoring,
+            Flaw::NoCancel,
+            Flaw::NoLookUp,
+            Flaw::NoFence,
+        ] {
+            let found = search(Game { partner, flaw });
+            assert!(found.is_err(), "{flaw:?} was not noticed where {partner:?}");
+        }
     }
 }

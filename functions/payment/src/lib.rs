@@ -25,7 +25,7 @@ use shared::event::Message;
 use shared::http::{Answer, Call};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
-use shared::store::{Claim, ClaimRefusal, Fence, PaymentTerms, Settlement, Store};
+use shared::store::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settlement, Store};
 use shared::telemetry;
 
 use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
@@ -158,21 +158,21 @@ impl<P: BillingPartner> Payments<P> {
         if payment.attempt >= MAX_ATTEMPTS {
             return Err(Error::TooManyAttempts);
         }
-        if let Some(charge) = open_charge(order, payment) {
-            // Whoever still holds the declined attempt must not be able to confirm it any more.
-            match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-                ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => {}
-                status => {
-                    tracing::error!(order_id = %order.id, ?status, "a declined charge is alive");
-                    return Err(Error::InProgress {
-                        retry_after: RETRY_IN_PROGRESS,
-                    });
-                }
-            }
-        }
+        // Whoever still holds the declined attempt must not be able to confirm it beside the next
+        // one: it is cancelled, or the next attempt has no charge but that one.
+        let next = match open_charge(order, payment) {
+            None => NextCharge::Another,
+            Some(charge) => match self.partner.cancel(&charge).await.map_err(partner_failed)? {
+                ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => NextCharge::Another,
+                ChargeStatus::Unconfirmed
+                | ChargeStatus::Captured(_)
+                | ChargeStatus::Pending
+                | ChargeStatus::ActionRequired => NextCharge::Same,
+            },
+        };
         match self
             .store
-            .claim_next_attempt(order, key, LEASE, self.runtime.now())
+            .claim_next_attempt(order, next, key, LEASE, self.runtime.now())
             .await?
         {
             Claim::Held(order, fence) => self.charge(*order, fence).await,
@@ -210,6 +210,10 @@ impl<P: BillingPartner> Payments<P> {
         let status = match status {
             ChargeStatus::Unconfirmed => match self.partner.confirm(&charge).await {
                 Ok(status) => status,
+                Err(PartnerError::Refused { code }) => ChargeStatus::Declined {
+                    code,
+                    retryable: false,
+                },
                 Err(error @ (PartnerError::Unavailable(_) | PartnerError::NoAgreement)) => {
                     self.release(&order, fence, state_after(&error)).await?;
                     return Err(partner_failed(error));

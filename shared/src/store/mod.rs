@@ -21,7 +21,7 @@ pub use emails::{EmailClaim, EmailState};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
-pub use payments::{Claim, ClaimRefusal, Fence, PaymentTerms, Settlement};
+pub use payments::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settlement};
 
 use crate::aws::{AwsFailure, FailureKind};
 use crate::config::Tables;

@@ -48,6 +48,15 @@ pub enum ClaimRefusal {
     Standing(Box<Order>),
 }
 
+/// What the next attempt at a declined payment charges with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextCharge {
+    /// It opens another charge: nobody can confirm the declined one any more.
+    Another,
+    /// It goes on with the declined attempt's charge, because that one could not be cancelled.
+    Same,
+}
+
 /// What became of a write under a fence.
 #[derive(Clone, Debug)]
 pub enum Settlement {
@@ -111,11 +120,13 @@ impl Store {
         .await
     }
 
-    /// Claims the next attempt at a declined payment, as it was read; one write. The declined
-    /// attempt's charge MUST have been cancelled at the partner, so that nobody can confirm it.
+    /// Claims the next attempt at a declined payment, as it was read; one write. With
+    /// [`NextCharge::Another`] the declined attempt's charge MUST have been cancelled at the partner,
+    /// so that nobody can confirm it.
     pub async fn claim_next_attempt(
         &self,
         order: &Order,
+        next: NextCharge,
         key: Option<&str>,
         lease: Duration,
         now: Timestamp,
@@ -137,7 +148,6 @@ impl Store {
                 "#status = :invoiced AND payment.#state = :declined AND payment.fence = :fence",
             )
             .expression_attribute_names("#key", "key")
-            .expression_attribute_names("#reference", "reference")
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":holder", s(&holder))
@@ -153,7 +163,11 @@ impl Store {
         } else {
             expression += " REMOVE payment.#key,";
         }
-        expression += " payment.#reference, payment.openedAt, #event";
+        if next == NextCharge::Another {
+            expression += " payment.#reference, payment.openedAt,";
+            update = update.expression_attribute_names("#reference", "reference");
+        }
+        expression += " #event";
         claimed(update.update_expression(expression), &holder).await
     }
 

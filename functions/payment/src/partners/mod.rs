@@ -1,5 +1,6 @@
 //! The billing partners: who moves the money.
 
+mod paypal;
 mod sandbox;
 mod stripe;
 
@@ -10,6 +11,7 @@ use shared::domain::{
 };
 use shared::error::Source;
 
+pub use paypal::PayPal;
 pub use sandbox::{Entry, Ledger, Sandbox};
 pub use stripe::{API_VERSION as STRIPE_VERSION, Stripe};
 
@@ -144,9 +146,12 @@ pub trait BillingPartner: Send + Sync + 'static {
     fn agreement_with(&self) -> Option<PartnerName>;
 
     /// Makes sure that an attempt which was declined can never be confirmed any more, and tells
-    /// where it stands. MUST NOT answer with [`ChargeStatus::Unconfirmed`],
-    /// [`ChargeStatus::Pending`] or [`ChargeStatus::ActionRequired`] unless it could not be
-    /// cancelled.
+    /// where it stands.
+    ///
+    /// MUST NOT answer with [`ChargeStatus::Cancelled`] or [`ChargeStatus::Declined`] while anybody
+    /// could still confirm it: the next attempt then opens another charge. Any other answer says
+    /// that it could not be cancelled, or took the money after all: the next attempt then goes on
+    /// with this very reference, which can take the money once whatever attempt asks for it.
     fn cancel(
         &self,
         charge: &OpenCharge,

@@ -1,0 +1,143 @@
+//! PayPal's JSON: what is read of its answers. Fields that are not named here are not looked at.
+
+use serde::Deserialize;
+use shared::domain::Card;
+
+/// An order (`order`, Orders v2).
+#[derive(Deserialize)]
+pub(super) struct WireOrder {
+    pub(super) id: String,
+    pub(super) status: String,
+    #[serde(default)]
+    purchase_units: Vec<PurchaseUnit>,
+    payment_source: Option<PaymentSource>,
+}
+
+#[derive(Deserialize)]
+struct PurchaseUnit {
+    payments: Option<Payments>,
+}
+
+#[derive(Deserialize)]
+struct Payments {
+    #[serde(default)]
+    captures: Vec<WireCapture>,
+    #[serde(default)]
+    refunds: Vec<WireRefund>,
+}
+
+/// A capture (`capture`).
+#[derive(Deserialize)]
+pub(super) struct WireCapture {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) processor_response: Option<ProcessorResponse>,
+}
+
+/// What the card's issuer said (`processor_response`).
+#[derive(Deserialize)]
+pub(super) struct ProcessorResponse {
+    pub(super) response_code: Option<String>,
+    pub(super) payment_advice_code: Option<String>,
+}
+
+/// A refund (`refund`).
+#[derive(Deserialize)]
+pub(super) struct WireRefund {
+    pub(super) status: String,
+}
+
+#[derive(Deserialize)]
+struct PaymentSource {
+    card: Option<WireCard>,
+}
+
+#[derive(Deserialize)]
+struct WireCard {
+    name: Option<String>,
+    last_digits: Option<String>,
+    brand: Option<String>,
+    expiry: Option<String>,
+}
+
+impl WireOrder {
+    /// Every capture, of which PayPal makes one at most that takes money.
+    pub(super) fn captures(&self) -> impl Iterator<Item = &WireCapture> {
+        self.payments().flat_map(|payments| &payments.captures)
+    }
+
+    /// Every refund of its captures.
+    pub(super) fn refunds(&self) -> impl Iterator<Item = &WireRefund> {
+        self.payments().flat_map(|payments| &payments.refunds)
+    }
+
+    fn payments(&self) -> impl Iterator<Item = &Payments> {
+        let units = self.purchase_units.iter();
+        units.filter_map(|unit| unit.payments.as_ref())
+    }
+
+    /// The card that was charged. A wallet has none: all its fields are `None`.
+    pub(super) fn card(&self) -> Card {
+        let source = self.payment_source.as_ref();
+        source
+            .and_then(|source| source.card.as_ref())
+            .map(WireCard::facts)
+            .unwrap_or_default()
+    }
+}
+
+impl WireCard {
+    fn facts(&self) -> Card {
+        let name = self.name.as_deref().map(str::trim).unwrap_or_default();
+        let (first, last) = match name.rsplit_once(char::is_whitespace) {
+            Some((first, last)) => (first.trim_end(), last),
+            None => (name, ""),
+        };
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let expiry = self.expiry.as_deref().and_then(|text| text.split_once('-'));
+        let (year, month) = expiry.unwrap_or_default();
+        Card {
+            first_name: some(first),
+            last_name: some(last),
+            first_digits: None,
+            last_digits: self.last_digits.clone(),
+            brand: self.brand.as_deref().map(str::to_ascii_lowercase),
+            expiry_month: month.parse().ok().filter(|month| (1..=12).contains(month)),
+            expiry_year: year.parse().ok(),
+        }
+    }
+}
+
+/// Why a call was refused (`error`).
+#[derive(Deserialize)]
+pub(super) struct Problem {
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    issue: Option<String>,
+    field: Option<String>,
+}
+
+impl Problem {
+    /// The machine's name of what is wrong: `details[0].issue`.
+    pub(super) fn issue(&self) -> Option<&str> {
+        self.details.first()?.issue.as_deref()
+    }
+
+    /// Whether the payment source is what is wrong.
+    pub(super) fn is_about_the_source(&self) -> bool {
+        let field = self.details.first().and_then(|each| each.field.as_deref());
+        field.is_some_and(|field| field.contains("payment_source"))
+    }
+}
+
+/// An access token (OAuth 2.0, RFC 6749, section 5.1).
+#[derive(Deserialize)]
+pub(super) struct WireToken {
+    pub(super) access_token: String,
+    /// In seconds.
+    pub(super) expires_in: u64,
+}
