@@ -122,6 +122,20 @@ FAULTS = [
         tests="payments::",
     ),
     Fault(
+        "a declined charge that cannot be cancelled is left behind",
+        "functions/payment/src/lib.rs",
+        "| ChargeStatus::ActionRequired => NextCharge::Same,",
+        "| ChargeStatus::ActionRequired => NextCharge::Another,",
+        tests="paypal::a_worker_that_wakes_late",
+    ),
+    Fault(
+        "an order of PayPal's that is not found is taken for dead at once",
+        "functions/payment/src/partners/paypal.rs",
+        "self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)",
+        "self.runtime.now() >= charge.opened_at",
+        tests="paypal::an_order_that_is_not_found",
+    ),
+    Fault(
         "a message tries a declined payment again",
         "functions/payment/src/lib.rs",
         "Wish::Message => Err(declined(payment)),",

@@ -12,5 +12,6 @@ mod errors;
 mod glue;
 mod idempotency;
 mod payments;
+mod paypal;
 mod store;
 mod stripe;

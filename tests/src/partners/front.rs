@@ -191,12 +191,15 @@ impl Front {
     }
 
     /// A server on loopback, for as long as the test's runtime lives; returns its base URL.
-    pub async fn serve(&self) -> String {
+    #[must_use]
+    pub fn serve(&self) -> String {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = TcpListener::bind(any_port)
-            .await
-            .expect("loopback has a free port");
+        let listener = std::net::TcpListener::bind(any_port).expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has one");
+        listener
+            .set_nonblocking(true)
+            .expect("a fresh socket takes it");
+        let listener = TcpListener::from_std(listener).expect("a test has a runtime");
         let front = self.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -5,6 +5,7 @@ mod easypost;
 mod front;
 mod loopback;
 mod stripe;
+mod paypal;
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
 pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
@@ -12,3 +13,4 @@ pub use loopback::{Delivery, Loopback};
 pub use stripe::{
     Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCall, StripeCharge,
 };
+pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
