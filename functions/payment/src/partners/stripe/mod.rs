@@ -81,24 +81,36 @@ impl Failure {
     /// nothing more is to be made of it.
     fn into_error(self) -> PartnerError {
         match &self {
-            Self::NoAnswer(error) if error.is_harmless() => PartnerError::Unavailable(self.into()),
-            Self::NoAnswer(_) | Self::Malformed => PartnerError::Unanswered(self.into()),
+            Self::NoAnswer(error) if error.is_harmless() => self.unavailable(),
+            Self::NoAnswer(_) | Self::Malformed => self.unanswered(),
             Self::Refused { status, refusal } => match refusal {
                 Refusal::UnknownCustomer => PartnerError::NoAgreement,
                 Refusal::Never(code) => PartnerError::Refused {
                     code: code.as_str().to_owned(),
                 },
-                Refusal::Busy(_) | Refusal::KeyReused => PartnerError::Unavailable(self.into()),
+                Refusal::Busy(_) | Refusal::KeyReused => self.unavailable(),
                 Refusal::Account(code) | Refusal::Invalid(code) => {
                     tracing::error!(status, %code, "Stripe does not accept what we send");
-                    PartnerError::Unavailable(self.into())
+                    self.unavailable()
                 }
                 Refusal::Card(_)
                 | Refusal::AskTheIntent
                 | Refusal::Failed
-                | Refusal::Unreadable => PartnerError::Unanswered(self.into()),
+                | Refusal::Unreadable => self.unanswered(),
             },
         }
+    }
+
+    /// Nothing happened. Logged here, with codes only: nobody further up knows Stripe's.
+    fn unavailable(self) -> PartnerError {
+        tracing::warn!(failure = %self, "Stripe is unavailable");
+        PartnerError::Unavailable(self.into())
+    }
+
+    /// It may have been carried out. Logged here too.
+    fn unanswered(self) -> PartnerError {
+        tracing::warn!(failure = %self, "what Stripe did is unknown");
+        PartnerError::Unanswered(self.into())
     }
 }
 
@@ -186,7 +198,12 @@ impl Stripe {
         };
         let answer = self.https.call(call, LIMIT).await?;
         if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body).map_err(|_| Failure::Malformed);
+            return serde_json::from_slice(&answer.body).map_err(|_| {
+                let status = wire::told_status(&answer.body);
+                let status = status.as_ref().map(Code::as_str);
+                tracing::error!(status, "Stripe's answer is none that this client knows");
+                Failure::Malformed
+            });
         }
         let (status, refusal) = (answer.status, Refusal::of(answer.status, &answer.body));
         Err(Failure::Refused { status, refusal })
@@ -453,7 +470,7 @@ impl BillingPartner for Stripe {
                     refusal: Refusal::Failed,
                     ..
                 },
-            ) => Err(PartnerError::Unavailable(failure.into())),
+            ) => Err(failure.unavailable()),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -477,13 +494,13 @@ impl BillingPartner for Stripe {
             return Ok(status);
         }
         if self.runtime.now() < charge.opened_at.plus(CONFIRMATION_IS_OVER) {
-            return Err(PartnerError::Unanswered(failure.into()));
+            return Err(failure.unanswered());
         }
         let again = self.try_confirm(charge, &self.new_key(&key)).await;
         match again.map_err(unanswered)? {
             Confirmation::Stands(status) => Ok(status),
             Confirmation::AskTheIntent => self.look_up(charge).await.map_err(unanswered),
-            Confirmation::KeyIsSpent(failure) => Err(PartnerError::Unanswered(failure.into())),
+            Confirmation::KeyIsSpent(failure) => Err(failure.unanswered()),
         }
     }
 

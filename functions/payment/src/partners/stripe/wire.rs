@@ -52,6 +52,16 @@ pub(super) enum IntentStatus {
     Succeeded,
 }
 
+/// The status that an unreadable answer names, if it does: for the log.
+pub(super) fn told_status(body: &[u8]) -> Option<Code> {
+    #[derive(Deserialize)]
+    struct Told {
+        status: Code,
+    }
+    let told: Told = serde_json::from_slice(body).ok()?;
+    Some(told.status)
+}
+
 /// A `PaymentIntent`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Intent {
@@ -278,7 +288,12 @@ mod tests {
     fn an_unknown_status_or_error_type_makes_an_answer_unreadable() {
         let read = |text: &str| serde_json::from_str::<Intent>(text).is_ok();
         assert!(read(r#"{"id":"pi_1","status":"requires_capture"}"#));
-        assert!(!read(r#"{"id":"pi_1","status":"requires_source"}"#));
+        let newer = r#"{"id":"pi_1","status":"requires_source"}"#;
+        assert!(!read(newer));
+        assert_eq!(
+            told_status(newer.as_bytes()),
+            Some(Code::new("requires_source"))
+        );
         assert!(!read(
             r#"{"id":"pi_1","status":"requires_payment_method","last_payment_error":{"type":"new"}}"#
         ));
