@@ -14,6 +14,7 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, Limited};
 
 use crate::aws::failed_to_connect;
+use crate::config::{ConfigError, Environment};
 use crate::lambda::deadline;
 
 /// How long a connection may take.
@@ -141,6 +142,24 @@ impl Https {
         Self::with_connector(SharedHttpConnector::new(connector), base)
     }
 
+    /// An API's address: the variable `name`, or else `default`. A partner is called by `https://`
+    /// alone; `http://` is for this machine.
+    pub fn address(
+        environment: Environment<'_>,
+        name: &'static str,
+        default: &str,
+    ) -> Result<String, ConfigError> {
+        let address = environment.optional(name);
+        let address = address.unwrap_or_else(|| default.to_owned());
+        if is_safe(&address) {
+            return Ok(address);
+        }
+        Err(ConfigError::Wrong {
+            name,
+            expected: "https://… without a path, or http://127.0.0.1:… for a test".to_owned(),
+        })
+    }
+
     /// The same over a connector of the caller's choice, for tests that lose requests and answers.
     #[must_use]
     pub fn with_connector(connector: SharedHttpConnector, base: impl Into<String>) -> Self {
@@ -206,6 +225,18 @@ impl Https {
     }
 }
 
+/// Whether the key may be sent there: encrypted, or no further than this machine.
+fn is_safe(address: &str) -> bool {
+    match address.split_once("://") {
+        Some(("https", host)) => !host.is_empty() && !host.contains('/'),
+        Some(("http", host)) => {
+            let name = host.split(':').next().unwrap_or_default();
+            matches!(name, "127.0.0.1" | "localhost") && !host.contains(['/', '@'])
+        }
+        _ => false,
+    }
+}
+
 /// Fields as `application/x-www-form-urlencoded` (URL Standard, "application/x-www-form-urlencoded
 /// serializing").
 #[must_use]
@@ -261,5 +292,27 @@ mod tests {
             body: Vec::new(),
         };
         assert!(!format!("{call:?}").contains("canary"));
+    }
+
+    #[test]
+    fn the_key_goes_nowhere_unencrypted_but_to_this_machine() {
+        for address in [
+            "https://api.stripe.com",
+            "http://127.0.0.1:12111",
+            "http://localhost:1",
+        ] {
+            assert!(is_safe(address), "{address}");
+        }
+        for address in [
+            "http://api.stripe.com",
+            "http://127.0.0.1.example.com",
+            "http://127.0.0.1:1@example.com",
+            "https://api.stripe.com/",
+            "https://",
+            "api.stripe.com",
+            "",
+        ] {
+            assert!(!is_safe(address), "{address}");
+        }
     }
 }

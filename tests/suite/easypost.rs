@@ -462,7 +462,7 @@ async fn no_call_takes_longer_than_eight_seconds() {
 async fn over_a_socket_a_label_is_found_after_its_answer_broke_off() {
     let double = EasyPostDouble::new(KEY);
     let front = Front::new(Arc::new(double.clone()));
-    let https = Https::new(front.serve().await);
+    let https = Https::new(front.serve());
     let carrier = EasyPost::new(https, &Secret::new(KEY), settings(None));
     let Opened::Registered(reference) = carrier.open(&parcel(ADDRESS)).await.unwrap() else {
         panic!("nothing is bought yet")

@@ -13,7 +13,8 @@ use shared::domain::{Agreement, CustomerId, Money, OrderId, PartnerName, Partner
 use shared::https::{Https, Secret};
 use shared::runtime::Runtime;
 use tests::partners::{
-    DoubleReply, DoubleRequest, Front, Gate, Habits, Mishap, VaultOutcome, PartnerDouble, PayPalDouble,
+    DoubleReply, DoubleRequest, Front, Gate, Habits, Mishap, PartnerDouble, PayPalDouble,
+    VaultOutcome,
 };
 use tests::{Cloud, Options, Reply};
 
@@ -109,7 +110,7 @@ fn paypal(https: Https, runtime: Runtime) -> PayPal {
 }
 
 /// An invoiced order of a customer whose card ends captures like this.
-async fn invoiced(outcomes: impl IntoIterator<Item = Outcome>) -> Invoiced {
+async fn invoiced(outcomes: impl IntoIterator<Item = VaultOutcome>) -> Invoiced {
     let test = invoiced_with(DEFAULT).await;
     test.double.vault_card(CARD, outcomes);
     test
@@ -333,7 +334,11 @@ async fn what_only_the_shop_can_mend_is_no_decline_of_the_customers() {
 
 #[tokio::test]
 async fn what_paypal_does_not_document_is_unknown_and_never_a_decline() {
-    let test = invoiced([VaultOutcome::Refused("INVENTED"), VaultOutcome::Status("INVENTED")]).await;
+    let test = invoiced([
+        VaultOutcome::Refused("INVENTED"),
+        VaultOutcome::Status("INVENTED"),
+    ])
+    .await;
     test.double.set_habits(Habits {
         refusals_are_repeated: false,
         ..Habits::default()

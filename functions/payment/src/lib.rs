@@ -218,10 +218,6 @@ impl<P: BillingPartner> Payments<P> {
                     self.release(&order, fence, state_after(&error)).await?;
                     return Err(partner_failed(error));
                 }
-                Err(PartnerError::Refused { code }) => ChargeStatus::Declined {
-                    code,
-                    retryable: false,
-                },
                 Err(PartnerError::Unanswered(source)) => {
                     tracing::warn!(order_id = %order.id, %source, "the charge's outcome is unknown");
                     telemetry::count(&self.stage, "PaymentUnknown", 1, self.runtime.now());

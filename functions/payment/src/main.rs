@@ -1,7 +1,7 @@
 //! The payment Lambdas: the endpoint and its queue's worker.
 
 use payment::Payments;
-use payment::partners::{Ledger, Sandbox, Stripe};
+use payment::partners::{Ledger, PayPal, Sandbox, Stripe};
 use shared::config::{ConfigError, Environment, Shop};
 use shared::lambda::{Handler, Started};
 
@@ -30,9 +30,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             let payments = Payments::new(store, partner, shop, stage, runtime);
             Handler::new(payments, authentication).run().await
         }
+        "paypal" => {
+            let partner = PayPal::from_environment(environment, &aws, runtime.clone()).await?;
+            let payments = Payments::new(store, partner, shop, stage, runtime);
+            Handler::new(payments, authentication).run().await
+        }
         _ => Err(ConfigError::Wrong {
             name: "BILLING_PARTNER",
-            expected: "sandbox or stripe".to_owned(),
+            expected: "sandbox, stripe or paypal".to_owned(),
         }
         .into()),
     }

@@ -4,7 +4,7 @@ use shared::config::{ConfigError, Environment};
 use shared::lambda::{Handler, Started};
 use shared::queue::Sqs;
 use shipment::Shipments;
-use shipment::carriers::{EasyPost, Own, api_key};
+use shipment::carriers::{EasyPost, Own};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -22,8 +22,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             Handler::new(shipments, authentication).run().await
         }
         "easypost" => {
-            let key = api_key(&environment.required("CARRIER_SECRET")?)?;
-            let carrier = EasyPost::from_environment(environment, &key)?;
+            let carrier = EasyPost::from_environment(environment, &aws).await?;
             let shipments = Shipments::new(store, carrier, queue, runtime);
             Handler::new(shipments, authentication).run().await
         }

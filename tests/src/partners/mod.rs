@@ -4,13 +4,13 @@
 mod easypost;
 mod front;
 mod loopback;
-mod stripe;
 mod paypal;
+mod stripe;
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
 pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
 pub use loopback::{Delivery, Loopback};
+pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
 pub use stripe::{
     Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCall, StripeCharge,
 };
-pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};

@@ -49,11 +49,14 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use shared::aws::Aws;
+use shared::config::Environment;
 use shared::domain::{
     Agreement, Currency, Money, PartnerName, PartnerToken, Timestamp, digest_hex,
 };
 use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
 use shared::runtime::Runtime;
+use shared::secrets::{PartnerSecret, SecretError};
 
 use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
 use verdict::{
@@ -248,6 +251,9 @@ enum Captured {
     OtherSource,
 }
 
+/// The live API.
+const ADDRESS: &str = "https://api-m.paypal.com";
+
 impl PayPal {
     /// For the account that `client_id` and `secret` belong to; `https` names live or sandbox.
     #[must_use]
@@ -259,6 +265,26 @@ impl PayPal {
             runtime,
             token: Arc::default(),
         }
+    }
+
+    /// Reads `clientId` and `clientSecret` of the secret in `PARTNER_SECRET` or of the one that
+    /// `PARTNER_SECRET_ARN` names, and `PAYPAL_URL`, PayPal's own live address without it.
+    pub async fn from_environment(
+        environment: Environment<'_>,
+        aws: &Aws,
+        runtime: Runtime,
+    ) -> Result<Self, SecretError> {
+        let address = Https::address(environment, "PAYPAL_URL", ADDRESS)?;
+        let secret =
+            PartnerSecret::read(environment, aws, "PARTNER_SECRET", "PARTNER_SECRET_ARN").await?;
+        let client_id = secret.field("clientId", &[])?.expose().to_owned();
+        let client_secret = secret.field("clientSecret", &[])?;
+        Ok(Self::new(
+            Https::new(address),
+            client_id,
+            client_secret,
+            runtime,
+        ))
     }
 
     fn cached(&self) -> MutexGuard<'_, Option<Token>> {

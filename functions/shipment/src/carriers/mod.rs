@@ -8,7 +8,7 @@ use std::future::Future;
 use shared::domain::{OrderId, Text, TrackingNumber};
 use shared::error::{FieldError, Source};
 
-pub use easypost::{EasyPost, EasyPostSettings, api_key};
+pub use easypost::{EasyPost, EasyPostSettings};
 pub use own::Own;
 
 /// A parcel to be taken.

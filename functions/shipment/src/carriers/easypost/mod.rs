@@ -33,9 +33,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::config::{ConfigError, Environment};
+use shared::aws::Aws;
+use shared::config::Environment;
 use shared::error::{FieldError, Source};
 use shared::https::{Https, HttpsCall, HttpsError, Secret};
+use shared::secrets::{PartnerSecret, SecretError};
 
 use super::{Carrier, CarrierError, Label, Opened, Parcel};
 use wire::{
@@ -43,7 +45,7 @@ use wire::{
     Refusal, Senseless, Shipment, choose, listed,
 };
 
-pub use settings::{EasyPostSettings, api_key};
+pub use settings::EasyPostSettings;
 
 /// Where EasyPost answers.
 const API: &str = "https://api.easypost.com";
@@ -165,16 +167,19 @@ impl EasyPost {
         }
     }
 
-    /// The carrier of a shop's environment: `EASYPOST_URL` (EasyPost's own address without), and what
-    /// [`EasyPostSettings::from_environment`] reads. The key comes from [`api_key`].
-    pub fn from_environment(
+    /// The carrier of a shop's environment: `EASYPOST_URL` (EasyPost's own address without), what
+    /// [`EasyPostSettings::from_environment`] reads, and the key, field `apiKey` of the secret in
+    /// `CARRIER_SECRET` or of the one that `CARRIER_SECRET_ARN` names.
+    pub async fn from_environment(
         environment: Environment<'_>,
-        key: &Secret,
-    ) -> Result<Self, ConfigError> {
+        aws: &Aws,
+    ) -> Result<Self, SecretError> {
         let settings = EasyPostSettings::from_environment(environment)?;
-        let base = environment.optional("EASYPOST_URL");
-        let https = Https::new(base.unwrap_or_else(|| API.to_owned()));
-        Ok(Self::new(https, key, settings))
+        let address = Https::address(environment, "EASYPOST_URL", API)?;
+        let secret =
+            PartnerSecret::read(environment, aws, "CARRIER_SECRET", "CARRIER_SECRET_ARN").await?;
+        let key = secret.field("apiKey", &["EZAK", "EZTK"])?;
+        Ok(Self::new(Https::new(address), &key, settings))
     }
 
     async fn get<A: DeserializeOwned>(&self, path: String) -> Result<A, Failure> {

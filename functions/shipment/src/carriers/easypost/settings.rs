@@ -6,9 +6,8 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde_json::Number;
 use shared::config::{ConfigError, Environment};
-use shared::https::Secret;
 
 use super::address;
 
@@ -148,19 +147,6 @@ impl Size {
     }
 }
 
-const SECRET: &str = r#"it must be JSON such as {"apiKey":"EZAK…","webhookSecret":"…"}, with the key that EasyPost gave"#;
-
-/// The key in the text of a carrier's secret: `{"apiKey":"…","webhookSecret":"…"}`. Nothing of the
-/// text gets into the error.
-pub fn api_key(secret: &str) -> Result<Secret, ConfigError> {
-    let secret: Value = serde_json::from_str(secret).unwrap_or_default();
-    secret["apiKey"]
-        .as_str()
-        .filter(|key| !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic() && b != b':'))
-        .map(Secret::new)
-        .ok_or_else(|| wrong("CARRIER_SECRET", SECRET))
-}
-
 fn json<T: DeserializeOwned>(
     environment: Environment<'_>,
     name: &'static str,
@@ -182,7 +168,7 @@ fn wrong(name: &'static str, expected: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -218,26 +204,6 @@ mod tests {
         assert_eq!(read.service, None);
         let read = settings(&sender().to_string(), &size().to_string(), "USPS/Priority").unwrap();
         assert!(read.service.unwrap().is("usps", "PRIORITY"));
-    }
-
-    #[test]
-    fn a_key_is_taken_from_its_secret_and_a_wrong_one_is_not_quoted() {
-        let key = api_key(r#"{"apiKey":"EZTKcanary","webhookSecret":"x"}"#).unwrap();
-        assert_eq!(key.expose(), "EZTKcanary");
-        for secret in [
-            "",
-            "EZTKcanary",
-            r#"{"apiKey":""}"#,
-            r#"{"apiKey":"canary canary"}"#,
-            r#"{"apiKey":["canary"]}"#,
-            r#"{"key":"canary"}"#,
-        ] {
-            let error = api_key(secret).unwrap_err().to_string();
-            assert!(
-                error.contains("apiKey") && !error.contains("canary"),
-                "{error}"
-            );
-        }
     }
 
     #[test]
