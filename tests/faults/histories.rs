@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shared::config::Environment;
+use shared::domain::PartnerName;
 use tests::request;
 use tests::sim::{Faults, Histories, Plan, Random, Scenario, Simulation};
 
@@ -165,6 +166,57 @@ async fn a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_w
     assert_eq!(reply.status, 503, "{}", reply.text);
     assert_eq!(reply.code(), "database_unavailable");
     assert_eq!(items, 1, "neither the update nor its key's row");
+}
+
+/// The scenarios that a real partner's double can play.
+const ON_THE_WIRE: [Scenario; 6] = [
+    Scenario::CHECKOUT,
+    Scenario::BOTH,
+    Scenario::DECLINED,
+    Scenario::CANCELLED_AT_ONCE,
+    Scenario::CANCELLED_WHILE_CHARGED,
+    Scenario::CANCELLED_WHEN_PAID,
+];
+
+/// Through the real clients: every request to a partner is an effect.
+fn crash_everywhere_at(partner: PartnerName) {
+    let plans = ON_THE_WIRE.map(|scenario| {
+        let calm = Plan {
+            partner: Some(partner),
+            ..Plan::calm(scenario)
+        };
+        at_every_effect(&calm, crash)
+    });
+    let count = run_all(plans.concat());
+    println!("{count} crash points at {partner}");
+}
+
+#[test]
+fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_stripe() {
+    crash_everywhere_at(PartnerName::Stripe);
+}
+
+#[test]
+fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_paypal() {
+    crash_everywhere_at(PartnerName::PayPal);
+}
+
+#[test]
+fn random_histories_keep_every_promise_through_the_real_clients() {
+    let mut plans = Vec::new();
+    for seed in 0..100 {
+        let mut random = Random::new(seed);
+        let partner = PartnerName::ALL[random.below(2)];
+        let scenarios = (0..2)
+            .map(|_| ON_THE_WIRE[random.below(ON_THE_WIRE.len())].clone())
+            .collect();
+        plans.push(Plan {
+            partner: Some(partner),
+            scenarios,
+            ..Histories::plan(seed)
+        });
+    }
+    run_all(plans);
 }
 
 /// How many pairs of one scenario run without `SIM_ALL_PAIRS`.

@@ -7,6 +7,21 @@ mod loopback;
 mod paypal;
 mod stripe;
 
+/// A charge in a partner's books, whatever the partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookedCharge {
+    /// The partner's name for it.
+    pub reference: String,
+    /// What it is for.
+    pub invoice: String,
+    /// A decimal, in units of the currency.
+    pub amount: rust_decimal::Decimal,
+    /// How often money was taken.
+    pub captures: u32,
+    /// How often it was given back.
+    pub refunds: u32,
+}
+
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
 pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
 pub use loopback::{Delivery, Loopback};

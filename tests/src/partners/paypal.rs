@@ -10,6 +10,7 @@ use shared::domain::{Timestamp, digest_hex};
 use shared::https::Secret;
 use shared::runtime::Runtime;
 
+use super::BookedCharge;
 use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
 
 /// The currencies that PayPal has ("Currency codes").
@@ -239,6 +240,32 @@ impl PayPalDouble {
         amounts
             .map(|(currency, value)| format!("{value} {currency}"))
             .collect()
+    }
+
+    /// Its books.
+    #[must_use]
+    pub fn charges(&self) -> Vec<BookedCharge> {
+        self.settle();
+        let books = self.books();
+        let booked = |order: &Order| {
+            let status = order.capture.as_ref().map(|capture| capture.status);
+            let is_taken = matches!(
+                status,
+                Some("COMPLETED" | "REFUNDED" | "PARTIALLY_REFUNDED")
+            );
+            let refunds = order
+                .capture
+                .as_ref()
+                .map_or(0, |capture| capture.refunds.len());
+            BookedCharge {
+                reference: order.id.clone(),
+                invoice: order.text("custom_id").to_owned(),
+                amount: order.amount().1.parse().unwrap_or_default(),
+                captures: u32::from(is_taken),
+                refunds: u32::try_from(refunds).unwrap_or(u32::MAX),
+            }
+        };
+        books.orders.values().map(booked).collect()
     }
 
     /// Every refund, as `200.00 COMPLETED`.

@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use shared::domain::Timestamp;
 use shared::runtime::Runtime;
 
+use super::BookedCharge;
+use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
 use super::loopback::{Delivery, Loopback};
 
 /// How long a key is remembered ("Idempotent requests").
@@ -251,6 +253,15 @@ impl fmt::Debug for PlayedStripe {
     }
 }
 
+impl PartnerDouble for PlayedStripe {
+    fn handle(&self, request: &DoubleRequest) -> DoubleReply {
+        let headers: Vec<_> = request.headers.clone().into_iter().collect();
+        let body = String::from_utf8_lossy(&request.body);
+        let (status, body) = Self::handle(self, &request.method, &request.path, &headers, &body);
+        DoubleReply::new(status, body)
+    }
+}
+
 type Fields = Vec<(String, String)>;
 
 /// An answer, and whether a key keeps it.
@@ -433,6 +444,27 @@ impl PlayedStripe {
             .values()
             .map(|charge| charge.seen.clone())
             .collect()
+    }
+
+    /// Its books, of a currency with two decimals.
+    #[must_use]
+    pub fn books(&self) -> Vec<BookedCharge> {
+        let ledger = self.ledger();
+        let booked = |(id, intent): (&String, &Intent)| {
+            let charges = ledger.charges.values();
+            let taken = charges
+                .filter(|charge| charge.seen.intent == *id && charge.seen.status == "succeeded");
+            let refunds = ledger.refunds.iter().filter(|refund| refund.intent == *id);
+            let invoice = intent.metadata["invoice_id"].as_str().unwrap_or_default();
+            BookedCharge {
+                reference: id.clone(),
+                invoice: invoice.to_owned(),
+                amount: rust_decimal::Decimal::new(i64::try_from(intent.amount).unwrap_or(0), 2),
+                captures: u32::try_from(taken.count()).unwrap_or(u32::MAX),
+                refunds: u32::try_from(refunds.count()).unwrap_or(u32::MAX),
+            }
+        };
+        ledger.intents.iter().map(booked).collect()
     }
 
     /// The amounts that were taken.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use payment::partners::ChargeStatus;
 use rust_decimal::Decimal;
 use shared::domain::{ChargeState, Order, OrderId, Status, TrackingNumber};
 use shared::event::{Message, email_id};
@@ -11,6 +10,7 @@ use shared::store::Store;
 use super::run::Client;
 use super::world::World;
 use crate::Reply;
+use crate::partners::BookedCharge;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub(super) async fn check(
     store: &Store,
     clients: &[Client],
     answers: &BTreeMap<String, Reply>,
+    charges: &[BookedCharge],
 ) -> Result<(), Violation> {
     let mut paid_sum = Decimal::ZERO;
     for client in clients {
@@ -63,7 +64,7 @@ pub(super) async fn check(
         let id = OrderId::parse(name).map_err(|_| Violation::Forgotten(name.clone()))?;
         let order = store.order(&id).await.ok().flatten();
         let order = order.ok_or_else(|| Violation::Forgotten(name.clone()))?;
-        check_charges(world, &order)?;
+        check_charges(charges, &order)?;
         check_labels(world, &order)?;
         check_end(&order, client)?;
         check_answers(&order, client, answers)?;
@@ -72,11 +73,9 @@ pub(super) async fn check(
             paid_sum += order.amounts.total.decimal();
         }
     }
-    let ledger_sum: Decimal = world
-        .state()
-        .charges
-        .values()
-        .map(|charge| charge.amount.decimal() * Decimal::from(charge.kept()))
+    let ledger_sum: Decimal = charges
+        .iter()
+        .map(|charge| charge.amount * Decimal::from(kept(charge)))
         .sum();
     if ledger_sum != paid_sum {
         return Err(Violation::SumsDiffer(format!(
@@ -91,12 +90,15 @@ fn is_paid(order: &Order) -> bool {
     matches!(order.status, Status::Paid | Status::Shipped)
 }
 
-fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
+/// How often money was taken and not given back.
+fn kept(charge: &BookedCharge) -> u32 {
+    charge.captures.saturating_sub(charge.refunds)
+}
+
+fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violation> {
     let invoice = order.id.invoice().to_string();
-    let state = world.state();
-    let charges: Vec<_> = state
-        .charges
-        .values()
+    let charges: Vec<_> = charges
+        .iter()
         .filter(|charge| charge.invoice == invoice)
         .collect();
     let captures: u32 = charges.iter().map(|charge| charge.captures).sum();
@@ -105,7 +107,7 @@ fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
     }
     if charges
         .iter()
-        .any(|charge| charge.captures > 0 && charge.amount != order.amounts.total)
+        .any(|charge| charge.captures > 0 && charge.amount != order.amounts.total.decimal())
     {
         return Err(Violation::WrongAmount(format!("{charges:?}")));
     }
@@ -115,7 +117,7 @@ fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
     {
         return Err(Violation::RefundedTwice(format!("{charges:?}")));
     }
-    let kept: u32 = charges.iter().map(|charge| charge.kept()).sum();
+    let kept: u32 = charges.iter().map(|charge| kept(charge)).sum();
     if (kept == 1) != is_paid(order) {
         return Err(Violation::PaidUnlikeCharged(format!(
             "{order:?} {charges:?}"
@@ -126,10 +128,8 @@ fn check_charges(world: &World, order: &Order) -> Result<(), Violation> {
         .payment
         .as_ref()
         .and_then(|payment| payment.reference.as_ref());
-    let captured = state.charges.iter().find(|(_, charge)| {
-        charge.invoice == invoice && matches!(charge.status, ChargeStatus::Captured(_))
-    });
-    if captures == 1 && captured.map(|(name, _)| name) != reference {
+    let captured = charges.iter().find(|charge| charge.captures == 1);
+    if captures == 1 && captured.map(|charge| &charge.reference) != reference {
         return Err(Violation::PaidUnlikeCharged(format!(
             "{order:?} {captured:?}"
         )));

@@ -6,6 +6,7 @@
 mod database;
 mod ends;
 mod invariants;
+mod partner;
 mod random;
 mod run;
 mod world;

@@ -9,12 +9,14 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use dynoxide::Database as Engine;
 use serde_json::{Value, json};
+use shared::domain::PartnerName;
 use shared::queue::Queue;
 use shared::store::Store;
 
 use super::database::{client, honest_client};
 use super::ends::Outside;
 use super::invariants::{Violation, check};
+use super::partner::{Double, Partner};
 use super::world::{FUNCTION_TIMEOUT, Faults, World};
 use crate::cloud::{Options, START};
 use crate::database::engine_with_tables;
@@ -198,6 +200,8 @@ pub struct Plan {
     pub timeout_at: Vec<u64>,
     /// How wrong the instances' clocks are, in milliseconds.
     pub skews: [i64; 3],
+    /// The real client that charges, over a wire to its double; `None` for the abstract partner.
+    pub partner: Option<PartnerName>,
     /// Print every effect.
     pub trace: bool,
 }
@@ -217,6 +221,7 @@ impl Plan {
             crash_at: Vec::new(),
             timeout_at: Vec::new(),
             skews: [0; 3],
+            partner: None,
             trace: false,
         }
     }
@@ -288,12 +293,13 @@ impl Histories {
             } else {
                 [0; 3]
             },
+            partner: None,
             trace: false,
         }
     }
 }
 
-type Instance = Services<Outside, Outside, Outside, Outside>;
+type Instance = Services<Partner, Outside, Outside, Outside>;
 
 /// What a task was started for.
 #[derive(Clone, Debug)]
@@ -466,6 +472,7 @@ impl Client {
 pub struct Simulation {
     plan: Plan,
     world: World,
+    double: Double,
     instances: Vec<Arc<Instance>>,
     honest: Instance,
     pub(super) store: Store,
@@ -503,13 +510,14 @@ impl Simulation {
             state.partner_memory = plan.partner_memory;
         }
         let engine = engine_with_tables();
+        let double = Double::new(plan.partner, &world.runtime(0));
         let shop = Options::default().shop();
         let instance = |skew: i64| {
             let runtime = world.runtime(skew);
             let store = Store::new(client(&engine, &world), Database::tables(), runtime.clone());
             let outside = || Outside(world.clone());
             let ends = Ends {
-                partner: outside(),
+                partner: double.client(&world, &runtime),
                 carrier: outside(),
                 queues: outside(),
                 mailer: outside(),
@@ -521,7 +529,7 @@ impl Simulation {
         let store = Store::new(honest_client(&engine), Database::tables(), runtime.clone());
         let calm = || Outside(World::new(0, Faults::default(), false));
         let ends = Ends {
-            partner: calm(),
+            partner: Partner::Played(calm()),
             carrier: calm(),
             queues: calm(),
             mailer: calm(),
@@ -534,6 +542,7 @@ impl Simulation {
             .map(|(number, each)| Client::new(number, each));
         Self {
             clients: clients.collect(),
+            double,
             world,
             instances,
             honest,
@@ -582,6 +591,7 @@ impl Simulation {
     ///
     /// The first promise that it broke.
     pub async fn run(mut self) -> Result<u64, Violation> {
+        self.agree().await;
         let faults_end = START + self.plan.faults_last.max(self.plan.stream_dead);
         for _ in 0..MAX_STEPS {
             if self.world.now() >= faults_end {
@@ -590,11 +600,25 @@ impl Simulation {
             if !self.step().await && !self.jump().await {
                 let effects = self.world.state().effects;
                 let answers = self.answers().await;
-                check(&self.world, &self.store, &self.clients, &answers).await?;
+                let charges = self.double.charges(&self.world);
+                check(&self.world, &self.store, &self.clients, &answers, &charges).await?;
                 return Ok(effects);
             }
         }
         Err(Violation::Endless)
+    }
+
+    /// Every customer agrees to be charged, before anything goes wrong.
+    async fn agree(&self) {
+        for scenario in &self.plan.scenarios {
+            if let Some(body) = self.double.agreement(scenario.customer) {
+                let reply = self
+                    .honest
+                    .send(&request("/api/customer/billing.json", &body))
+                    .await;
+                assert_eq!(reply.status, 201, "{}", reply.text);
+            }
+        }
     }
 
     /// What every placed order answers to the question where it stands.

@@ -75,13 +75,6 @@ pub(super) struct LedgerCharge {
     pub(super) refunds: u32,
 }
 
-impl LedgerCharge {
-    /// How often the money was taken and not given back.
-    pub(super) fn kept(&self) -> u32 {
-        self.captures.saturating_sub(self.refunds)
-    }
-}
-
 /// A parcel at the carrier.
 #[derive(Clone, Debug)]
 pub(super) struct LedgerParcel {
