@@ -18,8 +18,16 @@ CLAIM_STALE_AFTER = 90_000
 # The sweep runs every minute. A mark that stays past its time much longer tells that it does not get there.
 SWEPT_WITHIN = 5 * 60_000
 
-MAILED_EVENTS = ("InvoiceCreated", "PaymentProcessed", "OrderShipped")
-EVENTS = ("CartUpdated", *MAILED_EVENTS)
+EVENTS = (
+    "CartUpdated",
+    "InvoiceCreated",
+    "PaymentProcessed",
+    "OrderShipped",
+    "RefundRequested",
+    "PaymentRefunded",
+    "OrderCancelled",
+)
+MAILED_EVENTS = tuple(event for event in EVENTS if event not in ("CartUpdated", "RefundRequested"))
 FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -146,8 +154,8 @@ class DeadLetter:
         done = {
             "billing": order.status != "pending",
             # Only an explicit request tries again after a decline.
-            "payment": order.status in ("paid", "shipped") or order.payment == "declined",
-            "shipping": order.status == "shipped",
+            "payment": order.status in ("paid", "shipped", "cancelled") or order.payment == "declined",
+            "shipping": order.status in ("shipped", "refunding", "cancelled"),
         }
         return Redrive.NOTHING if done[queue] else Redrive.TRY_AGAIN
 

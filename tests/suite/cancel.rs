@@ -195,6 +195,21 @@ async fn a_paid_order_is_refunded_once_and_then_cancelled() {
 }
 
 #[tokio::test]
+async fn messages_that_arrive_after_the_cancellation_are_done_with_and_do_nothing() {
+    let test = placed().await;
+    test.invoice().await;
+    assert_eq!(test.pay().await.status, 201);
+    test.cloud.relay_stream().await;
+    let messages = test.cloud.queues.take();
+    assert_eq!(test.cancel().await.status, 200);
+    for (queue, message) in &messages {
+        assert!(test.cloud.deliver(*queue, message).await, "{queue:?}");
+    }
+    assert_eq!(test.get().await["status"], "cancelled");
+    assert_eq!(test.kept(), 0);
+}
+
+#[tokio::test]
 async fn a_refund_whose_answer_was_lost_is_finished_by_the_chain_itself() {
     let test = placed().await;
     test.invoice().await;

@@ -62,7 +62,13 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         match order.status.apply(Command::Ship) {
             Ok(_) => {}
             Err(Refusal::AlreadyDone) => return recorded(&order),
-            Err(Refusal::TooEarly | Refusal::TooLate) => return Err(not_paid(order.status)),
+            Err(Refusal::TooEarly) => return Err(not_paid(order.status)),
+            Err(Refusal::TooLate) => {
+                return Err(Error::WrongState {
+                    status: order.status,
+                    detail: "it cannot be shipped any more",
+                });
+            }
         }
         if order.parcel.is_some() {
             // Somebody came this far before: the label is bought already, or is to be now.
@@ -211,6 +217,10 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         let order = self.find(&id).await?;
+        if order.status.apply(Command::Ship) == Err(Refusal::TooLate) {
+            // Cancelled meanwhile: nothing is left to do.
+            return Ok(Consumed::Done);
+        }
         let Some(contact) = order.contact.clone() else {
             return Err(not_paid(order.status));
         };
