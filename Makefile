@@ -1,4 +1,4 @@
-# make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566
+# make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566 PARTNER=stripe
 # make demo   one order from cart to shipped, and its mails
 # make ops-overdue  what needs an eye in a deployed stack  STACK=orderflow ON=aws MAILS=days FORMAT=json
 # make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now

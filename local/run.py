@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 from localaws import RUNNING
+from partner import agree, stripe
 from processes import Failure, require_free_port, run
 from stack import ROOT, Stack
 
@@ -56,14 +59,24 @@ def build() -> None:
         raise Failure("The functions do not compile; cargo says why above.")
 
 
-def pipeline() -> Stack:
-    """A stack on the ports that the environment asks for, after a build."""
+@contextlib.contextmanager
+def pipeline() -> Iterator[Stack]:
+    """A running stack on the ports and with the partner that the environment asks for, after a build."""
+    partner = os.environ.get("PARTNER") or "sandbox"
+    if partner not in ("sandbox", "stripe"):
+        raise Failure(f"PARTNER={partner} is none that runs on a laptop: sandbox or stripe (its double).")
     http, aws = port("PORT", 9000), port("AWS_PORT", 4566)
     require_free_port(http, "PORT")
     require_free_port(aws, "AWS_PORT")
     build()
-    print("Starting the local AWS, deploying template.yaml to it, starting the functions …", flush=True)
-    return Stack(http, aws, DIRECTORY, reload=True)
+    with contextlib.ExitStack() as running:
+        variables = running.enter_context(stripe(DIRECTORY)) if partner == "stripe" else {}
+        print("Starting the local AWS, deploying template.yaml to it, starting the functions …", flush=True)
+        stack = running.enter_context(Stack(http, aws, DIRECTORY, reload=True, variables=variables))
+        if partner == "stripe":
+            agree(stack.url)
+            print("Customer 8080 has agreed to be charged. What Stripe's double is asked: tail -f .local/stripe.log")
+        yield stack
 
 
 def interruptible() -> None:

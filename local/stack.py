@@ -23,13 +23,17 @@ PROXY = "MINISTACK_LAMBDA_PROXY_URL"
 class Stack:
     """A running pipeline; `with` stops it. Ports and logs are its own, so several can run beside each other."""
 
-    def __init__(self, port: int, aws_port: int, directory: Path, *, reload: bool) -> None:
+    def __init__(
+        self, port: int, aws_port: int, directory: Path, *, reload: bool, variables: dict[str, str] | None = None
+    ) -> None:
+        """`variables` are the functions' own, over those of template.yaml."""
         self.url = f"http://127.0.0.1:{port}"
         self.directory = directory
         # What the sandbox took: a file for each charge. Forgotten with the orders, and of no other stack in that directory.
         self.ledger = directory / f"charges-{port}"
         self._port = port
         self._reload = reload
+        self._over = variables or {}
         self._variables: dict[str, str] = {}
         # `cargo lambda watch` and what it runs.
         self.functions: Child | None = None
@@ -90,7 +94,7 @@ class Stack:
         shutil.rmtree(self.ledger, ignore_errors=True)
         self.ledger.mkdir(parents=True)
         local = {"AUTHENTICATION": "none", "SANDBOX_LEDGER": str(self.ledger)}
-        self._variables = environment(self.aws.port) | function_variables(self.aws) | local
+        self._variables = environment(self.aws.port) | function_variables(self.aws) | local | self._over
         self._start_watch()
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._warm, sorted({binary for binary in binaries(source_template()).values()})))

@@ -13,5 +13,6 @@ mod glue;
 mod idempotency;
 mod payments;
 mod paypal;
+mod privacy;
 mod store;
 mod stripe;

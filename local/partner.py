@@ -1,0 +1,45 @@
+"""Stripe's double as a child process: the wire format of a partner, watched by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from processes import Child, Failure, run, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+# What the double knows (tests/src/bin/stripe-double.rs); no account anywhere has these.
+API_KEY = "sk_test_played"
+AGREEMENT = {
+    "customerId": "8080",
+    "partner": "stripe",
+    "partnerCustomerId": "cus_played",
+    "paymentMethodId": "pm_card_visa",
+}
+
+
+@contextlib.contextmanager
+def stripe(directory: Path) -> Iterator[dict[str, str]]:
+    """Runs the double; gives the variables that make the functions charge there."""
+    print("Building Stripe's double …", flush=True)
+    if run(["cargo", "build", "--package", "tests", "--bin", "stripe-double"], ROOT):
+        raise Failure("Stripe's double does not compile; cargo says why above.")
+    log = directory / "stripe.log"
+    double = Child("Stripe's double", [str(ROOT / "target" / "debug" / "stripe-double")], {}, log)
+    try:
+        wait_until("Starting Stripe's double", lambda: "\n" in log.read_text(), 10, [double])
+        address = log.read_text().splitlines()[0]
+        yield {"BILLING_PARTNER": "stripe", "STRIPE_URL": address, "PARTNER_SECRET": json.dumps({"apiKey": API_KEY})}
+    finally:
+        double.stop()
+
+
+def agree(url: str) -> None:
+    """Approves the example's customer."""
+    request = urllib.request.Request(
+        f"{url}/api/customer/billing.json", json.dumps(AGREEMENT).encode(), {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=30).close()

@@ -1,0 +1,38 @@
+//! Stripe's double as a process of its own, for `make run PARTNER=stripe`: prints its address, and
+//! then every call that it takes, with the form that came with it.
+
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+
+use std::time::Duration;
+
+use shared::runtime::Runtime;
+use tests::partners::PlayedStripe;
+
+/// Payment methods as Stripe's test mode names them.
+const METHODS: [&str; 6] = [
+    "pm_card_visa",
+    "pm_card_mastercard",
+    "pm_card_chargeDeclined",
+    "pm_card_chargeDeclinedInsufficientFunds",
+    "pm_card_authenticationRequired",
+    "pm_pending",
+];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let stripe = PlayedStripe::new(Runtime::system());
+    for method in METHODS {
+        stripe.attach("cus_played", method);
+    }
+    let server = stripe.serve().await;
+    println!("{}", server.base);
+    let mut seen = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let calls = stripe.asked();
+        for call in &calls[seen..] {
+            println!("{:?} {}", call.operation, call.body);
+        }
+        seen = calls.len();
+    }
+}
