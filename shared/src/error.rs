@@ -54,6 +54,8 @@ pub enum Missing {
     Customer,
     /// A customer's agreement with a billing partner.
     Agreement,
+    /// A partner whose webhooks this deployment takes.
+    Partner,
 }
 
 /// What this service depends on.
@@ -88,6 +90,12 @@ pub enum Error {
     /// The body is over 64 KiB.
     #[error("the body is over 64 KiB")]
     BodyTooLarge,
+    /// A webhook is over its limit.
+    #[error("the webhook is too large")]
+    WebhookTooLarge,
+    /// A webhook is not signed by its partner, or not now.
+    #[error("the webhook's signature is invalid")]
+    WebhookSignature,
     /// The content type is not JSON.
     #[error("the content type is not JSON")]
     UnsupportedMediaType,
@@ -183,6 +191,8 @@ impl Error {
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",
+            Self::WebhookSignature => "webhook_signature_invalid",
+            Self::WebhookTooLarge => "body_too_large",
             Self::MalformedKey => "malformed_idempotency_key",
             Self::Invalid(_) => "invalid_fields",
             Self::CardNumber(_) => "card_number_refused",
@@ -191,6 +201,7 @@ impl Error {
             Self::NotFound(Missing::Invoice) => "invoice_not_found",
             Self::NotFound(Missing::Customer) => "customer_not_found",
             Self::NotFound(Missing::Agreement) => "billing_agreement_not_found",
+            Self::NotFound(Missing::Partner) => "partner_not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::Mismatch(_) => "mismatch",
             Self::InProgress { .. } => "in_progress",

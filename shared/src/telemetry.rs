@@ -11,8 +11,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The crates whose lines are ours.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "billing", "cart", "customer", "email", "order", "payment", "relay", "shared", "shipment",
+    "webhook",
 ];
 
 /// Starts logging; `LOG_LEVEL` (`error`, `warn`, `info`, `debug`) sets how much, default `info`.
@@ -65,4 +66,21 @@ pub fn count(stage: &str, metric: &'static str, value: u64, at: crate::domain::T
         metric: value,
     });
     println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_heard() {
+        let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions");
+        let mut crates: Vec<String> = std::fs::read_dir(functions)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        crates.push("shared".to_owned());
+        crates.sort();
+        assert_eq!(crates, OURS);
+    }
 }

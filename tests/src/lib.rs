@@ -14,4 +14,7 @@ pub mod sim;
 pub use cloud::{Cloud, Options};
 pub use database::{Capacity, Database, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
-pub use services::{Ends, Reply, Services, batch, customer_request, invoke, question, request};
+pub use services::{
+    EASYPOST_WEBHOOK_SECRET, Ends, Reply, STRIPE_WEBHOOK_SECRET, Services, batch, customer_request,
+    hmac_sha256_hex, invoke, question, request,
+};

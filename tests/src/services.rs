@@ -13,12 +13,20 @@ use relay::Relay;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use shared::config::{Authentication, Shop};
+use shared::https::Secret;
 use shared::lambda::{Function, Handler};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
 use shared::store::Store;
 use shipment::Shipments;
 use shipment::carriers::Carrier;
+use webhook::{Secrets, Webhooks};
+
+/// What Stripe signs webhooks with in every test.
+pub const STRIPE_WEBHOOK_SECRET: &str = "whsec_test_secret";
+
+/// What EasyPost signs webhooks with in every test.
+pub const EASYPOST_WEBHOOK_SECRET: &str = "easypost-test-secret";
 
 /// An HTTP answer.
 #[derive(Clone, Debug)]
@@ -83,6 +91,7 @@ pub struct Services<P, C, Q, M> {
     email: Handler<Emails<M>>,
     order: Handler<Orders>,
     customer: Handler<Customers>,
+    webhook: Handler<Webhooks<Q>>,
     /// The stream's consumer and the sweep.
     pub relay: Relay<Q>,
 }
@@ -110,6 +119,11 @@ where
         };
         let payments = Payments::new(store(), partner, shop, stage(), clock());
         let shipments = Shipments::new(store(), carrier, queues.clone(), clock());
+        let secrets = Secrets {
+            stripe: Some(Secret::new(STRIPE_WEBHOOK_SECRET)),
+            easypost: Some(Secret::new(EASYPOST_WEBHOOK_SECRET)),
+        };
+        let webhooks = Webhooks::new(store(), queues.clone(), secrets, stage(), clock());
         Self {
             cart: Handler::new(Cart::new(store(), shop, clock()), jwt()),
             billing: Handler::new(Billing::new(store(), shop, clock()), jwt()),
@@ -118,6 +132,7 @@ where
             email: Handler::new(Emails::new(store(), mailer, stage(), clock()), jwt()),
             order: Handler::new(Orders::new(store()), jwt()),
             customer: Handler::new(Customers::new(store(), clock()), jwt()),
+            webhook: Handler::new(webhooks, jwt()),
             relay: Relay::new(store(), queues, stage(), clock()),
         }
     }
@@ -133,6 +148,7 @@ where
             }
             "/api/order/shipping.json" => invoke(&self.shipment, event).await,
             "/api/order/email.json" => invoke(&self.email, event).await,
+            _ if path.starts_with("/api/partner/") => invoke(&self.webhook, event).await,
             _ if path.starts_with("/api/customer/") => invoke(&self.customer, event).await,
             _ => invoke(&self.order, event).await,
         };
@@ -228,6 +244,17 @@ pub fn request(path: &str, body: &Value) -> Value {
     event["requestContext"]["routeKey"] = format!("POST {path}").into();
     event["body"] = body.to_string().into();
     event
+}
+
+/// What partners sign with, in hexadecimal.
+#[must_use]
+pub fn hmac_sha256_hex(secret: &str, signed: &[u8]) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes())
+        .expect("HMAC takes keys of any length");
+    mac.update(signed);
+    let bytes = mac.finalize().into_bytes();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A batch as in `events/email-queue.json` with these bodies; ids `0`, `1`, …

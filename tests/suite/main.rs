@@ -16,3 +16,4 @@ mod paypal;
 mod privacy;
 mod store;
 mod stripe;
+mod webhooks;

@@ -58,6 +58,16 @@ struct PaymentBody<'a> {
     decline_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retryable: Option<bool>,
+    /// Whether the customer has disputed the charge at the bank, and how that went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dispute: Option<DisputeBody>,
+}
+
+#[derive(Serialize)]
+struct DisputeBody {
+    state: &'static str,
+    /// Since when this service knows.
+    at: String,
 }
 
 #[derive(Serialize)]
@@ -105,6 +115,10 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
         last_digits: card.and_then(|card| card.last_digits.as_deref()),
         decline_code: decline.map(|decline| decline.code.as_str()),
         retryable: decline.map(|decline| decline.retryable),
+        dispute: order.dispute.map(|dispute| DisputeBody {
+            state: dispute.state.as_str(),
+            at: dispute.at.to_string(),
+        }),
     })
 }
 

@@ -19,9 +19,9 @@ pub use ids::{
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError};
 pub use order::{
-    Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
-    Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,
-    UnknownChargeState,
+    Amounts, Card, Charge, ChargeState, Contact, Decline, Dispute, DisputeState, Due, DueStep,
+    EventMark, EventRecord, Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError,
+    Shipment, UnknownChargeState,
 };
 pub use state::{Command, EventType, Refusal, Status, UnknownEvent, UnknownStatus};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};

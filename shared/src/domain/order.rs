@@ -373,6 +373,47 @@ pub struct Due {
     pub tries: u32,
 }
 
+/// How a customer's dispute of a charge stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisputeState {
+    /// The bank has not decided.
+    Open,
+    /// The shop keeps the money.
+    Won,
+    /// The money is gone.
+    Lost,
+}
+
+impl DisputeState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Won, Self::Lost];
+
+    /// The name in answers and in the store.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// A customer's dispute of the captured charge. It is a flag for people: no step looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispute {
+    /// How it stands.
+    pub state: DisputeState,
+    /// Since when we know.
+    pub at: Timestamp,
+}
+
 /// An order, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -401,6 +442,8 @@ pub struct Order {
     pub checkout: bool,
     /// The payment, from the invoice on.
     pub payment: Option<Payment>,
+    /// The customer's dispute of the charge, if there ever was one.
+    pub dispute: Option<Dispute>,
     /// The parcel at a remote carrier, once it was registered there.
     pub parcel: Option<OpenParcel>,
     /// The shipment, once shipped.

@@ -22,7 +22,7 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::EmptyBody | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::WebhookSignature => StatusCode::UNAUTHORIZED,
             Self::Declined(_) | Self::ActionRequired | Self::NoAgreement => {
                 StatusCode::PAYMENT_REQUIRED
             }
@@ -35,7 +35,7 @@ impl Error {
             | Self::RefundFailed
             | Self::TooManyAttempts
             | Self::MailUnconfirmed => StatusCode::CONFLICT,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge | Self::WebhookTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::MalformedKey
             | Self::Invalid(_)
@@ -64,6 +64,12 @@ impl Error {
                 format!("The body is not JSON: reading stopped at line {line}, column {column}.")
             }
             Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
+            Self::WebhookTooLarge => "The body is over 256 KiB; send less.".to_owned(),
+            Self::WebhookSignature => {
+                "The signature is missing, wrong or of another time; sign the body with the webhook's \
+                 secret."
+                    .to_owned()
+            }
             Self::UnsupportedMediaType => {
                 "Send the body as JSON, with the header content-type: application/json.".to_owned()
             }
@@ -90,6 +96,9 @@ impl Error {
             Self::NotFound(Missing::Customer) => "There is no such customer.".to_owned(),
             Self::NotFound(Missing::Agreement) => {
                 "The customer has never agreed to be charged by this billing partner.".to_owned()
+            }
+            Self::NotFound(Missing::Partner) => {
+                "This shop takes no webhooks of such a partner.".to_owned()
             }
             Self::WrongState { status, detail } => format!("The order is {status}: {detail}."),
             Self::Mismatch(_) => {

@@ -63,6 +63,20 @@ impl Started {
 
 /// What one of the services does with what arrives.
 pub trait Function: Send + Sync + 'static {
+    /// Answers an HTTP request as it came: by the checks that all endpoints share, and then by
+    /// [`Function::answer`]. Only an endpoint whose callers are no callers of ours has another way;
+    /// it MUST know by itself who calls.
+    fn respond(
+        &self,
+        request: &Request,
+        authentication: &Authentication,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send {
+        async move {
+            let call = Call::from_request(request, authentication)?;
+            self.answer(call).await
+        }
+    }
+
     /// Answers an HTTP request.
     fn answer(&self, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send;
 
@@ -164,8 +178,7 @@ impl<F: Function> Handler<F> {
 
     async fn answer(&self, request: Request) -> Response<Body> {
         let result = async {
-            let call = Call::from_request(&request, &self.authentication)?;
-            AssertUnwindSafe(self.function.answer(call))
+            AssertUnwindSafe(self.function.respond(&request, &self.authentication))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| Err(Error::Internal("the handler panicked".into())))

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use crate::domain::{
-    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Due, DueStep, Email,
-    EventMark, EventRecord, EventType, Line, Money, OpenParcel, Order, OrderId, OrderLines,
-    Payment, ProductId, Quantity, Shipment, Text, Timestamp, TrackingNumber,
+    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Dispute, DisputeState, Due,
+    DueStep, Email, EventMark, EventRecord, EventType, Line, Money, OpenParcel, Order, OrderId,
+    OrderLines, Payment, ProductId, Quantity, Shipment, Text, Timestamp, TrackingNumber,
 };
 
 pub(super) type Item = HashMap<String, Value>;
@@ -275,6 +275,20 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
     })
 }
 
+pub(super) fn dispute_value(dispute: &Dispute) -> Value {
+    map([
+        ("state", Some(s(dispute.state.as_str()))),
+        ("at", Some(n(dispute.at.millis()))),
+    ])
+}
+
+fn dispute(reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
+    Ok(Dispute {
+        state: reader.required("state", DisputeState::of_name)?,
+        at: reader.required_time("at")?,
+    })
+}
+
 pub(super) fn shipment_value(shipment: &Shipment) -> Value {
     map([
         ("trackingNumber", Some(s(shipment.tracking_number.as_str()))),
@@ -422,6 +436,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         contact: reader.map("contact")?.as_ref().map(contact).transpose()?,
         checkout: reader.bool("checkout")?,
         payment: reader.map("payment")?.as_ref().map(payment).transpose()?,
+        dispute: reader.map("dispute")?.as_ref().map(dispute).transpose()?,
         parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
         shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
         cancel_reason: reader.parsed("cancelReason", |text| Text::parse_lines(text).ok())?,

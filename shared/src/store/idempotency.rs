@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::Put;
 
-use super::attributes::{n, s};
+use super::attributes::{Reader, n, s};
 use super::{Store, StoreError, failed};
 use crate::domain::Timestamp;
 use std::time::Duration;
@@ -58,7 +58,30 @@ impl Store {
         }
     }
 
-    /// The same as part of a transaction that only the key's first use carries out, together with
+    /// Whether `key` was remembered and has not expired; a consistent read.
+    pub async fn is_key_used(&self, key: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(self.idempotency_table()?)
+            .key("keyId", s(key))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| failed("GetItem", &error))?;
+        let Some(item) = output.item else {
+            return Ok(false);
+        };
+        let expires_at: i64 = Reader(&item)
+            .required_number("expiresAt")
+            .map_err(|source| StoreError::Corrupt {
+                table: "IdempotencyKeys",
+                source,
+            })?;
+        Ok(expires_at >= now.seconds())
+    }
+
+    /// As [`Store::use_key`], as part of a transaction that only the key's first use carries out, together with
     /// the answer that every later use gets.
     pub(super) fn first_key_use(
         &self,

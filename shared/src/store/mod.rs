@@ -3,6 +3,7 @@
 mod agreements;
 mod attributes;
 mod cancellations;
+mod disputes;
 mod emails;
 mod idempotency;
 mod invoices;

@@ -129,6 +129,7 @@ impl Store {
             contact: new.contents.checkout,
             checkout,
             payment: None,
+            dispute: None,
             parcel: None,
             cancel_reason: None,
             shipment: None,

@@ -1,0 +1,22 @@
+//! The Lambda that partners tell their news to.
+
+use shared::config::Environment;
+use shared::lambda::{Handler, Started};
+use shared::queue::Sqs;
+use webhook::{Secrets, Webhooks};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::process();
+    let Started {
+        aws,
+        store,
+        runtime,
+        authentication,
+    } = Started::from_environment(environment)?;
+    let secrets = Secrets::from_environment(environment, &aws).await?;
+    let queue = Sqs::from_environment(aws.sqs(), environment);
+    let stage = environment.required("STAGE")?;
+    let webhooks = Webhooks::new(store, queue, secrets, stage, runtime);
+    Handler::new(webhooks, authentication).run().await
+}

@@ -1,0 +1,286 @@
+//! Webhooks: what partners tell by themselves, signed, at any time and in any order.
+
+use std::time::Duration;
+
+use payment::partners::Stripe;
+use serde_json::{Value, json};
+use shared::domain::Timestamp;
+use shared::https::{Https, Secret};
+use shared::queue::Queue;
+use shared::runtime::Runtime;
+use tests::partners::PlayedStripe;
+use tests::{
+    Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
+};
+
+use crate::contract::{cart, invoice, payment, text};
+
+const CUSTOMER: &str = "cus_played";
+const FIVE_MINUTES: Duration = Duration::from_mins(5);
+
+/// A shop that bills by the double, with an invoiced order of 200 dollars.
+struct Shop {
+    cloud: Cloud<Stripe>,
+    played: PlayedStripe,
+    order: String,
+    body: Value,
+}
+
+async fn shop(method: &str) -> Shop {
+    let clock = Runtime::new(
+        || Timestamp::from_millis(1_795_428_725_000),
+        |bytes| bytes.fill(7),
+    );
+    let played = PlayedStripe::new(clock);
+    played.attach(CUSTOMER, method);
+    let base = played.serve().await.base;
+    let key = Secret::new(PlayedStripe::api_key());
+    let partner = |runtime| Stripe::new(Https::new(base), key, runtime);
+    let cloud = Cloud::with_partner(Options::default(), partner).await;
+    let agreement = json!({
+        "customerId": "8080", "partner": "stripe",
+        "partnerCustomerId": CUSTOMER, "paymentMethodId": method
+    });
+    let reply = cloud.post("/api/customer/billing.json", &agreement).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let reply = cloud.post("/api/order/cart.json", &cart()).await;
+    let order = text(&reply.body["orderId"]).to_owned();
+    let reply = cloud
+        .post("/api/order/invoice.json", &invoice(&order))
+        .await;
+    let body = payment(text(&reply.body["invoiceId"]));
+    cloud.lose_stream();
+    Shop {
+        cloud,
+        played,
+        order,
+        body,
+    }
+}
+
+/// The request of `events/webhook.json` with another partner, header and body.
+fn webhook(partner: &str, header: (&str, &str), body: &str) -> Value {
+    let mut event: Value = serde_json::from_str(include_str!("../../events/webhook.json")).unwrap();
+    let path = format!("/api/partner/{partner}/webhook");
+    event["rawPath"] = path.as_str().into();
+    event["requestContext"]["http"]["path"] = path.into();
+    event["pathParameters"]["partner"] = partner.into();
+    let headers = event["headers"].as_object_mut().unwrap();
+    headers.remove("stripe-signature");
+    headers.insert(header.0.to_owned(), header.1.into());
+    event["body"] = body.into();
+    event
+}
+
+/// Stripe's header for a body signed so many seconds after the cloud's time.
+fn signature(seconds: i64, body: &str) -> String {
+    let signed = format!("{seconds}.{body}");
+    let hex = hmac_sha256_hex(STRIPE_WEBHOOK_SECRET, signed.as_bytes());
+    format!("t={seconds},v1={hex}")
+}
+
+fn event(id: &str, kind: &str, object: &Value) -> String {
+    json!({"id": id, "object": "event", "type": kind, "created": 4_242_424_242_424_242_u64,
+        "data": {"object": object}})
+    .to_string()
+}
+
+impl Shop {
+    async fn tell(&self, id: &str, kind: &str, object: &Value) -> Reply {
+        let body = event(id, kind, object);
+        let header = signature(self.cloud.runtime.now().seconds(), &body);
+        let request = webhook("stripe", ("stripe-signature", &header), &body);
+        self.cloud.send(&request).await
+    }
+
+    async fn pay(&self) -> Reply {
+        self.cloud.post("/api/order/payment.json", &self.body).await
+    }
+
+    async fn shown(&self) -> Value {
+        self.cloud.get(&self.order).await.body
+    }
+
+    fn intent(&self) -> Value {
+        json!({"id": "pi_1", "object": "payment_intent", "amount": 1, "status": "succeeded",
+            "metadata": {"order_id": self.order}})
+    }
+
+    fn dispute(&self, reference: &str, status: &str) -> Value {
+        json!({"id": "dp_1", "object": "dispute", "status": status,
+            "payment_intent": reference, "metadata": {"order_id": self.order}})
+    }
+}
+
+const SUCCEEDED: &str = "payment_intent.succeeded";
+
+#[tokio::test]
+async fn a_pending_charge_settles_as_soon_as_stripe_tells_and_only_as_stripe_says() {
+    let shop = shop("pm_pending").await;
+    assert_eq!(shop.pay().await.code(), "payment_pending");
+    // It is told too early: the worker asks Stripe and finds the charge as it is.
+    let reply = shop.tell("evt_1", SUCCEEDED, &shop.intent()).await;
+    assert_eq!((reply.status, &*reply.text), (200, r#"{"received":true}"#));
+    shop.cloud.settle().await;
+    assert_eq!(shop.shown().await["status"], "invoiced");
+
+    shop.played.settle();
+    assert_eq!(
+        shop.tell("evt_2", SUCCEEDED, &shop.intent()).await.status,
+        200
+    );
+    let messages = shop.cloud.queues.take();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].0, Queue::Payment);
+    assert!(shop.cloud.deliver(Queue::Payment, &messages[0].1).await);
+    assert_eq!(shop.shown().await["payment"]["state"], "captured");
+    assert_eq!(shop.played.captured(), [20_000]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_comes_first_twice_late_or_beside_a_request_charges_nobody_again() {
+    let shop = shop("pm_card_visa").await;
+    let intent = shop.intent();
+    let first = async {
+        for id in ["evt_1", "evt_1", "evt_2"] {
+            assert_eq!(shop.tell(id, SUCCEEDED, &intent).await.status, 200);
+        }
+    };
+    // Three deliveries, two events.
+    first.await;
+    let messages = shop.cloud.queues.take();
+    assert_eq!(messages.len(), 2);
+    let (paid, _, _) = tokio::join!(
+        shop.pay(),
+        shop.cloud.deliver(Queue::Payment, &messages[0].1),
+        shop.cloud.deliver(Queue::Payment, &messages[1].1),
+    );
+    assert!(matches!(paid.status, 201 | 409), "{}", paid.text);
+    assert_eq!(shop.pay().await.status, 201);
+    let before = shop.shown().await;
+    assert_eq!(shop.tell("evt_3", SUCCEEDED, &intent).await.status, 200);
+    assert!(shop.cloud.queues.take().is_empty());
+    assert_eq!(shop.shown().await, before);
+    assert_eq!(shop.played.captured(), [20_000]);
+}
+
+#[tokio::test]
+async fn an_event_whose_effect_failed_is_done_when_the_partner_repeats_it() {
+    let shop = shop("pm_card_visa").await;
+    shop.cloud.queues.set_down(&[Queue::Payment]);
+    let reply = shop.tell("evt_1", SUCCEEDED, &shop.intent()).await;
+    assert_eq!((reply.status, reply.code()), (503, "queue_unavailable"));
+    shop.cloud.queues.set_down(&[]);
+    assert_eq!(
+        shop.tell("evt_1", SUCCEEDED, &shop.intent()).await.status,
+        200
+    );
+    assert_eq!(shop.cloud.queues.take().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_signed_now_by_this_partner_changes_nothing() {
+    let shop = shop("pm_card_visa").await;
+    let now = shop.cloud.runtime.now().seconds();
+    let body = event("evt_1", SUCCEEDED, &shop.intent());
+    let good = signature(now, &body);
+    let forged = good.replace("v1=", "v1=0");
+    let altered = body.replacen("evt_1", "evt_2", 1);
+    let old = signature(now - 301, &body);
+    let future = signature(now + 301, &body);
+    let hex = hmac_sha256_hex(EASYPOST_WEBHOOK_SECRET, body.as_bytes());
+    let easypost = format!("hmac-sha256-hex={hex}");
+    for (partner, name, value, body) in [
+        ("stripe", "x-other", "", &body),
+        ("stripe", "stripe-signature", &*forged, &body),
+        ("stripe", "stripe-signature", &*good, &altered),
+        ("stripe", "stripe-signature", &*old, &body),
+        ("stripe", "stripe-signature", &*future, &body),
+        ("stripe", "x-hmac-signature", &*easypost, &body),
+        ("easypost", "stripe-signature", &*good, &body),
+        ("easypost", "x-hmac-signature", &*easypost, &altered),
+    ] {
+        let reply = shop
+            .cloud
+            .send(&webhook(partner, (name, value), body))
+            .await;
+        let got = (reply.status, reply.code());
+        assert_eq!(got, (401, "webhook_signature_invalid"), "{partner} {name}");
+        assert!(!reply.text.contains("whsec_"), "{}", reply.text);
+    }
+    for partner in ["paypal", "sandbox", "Stripe", ""] {
+        let request = webhook(partner, ("stripe-signature", &good), &body);
+        let reply = shop.cloud.send(&request).await;
+        assert_eq!((reply.status, reply.code()), (404, "partner_not_found"));
+    }
+    let huge = " ".repeat(256 * 1024 + 1);
+    let header = signature(now, &huge);
+    let request = webhook("stripe", ("stripe-signature", &header), &huge);
+    assert_eq!(shop.cloud.send(&request).await.status, 413);
+    assert!(shop.cloud.queues.take().is_empty());
+    // None of them has used the event's id up; the bytes count, however the gateway passes them.
+    let request = webhook("stripe", ("stripe-signature", &good), &body);
+    shop.cloud.pass(FIVE_MINUTES);
+    assert_eq!(shop.cloud.send(&request).await.status, 200);
+    assert_eq!(shop.cloud.queues.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_signed_body_that_is_no_event_is_refused_and_an_unknown_event_is_taken() {
+    let shop = shop("pm_card_visa").await;
+    let now = shop.cloud.runtime.now().seconds();
+    for (body, expected) in [("{", 400), ("", 400), ("{}", 422), ("[]", 422)] {
+        let header = signature(now, body);
+        let request = webhook("stripe", ("stripe-signature", &header), body);
+        assert_eq!(shop.cloud.send(&request).await.status, expected, "{body}");
+    }
+    let before = shop.shown().await;
+    let nobody = json!({"id": "pi_1", "metadata": {"order_id": "ord_none"}});
+    for (id, kind, object) in [
+        ("evt_1", "plan.created", &json!({"id": 5})),
+        ("evt_2", SUCCEEDED, &nobody),
+        ("evt_3", "charge.refunded", &shop.intent()),
+    ] {
+        let reply = shop.tell(id, kind, object).await;
+        assert_eq!(reply.status, 200, "{kind}: {}", reply.text);
+    }
+    let body = r#"{"id":"evt_1","object":"Event","description":"tracker.updated"}"#;
+    let hex = hmac_sha256_hex(EASYPOST_WEBHOOK_SECRET, body.as_bytes());
+    let header = format!("hmac-sha256-hex={hex}");
+    let request = webhook("easypost", ("x-hmac-signature", &header), body);
+    for _ in 0..2 {
+        assert_eq!(shop.cloud.send(&request).await.status, 200);
+    }
+    assert!(shop.cloud.queues.take().is_empty());
+    assert_eq!(shop.shown().await, before);
+}
+
+#[tokio::test]
+async fn a_dispute_is_shown_open_then_closed_and_late_news_does_not_open_it_again() {
+    let (opened, closed) = ("charge.dispute.created", "charge.dispute.closed");
+    for (status, state) in [("won", "won"), ("lost", "lost"), ("warning_closed", "won")] {
+        let shop = shop("pm_card_visa").await;
+        assert_eq!(shop.pay().await.status, 201);
+        let before = shop.shown().await;
+        let reference = text(&before["payment"]["reference"]).to_owned();
+        let other = shop.dispute("pi_other", "needs_response");
+        assert_eq!(shop.tell("evt_0", opened, &other).await.status, 200);
+        assert_eq!(shop.shown().await, before);
+
+        let open = shop.dispute(&reference, "needs_response");
+        shop.cloud.lose_stream();
+        assert_eq!(shop.tell("evt_1", opened, &open).await.status, 200);
+        assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
+        let decided = shop.dispute(&reference, status);
+        assert_eq!(shop.tell("evt_2", closed, &decided).await.status, 200);
+        let mut after = shop.shown().await;
+        assert_eq!(after["payment"]["dispute"]["state"], state);
+        assert_eq!(shop.tell("evt_3", opened, &open).await.status, 200);
+        assert_eq!(shop.shown().await, after);
+        // Nothing else of the order has changed, and nobody was told.
+        after["payment"].as_object_mut().unwrap().remove("dispute");
+        assert_eq!(after, before);
+        shop.cloud.relay_stream().await;
+        assert!(shop.cloud.queues.take().is_empty());
+    }
+}
