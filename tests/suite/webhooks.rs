@@ -218,7 +218,7 @@ async fn what_is_not_signed_now_by_this_partner_changes_nothing() {
     let request = webhook("stripe", ("stripe-signature", &header), &huge);
     assert_eq!(shop.cloud.send(&request).await.status, 413);
     assert!(shop.cloud.queues.take().is_empty());
-    // None of them has used the event's id up; the bytes count, however the gateway passes them.
+    // None of them has used the event's id up, and at the last moment it still counts.
     let request = webhook("stripe", ("stripe-signature", &good), &body);
     shop.cloud.pass(FIVE_MINUTES);
     assert_eq!(shop.cloud.send(&request).await.status, 200);
@@ -283,4 +283,61 @@ async fn a_dispute_is_shown_open_then_closed_and_late_news_does_not_open_it_agai
         shop.cloud.relay_stream().await;
         assert!(shop.cloud.queues.take().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_pending_refund_ends_as_soon_as_stripe_tells() {
+    let shop = shop("pm_card_visa").await;
+    assert_eq!(shop.pay().await.status, 201);
+    shop.played.set_refund_status("pending");
+    let cancel = json!({"customerId": "8080", "orderId": shop.order});
+    let reply = shop.cloud.post("/api/order/cancel.json", &cancel).await;
+    assert_eq!((reply.status, reply.code()), (409, "refund_pending"));
+    shop.cloud.lose_stream();
+    let refund = json!({"id": "re_1", "object": "refund", "status": "succeeded",
+        "payment_intent": "pi_1", "metadata": {"order_id": shop.order}});
+    // Told too early, it stays as it is: Stripe itself says when.
+    assert_eq!(
+        shop.tell("evt_1", "refund.updated", &refund).await.status,
+        200
+    );
+    shop.cloud.settle_once().await;
+    assert_eq!(shop.shown().await["status"], "refunding");
+    shop.played.set_refund_status("succeeded");
+    assert_eq!(
+        shop.tell("evt_2", "refund.updated", &refund).await.status,
+        200
+    );
+    let messages = shop.cloud.queues.take();
+    assert_eq!(messages.len(), 1);
+    assert!(shop.cloud.deliver(Queue::Payment, &messages[0].1).await);
+    assert_eq!(shop.shown().await["status"], "cancelled");
+    assert_eq!(shop.played.refunds(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_the_gateway_encodes_is_checked_as_the_partner_sent_it() {
+    let shop = shop("pm_card_visa").await;
+    let body = event("evt_1", SUCCEEDED, &shop.intent());
+    let header = signature(shop.cloud.runtime.now().seconds(), &body);
+    let mut request = webhook("stripe", ("stripe-signature", &header), &base64(&body));
+    assert_eq!(shop.cloud.send(&request).await.status, 401);
+    request["isBase64Encoded"] = true.into();
+    assert_eq!(shop.cloud.send(&request).await.status, 200);
+    assert_eq!(shop.cloud.queues.take().len(), 1);
+}
+
+/// The text in base 64 (RFC 4648, section 4).
+fn base64(text: &str) -> String {
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for bytes in text.as_bytes().chunks(3) {
+        let byte = |index: usize| usize::from(bytes.get(index).copied().unwrap_or_default());
+        let all = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = char::from(digits[all >> (18 - 6 * place) & 63]);
+            encoded.push(if place <= bytes.len() { digit } else { '=' });
+        }
+    }
+    encoded
 }
