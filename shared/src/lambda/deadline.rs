@@ -10,19 +10,19 @@ task_local! {
     static DEADLINE: Instant;
 }
 
-/// Runs `work` as part of an invocation that Lambda ends at `deadline`; the epoch stands for none.
+/// Runs `work` as part of an invocation that Lambda ends at `deadline`. One that is over when the
+/// invocation begins is none: Lambda gives no such, but tests do, and `cargo lambda watch` counts from
+/// the epoch.
 pub(crate) async fn until<T>(deadline: SystemTime, work: impl Future<Output = T>) -> T {
-    if deadline == SystemTime::UNIX_EPOCH {
-        return work.await;
-    }
     #[expect(
         clippy::disallowed_methods,
         reason = "Lambda tells its deadline by the machine's clock; a test's clock has no part in it"
     )]
-    let left = deadline
-        .duration_since(SystemTime::now())
-        .unwrap_or_default();
-    DEADLINE.scope(Instant::now() + left, work).await
+    let left = deadline.duration_since(SystemTime::now());
+    match left {
+        Ok(left) => DEADLINE.scope(Instant::now() + left, work).await,
+        Err(_) => work.await,
+    }
 }
 
 /// What is left of this invocation; `None` outside of one.
@@ -31,4 +31,25 @@ pub fn remaining() -> Option<Duration> {
     DEADLINE
         .try_with(|deadline| deadline.saturating_duration_since(Instant::now()))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_ahead_limits_an_invocation_and_one_that_is_over_does_not() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "Lambda tells its deadline by this clock"
+        )]
+        let now = SystemTime::now();
+        let soon = now + Duration::from_secs(30);
+        let left = until(soon, async { remaining() }).await.unwrap();
+        assert!(left <= Duration::from_secs(30) && left > Duration::from_secs(20));
+        let constant = SystemTime::UNIX_EPOCH + Duration::from_secs(600);
+        for over in [SystemTime::UNIX_EPOCH, constant] {
+            assert_eq!(until(over, async { remaining() }).await, None);
+        }
+    }
 }
