@@ -174,6 +174,23 @@ async fn a_declined_order_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_declined_charge_that_was_captured_all_the_same_is_found_and_refunded() {
+    let test = placed().await;
+    test.invoice().await;
+    let code = "insufficient_funds".to_owned();
+    test.partner.script([ChargeStatus::Declined {
+        code,
+        retryable: true,
+    }]);
+    assert_eq!(test.pay().await.status, 402);
+    test.partner
+        .set_all(&ChargeStatus::Captured(Card::default()));
+    assert_eq!(test.cancel().await.status, 200);
+    assert_eq!((test.partner.captured().len(), test.kept()), (1, 0));
+    assert_eq!(test.get().await["payment"]["state"], "refunded");
+}
+
+#[tokio::test]
 async fn a_paid_order_is_refunded_once_and_then_cancelled() {
     let test = placed().await;
     test.invoice().await;
