@@ -5,14 +5,16 @@ use serde_json::Number;
 
 use crate::domain::{EventType, Order, OrderId, Timestamp};
 
-/// One message. It only hints that a step may be due; the order itself says whether it is.
+/// One message. It only hints that a step may be due; the order itself, or the partner, says whether
+/// it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// `orderId/version`, or the hash of the request that asked for a mail.
+    /// `orderId/version`; `request/` and the hash of the request that asked for a mail; `webhook/`,
+    /// the partner and its event's id.
     pub id: String,
     /// What happened.
-    pub kind: EventType,
-    /// The order, where it is about one.
+    pub kind: MessageKind,
+    /// The order, where it is known.
     pub order: Option<OrderId>,
     /// When it happened.
     pub time: Timestamp,
@@ -20,6 +22,59 @@ pub struct Message {
     pub traceparent: Option<String>,
     /// What a mail about it says; only in messages to the email queue.
     pub mail: Option<MailData>,
+}
+
+/// What a message tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// An order has moved on, or may have.
+    Event(EventType),
+    /// The billing partner has news of the dispute that it knows by this id.
+    Dispute(PartnerReference),
+    /// The carrier has news of the parcel that it knows by this reference.
+    Delivery(PartnerReference),
+}
+
+impl MessageKind {
+    const DISPUTE: &'static str = "DisputeReported";
+    const DELIVERY: &'static str = "DeliveryReported";
+
+    /// The `type` of the message.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Event(kind) => kind.as_str(),
+            Self::Dispute(_) => Self::DISPUTE,
+            Self::Delivery(_) => Self::DELIVERY,
+        }
+    }
+
+    /// The partner's name for what it is about, where only the partner can tell the order.
+    fn reference(&self) -> Option<&PartnerReference> {
+        match self {
+            Self::Event(_) => None,
+            Self::Dispute(reference) | Self::Delivery(reference) => Some(reference),
+        }
+    }
+}
+
+/// A partner's name for something of its own: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartnerReference(String);
+
+impl PartnerReference {
+    /// Checks length and characters; `None` for what no partner would use as a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The name as the partner writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What a mail says, as far as it is known. Amounts are decimals in units of the currency.
@@ -140,7 +195,7 @@ impl Message {
         let record = order.events.get(&kind)?;
         Some(Self {
             id: order.event_id(record.version),
-            kind,
+            kind: MessageKind::Event(kind),
             order: Some(order.id),
             time: record.at,
             traceparent: order.traceparent.clone(),
@@ -161,9 +216,9 @@ impl Message {
     /// The key of the mail's ledger row: one mail for each order and event.
     #[must_use]
     pub fn email_id(&self) -> String {
-        match &self.order {
-            Some(order) => email_id(order, self.kind),
-            None => self.id.clone(),
+        match (&self.order, &self.kind) {
+            (Some(order), MessageKind::Event(kind)) => email_id(order, *kind),
+            _ => self.id.clone(),
         }
     }
 
@@ -174,7 +229,10 @@ impl Message {
             id: self.id.as_str().into(),
             source: "/orderflow".into(),
             kind: self.kind.as_str().into(),
-            subject: self.order.map(|order| order.to_string().into()),
+            subject: match self.kind.reference() {
+                Some(reference) => Some(reference.as_str().into()),
+                None => self.order.map(|order| order.to_string().into()),
+            },
             time: self.time.to_string().into(),
             time_millis: self.time.millis().to_string().into(),
             traceparent: self.traceparent.as_deref().map(Into::into),
@@ -189,17 +247,25 @@ impl Message {
         if envelope.specversion != "1.0" {
             return Err(MessageError::Version);
         }
+        let subject = envelope.subject.as_deref();
+        let reference = || {
+            let reference = subject.and_then(PartnerReference::parse);
+            reference.ok_or(MessageError::Subject)
+        };
+        let (kind, order) = match &*envelope.kind {
+            MessageKind::DISPUTE => (MessageKind::Dispute(reference()?), None),
+            MessageKind::DELIVERY => (MessageKind::Delivery(reference()?), None),
+            kind => {
+                let kind = kind.parse().map_err(|_| MessageError::UnknownType)?;
+                let order = subject.map(OrderId::parse).transpose();
+                let order = order.map_err(|_| MessageError::Subject)?;
+                (MessageKind::Event(kind), order)
+            }
+        };
         Ok(Self {
             id: envelope.id.into_owned(),
-            kind: envelope
-                .kind
-                .parse()
-                .map_err(|_| MessageError::UnknownType)?,
-            order: envelope
-                .subject
-                .map(|subject| OrderId::parse(&subject))
-                .transpose()
-                .map_err(|_| MessageError::Subject)?,
+            kind,
+            order,
             time: Timestamp::from_millis(
                 envelope
                     .time_millis
@@ -233,8 +299,8 @@ pub enum MessageError {
     /// The time is no number of milliseconds.
     #[error("the message's timemillis is no number")]
     Time,
-    /// The subject is no order id.
-    #[error("the message's subject is no order id")]
+    /// The subject is no order id, or for news of a partner no name that it could use.
+    #[error("the message's subject is not one of its type")]
     Subject,
 }
 
@@ -266,7 +332,7 @@ mod tests {
         let order = OrderId::from_time(1, [1; 10]);
         Message {
             id: format!("{order}/2"),
-            kind: EventType::InvoiceCreated,
+            kind: MessageKind::Event(EventType::InvoiceCreated),
             order: Some(order),
             time: Timestamp::from_millis(1_697_108_727_123),
             traceparent: None,
@@ -286,6 +352,33 @@ mod tests {
             Message::from_json(&message.to_json().unwrap()).unwrap(),
             message
         );
+    }
+
+    #[test]
+    fn news_of_a_partner_names_what_it_is_about_as_the_partner_does() {
+        let reference = PartnerReference::parse("du_1MtJUT2eZvKYlo2CNaw2HvEv").unwrap();
+        for kind in [
+            MessageKind::Dispute(reference.clone()),
+            MessageKind::Delivery(reference.clone()),
+        ] {
+            let news = Message {
+                id: "webhook/stripe/evt_1".to_owned(),
+                kind,
+                order: None,
+                mail: None,
+                ..message()
+            };
+            let json = news.to_json().unwrap();
+            assert_eq!(Message::from_json(&json).unwrap(), news);
+            let other = json.replace(reference.as_str(), "two words");
+            assert!(matches!(
+                Message::from_json(&other),
+                Err(MessageError::Subject)
+            ));
+        }
+        for text in ["", "a b", "\n", "é", &"x".repeat(256)] {
+            assert_eq!(PartnerReference::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use shared::runtime::Runtime;
 use shared::store::Store;
 use shipment::carriers::{Carrier, Own};
 
+use crate::partners::{Front, PayPalCertificates};
 use crate::services::{Ends, Reply, Services, batch, question, request};
 use crate::{Database, PlayedMailer, PlayedQueues};
 
@@ -70,6 +71,8 @@ pub struct Cloud<P, C = Own> {
     pub queues: PlayedQueues,
     /// The mailer.
     pub mailer: PlayedMailer,
+    /// Where PayPal gives out its certificate.
+    pub certificates: Front,
     services: Services<P, C, PlayedQueues, PlayedMailer>,
     clock: Arc<AtomicI64>,
     relayed: AtomicU64,
@@ -122,11 +125,13 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         let store = Store::new(database.client.clone(), Database::tables(), runtime.clone());
         let queues = PlayedQueues::default();
         let mailer = PlayedMailer::default();
+        let certificates = Front::new(Arc::new(PayPalCertificates));
         let ends = Ends {
             partner: partner(runtime.clone()),
             carrier,
             queues: queues.clone(),
             mailer: mailer.clone(),
+            certificates: certificates.clone(),
         };
         Self {
             services: Services::new(&store, options.shop(), &runtime, ends),
@@ -135,6 +140,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
             runtime,
             queues,
             mailer,
+            certificates,
             clock,
             relayed: AtomicU64::new(0),
         }

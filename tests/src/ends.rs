@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError};
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
 use shared::aws::{AwsFailure, FailureKind};
 use shared::domain::{Card, Email, Money, PartnerName};
-use shared::event::Message;
+use shared::event::{Message, PartnerReference};
 use shared::queue::{EventQueue, Queue, QueueError};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -317,5 +317,9 @@ impl BillingPartner for PlayedPartner {
             charge.status = ChargeStatus::Cancelled;
         }
         self.answer("cancel", self.status(&charge.reference)?)
+    }
+
+    async fn dispute(&self, _id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        Ok(None)
     }
 }

@@ -13,14 +13,16 @@ use relay::Relay;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use shared::config::{Authentication, Shop};
-use shared::https::Secret;
+use shared::https::{Https, Secret};
 use shared::lambda::{Function, Handler};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
 use shared::store::Store;
 use shipment::Shipments;
 use shipment::carriers::Carrier;
-use webhook::{Secrets, Webhooks};
+use webhook::{PayPalSigner, Signers, Webhooks};
+
+use crate::partners::{Front, PAYPAL_WEBHOOK_ID};
 
 /// What Stripe signs webhooks with in every test.
 pub const STRIPE_WEBHOOK_SECRET: &str = "whsec_test_secret";
@@ -79,6 +81,8 @@ pub struct Ends<P, C, Q, M> {
     pub queues: Q,
     /// Who takes the mails.
     pub mailer: M,
+    /// Where PayPal gives out its certificate.
+    pub certificates: Front,
 }
 
 /// One instance of each function.
@@ -110,6 +114,7 @@ where
             carrier,
             queues,
             mailer,
+            certificates,
         } = ends;
         let stage = || "test".to_owned();
         let (store, clock) = (|| store.clone(), || runtime.clone());
@@ -119,11 +124,14 @@ where
         };
         let payments = Payments::new(store(), partner, shop, stage(), clock());
         let shipments = Shipments::new(store(), carrier, queues.clone(), clock());
-        let secrets = Secrets {
+        let certificates =
+            Https::with_connector(certificates.connector(), "https://api.paypal.com");
+        let signers = Signers {
             stripe: Some(Secret::new(STRIPE_WEBHOOK_SECRET)),
+            paypal: Some(PayPalSigner::new(PAYPAL_WEBHOOK_ID, certificates)),
             easypost: Some(Secret::new(EASYPOST_WEBHOOK_SECRET)),
         };
-        let webhooks = Webhooks::new(store(), queues.clone(), secrets, stage(), clock());
+        let webhooks = Webhooks::new(store(), queues.clone(), signers, stage(), clock());
         Self {
             cart: Handler::new(Cart::new(store(), shop, clock()), jwt()),
             billing: Handler::new(Billing::new(store(), shop, clock()), jwt()),

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::aws::FailureKind;
 use shared::domain::{EventType, OrderId};
-use shared::event::Message;
+use shared::event::{Message, MessageKind};
 use shared::queue::Queue;
 use tests::Cloud;
 
@@ -425,7 +425,7 @@ async fn a_shipment_that_comes_before_its_payment_is_kept_until_it_can_be_done()
     let id = OrderId::parse(&order).unwrap();
     let early = Message {
         id: format!("{order}/3"),
-        kind: EventType::PaymentProcessed,
+        kind: MessageKind::Event(EventType::PaymentProcessed),
         order: Some(id),
         time: cloud.runtime.now(),
         traceparent: None,

@@ -25,7 +25,7 @@ use crate::contract::{cart_with_checkout, shipping, text};
 const KEY: &str = "EZTKplayed";
 const CART: &str = "/api/order/cart.json";
 const SHIPPING: &str = "/api/order/shipping.json";
-const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
+pub(crate) const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
 const FIRST_CODE: &str = "9400100208303109500001";
 
 fn settings(service: Option<&'static str>) -> EasyPostSettings {
@@ -45,10 +45,10 @@ fn settings(service: Option<&'static str>) -> EasyPostSettings {
 }
 
 /// The client, what is between, and the other side.
-struct Sides {
+pub(crate) struct Sides {
     carrier: EasyPost,
     front: Front,
-    double: EasyPostDouble,
+    pub(crate) double: EasyPostDouble,
 }
 
 fn sides_with(service: Option<&'static str>) -> Sides {
@@ -569,14 +569,14 @@ async fn no_error_quotes_the_customer_though_easyposts_own_messages_do() {
 
 // ---------------------------------------------------------------- the whole service
 
-struct Shop {
-    cloud: Cloud<Sandbox, EasyPost>,
-    sides: Sides,
-    order: String,
+pub(crate) struct Shop {
+    pub(crate) cloud: Cloud<Sandbox, EasyPost>,
+    pub(crate) sides: Sides,
+    pub(crate) order: String,
 }
 
 /// A paid order of a customer at this address, whose message to the shipping queue is at hand.
-async fn paid(address: &str) -> Shop {
+pub(crate) async fn paid(address: &str) -> Shop {
     let sides = sides();
     let cloud = Cloud::with_ends(Options::default(), Sandbox::new, sides.carrier.clone()).await;
     let mut cart = cart_with_checkout();
@@ -607,11 +607,11 @@ impl Shop {
         self.cloud.post(SHIPPING, &body).await
     }
 
-    async fn ship(&self) -> Reply {
+    pub(crate) async fn ship(&self) -> Reply {
         self.ship_to(ADDRESS).await
     }
 
-    async fn reference(&self) -> String {
+    pub(crate) async fn reference(&self) -> String {
         let id = OrderId::parse(&self.order).unwrap();
         let order = self.cloud.store.order(&id).await.unwrap().unwrap();
         order.parcel.unwrap().reference

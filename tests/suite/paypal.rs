@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, PayPal, RefundStatus,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
+    RefundStatus,
 };
 use serde_json::{Value, json};
 use shared::domain::{Agreement, CustomerId, Money, OrderId, PartnerName, PartnerToken, Timestamp};
+use shared::event::PartnerReference;
 use shared::https::{Https, Secret};
 use shared::runtime::Runtime;
 use tests::partners::{
@@ -27,7 +29,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 /// The partner for a customer who has agreed to it.
 #[derive(Clone, Debug)]
-struct Agreed {
+pub(crate) struct Agreed {
     paypal: PayPal,
     token: Option<&'static str>,
 }
@@ -77,14 +79,18 @@ impl BillingPartner for Agreed {
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.paypal.cancel(&self.charge(charge)).await
     }
+
+    async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        self.paypal.dispute(id).await
+    }
 }
 
-struct Invoiced {
-    cloud: Cloud<Agreed>,
+pub(crate) struct Invoiced {
+    pub(crate) cloud: Cloud<Agreed>,
     partner: Agreed,
-    double: Arc<PayPalDouble>,
+    pub(crate) double: Arc<PayPalDouble>,
     front: Front,
-    order: String,
+    pub(crate) order: String,
     body: Value,
 }
 
@@ -110,7 +116,7 @@ fn paypal(https: Https, runtime: Runtime) -> PayPal {
 }
 
 /// An invoiced order of a customer whose card ends captures like this.
-async fn invoiced(outcomes: impl IntoIterator<Item = VaultOutcome>) -> Invoiced {
+pub(crate) async fn invoiced(outcomes: impl IntoIterator<Item = VaultOutcome>) -> Invoiced {
     let test = invoiced_with(DEFAULT).await;
     test.double.vault_card(CARD, outcomes);
     test
@@ -167,7 +173,7 @@ async fn invoiced_with(setting: Setting) -> Invoiced {
 }
 
 impl Invoiced {
-    async fn pay(&self) -> Reply {
+    pub(crate) async fn pay(&self) -> Reply {
         self.cloud.post(PAYMENT, &self.body).await
     }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use payment::partners::Stripe;
 use serde_json::{Value, json};
-use shared::domain::Timestamp;
+use shared::domain::{Dispute, DisputeState, OrderId, Timestamp};
 use shared::https::{Https, Secret};
 use shared::queue::Queue;
 use shared::runtime::Runtime;
-use tests::partners::PlayedStripe;
+use shared::store::Noted;
+use tests::partners::{Misbehaviour, Operation, PlayedStripe};
 use tests::{
     Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
 };
@@ -58,8 +59,8 @@ async fn shop(method: &str) -> Shop {
     }
 }
 
-/// The request of `events/webhook.json` with another partner, header and body.
-fn webhook(partner: &str, header: (&str, &str), body: &str) -> Value {
+/// The request of `events/webhook.json` with another partner, headers and body.
+pub(crate) fn webhook_with(partner: &str, signature: &[(&str, &str)], body: &str) -> Value {
     let mut event: Value = serde_json::from_str(include_str!("../../events/webhook.json")).unwrap();
     let path = format!("/api/partner/{partner}/webhook");
     event["rawPath"] = path.as_str().into();
@@ -67,9 +68,16 @@ fn webhook(partner: &str, header: (&str, &str), body: &str) -> Value {
     event["pathParameters"]["partner"] = partner.into();
     let headers = event["headers"].as_object_mut().unwrap();
     headers.remove("stripe-signature");
-    headers.insert(header.0.to_owned(), header.1.into());
+    for (name, value) in signature {
+        headers.insert((*name).to_owned(), (*value).into());
+    }
     event["body"] = body.into();
     event
+}
+
+/// The same with the one header that its partner signs by.
+pub(crate) fn webhook(partner: &str, header: (&str, &str), body: &str) -> Value {
+    webhook_with(partner, &[header], body)
 }
 
 /// Stripe's header for a body signed so many seconds after the cloud's time.
@@ -106,9 +114,16 @@ impl Shop {
             "metadata": {"order_id": self.order}})
     }
 
-    fn dispute(&self, reference: &str, status: &str) -> Value {
-        json!({"id": "dp_1", "object": "dispute", "status": status,
-            "payment_intent": reference, "metadata": {"order_id": self.order}})
+    /// Stripe tells of a dispute, and the worker hears of it.
+    async fn dispute(&self, event: &str, kind: &str, id: &str, status: &str) {
+        let object = json!({"id": id, "object": "dispute", "status": status,
+            "charge": "ch_1", "payment_intent": "pi_1", "metadata": {}});
+        let reply = self.tell(event, kind, &object).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let messages = self.cloud.queues.take();
+        assert_eq!(messages.len(), 1);
+        assert_eq!(messages[0].0, Queue::Payment);
+        assert!(self.cloud.deliver(Queue::Payment, &messages[0].1).await);
     }
 }
 
@@ -197,6 +212,7 @@ async fn what_is_not_signed_now_by_this_partner_changes_nothing() {
         ("stripe", "stripe-signature", &*old, &body),
         ("stripe", "stripe-signature", &*future, &body),
         ("stripe", "x-hmac-signature", &*easypost, &body),
+        ("paypal", "stripe-signature", &*good, &body),
         ("easypost", "stripe-signature", &*good, &body),
         ("easypost", "x-hmac-signature", &*easypost, &altered),
     ] {
@@ -208,7 +224,7 @@ async fn what_is_not_signed_now_by_this_partner_changes_nothing() {
         assert_eq!(got, (401, "webhook_signature_invalid"), "{partner} {name}");
         assert!(!reply.text.contains("whsec_"), "{}", reply.text);
     }
-    for partner in ["paypal", "sandbox", "Stripe", ""] {
+    for partner in ["sandbox", "PayPal", "Stripe", ""] {
         let request = webhook(partner, ("stripe-signature", &good), &body);
         let reply = shop.cloud.send(&request).await;
         assert_eq!((reply.status, reply.code()), (404, "partner_not_found"));
@@ -244,7 +260,7 @@ async fn a_signed_body_that_is_no_event_is_refused_and_an_unknown_event_is_taken
         let reply = shop.tell(id, kind, object).await;
         assert_eq!(reply.status, 200, "{kind}: {}", reply.text);
     }
-    let body = r#"{"id":"evt_1","object":"Event","description":"tracker.updated"}"#;
+    let body = r#"{"id":"evt_1","object":"Event","description":"batch.created","result":{}}"#;
     let hex = hmac_sha256_hex(EASYPOST_WEBHOOK_SECRET, body.as_bytes());
     let header = format!("hmac-sha256-hex={hex}");
     let request = webhook("easypost", ("x-hmac-signature", &header), body);
@@ -256,26 +272,31 @@ async fn a_signed_body_that_is_no_event_is_refused_and_an_unknown_event_is_taken
 }
 
 #[tokio::test]
-async fn a_dispute_is_shown_open_then_closed_and_late_news_does_not_open_it_again() {
-    let (opened, closed) = ("charge.dispute.created", "charge.dispute.closed");
+async fn a_dispute_is_shown_as_stripe_has_it_whatever_the_webhook_says() {
     for (status, state) in [("won", "won"), ("lost", "lost"), ("warning_closed", "won")] {
         let shop = shop("pm_card_visa").await;
         assert_eq!(shop.pay().await.status, 201);
-        let before = shop.shown().await;
-        let reference = text(&before["payment"]["reference"]).to_owned();
-        let other = shop.dispute("pi_other", "needs_response");
-        assert_eq!(shop.tell("evt_0", opened, &other).await.status, 200);
-        assert_eq!(shop.shown().await, before);
-
-        let open = shop.dispute(&reference, "needs_response");
         shop.cloud.lose_stream();
-        assert_eq!(shop.tell("evt_1", opened, &open).await.status, 200);
+        let before = shop.shown().await;
+        shop.played.dispute();
+        let ids = shop.played.disputes();
+        // It names no order, as Stripe's own do not; and it claims what is not so.
+        shop.dispute("evt_1", "charge.dispute.created", &ids[0], "lost")
+            .await;
         assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
-        let decided = shop.dispute(&reference, status);
-        assert_eq!(shop.tell("evt_2", closed, &decided).await.status, 200);
+        shop.played.set_dispute_status("under_review");
+        shop.dispute("evt_2", "charge.dispute.updated", &ids[0], "won")
+            .await;
+        assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
+        shop.played.set_dispute_status(status);
+        shop.dispute("evt_3", "charge.dispute.closed", &ids[0], "lost")
+            .await;
         let mut after = shop.shown().await;
         assert_eq!(after["payment"]["dispute"]["state"], state);
-        assert_eq!(shop.tell("evt_3", opened, &open).await.status, 200);
+        // Late news that somebody read before it was decided does not open it again.
+        shop.played.set_dispute_status("needs_response");
+        shop.dispute("evt_4", "charge.dispute.created", &ids[0], "needs_response")
+            .await;
         assert_eq!(shop.shown().await, after);
         // Nothing else of the order has changed, and nobody was told.
         after["payment"].as_object_mut().unwrap().remove("dispute");
@@ -283,6 +304,58 @@ async fn a_dispute_is_shown_open_then_closed_and_late_news_does_not_open_it_agai
         shop.cloud.relay_stream().await;
         assert!(shop.cloud.queues.take().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_dispute_that_is_none_of_the_shops_changes_nothing() {
+    let shop = shop("pm_card_visa").await;
+    assert_eq!(shop.pay().await.status, 201);
+    shop.cloud.lose_stream();
+    let before = shop.shown().await;
+    for (event, id) in [("evt_1", "du_none"), ("evt_2", "../v1/refunds")] {
+        shop.dispute(event, "charge.dispute.created", id, "lost")
+            .await;
+    }
+    // Two words are no name: it is not even asked for.
+    let object = json!({"id": "du 1", "object": "dispute"});
+    let reply = shop.tell("evt_3", "charge.dispute.created", &object).await;
+    assert_eq!(reply.status, 200);
+    assert!(shop.cloud.queues.take().is_empty());
+    assert_eq!(shop.shown().await, before);
+    // A charge of an earlier life of this database has the same order id and another reference.
+    shop.played.dispute();
+    let ids = shop.played.disputes();
+    let id = OrderId::parse(&shop.order).unwrap();
+    let dispute = Dispute {
+        state: DisputeState::Open,
+        at: shop.cloud.runtime.now(),
+    };
+    let noted = shop.cloud.store.note_dispute(&id, "pi_other", dispute);
+    assert_eq!(noted.await.unwrap(), Noted::Foreign);
+    assert_eq!(shop.shown().await, before);
+    shop.dispute("evt_4", "charge.dispute.created", &ids[0], "lost")
+        .await;
+    assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
+}
+
+#[tokio::test]
+async fn a_dispute_that_stripe_cannot_be_asked_about_now_is_asked_about_later() {
+    let shop = shop("pm_card_visa").await;
+    assert_eq!(shop.pay().await.status, 201);
+    shop.cloud.lose_stream();
+    shop.played.dispute();
+    let ids = shop.played.disputes();
+    let object = json!({"id": ids[0], "object": "dispute"});
+    let reply = shop.tell("evt_1", "charge.dispute.created", &object).await;
+    assert_eq!(reply.status, 200);
+    let messages = shop.cloud.queues.take();
+    assert_eq!(messages.len(), 1);
+    shop.played
+        .misbehave(Operation::Dispute, Misbehaviour::KeyInUse);
+    let message = &messages[0].1;
+    assert!(!shop.cloud.deliver(Queue::Payment, message).await);
+    assert!(shop.cloud.deliver(Queue::Payment, message).await);
+    assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Number;
 use shared::domain::{Currency, Email, EventType, Money};
 use shared::error::{Dependency, Error, FieldError};
-use shared::event::{MailData, Message};
+use shared::event::{MailData, Message, MessageKind};
 use shared::http::{Answer, Call, MailRequest};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
@@ -143,12 +143,14 @@ fn outcome(state: EmailState) -> Result<(), Error> {
 /// What the mail's template is given: texts, with amounts as people read them.
 fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
     let kind = match message.kind {
-        EventType::InvoiceCreated => MailKind::InvoiceCreated,
-        EventType::PaymentProcessed => MailKind::PaymentProcessed,
-        EventType::OrderShipped => MailKind::OrderShipped,
-        EventType::PaymentRefunded => MailKind::PaymentRefunded,
-        EventType::OrderCancelled => MailKind::OrderCancelled,
-        EventType::CartUpdated | EventType::RefundRequested => {
+        MessageKind::Event(EventType::InvoiceCreated) => MailKind::InvoiceCreated,
+        MessageKind::Event(EventType::PaymentProcessed) => MailKind::PaymentProcessed,
+        MessageKind::Event(EventType::OrderShipped) => MailKind::OrderShipped,
+        MessageKind::Event(EventType::PaymentRefunded) => MailKind::PaymentRefunded,
+        MessageKind::Event(EventType::OrderCancelled) => MailKind::OrderCancelled,
+        MessageKind::Event(EventType::CartUpdated | EventType::RefundRequested)
+        | MessageKind::Dispute(_)
+        | MessageKind::Delivery(_) => {
             return Err(Error::Internal("no mail tells of this event".into()));
         }
     };

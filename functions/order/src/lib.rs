@@ -34,6 +34,9 @@ struct OrderBody<'a> {
     payment: Option<PaymentBody<'a>>,
     #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
     tracking_number: Option<TrackingNumber>,
+    /// Where the parcel is, once its carrier has told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<DeliveryBody>,
     /// Why it was cancelled, if somebody said.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_reason: Option<&'a str>,
@@ -67,6 +70,13 @@ struct PaymentBody<'a> {
 struct DisputeBody {
     state: &'static str,
     /// Since when this service knows.
+    at: String,
+}
+
+#[derive(Serialize)]
+struct DeliveryBody {
+    state: &'static str,
+    /// When it was so, by the carrier's clock.
     at: String,
 }
 
@@ -170,6 +180,10 @@ impl Function for Orders {
                 .shipment
                 .as_ref()
                 .map(|shipment| shipment.tracking_number.clone()),
+            delivery: order.delivery.map(|delivery| DeliveryBody {
+                state: delivery.state.as_str(),
+                at: delivery.at.to_string(),
+            }),
             cancel_reason: order.cancel_reason.as_ref().map(Text::as_str),
             emails: emails(&order, |event| states.get(&event).copied()),
             timeline: timeline(&order),

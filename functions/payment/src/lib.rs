@@ -2,7 +2,8 @@
 //!
 //! `POST /api/order/payment.json`, or by itself when `InvoiceCreated` arrives; event
 //! `PaymentProcessed`. `POST /api/order/cancel.json`, or by itself when `RefundRequested` arrives;
-//! events `PaymentRefunded`, `OrderCancelled`.
+//! events `PaymentRefunded`, `OrderCancelled`. And when the partner reports a dispute, it is asked how
+//! that stands.
 //!
 //! The order is claimed under a lease and a fence; the charge is *opened* at the partner without
 //! moving money; its reference is stored under the fence; that reference is *confirmed*; the outcome
@@ -11,6 +12,7 @@
 //! attempt, so however many workers meet, the customer pays once.
 
 mod cancel;
+mod dispute;
 pub mod partners;
 mod request;
 
@@ -21,7 +23,7 @@ use shared::domain::{
     Agreement, Charge, ChargeState, Decline, Order, OrderId, Payment, Status, number_from_digest,
 };
 use shared::error::{Dependency, Difference, Error, Missing};
-use shared::event::Message;
+use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
@@ -505,6 +507,10 @@ impl<P: BillingPartner> Function for Payments<P> {
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
+        if let MessageKind::Dispute(id) = &message.kind {
+            self.hear_of_dispute(id).await?;
+            return Ok(Consumed::Done);
+        }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         match self.pay(&id, Wish::Message).await {
             // What is final, what only the customer can change and what settles later needs no

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use shared::domain::{ChargeState, Due, DueStep, EventType, Order, OrderId, Status, Timestamp};
 use shared::error::Error;
-use shared::event::email_id;
 use shared::queue::EventQueue;
 use shared::runtime::Runtime;
 use shared::store::{Store, StoreError};
@@ -183,12 +182,7 @@ fn missing(wanted: &[Dispatch]) -> Vec<String> {
     wanted
         .iter()
         .filter(|dispatch| dispatch.message.mail.is_some())
-        .filter_map(|dispatch| {
-            Some(email_id(
-                dispatch.message.order.as_ref()?,
-                dispatch.message.kind,
-            ))
-        })
+        .map(|dispatch| dispatch.message.email_id())
         .collect()
 }
 

@@ -5,9 +5,11 @@
 //! after a crash finds the reference and asks the carrier what became of it.
 //!
 //! `POST /api/order/shipping.json`, or by itself when `PaymentProcessed` arrives; event
-//! `OrderShipped`. A body with `event` is a request for a mail and goes to the email queue.
+//! `OrderShipped`. A body with `event` is a request for a mail and goes to the email queue. When a
+//! carrier reports news of a parcel, it is asked where that is.
 
 pub mod carriers;
+mod delivery;
 mod request;
 
 use serde::Serialize;
@@ -15,7 +17,7 @@ use shared::domain::{
     Command, Contact, OpenParcel, Order, OrderId, Refusal, Shipment, Status, TrackingNumber,
 };
 use shared::error::{Dependency, Error, Missing};
-use shared::event::Message;
+use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call, MailRequest};
 use shared::lambda::{Consumed, Function};
 use shared::queue::{EventQueue, Queue};
@@ -215,6 +217,10 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
+        if let MessageKind::Delivery(reference) = &message.kind {
+            self.hear_of_delivery(reference).await?;
+            return Ok(Consumed::Done);
+        }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         let order = self.find(&id).await?;
         if order.status.apply(Command::Ship) == Err(Refusal::TooLate) {

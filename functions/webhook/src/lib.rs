@@ -2,22 +2,22 @@
 //!
 //! `POST /api/partner/{partner}/webhook`
 //!
-//! A webhook is only a hint, like every message here: it is believed as to which order it is about,
-//! never as to amounts. Stripe's news of a charge or refund is passed to the payment queue, whose
-//! worker asks Stripe what became of it under the same claim as any request; so a webhook that comes
-//! first, late, twice or beside a request changes nothing that the request would not. A dispute is
-//! flagged on the order.
+//! A webhook is only a hint, like every message here: it is believed as to what it is about, never as
+//! to how that stands. It becomes a message to the worker that has the partner's client, and that
+//! worker asks the partner, under the same claims and conditions as for any request. So a webhook that
+//! comes first, late, twice or beside a request changes nothing that the request would not.
 
 mod event;
 mod signature;
 
+use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Request, RequestExt};
 use serde_json::json;
 use shared::aws::Aws;
 use shared::config::{Authentication, ConfigError, Environment};
-use shared::domain::{Dispute, EventType, Order, Status, digest_hex};
+use shared::domain::{EventType, OrderId, Status, digest_hex};
 use shared::error::{Error, FieldError, Missing};
-use shared::event::Message;
+use shared::event::{Message, MessageKind, PartnerReference};
 use shared::http::{Answer, Call};
 use shared::https::Secret;
 use shared::lambda::{Consumed, Function};
@@ -27,32 +27,52 @@ use shared::secrets::{PartnerSecret, SecretError};
 use shared::store::Store;
 use shared::telemetry;
 
-use event::{EasyPostEvent, News, StripeEvent};
+use event::{EasyPostEvent, News, PartnerEvent, PayPalEvent, StripeEvent};
+use signature::unsigned;
+
+pub use signature::PayPalSigner;
 
 /// Bodies above this many bytes are refused before they are looked at.
 const MAX_BODY: usize = 256 * 1024;
 
-/// What partners sign with; one without a secret does not exist here.
+/// By what partners are known; one that is not here does not exist for this deployment.
 #[derive(Clone, Debug, Default)]
-pub struct Secrets {
-    /// Stripe's, with `whsec_`.
+pub struct Signers {
+    /// Stripe's secret, with `whsec_`.
     pub stripe: Option<Secret>,
-    /// The one that EasyPost was told.
+    /// The webhook at PayPal.
+    pub paypal: Option<PayPalSigner>,
+    /// The secret that EasyPost was told.
     pub easypost: Option<Secret>,
 }
 
-impl Secrets {
-    /// Reads the secrets of the partners that `BILLING_PARTNER` and `CARRIER` name.
+impl Signers {
+    /// Reads what the partners that `BILLING_PARTNER` and `CARRIER` name are known by.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
     ) -> Result<Self, SecretError> {
-        let mut secrets = Self::default();
-        if environment.required("BILLING_PARTNER")? == "stripe" {
+        let mut signers = Self::default();
+        let partner = environment.required("BILLING_PARTNER")?;
+        if partner != "sandbox" {
             let secret =
                 PartnerSecret::read(environment, aws, "PARTNER_SECRET", "PARTNER_SECRET_ARN")
                     .await?;
-            secrets.stripe = Some(secret.field("webhookSecret", &["whsec_"])?);
+            match partner.as_str() {
+                "stripe" => signers.stripe = Some(secret.field("webhookSecret", &["whsec_"])?),
+                "paypal" => {
+                    let webhook = secret.field("webhookId", &[])?;
+                    let signer = PayPalSigner::from_environment(environment, webhook.expose())?;
+                    signers.paypal = Some(signer);
+                }
+                _ => {
+                    return Err(ConfigError::Wrong {
+                        name: "BILLING_PARTNER",
+                        expected: "sandbox, stripe or paypal".to_owned(),
+                    }
+                    .into());
+                }
+            }
         }
         if environment.required("CARRIER")? == "easypost" {
             let secret =
@@ -67,9 +87,9 @@ impl Secrets {
                 }
                 .into());
             }
-            secrets.easypost = Some(secret);
+            signers.easypost = Some(secret);
         }
-        Ok(secrets)
+        Ok(signers)
     }
 }
 
@@ -78,19 +98,19 @@ impl Secrets {
 pub struct Webhooks<Q> {
     store: Store,
     queue: Q,
-    secrets: Secrets,
+    signers: Signers,
     stage: String,
     runtime: Runtime,
 }
 
 impl<Q: EventQueue + 'static> Webhooks<Q> {
-    /// The service over its store and queue; `stage` names the deployment in metrics.
+    /// The service over its store and queues; `stage` names the deployment in metrics.
     #[must_use]
-    pub fn new(store: Store, queue: Q, secrets: Secrets, stage: String, runtime: Runtime) -> Self {
+    pub fn new(store: Store, queue: Q, signers: Signers, stage: String, runtime: Runtime) -> Self {
         Self {
             store,
             queue,
-            secrets,
+            signers,
             stage,
             runtime,
         }
@@ -98,63 +118,54 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
 
     async fn hear(&self, request: &Request) -> Result<Answer, Error> {
         let parameters = request.path_parameters();
-        let partner = parameters.first("partner").unwrap_or_default();
-        let header = |name: &str| {
-            let value = request.headers().get(name)?;
-            // What is no text cannot be a signature.
-            Some(value.to_str().unwrap_or_default())
-        };
+        let headers = request.headers();
         let now = self.runtime.now();
-        match partner {
+        match parameters.first("partner").unwrap_or_default() {
             "stripe" => {
-                let secret = known(self.secrets.stripe.as_ref())?;
+                let secret = known(self.signers.stripe.as_ref())?;
                 let body = body(request)?;
-                signature::stripe(header("stripe-signature"), body, secret, now)
+                signature::stripe(header(headers, "stripe-signature"), body, secret, now)
                     .map_err(|error| unsigned("stripe", error))?;
-                self.stripe(body).await?;
+                self.once::<StripeEvent>("stripe", body).await?;
+            }
+            "paypal" => {
+                let signer = known(self.signers.paypal.as_ref())?;
+                let body = body(request)?;
+                signer.check(headers, body, now).await?;
+                self.once::<PayPalEvent>("paypal", body).await?;
             }
             "easypost" => {
-                let secret = known(self.secrets.easypost.as_ref())?;
+                let secret = known(self.signers.easypost.as_ref())?;
                 let body = body(request)?;
-                signature::easypost(header("x-hmac-signature"), body, secret)
+                signature::easypost(header(headers, "x-hmac-signature"), body, secret)
                     .map_err(|error| unsigned("easypost", error))?;
-                let event: EasyPostEvent = event::read(body)?;
-                // A tracker names EasyPost's shipment and not our order.
-                self.once("easypost", &event.id, body, async { Ok(false) })
-                    .await?;
+                self.once::<EasyPostEvent>("easypost", body).await?;
             }
             _ => return Err(Error::NotFound(Missing::Partner)),
         }
         Answer::ok(&json!({"received": true}))
     }
 
-    async fn stripe(&self, body: &[u8]) -> Result<(), Error> {
-        let event: StripeEvent = event::read(body)?;
-        self.once("stripe", &event.id, body, self.tell(&event))
-            .await
-    }
-
-    /// Carries out `effect` unless the event was heard before. The effect comes first and is
-    /// harmless when done twice: if this ends in between, the partner's repeat does it again.
-    async fn once(
-        &self,
-        partner: &'static str,
-        event: &str,
-        body: &[u8],
-        effect: impl Future<Output = Result<bool, Error>>,
-    ) -> Result<(), Error> {
-        if !(1..=255).contains(&event.len()) || !event.bytes().all(|b| b.is_ascii_graphic()) {
+    /// Passes a signed event on unless it was heard before. The message comes first and is harmless
+    /// when sent twice: if this ends in between, the partner's repeat does it again.
+    async fn once<E: PartnerEvent>(&self, partner: &'static str, body: &[u8]) -> Result<(), Error> {
+        let event: E = event::read(body)?;
+        let Some(id) = PartnerReference::parse(event.id()) else {
             return Err(Error::Invalid(vec![FieldError {
                 pointer: "/id".to_owned(),
                 detail: "must have 1 to 255 visible ASCII characters".to_owned(),
             }]));
-        }
+        };
         let now = self.runtime.now();
-        let key = format!("webhook/{partner}/{event}");
+        let key = format!("webhook/{partner}/{}", id.as_str());
         if self.store.is_key_used(&key, now).await? {
             return Ok(());
         }
-        if !effect.await? {
+        let passed_on = match event.news() {
+            Some(news) => self.pass_on(news, &key).await?,
+            None => false,
+        };
+        if !passed_on {
             tracing::info!(partner, code = "webhook_ignored", "nothing waits for it");
             telemetry::count(&self.stage, "WebhookIgnored", 1, now);
         }
@@ -168,33 +179,34 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         Ok(())
     }
 
-    /// Does what the event is good for; `false` where that is nothing.
-    async fn tell(&self, event: &StripeEvent) -> Result<bool, Error> {
-        let (Some(news), Some(id)) = (event.news(), event.order()) else {
-            return Ok(false);
-        };
-        let Some(order) = self.store.order(&id).await? else {
-            return Ok(false);
-        };
-        let kind = match news {
-            News::Charge => EventType::InvoiceCreated,
-            News::Refund => EventType::RefundRequested,
-            News::Dispute(state) => {
-                let ours = order
-                    .payment
-                    .as_ref()
-                    .and_then(|payment| payment.reference.as_deref());
-                let Some(reference) = ours.filter(|ours| event.intent() == Some(*ours)) else {
-                    return Ok(false);
-                };
-                let at = self.runtime.now();
-                self.store
-                    .flag_dispute(&id, reference, Dispute { state, at })
-                    .await?;
-                return Ok(true);
+    /// Tells the worker that can ask the partner; `false` where the news is of nothing of ours.
+    async fn pass_on(&self, news: News, key: &str) -> Result<bool, Error> {
+        match news {
+            News::Charge(order) => {
+                let kind = EventType::InvoiceCreated;
+                self.look_at(&order, Status::Invoiced, kind).await
             }
+            News::Refund(order) => {
+                let kind = EventType::RefundRequested;
+                self.look_at(&order, Status::Refunding, kind).await
+            }
+            News::Dispute(id) => {
+                let kind = MessageKind::Dispute(id);
+                self.report(Queue::Payment, kind, key).await
+            }
+            News::Delivery(parcel) => {
+                let kind = MessageKind::Delivery(parcel);
+                self.report(Queue::Shipping, kind, key).await
+            }
+        }
+    }
+
+    /// Has the payment worker look at an order again, if it still waits for this.
+    async fn look_at(&self, id: &OrderId, waits: Status, kind: EventType) -> Result<bool, Error> {
+        let Some(order) = self.store.order(id).await? else {
+            return Ok(false);
         };
-        if !waits_for(&order, news) {
+        if order.status != waits {
             return Ok(true);
         }
         let Some(message) = Message::of_order(&order, kind) else {
@@ -204,25 +216,30 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         tracing::info!(order_id = %id, "the payment is looked at");
         Ok(true)
     }
-}
 
-/// Whether the worker has anything to ask Stripe for.
-fn waits_for(order: &Order, news: News) -> bool {
-    match news {
-        News::Charge => order.status == Status::Invoiced,
-        News::Refund => order.status == Status::Refunding,
-        News::Dispute(_) => true,
+    /// Tells of what only the partner can say which order it is about.
+    async fn report(&self, queue: Queue, kind: MessageKind, key: &str) -> Result<bool, Error> {
+        let message = Message {
+            id: key.to_owned(),
+            kind,
+            order: None,
+            time: self.runtime.now(),
+            traceparent: None,
+            mail: None,
+        };
+        self.queue.send(queue, &[message]).await?;
+        Ok(true)
     }
 }
 
-/// The secret of a partner that this deployment works with.
-fn known(secret: Option<&Secret>) -> Result<&Secret, Error> {
-    secret.ok_or(Error::NotFound(Missing::Partner))
+/// A header's value; what is no text cannot be a signature.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    Some(headers.get(name)?.to_str().unwrap_or_default())
 }
 
-fn unsigned(partner: &'static str, error: signature::SignatureError) -> Error {
-    tracing::info!(partner, code = error.code(), "not believed");
-    Error::WebhookSignature
+/// What a partner is known by, if this deployment works with it.
+fn known<T>(signer: Option<&T>) -> Result<&T, Error> {
+    signer.ok_or(Error::NotFound(Missing::Partner))
 }
 
 /// The body's bytes as they were signed.

@@ -3,7 +3,7 @@
 use shared::config::Environment;
 use shared::lambda::{Handler, Started};
 use shared::queue::Sqs;
-use webhook::{Secrets, Webhooks};
+use webhook::{Signers, Webhooks};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -14,9 +14,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         runtime,
         authentication,
     } = Started::from_environment(environment)?;
-    let secrets = Secrets::from_environment(environment, &aws).await?;
+    let signers = Signers::from_environment(environment, &aws).await?;
     let queue = Sqs::from_environment(aws.sqs(), environment);
     let stage = environment.required("STAGE")?;
-    let webhooks = Webhooks::new(store, queue, secrets, stage, runtime);
+    let webhooks = Webhooks::new(store, queue, signers, stage, runtime);
     Handler::new(webhooks, authentication).run().await
 }

@@ -1,6 +1,7 @@
 //! Orders, money, identifiers and the state machine: pure values and rules, no I/O.
 
 mod agreement;
+mod delivery;
 mod ids;
 mod money;
 mod order;
@@ -14,6 +15,7 @@ pub use agreement::{
     Agreement, AgreementRecord, AgreementState, PartnerName, PartnerToken, PartnerTokenError,
     UnknownPartner,
 };
+pub use delivery::{Delivery, DeliveryState};
 pub use ids::{
     CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
 };
@@ -26,5 +28,5 @@ pub use order::{
 pub use state::{Command, EventType, Refusal, Status, UnknownEvent, UnknownStatus};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
 pub use text::{Email, EmailError, Text, TextError};
-pub use time::Timestamp;
+pub use time::{Timestamp, TimestampError};
 pub use tracking::{TrackingNumber, TrackingNumberError};

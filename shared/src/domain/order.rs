@@ -7,8 +7,8 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use super::{
-    Currency, CustomerId, Email, EventType, InvoiceId, Money, OrderId, ProductId, Status, Text,
-    Timestamp, TrackingNumber,
+    Currency, CustomerId, Delivery, Email, EventType, InvoiceId, Money, OrderId, ProductId, Status,
+    Text, Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -448,6 +448,8 @@ pub struct Order {
     pub parcel: Option<OpenParcel>,
     /// The shipment, once shipped.
     pub shipment: Option<Shipment>,
+    /// Where its parcel is, once a remote carrier has told.
+    pub delivery: Option<Delivery>,
     /// Why it was cancelled, once it was and if somebody said.
     pub cancel_reason: Option<Text>,
     /// The event that the last write carried.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Call, Invalid, Named, Report, as_email, as_own_id, as_text};
 use crate::domain::{Email, EventType, Order, OrderId, Text, Timestamp};
 use crate::error::{Error, FieldError, Missing};
-use crate::event::{MailData, Message};
+use crate::event::{MailData, Message, MessageKind};
 use crate::runtime::Runtime;
 use crate::store::Store;
 
@@ -73,7 +73,7 @@ impl MailRequest {
         let now: Timestamp = runtime.now();
         Ok(Message {
             id: format!("request/{request}"),
-            kind: self.event,
+            kind: MessageKind::Event(self.event),
             order: order.map(|order| order.id),
             time: now,
             traceparent: call.traceparent.clone(),

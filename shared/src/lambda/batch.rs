@@ -61,11 +61,11 @@ impl<F: Function> Handler<F> {
                 return Fate::Keep;
             }
         };
-        let (event_id, kind) = (message.id.clone(), message.kind);
+        let (event_id, kind) = (message.id.clone(), message.kind.as_str());
         let span = tracing::info_span!(
             "event",
             event_id,
-            event = kind.as_str(),
+            event = kind,
             order_id = message.order.map(|order| order.to_string()),
             traceparent = message.traceparent,
         );

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use crate::domain::{
-    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Dispute, DisputeState, Due,
-    DueStep, Email, EventMark, EventRecord, EventType, Line, Money, OpenParcel, Order, OrderId,
-    OrderLines, Payment, ProductId, Quantity, Shipment, Text, Timestamp, TrackingNumber,
+    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Delivery, DeliveryState,
+    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line, Money,
+    OpenParcel, Order, OrderId, OrderLines, Payment, ProductId, Quantity, Shipment, Text,
+    Timestamp, TrackingNumber,
 };
 
 pub(super) type Item = HashMap<String, Value>;
@@ -316,6 +317,20 @@ fn shipment(reader: &Reader<'_>) -> Result<Shipment, Corrupt> {
     })
 }
 
+pub(super) fn delivery_value(delivery: &Delivery) -> Value {
+    map([
+        ("state", Some(s(delivery.state.as_str()))),
+        ("at", Some(n(delivery.at.millis()))),
+    ])
+}
+
+fn delivery(reader: &Reader<'_>) -> Result<Delivery, Corrupt> {
+    Ok(Delivery {
+        state: reader.required("state", DeliveryState::of_name)?,
+        at: reader.required_time("at")?,
+    })
+}
+
 pub(super) fn parcel_value(parcel: &OpenParcel) -> Value {
     map([
         ("reference", Some(s(parcel.reference.as_str()))),
@@ -439,6 +454,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         dispute: reader.map("dispute")?.as_ref().map(dispute).transpose()?,
         parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
         shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
+        delivery: reader.map("delivery")?.as_ref().map(delivery).transpose()?,
         cancel_reason: reader.parsed("cancelReason", |text| Text::parse_lines(text).ok())?,
         event,
         events,

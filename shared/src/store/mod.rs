@@ -3,10 +3,10 @@
 mod agreements;
 mod attributes;
 mod cancellations;
-mod disputes;
 mod emails;
 mod idempotency;
 mod invoices;
+mod news;
 mod orders;
 mod payments;
 
@@ -21,6 +21,7 @@ pub use cancellations::CancelBasis;
 pub use emails::{EmailClaim, EmailState};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
+pub use news::Noted;
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
 pub use payments::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settlement};
 

@@ -130,6 +130,7 @@ impl Store {
             checkout,
             payment: None,
             dispute: None,
+            delivery: None,
             parcel: None,
             cancel_reason: None,
             shipment: None,
@@ -305,13 +306,19 @@ impl Store {
     /// the condition refused it. `#status` and `#event` are named.
     pub(super) fn order_update(&self, id: &OrderId) -> Result<UpdateItemFluentBuilder, StoreError> {
         Ok(self
+            .any_update(id)?
+            .expression_attribute_names("#status", "status"))
+    }
+
+    /// An update that does not depend on the order's status.
+    pub(super) fn any_update(&self, id: &OrderId) -> Result<UpdateItemFluentBuilder, StoreError> {
+        Ok(self
             .client
             .update_item()
             .table_name(self.orders_table()?)
             .key("orderId", s(id.to_string()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#status", "status")
             .expression_attribute_names("#event", "event"))
     }
 

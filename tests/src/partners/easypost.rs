@@ -132,6 +132,19 @@ impl EasyPostDouble {
         self.ledger().unknown_streets.push(part);
     }
 
+    /// The carrier has scanned the parcel of a bought shipment, at this time (RFC 3339).
+    pub fn scan(&self, shipment: &str, status: &str, at: &str) {
+        let mut ledger = self.ledger();
+        let shipment = ledger.shipments.get_mut(shipment);
+        let tracker = &mut shipment.expect("a test scans what it has bought")["tracker"];
+        tracker["status"] = status.into();
+        tracker["updated_at"] = at.into();
+        let (id, tracker) = (tracker["id"].to_string(), tracker.clone());
+        ledger
+            .trackers
+            .insert(id.trim_matches('"').to_owned(), tracker);
+    }
+
     /// From now on this goes wrong, and nothing else.
     pub fn set_trouble(&self, trouble: EasyPostTrouble) {
         self.ledger().trouble = trouble;

@@ -5,6 +5,7 @@ mod easypost;
 mod front;
 mod loopback;
 mod paypal;
+mod paypal_webhook;
 mod stripe;
 
 /// A charge in a partner's books, whatever the partner.
@@ -26,6 +27,9 @@ pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
 pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
 pub use loopback::{Delivery, Loopback};
 pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
+pub use paypal_webhook::{
+    PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalCertificates, paypal_signature,
+};
 pub use stripe::{
     Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCall, StripeCharge,
 };

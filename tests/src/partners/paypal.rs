@@ -1,5 +1,6 @@
-//! PayPal as it is seen on the wire: OAuth tokens, orders, captures and refunds (its specifications
-//! "Orders" 2.13 and "Payments" 2.5), over books that count what was taken.
+//! PayPal as it is seen on the wire: OAuth tokens, orders, captures, refunds and disputes (its
+//! specifications "Orders" 2.13, "Payments" 2.5 and "Disputes" 1.10), over books that count what was
+//! taken.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -137,6 +138,16 @@ struct Books {
     ids: BTreeMap<(String, String), (Timestamp, Result<String, Refusal>)>,
     habits: Habits,
     refunds_end_as: Option<&'static str>,
+    /// By id.
+    disputes: BTreeMap<String, Dispute>,
+}
+
+/// A customer's dispute of a capture.
+#[derive(Clone, Debug)]
+struct Dispute {
+    capture: String,
+    status: &'static str,
+    outcome: Option<&'static str>,
 }
 
 /// The double. Everything it says follows from its books, its clock and the request.
@@ -280,6 +291,49 @@ impl PayPalDouble {
         refunds
             .map(|refund| format!("{} {}", refund.value, refund.status))
             .collect()
+    }
+
+    /// Refunds that were pending are completed.
+    pub fn settle_refunds(&self) {
+        let mut books = self.books();
+        let captures = books.orders.values_mut();
+        let captures = captures.filter_map(|order| order.capture.as_mut());
+        for refund in captures.flat_map(|capture| &mut capture.refunds) {
+            if refund.status == "PENDING" {
+                refund.status = "COMPLETED";
+            }
+        }
+    }
+
+    /// The customers dispute every capture.
+    pub fn dispute(&self) {
+        let mut books = self.books();
+        let captures = books.orders.values();
+        let captures: Vec<String> = captures
+            .filter_map(|order| Some(order.capture.as_ref()?.id.clone()))
+            .collect();
+        let opened = captures.into_iter().enumerate().map(|(index, capture)| {
+            let dispute = Dispute {
+                capture,
+                status: "OPEN",
+                outcome: None,
+            };
+            (format!("PP-D-{}", index + 1), dispute)
+        });
+        books.disputes = opened.collect();
+    }
+
+    /// The ids of all disputes.
+    #[must_use]
+    pub fn disputes(&self) -> Vec<String> {
+        self.books().disputes.keys().cloned().collect()
+    }
+
+    /// All disputes stand like this now, with that outcome if they have one.
+    pub fn set_disputes(&self, status: &'static str, outcome: Option<&'static str>) {
+        for dispute in self.books().disputes.values_mut() {
+            (dispute.status, dispute.outcome) = (status, outcome);
+        }
     }
 
     /// What has waited for its time settles.
@@ -436,6 +490,8 @@ impl PartnerDouble for PayPalDouble {
             ("GET", ["v2", "checkout", "orders", id]) => self.order(id),
             ("POST", ["v2", "checkout", "orders", id, "capture"]) => self.capture(request, id),
             ("POST", ["v2", "payments", "captures", id, "refund"]) => self.refund(request, id),
+            ("GET", ["v2", "payments", "captures", id]) => self.books().show_capture(id),
+            ("GET", ["v1", "customer", "disputes", id]) => self.books().show_dispute(id),
             _ => not_found(),
         };
         DoubleReply::new(status, body.to_string())
@@ -544,7 +600,7 @@ impl Books {
             "PENDING" => return refuse("PENDING_CAPTURE"),
             _ => return refuse("REFUND_NOT_ALLOWED"),
         }
-        if *body != json!({}) {
+        if body.get("amount").is_some() {
             return refuse("PARTIAL_REFUND_NOT_ALLOWED");
         }
         if matches!(status, "COMPLETED" | "PENDING") {
@@ -603,6 +659,50 @@ impl Books {
             None => {}
         }
         body
+    }
+
+    fn show_capture(&self, id: &str) -> (u16, Value) {
+        let found = self.orders.values().find_map(|order| {
+            let capture = order.capture.as_ref()?;
+            (capture.id == id).then_some((order, capture))
+        });
+        let Some((order, capture)) = found else {
+            return not_found();
+        };
+        let mut shown = show_payments(order, capture)["captures"][0].clone();
+        shown["supplementary_data"] = json!({"related_ids": {"order_id": order.id}});
+        (200, shown)
+    }
+
+    fn show_dispute(&self, id: &str) -> (u16, Value) {
+        let Some(dispute) = self.disputes.get(id) else {
+            return not_found();
+        };
+        let order = self.orders.values().find(|order| {
+            let capture = order.capture.as_ref();
+            capture.is_some_and(|capture| capture.id == dispute.capture)
+        });
+        let order = order.expect("a dispute is about a capture in the books");
+        let mut shown = json!({
+            "dispute_id": id, "create_time": time(order.created), "update_time": time(order.created),
+            "disputed_transactions": [{
+                "seller_transaction_id": dispute.capture, "create_time": time(order.created),
+                "transaction_status": "COMPLETED", "gross_amount": order.unit["amount"],
+                "buyer": {"name": "Bob Norman"}, "seller": {"merchant_id": "QYR5Z8XDVJNXQ"},
+            }],
+            "reason": "MERCHANDISE_OR_SERVICE_NOT_RECEIVED", "status": dispute.status,
+            "dispute_amount": order.unit["amount"], "dispute_life_cycle_stage": "CHARGEBACK",
+            "dispute_channel": "INTERNAL", "messages": [],
+            "links": [{
+                "href": format!("https://api-m.sandbox.paypal.com/v1/customer/disputes/{id}"),
+                "rel": "self", "method": "GET"
+            }],
+        });
+        if let Some(code) = dispute.outcome {
+            shown["dispute_outcome"] =
+                json!({"outcome_code": code, "amount_refunded": order.unit["amount"]});
+        }
+        (200, shown)
     }
 
     fn show_refund(&self, id: &str) -> Value {

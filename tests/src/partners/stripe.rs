@@ -3,8 +3,7 @@
 //!
 //! What a payment method does when it is charged follows from its token ([`PlayedMethod::of`]), as
 //! with Stripe's own test tokens, until a test plans otherwise. Messages are worded here; fields,
-//! codes and statuses are Stripe's. Webhooks are not sent yet; they would be signed here, from the
-//! same ledger.
+//! codes and statuses are Stripe's. It sends no webhooks: tests send them as they please.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -130,6 +129,8 @@ pub enum Operation {
     ListRefunds,
     /// `POST /v1/refunds`
     Refund,
+    /// `GET /v1/disputes/{id}`
+    Dispute,
 }
 
 /// How one call goes wrong.
@@ -221,6 +222,13 @@ struct Refund {
 }
 
 #[derive(Clone, Debug)]
+struct Dispute {
+    intent: String,
+    charge: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug)]
 struct Kept {
     asked: String,
     answer: (u16, String),
@@ -234,6 +242,7 @@ struct Ledger {
     intents: BTreeMap<String, Intent>,
     charges: BTreeMap<String, Charge>,
     refunds: Vec<Refund>,
+    disputes: BTreeMap<String, Dispute>,
     keys: BTreeMap<String, Kept>,
     faults: VecDeque<(Operation, Misbehaviour)>,
     refund_status: Option<&'static str>,
@@ -405,8 +414,30 @@ impl PlayedStripe {
 
     /// Every captured charge is charged back.
     pub fn dispute(&self) {
-        for charge in self.ledger().charges.values_mut() {
-            charge.disputed = true;
+        let mut ledger = self.ledger();
+        let mut disputes = BTreeMap::new();
+        for (charge, entry) in &mut ledger.charges {
+            entry.disputed = true;
+            let dispute = Dispute {
+                intent: entry.seen.intent.clone(),
+                charge: charge.clone(),
+                status: "needs_response",
+            };
+            disputes.insert(charge.replacen("ch_", "du_", 1), dispute);
+        }
+        ledger.disputes.extend(disputes);
+    }
+
+    /// The ids of all disputes.
+    #[must_use]
+    pub fn disputes(&self) -> Vec<String> {
+        self.ledger().disputes.keys().cloned().collect()
+    }
+
+    /// From now on all disputes have this status.
+    pub fn set_dispute_status(&self, status: &'static str) {
+        for dispute in self.ledger().disputes.values_mut() {
+            dispute.status = status;
         }
     }
 
@@ -698,6 +729,7 @@ fn route<'a>(method: &str, path_and_query: &'a str) -> Option<(Operation, &'a st
         ("GET", ["v1", "payment_intents", id]) => Some((Operation::LookUp, id)),
         ("GET", ["v1", "refunds"]) => Some((Operation::ListRefunds, "")),
         ("POST", ["v1", "refunds"]) => Some((Operation::Refund, "")),
+        ("GET", ["v1", "disputes", id]) => Some((Operation::Dispute, id)),
         _ => None,
     }
 }
@@ -740,9 +772,13 @@ fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
 }
 
 fn expands_charge(fields: &Fields) -> bool {
+    expands(fields, "latest_charge")
+}
+
+fn expands(fields: &Fields, object: &str) -> bool {
     fields
         .iter()
-        .any(|(name, value)| name.starts_with("expand[") && value == "latest_charge")
+        .any(|(name, value)| name.starts_with("expand[") && value == object)
 }
 
 /// `metadata[order_id]=…` as `{"order_id": "…"}`.
@@ -832,6 +868,13 @@ impl Ledger {
             Operation::Cancel => self.cancel(id, &fields),
             Operation::ListRefunds => self.list_refunds(&fields),
             Operation::Refund => self.ask_refund(&fields),
+            Operation::Dispute => match unknown(&fields, &["expand"]) {
+                Some(error) => error,
+                None if !self.disputes.contains_key(id) => {
+                    Answer::missing("dispute", id, "dispute")
+                }
+                None => Answer::done(self.dispute(id, expands(&fields, "payment_intent"))),
+            },
         }
     }
 
@@ -1191,6 +1234,36 @@ impl Ledger {
             "payment_method_details": { "card": card_json(&method), "type": "card" },
             "receipt_url": null, "refunded": charge.seen.refunded == charge.seen.amount,
             "status": charge.seen.status,
+        })
+    }
+
+    /// A dispute as JSON ("The Dispute object").
+    fn dispute(&self, id: &str, expand: bool) -> Value {
+        let dispute = &self.disputes[id];
+        let charge = &self.charges[&dispute.charge].seen;
+        let intent = if expand {
+            self.intent(&dispute.intent, false)
+        } else {
+            json!(dispute.intent)
+        };
+        json!({
+            "id": id, "object": "dispute", "amount": charge.amount, "balance_transactions": [],
+            "charge": dispute.charge, "created": 1_795_428_725, "currency": charge.currency,
+            "enhanced_eligibility_types": [], "evidence": {},
+            "evidence_details": {
+                "due_by": 1_796_428_725, "enhanced_eligibility": {}, "has_evidence": false,
+                "past_due": false, "submission_count": 0,
+            },
+            "is_charge_refundable": false, "livemode": false, "metadata": {},
+            "payment_intent": intent,
+            "payment_method_details": {
+                "card": {
+                    "brand": "visa", "case_type": "chargeback", "network": "visa",
+                    "network_reason_code": "10.4",
+                },
+                "type": "card",
+            },
+            "reason": "fraudulent", "status": dispute.status,
         })
     }
 

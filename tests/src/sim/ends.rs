@@ -3,13 +3,13 @@
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError, classify};
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
 use shared::aws::{AwsFailure, FailureKind};
 use shared::domain::{Card, Email, PartnerName, number_from_digest};
-use shared::event::Message;
+use shared::event::{Message, PartnerReference};
 use shared::queue::{EventQueue, Queue, QueueError};
-use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel};
+use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
 use super::World;
 use super::world::{Fate, LedgerCharge, LedgerParcel, Queued};
@@ -255,6 +255,10 @@ impl BillingPartner for Outside {
         }
         Self::answer(fate, self.charge_status(&charge.reference))
     }
+
+    async fn dispute(&self, _id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        Ok(None)
+    }
 }
 
 impl Outside {
@@ -323,6 +327,10 @@ impl Carrier for Outside {
         let label = label.and_then(|parcel| parcel.label.clone());
         drop(state);
         Self::carrier_answer(fate, label)
+    }
+
+    async fn track(&self, _reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
+        Ok(None)
     }
 }
 

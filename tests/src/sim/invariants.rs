@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 use shared::domain::{ChargeState, Order, OrderId, Status, TrackingNumber};
-use shared::event::{Message, email_id};
-use shared::store::Store;
+use shared::event::{Message, MessageKind, email_id};
+use shared::store::{EmailState, Store};
 
 use super::run::Client;
 use super::world::World;
@@ -247,10 +247,7 @@ async fn check_mails(world: &World, store: &Store, order: &Order) -> Result<(), 
         .flatten()
         .ok_or_else(|| Violation::Forgotten(order.id.to_string()))?;
     for event in order.mailed_events() {
-        if !states
-            .get(&event)
-            .is_some_and(shared::store::EmailState::is_final)
-        {
+        if !states.get(&event).is_some_and(EmailState::is_final) {
             let id = email_id(&order.id, event);
             return Err(Violation::MailLost(format!(
                 "{id}: {:?} {order:?}",
@@ -285,9 +282,12 @@ async fn check_dead_letters(world: &World, store: &Store) -> Result<(), Violatio
                         .is_some_and(|p| p.state == ChargeState::Declined)
             }
             shared::queue::Queue::Shipping => order.status != Status::Paid,
-            shared::queue::Queue::Email => message
-                .and_then(|message| emails.get(&message.kind).copied())
-                .is_some_and(|state| state.is_final()),
+            shared::queue::Queue::Email => match message.map(|message| message.kind) {
+                Some(MessageKind::Event(kind)) => {
+                    emails.get(&kind).is_some_and(EmailState::is_final)
+                }
+                _ => false,
+            },
         };
         if !is_done && order.due.is_none() {
             return Err(Violation::HiddenDeadLetter(format!(

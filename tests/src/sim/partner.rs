@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, PayPal, RefundStatus,
-    Stripe,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
+    RefundStatus, Stripe,
 };
 use serde_json::{Value, json};
 use shared::domain::PartnerName;
+use shared::event::PartnerReference;
 use shared::https::{Https, Secret};
 use shared::runtime::Runtime;
 
@@ -201,6 +202,14 @@ impl BillingPartner for Partner {
             Self::Played(partner) => partner.cancel(charge).await,
             Self::Stripe(partner) => partner.cancel(charge).await,
             Self::PayPal(partner) => partner.cancel(charge).await,
+        }
+    }
+
+    async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        match self {
+            Self::Played(partner) => partner.dispute(id).await,
+            Self::Stripe(partner) => partner.dispute(id).await,
+            Self::PayPal(partner) => partner.dispute(id).await,
         }
     }
 }

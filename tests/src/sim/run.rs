@@ -20,6 +20,7 @@ use super::partner::{Double, Partner};
 use super::world::{FUNCTION_TIMEOUT, Faults, World};
 use crate::cloud::{Options, START};
 use crate::database::engine_with_tables;
+use crate::partners::{Front, PayPalCertificates};
 use crate::services::{Ends, Reply, Services, batch, carries_event, question, request};
 use crate::{Database, StreamReader};
 
@@ -521,6 +522,7 @@ impl Simulation {
                 carrier: outside(),
                 queues: outside(),
                 mailer: outside(),
+                certificates: Front::new(Arc::new(PayPalCertificates)),
             };
             Arc::new(Services::new(&store, shop, &runtime, ends))
         };
@@ -533,6 +535,7 @@ impl Simulation {
             carrier: calm(),
             queues: calm(),
             mailer: calm(),
+            certificates: Front::new(Arc::new(PayPalCertificates)),
         };
         let honest = Services::new(&store, shop, &runtime, ends);
         let clients = plan

@@ -7,9 +7,11 @@ mod stripe;
 use std::future::Future;
 
 use shared::domain::{
-    Agreement, Card, Currency, CustomerId, InvoiceId, Money, PartnerName, Timestamp,
+    Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, Money, OrderId, PartnerName,
+    Timestamp,
 };
 use shared::error::Source;
+use shared::event::PartnerReference;
 
 pub use paypal::PayPal;
 pub use sandbox::{Entry, Ledger, Sandbox};
@@ -79,6 +81,17 @@ pub enum RefundStatus {
         /// Its reason.
         code: String,
     },
+}
+
+/// A customer's dispute of a charge, as the partner shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disputed {
+    /// Whose charge it is.
+    pub order: OrderId,
+    /// The partner's name for that charge: [`OpenCharge::reference`].
+    pub reference: String,
+    /// How it stands.
+    pub state: DisputeState,
 }
 
 /// Why a partner did not answer a question.
@@ -156,4 +169,12 @@ pub trait BillingPartner: Send + Sync + 'static {
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
+
+    /// Tells how a dispute stands and whose charge it is about, by the partner's own name for the
+    /// dispute, which came from outside: an implementer MUST NOT put it into a path unchecked.
+    /// `None` where there is no such dispute, or it is of no charge that this service has opened.
+    fn dispute(
+        &self,
+        id: &PartnerReference,
+    ) -> impl Future<Output = Result<Option<Disputed>, PartnerError>> + Send;
 }

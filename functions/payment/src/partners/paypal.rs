@@ -6,6 +6,7 @@
 //! | confirm | `POST /v2/checkout/orders/{id}/capture` with the customer's vaulted source |
 //! | look up | `GET /v2/checkout/orders/{id}`; the capture's status counts, not the order's |
 //! | refund | `POST /v2/payments/captures/{id}/refund` |
+//! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}`, which names the order |
 //!
 //! # One charge
 //!
@@ -54,15 +55,18 @@ use shared::config::Environment;
 use shared::domain::{
     Agreement, Currency, Money, PartnerName, PartnerToken, Timestamp, digest_hex,
 };
+use shared::event::PartnerReference;
 use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
 use shared::runtime::Runtime;
 use shared::secrets::{PartnerSecret, SecretError};
 
-use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
+use super::{
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+};
 use verdict::{
     CaptureStatus, Issue, OrderStatus, RefundIssue, RefundWord, may_retry, processor_reason,
 };
-use wire::{Problem, WireCapture, WireOrder, WireRefund, WireToken};
+use wire::{DisputedCapture, Problem, WireCapture, WireDispute, WireOrder, WireRefund, WireToken};
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -403,7 +407,7 @@ impl PayPal {
 
     /// The order as it stands; `None` once it has expired.
     async fn order(&self, charge: &OpenCharge) -> Result<Option<WireOrder>, PartnerError> {
-        let id = order_id(&charge.reference).ok_or(Trouble::Reference);
+        let id = path_id(&charge.reference).ok_or(Trouble::Reference);
         let id = id.map_err(Trouble::unavailable)?;
         let call = Call::get(format!("/v2/checkout/orders/{id}"));
         match self.call(call).await? {
@@ -413,6 +417,17 @@ impl PayPal {
                 Some(Issue::Gone) => Err(Trouble::NotFound.unavailable()),
                 _ => Err(Trouble::Refused { status, issue }.unavailable()),
             },
+        }
+    }
+
+    /// What is there, asked for by a name from outside; `None` where nothing is.
+    async fn find<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, PartnerError> {
+        match self.call(Call::get(path)).await? {
+            Said::Done(found) => Ok(Some(found)),
+            Said::Refused { status: 404, .. } => Ok(None),
+            Said::Refused { status, issue, .. } => {
+                Err(Trouble::Refused { status, issue }.unavailable())
+            }
         }
     }
 
@@ -451,7 +466,7 @@ impl PayPal {
         source: Source,
         again: bool,
     ) -> Result<Captured, PartnerError> {
-        let id = order_id(&charge.reference).ok_or(Trouble::Reference);
+        let id = path_id(&charge.reference).ok_or(Trouble::Reference);
         let id = id.map_err(Trouble::unavailable)?;
         let token = &agreement.payment_method;
         let call = Call::post(
@@ -518,12 +533,13 @@ impl PayPal {
         charge: &OpenCharge,
         capture: &str,
     ) -> Result<RefundStatus, PartnerError> {
-        let capture = order_id(capture).ok_or(Trouble::Illegible);
+        let capture = path_id(capture).ok_or(Trouble::Illegible);
         let capture = capture.map_err(Trouble::unavailable)?;
         let call = Call::post(
             format!("/v2/payments/captures/{capture}/refund"),
             format!("refund-{capture}"),
-            &json!({}),
+            // What a webhook finds our order by. No amount: the whole.
+            &json!({"custom_id": charge.request.invoice.to_string()}),
         );
         match self.call::<WireRefund>(call).await? {
             Said::Done(refund) => match RefundWord::of(&refund.status) {
@@ -561,7 +577,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 }
 
 /// An id that may stand in a path.
-fn order_id(text: &str) -> Option<&str> {
+fn path_id(text: &str) -> Option<&str> {
     let fits = (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     fits.then_some(text)
@@ -734,7 +750,7 @@ impl BillingPartner for PayPal {
             }),
         );
         match self.call::<WireOrder>(call).await? {
-            Said::Done(order) => match order_id(&order.id) {
+            Said::Done(order) => match path_id(&order.id) {
                 Some(id) => Ok(id.to_owned()),
                 None => Err(Trouble::Illegible.unanswered()),
             },
@@ -809,5 +825,30 @@ impl BillingPartner for PayPal {
     /// See "One charge" above: it changes nothing.
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.standing(charge).await
+    }
+
+    async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        let Some(id) = path_id(id.as_str()) else {
+            return Ok(None);
+        };
+        let path = format!("/v1/customer/disputes/{id}");
+        let Some(dispute) = self.find::<WireDispute>(path).await? else {
+            return Ok(None);
+        };
+        let state = verdict::dispute_state(&dispute.status, dispute.outcome());
+        let state = state.ok_or_else(|| Trouble::unknown("dispute.status", &dispute.status));
+        let state = state.map_err(Trouble::unavailable)?;
+        let Some(capture) = dispute.capture().and_then(path_id) else {
+            return Ok(None);
+        };
+        let path = format!("/v2/payments/captures/{capture}");
+        let Some(capture) = self.find::<DisputedCapture>(path).await? else {
+            return Ok(None);
+        };
+        Ok(capture.charge().map(|(invoice, reference)| Disputed {
+            order: invoice.order(),
+            reference,
+            state,
+        }))
     }
 }

@@ -20,11 +20,14 @@ mod ledger;
 use std::time::Duration;
 
 use shared::domain::{Card, PartnerName};
+use shared::event::PartnerReference;
 use shared::runtime::Runtime;
 
 pub use ledger::{Entry, Ledger};
 
-use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
+use super::{
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+};
 
 /// How long a pending charge takes to settle.
 const SETTLES_AFTER: Duration = Duration::from_mins(1);
@@ -166,6 +169,11 @@ impl BillingPartner for Sandbox {
             ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => ChargeStatus::Cancelled,
             status => status,
         })
+    }
+
+    /// Nobody was charged, so nobody disputes it.
+    async fn dispute(&self, _id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        Ok(None)
     }
 }
 

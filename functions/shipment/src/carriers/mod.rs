@@ -5,8 +5,9 @@ mod own;
 
 use std::future::Future;
 
-use shared::domain::{OrderId, Text, TrackingNumber};
+use shared::domain::{Delivery, OrderId, Text, TrackingNumber};
 use shared::error::{FieldError, Source};
+use shared::event::PartnerReference;
 
 pub use easypost::{EasyPost, EasyPostSettings};
 pub use own::Own;
@@ -41,6 +42,15 @@ pub enum Opened {
     Labelled(Label),
     /// Registered under this reference; nothing is bought yet.
     Registered(String),
+}
+
+/// Where a parcel is, as the carrier shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// What it is for.
+    pub order: OrderId,
+    /// Where it is.
+    pub delivery: Delivery,
 }
 
 /// Why a carrier did not do what it was asked.
@@ -84,4 +94,12 @@ pub trait Carrier: Send + Sync + 'static {
         &self,
         reference: &str,
     ) -> impl Future<Output = Result<Option<Label>, CarrierError>> + Send;
+
+    /// Where a registered parcel is and which order it is for, by its reference, which came from
+    /// outside: an implementer MUST NOT put it into a path unchecked. `None` where there is no such
+    /// parcel of this service, or nothing is known of its way yet.
+    fn track(
+        &self,
+        reference: &PartnerReference,
+    ) -> impl Future<Output = Result<Option<Tracked>, CarrierError>> + Send;
 }

@@ -1,8 +1,9 @@
 //! The shop's own carrier.
 
 use shared::domain::{OrderId, number_from_digest};
+use shared::event::PartnerReference;
 
-use super::{Carrier, CarrierError, Label, Opened, Parcel};
+use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
 /// Numbers parcels by their order: 53 bits of a hash of its id. The same order always has the same
 /// number; that two of a million orders share one has a chance of 1 in 18 000.
@@ -32,6 +33,11 @@ impl Carrier for Own {
 
     async fn look_up(&self, _reference: &str) -> Result<Option<Label>, CarrierError> {
         Err(registers_nothing())
+    }
+
+    /// It tells nobody by itself.
+    async fn track(&self, _reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
+        Ok(None)
     }
 }
 

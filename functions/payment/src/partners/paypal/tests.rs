@@ -295,8 +295,8 @@ fn a_source_is_charged_as_its_kind_is() {
 
 #[test]
 fn only_paypals_own_ids_are_put_into_a_path() {
-    assert_eq!(order_id("5O190127TN364715T"), Some("5O190127TN364715T"));
+    assert_eq!(path_id("5O190127TN364715T"), Some("5O190127TN364715T"));
     for id in ["", "../payments", "a/b", "a?b", "a b", &"9".repeat(65)] {
-        assert_eq!(order_id(id), None, "{id}");
+        assert_eq!(path_id(id), None, "{id}");
     }
 }

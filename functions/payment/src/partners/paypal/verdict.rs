@@ -1,8 +1,10 @@
 //! What PayPal's words mean: statuses, the issues of refused calls, processors' codes.
 //!
-//! Sources: PayPal's API specifications "Orders" 2.13 and "Payments" 2.5, and "Processor Response
+//! Sources: PayPal's API specifications "Orders" 2.13, "Payments" 2.5 and "Disputes" 1.10, and "Processor Response
 //! Code" of its server SDK. A word that is not listed there is never guessed at: it reads as `None`,
 //! and the charge's outcome counts as unknown.
+
+use shared::domain::DisputeState;
 
 /// Where an order stands (`order.status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,29 @@ impl RefundWord {
             _ => return None,
         })
     }
+}
+
+/// How a dispute stands, by its status and the code of its outcome (`dispute.status`,
+/// `dispute_outcome.outcome_code`).
+pub(super) fn dispute_state(status: &str, outcome: Option<&str>) -> Option<DisputeState> {
+    Some(match (status, outcome) {
+        ("OPEN" | "WAITING_FOR_BUYER_RESPONSE" | "WAITING_FOR_SELLER_RESPONSE", _) => {
+            DisputeState::Open
+        }
+        ("UNDER_REVIEW" | "OTHER", _) => DisputeState::Open,
+        // The shop has accepted the claim, or PayPal found for the customer.
+        ("RESOLVED", Some("RESOLVED_BUYER_FAVOUR" | "ACCEPTED")) => DisputeState::Lost,
+        // With a payout PayPal pays the customer itself.
+        (
+            "RESOLVED",
+            Some(
+                "RESOLVED_SELLER_FAVOUR" | "RESOLVED_WITH_PAYOUT" | "CANCELED_BY_BUYER" | "DENIED",
+            ),
+        ) => DisputeState::Won,
+        // It says that it is over and not how: somebody has to look.
+        ("RESOLVED", Some("NONE") | None) => DisputeState::Open,
+        _ => return None,
+    })
 }
 
 /// What the issue of a refused call says about the charge.

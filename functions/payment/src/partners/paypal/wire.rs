@@ -1,7 +1,7 @@
 //! PayPal's JSON: what is read of its answers. Fields that are not named here are not looked at.
 
 use serde::Deserialize;
-use shared::domain::Card;
+use shared::domain::{Card, InvoiceId};
 
 /// An order (`order`, Orders v2).
 #[derive(Deserialize)]
@@ -105,6 +105,65 @@ impl WireCard {
             expiry_month: month.parse().ok().filter(|month| (1..=12).contains(month)),
             expiry_year: year.parse().ok(),
         }
+    }
+}
+
+/// A dispute (`dispute`, Disputes v1).
+#[derive(Deserialize)]
+pub(super) struct WireDispute {
+    pub(super) status: String,
+    dispute_outcome: Option<DisputeOutcome>,
+    #[serde(default)]
+    disputed_transactions: Vec<DisputedTransaction>,
+}
+
+#[derive(Deserialize)]
+struct DisputeOutcome {
+    outcome_code: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct DisputedTransaction {
+    /// The capture's id.
+    seller_transaction_id: Option<String>,
+}
+
+impl WireDispute {
+    /// The code of its outcome, once it has one.
+    pub(super) fn outcome(&self) -> Option<&str> {
+        self.dispute_outcome.as_ref()?.outcome_code.as_deref()
+    }
+
+    /// What is disputed: a charge of ours is one transaction.
+    pub(super) fn capture(&self) -> Option<&str> {
+        let transaction = self.disputed_transactions.first()?;
+        transaction.seller_transaction_id.as_deref()
+    }
+}
+
+/// A capture, as far as it says which charge of ours it is (`capture`, Payments v2).
+#[derive(Deserialize)]
+pub(super) struct DisputedCapture {
+    custom_id: Option<String>,
+    supplementary_data: Option<SupplementaryData>,
+}
+
+#[derive(Deserialize)]
+struct SupplementaryData {
+    related_ids: Option<RelatedIds>,
+}
+
+#[derive(Deserialize)]
+struct RelatedIds {
+    order_id: Option<String>,
+}
+
+impl DisputedCapture {
+    /// The invoice that it pays and PayPal's order; `None` where this service has not opened it.
+    pub(super) fn charge(self) -> Option<(InvoiceId, String)> {
+        let invoice = InvoiceId::parse(self.custom_id.as_deref()?).ok()?;
+        let order = self.supplementary_data?.related_ids?.order_id?;
+        Some((invoice, order))
     }
 }
 

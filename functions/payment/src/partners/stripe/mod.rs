@@ -7,6 +7,7 @@
 //! | look up | `GET /v1/payment_intents/{id}` |
 //! | cancel | `POST /v1/payment_intents/{id}/cancel` |
 //! | refund | `GET /v1/refunds?payment_intent={id}`, then `POST /v1/refunds` |
+//! | dispute | `GET /v1/disputes/{id}` |
 //!
 //! **Why a charge is made at most once.** An intent is confirmed at most once, and this does not rest
 //! on idempotency keys. It is opened with its payment method, and a confirmation never names one.
@@ -30,13 +31,16 @@ use serde::de::DeserializeOwned;
 use shared::aws::Aws;
 use shared::config::Environment;
 use shared::domain::{Agreement, PartnerName, PartnerToken};
+use shared::event::PartnerReference;
 use shared::https::{Https, HttpsCall, HttpsError, Secret, form};
 use shared::runtime::Runtime;
 use shared::secrets::{PartnerSecret, SecretError};
 
-use super::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
+use super::{
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+};
 use refusal::{CardRefusal, Refusal};
-use wire::{Code, Intent, IntentStatus, Refund, RefundList, WireRefundStatus};
+use wire::{Code, Dispute, Intent, IntentStatus, Refund, RefundList, WireRefundStatus};
 
 /// The API's version that this client was written for ("API versioning").
 pub const API_VERSION: &str = "2026-07-29.dahlia";
@@ -551,6 +555,22 @@ impl BillingPartner for Stripe {
                 refusal: Refusal::AskTheIntent,
                 ..
             }) => self.look_up(charge).await,
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// A dispute has none of our metadata; its intent has.
+    async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        let Ok(id) = PartnerToken::parse(id.as_str()) else {
+            return Ok(None);
+        };
+        let path = format!("/v1/disputes/{}?expand[]=payment_intent", id.as_str());
+        match self.get::<Dispute>(path).await {
+            Ok(dispute) => Ok(dispute.into_disputed()),
+            Err(Failure::Refused {
+                refusal: Refusal::Invalid(code),
+                ..
+            }) if code.as_str() == "resource_missing" => Ok(None),
             Err(failure) => Err(failure.into()),
         }
     }

@@ -6,7 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use shared::domain::{Card, PartnerToken};
+use shared::domain::{Card, DisputeState, OrderId, PartnerToken};
+
+use super::Disputed;
 
 /// A code of Stripe's: at most 64 lower-case letters, digits and `_`. Anything else becomes
 /// `unrecognised`, so that no free text gets into logs, orders or answers.
@@ -188,6 +190,66 @@ pub(super) struct Refund {
 pub(super) struct RefundList {
     pub(super) data: Vec<Refund>,
     pub(super) has_more: bool,
+}
+
+/// How a dispute stands ("The Dispute object", `status`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DisputeStatus {
+    Lost,
+    NeedsResponse,
+    Prevented,
+    UnderReview,
+    WarningClosed,
+    WarningNeedsResponse,
+    WarningUnderReview,
+    Won,
+}
+
+impl DisputeStatus {
+    /// A warning that was closed, and a dispute that was prevented, took no money.
+    fn state(self) -> DisputeState {
+        match self {
+            Self::NeedsResponse
+            | Self::UnderReview
+            | Self::WarningNeedsResponse
+            | Self::WarningUnderReview => DisputeState::Open,
+            Self::Won | Self::WarningClosed | Self::Prevented => DisputeState::Won,
+            Self::Lost => DisputeState::Lost,
+        }
+    }
+}
+
+/// A dispute with its intent in full.
+#[derive(Debug, Deserialize)]
+pub(super) struct Dispute {
+    status: DisputeStatus,
+    /// Null for a charge that was made without one.
+    payment_intent: Option<DisputedIntent>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DisputedIntent {
+    id: String,
+    metadata: IntentMetadata,
+}
+
+#[derive(Debug, Deserialize)]
+struct IntentMetadata {
+    #[serde(default)]
+    order_id: Option<String>,
+}
+
+impl Dispute {
+    /// `None` where it is of a charge that somebody else has made with this account.
+    pub(super) fn into_disputed(self) -> Option<Disputed> {
+        let intent = self.payment_intent?;
+        Some(Disputed {
+            order: OrderId::parse(intent.metadata.order_id.as_deref()?).ok()?,
+            reference: intent.id,
+            state: self.status.state(),
+        })
+    }
 }
 
 /// What kind of error ("Errors", `type`).

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | open | `POST /v2/addresses` with `verify`, `POST /v2/shipments` | nothing |
 //! | buy | `GET /v2/shipments/{id}`, `POST /v2/shipments/{id}/buy` | the postage, once |
-//! | look up | `GET /v2/shipments/{id}` | nothing |
+//! | look up, track | `GET /v2/shipments/{id}` | nothing |
 //!
 //! EasyPost knows no idempotency key, and the `reference` of a shipment is not unique. But one
 //! shipment is bought once: a second purchase is `SHIPMENT.POSTAGE.EXISTS`. So the shipment's id is
@@ -36,10 +36,11 @@ use serde::de::DeserializeOwned;
 use shared::aws::Aws;
 use shared::config::Environment;
 use shared::error::{FieldError, Source};
+use shared::event::PartnerReference;
 use shared::https::{Https, HttpsCall, HttpsError, Secret};
 use shared::secrets::{PartnerSecret, SecretError};
 
-use super::{Carrier, CarrierError, Label, Opened, Parcel};
+use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 use wire::{
     ById, Consignment, KnownAddress, NewAddress, NewShipment, Purchase, Rate, Rated, Recipient,
     Refusal, Senseless, Shipment, choose, listed,
@@ -386,6 +387,19 @@ impl Carrier for EasyPost {
         let id = shipment_id(reference).map_err(Failure::harmless)?;
         let shipment = self.shipment(id).await.map_err(Failure::harmless)?;
         label(&shipment).map_err(Failure::harmless)
+    }
+
+    /// The shipment's own `reference` names the order. It need not be unique, and need not: the order
+    /// must have this very shipment, or the news is not taken.
+    async fn track(&self, reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
+        let Ok(id) = shipment_id(reference.as_str()) else {
+            return Ok(None);
+        };
+        match self.shipment(id).await {
+            Ok(shipment) => Ok(shipment.tracked()),
+            Err(Failure::Refused(Refusal { status: 404, .. })) => Ok(None),
+            Err(failure) => Err(failure.harmless()),
+        }
     }
 }
 

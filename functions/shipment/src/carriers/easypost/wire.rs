@@ -6,11 +6,11 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use shared::domain::TrackingNumber;
+use shared::domain::{Delivery, DeliveryState, OrderId, Timestamp, TrackingNumber};
 
 use super::address::Address;
 use super::settings::{Sender, Service, Size};
-use crate::carriers::Label;
+use crate::carriers::{Label, Tracked};
 
 /// What the customers' addresses and the shop's have in common.
 pub(super) const COUNTRY: &str = "US";
@@ -66,7 +66,7 @@ pub(super) struct Consignment<'a> {
     pub(super) to_address: ById<'a>,
     pub(super) from_address: &'a Sender,
     pub(super) parcel: &'a Size,
-    /// For people who search in EasyPost's dashboard; nothing here relies on it, as it is not unique.
+    /// For people who search in EasyPost's dashboard, and for [`Shipment::tracked`].
     pub(super) reference: &'a str,
 }
 
@@ -116,6 +116,26 @@ pub(super) struct Shipment {
     tracking_code: Option<String>,
     #[serde(deserialize_with = "present")]
     postage_label: Option<PostageLabel>,
+    // A label that is there is there, whatever is written about its way: read only by `tracked`.
+    #[serde(default)]
+    reference: Value,
+    #[serde(default)]
+    tracker: Value,
+}
+
+/// What EasyPost's word says ("The Tracker object", `status`); `None` for `unknown`, `error` and words that are new.
+fn delivery_state(status: &str) -> Option<DeliveryState> {
+    Some(match status {
+        "pre_transit" => DeliveryState::PreTransit,
+        "in_transit" => DeliveryState::InTransit,
+        "out_for_delivery" => DeliveryState::OutForDelivery,
+        "available_for_pickup" => DeliveryState::AvailableForPickup,
+        "delivered" => DeliveryState::Delivered,
+        "return_to_sender" => DeliveryState::ReturnToSender,
+        "failure" => DeliveryState::Failed,
+        "cancelled" => DeliveryState::Cancelled,
+        _ => return None,
+    })
 }
 
 #[derive(Deserialize)]
@@ -159,6 +179,18 @@ impl Shipment {
     /// How many carriers gave a reason instead of a rate.
     pub(super) fn reasons(&self) -> usize {
         self.messages.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Where it is and what it is for; `None` where nothing is known, or it is none of ours.
+    pub(super) fn tracked(&self) -> Option<Tracked> {
+        let tracker = |field: &str| self.tracker.get(field)?.as_str();
+        Some(Tracked {
+            order: OrderId::parse(self.reference.as_str()?).ok()?,
+            delivery: Delivery {
+                state: delivery_state(tracker("status")?)?,
+                at: Timestamp::parse(tracker("updated_at")?).ok()?,
+            },
+        })
     }
 
     /// The label, once it is bought.

@@ -1,0 +1,35 @@
+//! Notes on an order where its parcel is.
+
+use shared::error::Error;
+use shared::event::PartnerReference;
+use shared::queue::EventQueue;
+use shared::store::Noted;
+
+use super::carriers::Carrier;
+use super::{Shipments, carrier_failed};
+
+impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
+    /// Asks the carrier where a parcel is and notes that on its order. Whoever reported it is
+    /// believed in nothing but that there may be news.
+    pub(super) async fn hear_of_delivery(&self, parcel: &PartnerReference) -> Result<(), Error> {
+        let tracked = self.carrier.track(parcel).await.map_err(carrier_failed)?;
+        let Some(tracked) = tracked else {
+            tracing::info!(code = "delivery_ignored", "it is of no parcel of ours");
+            return Ok(());
+        };
+        let (order, delivery) = (tracked.order, tracked.delivery);
+        let reference = parcel.as_str();
+        let noted = self.store.note_delivery(&order, reference, delivery);
+        match noted.await? {
+            Noted::Written => {
+                let state = delivery.state.as_str();
+                tracing::info!(order_id = %order, state, "parcel tracked");
+            }
+            Noted::Known => {}
+            Noted::Foreign => {
+                tracing::info!(order_id = %order, code = "delivery_ignored", "it is of another parcel");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! How PayPal signs what it sends ("Integrate webhooks", verifying messages by oneself): RSA with
+//! SHA-256 over `<transmission id>|<transmission time>|<webhook id>|<CRC-32 of the body, in decimal>`.
+//!
+//! The certificate comes from an address that the request itself names. It is believed because it is
+//! fetched over TLS from PayPal's own API and from nowhere else, and from there only as a certificate.
+//!
+//! A CRC is easily forged: whoever sees a signed webhook can make another body that fits its
+//! signature. Such a body gets as far as any other here: whoever hears of it asks PayPal.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lambda_http::http::HeaderMap;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use shared::config::{ConfigError, Environment};
+use shared::domain::Timestamp;
+use shared::error::{Dependency, Error};
+use shared::https::{Https, HttpsCall, HttpsError};
+use webpki::EndEntityCert;
+use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
+
+use super::{SignatureError, is_of_now};
+
+/// Where PayPal's API is ("API requests"), and where it names its certificates.
+const LIVE: [&str; 2] = ["https://api-m.paypal.com", "https://api.paypal.com"];
+const SANDBOX: [&str; 2] = [
+    "https://api-m.sandbox.paypal.com",
+    "https://api.sandbox.paypal.com",
+];
+
+/// Under this path, and nowhere else, are certificates.
+const CERTIFICATES: &str = "/v1/notifications/certs/";
+
+/// How long fetching a certificate may take.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// PayPal uses one certificate at a time; with more than this, all are fetched anew.
+const KEPT: usize = 8;
+
+/// Checks what PayPal signs.
+#[derive(Clone, Debug)]
+pub struct PayPalSigner {
+    webhook_id: String,
+    https: Https,
+    /// Where certificates may be named to be; the first is where they are fetched.
+    addresses: Vec<String>,
+    known: Arc<Mutex<BTreeMap<String, CertificateDer<'static>>>>,
+}
+
+/// Why a signature was not checked to its end, or is not believed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unverified {
+    /// It is not PayPal's, or not of now.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The certificate could not be fetched.
+    #[error("PayPal's certificate could not be fetched")]
+    NoCertificate(#[source] HttpsError),
+    /// PayPal gave something else.
+    #[error("PayPal answered {0} for its certificate")]
+    Refused(u16),
+}
+
+impl From<Unverified> for Error {
+    /// A webhook that cannot be checked now comes again: PayPal repeats what is not answered with
+    /// success.
+    fn from(unverified: Unverified) -> Self {
+        match unverified {
+            Unverified::Signature(error) => super::unsigned("paypal", error),
+            other => Self::Unavailable {
+                dependency: Dependency::BillingPartner,
+                source: other.into(),
+            },
+        }
+    }
+}
+
+impl PayPalSigner {
+    /// For the webhook that PayPal shows under `webhook_id`, with the live API's certificates, which
+    /// `https` leads to.
+    #[must_use]
+    pub fn new(webhook_id: impl Into<String>, https: Https) -> Self {
+        Self {
+            webhook_id: webhook_id.into(),
+            https,
+            addresses: addresses(LIVE[0]),
+            known: Arc::default(),
+        }
+    }
+
+    /// For the API at `PAYPAL_URL`, PayPal's own live address without it.
+    pub fn from_environment(
+        environment: Environment<'_>,
+        webhook_id: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        let address = Https::address(environment, "PAYPAL_URL", LIVE[0])?;
+        let addresses = addresses(&address);
+        let https = Https::new(addresses[0].as_str());
+        Ok(Self {
+            addresses,
+            ..Self::new(webhook_id, https)
+        })
+    }
+
+    /// Believes the body or says why not. What can be checked without a call is checked first.
+    pub(crate) async fn check(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Unverified> {
+        let text = |name: &str| {
+            let value = headers.get(name).ok_or(SignatureError::Missing)?;
+            value.to_str().map_err(|_| SignatureError::Malformed)
+        };
+        let signature = text("paypal-transmission-sig")?;
+        let (id, time) = (
+            text("paypal-transmission-id")?,
+            text("paypal-transmission-time")?,
+        );
+        if text("paypal-auth-algo")? != "SHA256withRSA" || !is_plain(id) {
+            return Err(SignatureError::Malformed.into());
+        }
+        let at = Timestamp::parse(time).map_err(|_| SignatureError::Malformed)?;
+        is_of_now(at.seconds(), now)?;
+        let signature = aws_smithy_types::base64::decode(signature);
+        let signature = signature.map_err(|_| SignatureError::Malformed)?;
+        let certificate = self.certificate(text("paypal-cert-url")?).await?;
+        let certificate =
+            EndEntityCert::try_from(&certificate).map_err(|_| SignatureError::Malformed)?;
+        let signed = format!("{id}|{time}|{}|{}", self.webhook_id, crc32fast::hash(body));
+        certificate
+            .verify_signature(RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature)
+            .map_err(|_| SignatureError::Wrong)?;
+        Ok(())
+    }
+
+    /// The certificate at an address that the request names, fetched once.
+    async fn certificate(&self, url: &str) -> Result<CertificateDer<'static>, Unverified> {
+        let path = self
+            .addresses
+            .iter()
+            .find_map(|each| url.strip_prefix(each));
+        let name = path.and_then(|path| path.strip_prefix(CERTIFICATES));
+        let name = name.filter(|name| is_plain(name));
+        let name = name.ok_or(SignatureError::Malformed)?;
+        if let Some(certificate) = self.known().get(name) {
+            return Ok(certificate.clone());
+        }
+        let call = HttpsCall {
+            method: "GET",
+            path: format!("{CERTIFICATES}{name}"),
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        let answer = self.https.call(call, LIMIT).await;
+        let answer = answer.map_err(Unverified::NoCertificate)?;
+        match answer.status {
+            200 => {}
+            // A name that PayPal does not know is not PayPal's.
+            404 => return Err(SignatureError::Malformed.into()),
+            status => return Err(Unverified::Refused(status)),
+        }
+        // The first one is the signer's; those that may follow are its issuers'.
+        let certificate = CertificateDer::from_pem_slice(&answer.body);
+        let certificate = certificate.map_err(|_| Unverified::Refused(answer.status))?;
+        let mut known = self.known();
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(name.to_owned(), certificate.clone());
+        Ok(certificate)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, CertificateDer<'static>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the certificates of the API at `address` may be named to be; the first is where they are.
+fn addresses(address: &str) -> Vec<String> {
+    let pairs = [LIVE, SANDBOX];
+    match pairs.into_iter().find(|pair| pair.contains(&address)) {
+        Some([api, certificates]) => vec![certificates.to_owned(), api.to_owned()],
+        None => vec![address.to_owned()],
+    }
+}
+
+/// A name of one word, which cannot lead elsewhere in a path or be taken for two in what is signed.
+fn is_plain(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_certificate_is_fetched_from_paypal_and_from_nowhere_else() {
+        let live = PayPalSigner::new("WH1", Https::new(LIVE[1]));
+        assert_eq!(live.addresses, [LIVE[1], LIVE[0]]);
+        assert_eq!(addresses(SANDBOX[0]), [SANDBOX[1], SANDBOX[0]]);
+        assert_eq!(addresses("http://127.0.0.1:1"), ["http://127.0.0.1:1"]);
+        for url in [
+            "https://api.paypal.com.example.com/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com@example.com/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com:8443/v1/notifications/certs/CERT-1",
+            "http://api.paypal.com/v1/notifications/certs/CERT-1",
+            "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-1",
+            "https://www.paypal.com/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com/v1/notifications/certs/../../oauth2/token",
+            "https://api.paypal.com/v1/notifications/certs/CERT-1?x=/",
+            "https://api.paypal.com/v1/notifications/certs/",
+            "https://api.paypal.com/v1/identity",
+            "",
+        ] {
+            let error = live.certificate(url).await.unwrap_err();
+            assert!(
+                matches!(error, Unverified::Signature(SignatureError::Malformed)),
+                "{url}: {error:?}"
+            );
+        }
+    }
+}
