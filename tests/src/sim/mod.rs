@@ -9,6 +9,7 @@ mod invariants;
 mod partner;
 mod random;
 mod run;
+mod wire;
 mod world;
 
 pub use invariants::Violation;
