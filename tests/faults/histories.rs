@@ -6,7 +6,7 @@ use serde_json::json;
 use shared::config::Environment;
 use shared::domain::PartnerName;
 use tests::request;
-use tests::sim::{Faults, Histories, Plan, Random, Scenario, Simulation};
+use tests::sim::{Faults, Histories, Plan, Random, RealCarrier, Scenario, Simulation};
 
 /// A number from the environment: `SIM_SEED`, `SIM_HISTORIES`.
 fn number_from(name: &'static str) -> Option<u64> {
@@ -202,17 +202,58 @@ fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_paypal() {
     println!("{count} crash points");
 }
 
+/// When a cancellation comes while the carrier is asked, in milliseconds after the cart.
+const WHILE_SHIPPED: [i64; 6] = [160, 180, 200, 220, 240, 260];
+
+/// Through the client of EasyPost: every request to the carrier is an effect.
+#[test]
+fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_easypost() {
+    let cancelled = WHILE_SHIPPED.map(|after| Scenario {
+        cancel_after: Some(after),
+        ..Scenario::CHECKOUT
+    });
+    let shipped = [Scenario::CHECKOUT, Scenario::BOTH];
+    let mut scenarios = shipped.to_vec();
+    scenarios.push(Scenario::CANCELLED_AT_ONCE);
+    scenarios.extend(cancelled);
+    let easypost = scenarios
+        .into_iter()
+        .map(|each| (RealCarrier::EasyPost, each));
+    let stale = shipped.map(|each| (RealCarrier::EasyPostWithStaleRates, each));
+    let plans: Vec<Vec<Plan>> = easypost
+        .chain(stale)
+        .map(|(carrier, scenario)| {
+            let calm = Plan {
+                carrier: Some(carrier),
+                ..Plan::calm(scenario)
+            };
+            at_every_effect(&calm, crash)
+        })
+        .collect();
+    let count = run_all(plans.concat());
+    println!("{count} crash points");
+}
+
 #[test]
 fn random_histories_keep_every_promise_through_the_real_clients() {
+    let carriers = [
+        None,
+        Some(RealCarrier::EasyPost),
+        Some(RealCarrier::EasyPostWithStaleRates),
+    ];
     let mut plans = Vec::new();
     for seed in 0..100 {
         let mut random = Random::new(seed);
         let partner = PartnerName::ALL[random.below(2)];
         let scenarios = (0..2)
-            .map(|_| ON_THE_WIRE[random.below(ON_THE_WIRE.len())].clone())
+            .map(|_| {
+                let scenario = ON_THE_WIRE[random.below(ON_THE_WIRE.len())].clone();
+                scenario.cancelled_at_random(&mut random)
+            })
             .collect();
         plans.push(Plan {
             partner: Some(partner),
+            carrier: carriers[random.below(carriers.len())],
             scenarios,
             ..Histories::plan(seed)
         });

@@ -202,6 +202,14 @@ FAULTS = [
         tests="a_crash_at_any_effect_of_any_scenario",
     ),
     Fault(
+        "EasyPost's label is bought while its shipment is registered",
+        "functions/shipment/src/carriers/easypost/mod.rs",
+        "        if rate.is_some() {\n            return Ok(Opened::Registered(id.to_owned()));",
+        "        if rate.is_some() {\n            let _ = self.buy(id).await;\n            return Ok(Opened::Registered(id.to_owned()));",
+        target="faults",
+        tests="through_the_client_of_easypost",
+    ),
+    Fault(
         "an order is cancelled while its charge may still be confirmed",
         "functions/payment/src/cancel.rs",
         "        match self.partner.cancel(&charge).await {\n            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => {",

@@ -60,6 +60,7 @@ struct Ledger {
     shipments: BTreeMap<String, Value>,
     trackers: BTreeMap<String, Value>,
     stale: BTreeSet<String>,
+    starts_stale: bool,
     bought: Vec<BoughtLabel>,
     offers: Vec<Offer>,
     unknown_streets: Vec<&'static str>,
@@ -125,6 +126,11 @@ impl EasyPostDouble {
         let mut ledger = self.ledger();
         let ids: Vec<String> = ledger.shipments.keys().cloned().collect();
         ledger.stale.extend(ids);
+    }
+
+    /// From now on the first rates of each new shipment cannot be bought.
+    pub fn let_first_rates_expire(&self) {
+        self.ledger().starts_stale = true;
     }
 
     /// Nothing can be delivered to a street with that in its name.
@@ -363,6 +369,9 @@ impl Ledger {
             "refund_status": null, "insurance": null, "scan_form": null, "batch_id": null,
             "batch_status": null, "batch_message": null, "order_id": null
         });
+        if self.starts_stale {
+            self.stale.insert(id.clone());
+        }
         self.shipments.insert(id, shipment.clone());
         (201, shipment)
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
-use shared::domain::{ChargeState, Order, OrderId, Status, TrackingNumber};
+use shared::domain::{ChargeState, Order, OrderId, Status};
 use shared::event::{Message, MessageKind, email_id};
 use shared::store::{EmailState, Store};
 
+use super::carrier::BookedLabel;
 use super::run::Client;
 use super::world::World;
 use crate::Reply;
@@ -31,6 +32,8 @@ pub enum Violation {
     PaidUnlikeCharged(String),
     /// The ledger's sum is not that of the paid orders.
     SumsDiffer(String),
+    /// There is a label that is no shipped order's.
+    LabelsDiffer(String),
     /// An order did not come as far as it should.
     Stuck(String),
     /// A success that cannot be read back.
@@ -43,14 +46,23 @@ pub enum Violation {
     MailLost(String),
 }
 
+/// What the other side has written down.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) charges: Vec<BookedCharge>,
+    pub(super) labels: Vec<BookedLabel>,
+}
+
 pub(super) async fn check(
     world: &World,
     store: &Store,
     clients: &[Client],
     answers: &BTreeMap<String, Reply>,
-    charges: &[BookedCharge],
+    books: &Books,
 ) -> Result<(), Violation> {
+    let Books { charges, labels } = books;
     let mut paid_sum = Decimal::ZERO;
+    let mut shipped = 0;
     for client in clients {
         if let Some(contradiction) = client.contradictions.first() {
             return Err(Violation::Contradiction(contradiction.clone()));
@@ -65,13 +77,14 @@ pub(super) async fn check(
         let order = store.order(&id).await.ok().flatten();
         let order = order.ok_or_else(|| Violation::Forgotten(name.clone()))?;
         check_charges(charges, &order)?;
-        check_labels(world, &order)?;
+        check_labels(labels, &order)?;
         check_end(&order, client)?;
         check_answers(&order, client, answers)?;
         check_mails(world, store, &order).await?;
         if is_paid(&order) {
             paid_sum += order.amounts.total.decimal();
         }
+        shipped += usize::from(order.status == Status::Shipped);
     }
     let ledger_sum: Decimal = charges
         .iter()
@@ -80,6 +93,11 @@ pub(super) async fn check(
     if ledger_sum != paid_sum {
         return Err(Violation::SumsDiffer(format!(
             "ledger {ledger_sum}, orders {paid_sum}"
+        )));
+    }
+    if labels.len() != shipped {
+        return Err(Violation::LabelsDiffer(format!(
+            "{shipped} orders shipped, {labels:?}"
         )));
     }
     check_dead_letters(world, store).await
@@ -137,24 +155,22 @@ fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violatio
     Ok(())
 }
 
-fn check_labels(world: &World, order: &Order) -> Result<(), Violation> {
-    let state = world.state();
+fn check_labels(labels: &[BookedLabel], order: &Order) -> Result<(), Violation> {
     let id = order.id.to_string();
-    let labels: Vec<&TrackingNumber> = state
-        .parcels
-        .values()
-        .filter(|parcel| parcel.order == id)
-        .filter_map(|parcel| Some(&parcel.label.as_ref()?.tracking_number))
-        .collect();
-    let recorded: Vec<&TrackingNumber> = order
-        .shipment
-        .iter()
-        .map(|shipment| &shipment.tracking_number)
-        .collect();
+    let labels: Vec<_> = labels.iter().filter(|label| label.order == id).collect();
     if labels.len() > 1 {
         return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));
     }
-    if order.status == Status::Shipped && labels != recorded {
+    // What the order calls its parcel and its number are those of that label.
+    let booked = labels
+        .first()
+        .map(|label| (label.reference.as_str(), label.tracking_number.as_str()));
+    let recorded = order.parcel.as_ref().zip(order.shipment.as_ref());
+    let recorded = recorded.map(|(parcel, shipment)| {
+        let number = shipment.tracking_number.as_str();
+        (parcel.reference.as_str(), number)
+    });
+    if order.status == Status::Shipped && booked != recorded {
         return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));
     }
     if !labels.is_empty() && !is_paid(order) {

@@ -3,14 +3,17 @@
 //! process is an *effect*; before each effect the scheduler may let another task run, freeze this
 //! one, or kill it, and the effect itself may be lost on the way there or on the way back.
 
+mod carrier;
 mod database;
 mod ends;
 mod invariants;
 mod partner;
 mod random;
 mod run;
+mod wire;
 mod world;
 
+pub use carrier::RealCarrier;
 pub use invariants::Violation;
 pub use random::Random;
 pub use run::{Histories, Plan, Scenario, Simulation};

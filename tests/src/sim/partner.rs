@@ -1,8 +1,6 @@
 //! The billing partner of a history: the abstract one, or a real client that talks to its double over
 //! a wire on which every request is an effect.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use payment::partners::{
@@ -12,15 +10,13 @@ use payment::partners::{
 use serde_json::{Value, json};
 use shared::domain::PartnerName;
 use shared::event::PartnerReference;
-use shared::https::{Https, Secret};
+use shared::https::Secret;
 use shared::runtime::Runtime;
 
 use super::ends::Outside;
-use super::world::{Fate, World};
-use crate::partners::{
-    BookedCharge, DoubleReply, DoubleRequest, Front, Mishap, Passage, PayPalDouble, PlayedStripe,
-    VaultOutcome,
-};
+use super::wire;
+use super::world::World;
+use crate::partners::{BookedCharge, PayPalDouble, PlayedStripe, VaultOutcome};
 
 /// The other side of a history's charges.
 #[derive(Clone, Debug)]
@@ -84,18 +80,19 @@ impl Double {
 
     /// A client of it in one process of `world`.
     pub(super) fn client(&self, world: &World, runtime: &Runtime) -> Partner {
-        let passage = || Arc::new(Wire(world.clone()));
         match self {
             Self::Played => Partner::Played(Outside(world.clone())),
             Self::Stripe(double) => {
-                let front = Front::with_passage(Arc::new(double.clone()), passage());
-                let https = Https::with_connector(front.connector(), "https://api.stripe.com");
+                let double = Arc::new(double.clone());
+                let too_many = r#"{"error":{"type":"invalid_request_error","code":"rate_limit"}}"#;
+                let https = wire::https(world, double, "https://api.stripe.com", too_many);
                 let key = Secret::new(PlayedStripe::api_key());
                 Partner::Stripe(Stripe::new(https, key, runtime.clone()))
             }
             Self::PayPal(double) => {
-                let front = Front::with_passage(double.clone(), passage());
-                let https = Https::with_connector(front.connector(), "https://api-m.paypal.com");
+                let too_many = r#"{"name":"RATE_LIMIT_REACHED"}"#;
+                let https =
+                    wire::https(world, double.clone(), "https://api-m.paypal.com", too_many);
                 let secret = Secret::new(PayPalDouble::SECRET);
                 let client = PayPalDouble::CLIENT.to_owned();
                 Partner::PayPal(PayPal::new(https, client, secret, runtime.clone()))
@@ -121,30 +118,6 @@ impl Double {
                 booked.collect()
             }
         }
-    }
-}
-
-/// Every request to a double is an effect of the world.
-#[derive(Debug)]
-struct Wire(World);
-
-impl Passage for Wire {
-    fn fate<'a>(
-        &'a self,
-        request: &'a DoubleRequest,
-    ) -> Pin<Box<dyn Future<Output = Option<Mishap>> + Send + 'a>> {
-        Box::pin(async move {
-            let name = format!("{} {}", request.method, request.path);
-            match self.0.effect(&name).await {
-                Fate::Done => None,
-                Fate::RequestLost => Some(Mishap::RequestLost),
-                Fate::AnswerLost => Some(Mishap::AnswerLost),
-                Fate::Throttled => Some(Mishap::Instead(DoubleReply::new(
-                    429,
-                    r#"{"error":{"type":"invalid_request_error","code":"rate_limit"},"name":"RATE_LIMIT_REACHED"}"#,
-                ))),
-            }
-        })
     }
 }
 

@@ -13,9 +13,10 @@ use shared::domain::PartnerName;
 use shared::queue::Queue;
 use shared::store::Store;
 
+use super::carrier::{Depot, RealCarrier, Shipper};
 use super::database::{client, honest_client};
 use super::ends::Outside;
-use super::invariants::{Violation, check};
+use super::invariants::{Books, Violation, check};
 use super::partner::{Double, Partner};
 use super::world::{FUNCTION_TIMEOUT, Faults, World};
 use crate::cloud::{Options, START};
@@ -38,6 +39,9 @@ const STREAM_RETENTION: i64 = 24 * 3_600_000;
 
 /// No history needs more scheduling decisions; one that does is stuck.
 const MAX_STEPS: u32 = 20_000;
+
+/// Where every order goes; every carrier takes it.
+const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
 
 /// A customer's wish: one POST after the other, each repeated until it is answered for good.
 #[derive(Clone, Debug)]
@@ -176,6 +180,16 @@ impl Scenario {
         Self::DECLINED_THEN_CANCELLED,
         Self::PENDING_THEN_CANCELLED,
     ];
+
+    /// The same, but cancelled sooner or later if it is cancelled, so that it meets every step.
+    #[must_use]
+    pub fn cancelled_at_random(mut self, random: &mut super::Random) -> Self {
+        if let Some(after) = &mut self.cancel_after {
+            let most = [400, 5_000, 600_000][random.below(3)];
+            *after = random.millis(most);
+        }
+        self
+    }
 }
 
 /// What one history is made of.
@@ -203,6 +217,8 @@ pub struct Plan {
     pub skews: [i64; 3],
     /// The real client that charges, over a wire to its double; `None` for the abstract partner.
     pub partner: Option<PartnerName>,
+    /// The real client that ships, over a wire to its double; `None` for the abstract carrier.
+    pub carrier: Option<RealCarrier>,
     /// Print every effect.
     pub trace: bool,
 }
@@ -223,6 +239,7 @@ impl Plan {
             timeout_at: Vec::new(),
             skews: [0; 3],
             partner: None,
+            carrier: None,
             trace: false,
         }
     }
@@ -240,13 +257,8 @@ impl Histories {
         let orders = 1 + random.below(4);
         let scenarios = (0..orders)
             .map(|_| {
-                let mut scenario = Scenario::ALL[random.below(Scenario::ALL.len())].clone();
-                if let Some(after) = &mut scenario.cancel_after {
-                    // Sooner or later, so that it meets every step.
-                    let most = [400, 5_000, 600_000][random.below(3)];
-                    *after = random.millis(most);
-                }
-                scenario
+                let scenario = Scenario::ALL[random.below(Scenario::ALL.len())].clone();
+                scenario.cancelled_at_random(&mut random)
             })
             .collect();
         // Each kind of fault is absent in half of the histories, so that the others show.
@@ -295,12 +307,13 @@ impl Histories {
                 [0; 3]
             },
             partner: None,
+            carrier: None,
             trace: false,
         }
     }
 }
 
-type Instance = Services<Partner, Outside, Outside, Outside>;
+type Instance = Services<Partner, Shipper, Outside, Outside>;
 
 /// What a task was started for.
 #[derive(Clone, Debug)]
@@ -398,7 +411,7 @@ impl Client {
         if self.scenario.checkout {
             cart["checkout"] = json!({
                 "name": "Lital Hay", "phone": "0545870006", "email": self.email(),
-                "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY"
+                "shipping_address": ADDRESS
             });
         }
         cart
@@ -446,7 +459,7 @@ impl Client {
             "/api/order/payment.json" => {
                 let shipping = json!({
                     "orderId": self.order, "name": "Lital Hay", "phone": "0545870006",
-                    "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY"
+                    "shipping_address": ADDRESS
                 });
                 self.wish("/api/order/shipping.json", shipping);
             }
@@ -463,7 +476,7 @@ impl Client {
             "tax": cart["tax"], "subTotalAmount": cart["subTotalAmount"],
             "totalAmount": cart["totalAmount"], "currency": "USD", "items": cart["items"],
             "name": "Lital Hay", "phone": "0545870006", "email": self.email(),
-            "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY"
+            "shipping_address": ADDRESS
         });
         self.wish("/api/order/invoice.json", invoice);
     }
@@ -474,6 +487,7 @@ pub struct Simulation {
     plan: Plan,
     world: World,
     double: Double,
+    depot: Depot,
     instances: Vec<Arc<Instance>>,
     honest: Instance,
     pub(super) store: Store,
@@ -512,6 +526,7 @@ impl Simulation {
         }
         let engine = engine_with_tables();
         let double = Double::new(plan.partner, &world.runtime(0));
+        let depot = Depot::new(plan.carrier);
         let shop = Options::default().shop();
         let instance = |skew: i64| {
             let runtime = world.runtime(skew);
@@ -519,7 +534,7 @@ impl Simulation {
             let outside = || Outside(world.clone());
             let ends = Ends {
                 partner: double.client(&world, &runtime),
-                carrier: outside(),
+                carrier: depot.client(&world),
                 queues: outside(),
                 mailer: outside(),
                 certificates: Front::new(Arc::new(PayPalCertificates)),
@@ -532,7 +547,7 @@ impl Simulation {
         let calm = || Outside(World::new(0, Faults::default(), false));
         let ends = Ends {
             partner: Partner::Played(calm()),
-            carrier: calm(),
+            carrier: Shipper::Played(calm()),
             queues: calm(),
             mailer: calm(),
             certificates: Front::new(Arc::new(PayPalCertificates)),
@@ -546,6 +561,7 @@ impl Simulation {
         Self {
             clients: clients.collect(),
             double,
+            depot,
             world,
             instances,
             honest,
@@ -603,8 +619,11 @@ impl Simulation {
             if !self.step().await && !self.jump().await {
                 let effects = self.world.state().effects;
                 let answers = self.answers().await;
-                let charges = self.double.charges(&self.world);
-                check(&self.world, &self.store, &self.clients, &answers, &charges).await?;
+                let books = Books {
+                    charges: self.double.charges(&self.world),
+                    labels: self.depot.labels(&self.world),
+                };
+                check(&self.world, &self.store, &self.clients, &answers, &books).await?;
                 return Ok(effects);
             }
         }

@@ -1,0 +1,165 @@
+//! The carrier of a history: the abstract one, or the real client that talks to its double over a
+//! wire on which every request is an effect.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use shared::config::Environment;
+use shared::event::PartnerReference;
+use shared::https::Secret;
+use shipment::carriers::{
+    Carrier, CarrierError, EasyPost, EasyPostSettings, Label, Opened, Parcel, Tracked,
+};
+
+use super::ends::Outside;
+use super::wire;
+use super::world::World;
+use crate::partners::EasyPostDouble;
+
+const KEY: &str = "EZTKplayed";
+
+const TOO_MANY: &str =
+    r#"{"error":{"code":"RATE_LIMITED","message":"Too many requests.","errors":[]}}"#;
+
+/// A carrier whose real client ships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RealCarrier {
+    /// EasyPost as it mostly is.
+    EasyPost,
+    /// EasyPost where a shipment's first rates are gone before its label is bought.
+    EasyPostWithStaleRates,
+}
+
+/// The other side of a history's shipments.
+#[derive(Clone, Debug)]
+pub(super) enum Depot {
+    /// The abstract carrier, whose books are the world's.
+    Played,
+    /// EasyPost on the wire.
+    EasyPost(EasyPostDouble),
+}
+
+/// A label in a carrier's books, whatever the carrier.
+#[derive(Clone, Debug)]
+pub(super) struct BookedLabel {
+    /// The carrier's name for the parcel.
+    pub(super) reference: String,
+    /// What it is for.
+    pub(super) order: String,
+    pub(super) tracking_number: String,
+}
+
+impl Depot {
+    /// The double of that carrier.
+    pub(super) fn new(carrier: Option<RealCarrier>) -> Self {
+        let Some(carrier) = carrier else {
+            return Self::Played;
+        };
+        let double = EasyPostDouble::new(KEY);
+        if carrier == RealCarrier::EasyPostWithStaleRates {
+            double.let_first_rates_expire();
+        }
+        Self::EasyPost(double)
+    }
+
+    /// A client of it in one process of `world`.
+    pub(super) fn client(&self, world: &World) -> Shipper {
+        match self {
+            Self::Played => Shipper::Played(Outside(world.clone())),
+            Self::EasyPost(double) => {
+                let double = Arc::new(double.clone());
+                let https = wire::https(world, double, "https://api.easypost.com", TOO_MANY);
+                let client = EasyPost::new(https, &Secret::new(KEY), settings());
+                Shipper::EasyPost(Box::new(client))
+            }
+        }
+    }
+
+    /// Every label that was bought; the abstract carrier's are in `world`.
+    pub(super) fn labels(&self, world: &World) -> Vec<BookedLabel> {
+        match self {
+            Self::EasyPost(double) => {
+                let bought = double.bought().into_iter();
+                let booked = bought.map(|label| BookedLabel {
+                    reference: label.shipment,
+                    order: label.reference.unwrap_or_default(),
+                    tracking_number: label.tracking_code,
+                });
+                booked.collect()
+            }
+            Self::Played => {
+                let state = world.state();
+                let parcels = state.parcels.iter();
+                let booked = parcels.filter_map(|(reference, parcel)| {
+                    let label = parcel.label.as_ref()?;
+                    Some(BookedLabel {
+                        reference: reference.clone(),
+                        order: parcel.order.clone(),
+                        tracking_number: label.tracking_number.as_str().to_owned(),
+                    })
+                });
+                booked.collect()
+            }
+        }
+    }
+}
+
+/// A shop that sends within the United States, by the cheapest service.
+fn settings() -> EasyPostSettings {
+    let read = |name: &str| {
+        let value = match name {
+            "SHIP_FROM" => json!({
+                "company": "Shop", "street1": "388 Townsend St", "city": "San Francisco",
+                "state": "CA", "zip": "94107", "country": "US", "phone": "4155550100"
+            }),
+            "PARCEL" => json!({"length": 10, "width": 8, "height": 4, "weight": 15}),
+            _ => return None,
+        };
+        Some(value.to_string())
+    };
+    EasyPostSettings::from_environment(Environment::new(&read)).expect("the shop is well described")
+}
+
+/// A client of the history's carrier.
+#[derive(Clone, Debug)]
+pub(super) enum Shipper {
+    Played(Outside),
+    EasyPost(Box<EasyPost>),
+}
+
+impl Carrier for Shipper {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Played(carrier) => Carrier::name(carrier),
+            Self::EasyPost(carrier) => carrier.name(),
+        }
+    }
+
+    async fn open(&self, parcel: &Parcel) -> Result<Opened, CarrierError> {
+        match self {
+            Self::Played(carrier) => Carrier::open(carrier, parcel).await,
+            Self::EasyPost(carrier) => carrier.open(parcel).await,
+        }
+    }
+
+    async fn buy(&self, reference: &str) -> Result<Label, CarrierError> {
+        match self {
+            Self::Played(carrier) => carrier.buy(reference).await,
+            Self::EasyPost(carrier) => carrier.buy(reference).await,
+        }
+    }
+
+    async fn look_up(&self, reference: &str) -> Result<Option<Label>, CarrierError> {
+        match self {
+            Self::Played(carrier) => Carrier::look_up(carrier, reference).await,
+            Self::EasyPost(carrier) => carrier.look_up(reference).await,
+        }
+    }
+
+    async fn track(&self, reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
+        match self {
+            Self::Played(carrier) => carrier.track(reference).await,
+            Self::EasyPost(carrier) => carrier.track(reference).await,
+        }
+    }
+}
