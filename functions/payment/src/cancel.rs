@@ -5,7 +5,7 @@ use serde_json::Value;
 use shared::domain::{ChargeState, CustomerId, Order, OrderId, Payment, Status, Text};
 use shared::error::{Error, Missing};
 use shared::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
-use shared::store::{CancelBasis, Claim, ClaimRefusal, Fence, Settlement, StoreError};
+use shared::store::{CancelBasis, Claim, ClaimRefusal, Fence, NextCharge, Settlement, StoreError};
 use shared::telemetry;
 
 use super::partners::{BillingPartner, ChargeStatus, RefundStatus};
@@ -126,8 +126,11 @@ impl<P: BillingPartner> Payments<P> {
                 // Whoever still holds the declined attempt must not be able to confirm it any more.
                 match self.partner.cancel(&charge).await.map_err(partner_failed)? {
                     ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => {}
-                    status => {
-                        tracing::error!(order_id = %order.id, ?status, "a declined charge is alive");
+                    status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
+                        return self.take_up(&order, status).await;
+                    }
+                    ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => {
+                        tracing::warn!(order_id = %order.id, "a declined charge is alive");
                         return Err(in_progress());
                     }
                 }
@@ -183,6 +186,24 @@ impl<P: BillingPartner> Payments<P> {
                 Err(partner_failed(error))
             }
         }
+    }
+
+    /// Goes on with the charge of a declined attempt whose money was taken all the same, or may be:
+    /// once that is written down, it is paid back like any other.
+    async fn take_up(&self, order: &Order, status: ChargeStatus) -> Result<Step, Error> {
+        let now = self.runtime.now();
+        let claim = self
+            .store
+            .claim_next_attempt(order, NextCharge::Same, None, LEASE, now);
+        let Claim::Held(order, fence) = claim.await? else {
+            return Ok(Step::Again);
+        };
+        tracing::error!(order_id = %order.id, "a declined charge was made all the same");
+        let payment = order.payment.as_ref();
+        let charge = payment.and_then(|payment| open_charge(&order, payment));
+        let charge = charge.ok_or_else(|| Error::Internal("a claimed charge is gone".into()))?;
+        self.settle(&order, fence, &charge, status).await?;
+        Ok(Step::Again)
     }
 
     async fn cancel_claimed(
