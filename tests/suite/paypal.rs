@@ -1047,6 +1047,53 @@ fn the_double_answers_in_the_shapes_that_paypal_publishes() {
 }
 
 #[test]
+fn the_double_shows_a_dispute_and_its_capture_as_paypal_publishes_them() {
+    let wire = Wire::new();
+    let order = wire.open();
+    let (_, paid) = wire.post(&format!("{ORDERS}/{order}/capture"), "capture", &vaulted());
+    let capture = text(&paid["purchase_units"][0]["payments"]["captures"][0]["id"]);
+    wire.double.dispute();
+    wire.double
+        .set_disputes("RESOLVED", Some("RESOLVED_BUYER_FAVOUR"));
+    let path = format!("/v1/customer/disputes/{}", wire.double.disputes()[0]);
+    let (status, dispute) = wire.ask("GET", &path, &[], b"");
+    // The specification's fields that every dispute of a capture has.
+    let published = json!({
+        "dispute_id": "PP-D-27803", "create_time": "t", "update_time": "t",
+        "disputed_transactions": [{
+            "seller_transaction_id": "i", "create_time": "t", "transaction_status": "COMPLETED",
+            "gross_amount": {"currency_code": "USD", "value": "1"},
+            "buyer": {"name": "n"}, "seller": {"merchant_id": "m"},
+        }],
+        "reason": "r", "status": "RESOLVED",
+        "dispute_amount": {"currency_code": "USD", "value": "1"},
+        "dispute_outcome": {"outcome_code": "c",
+            "amount_refunded": {"currency_code": "USD", "value": "1"}},
+        "dispute_life_cycle_stage": "CHARGEBACK", "dispute_channel": "INTERNAL",
+        "links": [{"href": "h", "rel": "self", "method": "GET"}],
+    });
+    assert_eq!(status, 200);
+    assert_shaped_like(&dispute, &published, "");
+    let disputed = &dispute["disputed_transactions"][0]["seller_transaction_id"];
+    assert_eq!(*disputed, capture);
+    let path = format!("/v2/payments/captures/{capture}");
+    let (status, shown) = wire.ask("GET", &path, &[], b"");
+    let published = json!({
+        "id": "i", "status": "COMPLETED", "amount": {"currency_code": "USD", "value": "45.00"},
+        "custom_id": "1111", "final_capture": true,
+        "supplementary_data": {"related_ids": {"order_id": "o"}},
+        "links": [{"href": "h", "rel": "self", "method": "GET"}],
+    });
+    assert_eq!(status, 200);
+    assert_shaped_like(&shown, &published, "");
+    let related = &shown["supplementary_data"]["related_ids"];
+    assert_eq!(
+        (&shown["custom_id"], &related["order_id"]),
+        (&json!("1111"), &json!(order))
+    );
+}
+
+#[test]
 fn the_double_is_as_strict_as_paypal() {
     let wire = Wire::new();
     let issue = |reply: &(u16, Value)| {

@@ -1110,6 +1110,41 @@ fn refunds_and_their_refusals_have_the_recorded_shape() {
 }
 
 #[test]
+fn a_dispute_has_the_published_shape() {
+    let wire = Wire::new(VISA);
+    let id = wire.open(VISA);
+    wire.confirm(&id, "confirm", "off_session=true");
+    wire.0.dispute();
+    let path = format!("/v1/disputes/{}", wire.0.disputes()[0]);
+    let (status, body) = wire.ask("GET", &path, "", "");
+    assert_eq!(status, 200);
+    let mut dispute = json!({
+        "id": "*", "object": "dispute", "amount": 0, "balance_transactions": [], "charge": "*",
+        "created": 0, "currency": "usd", "evidence": {},
+        "evidence_details": {
+            "due_by": 0, "enhanced_eligibility": {}, "has_evidence": false, "past_due": false,
+            "submission_count": 0
+        },
+        "is_charge_refundable": false, "livemode": false, "metadata": {}, "payment_intent": id,
+        "payment_method_details": {
+            "card": {"brand": "visa", "case_type": "*", "network": "visa",
+                "network_reason_code": "10.4"},
+            "type": "card"
+        },
+        "reason": "*", "status": "needs_response", "enhanced_eligibility_types": []
+    });
+    check_shape(&dispute, &body, "dispute");
+    let (_, body) = wire.ask("GET", &format!("{path}?expand[]=payment_intent"), "", "");
+    dispute["payment_intent"] = json!({"id": id, "object": "payment_intent", "metadata": {}});
+    check_shape(&dispute, &body, "expanded");
+    let (status, body) = wire.ask("GET", "/v1/disputes/du_none", "", "");
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (404, &json!("resource_missing"))
+    );
+}
+
+#[test]
 fn keys_answer_as_they_did_for_a_day_and_only_to_the_same_request() {
     let (runtime, time) = clock();
     let wire = Wire(PlayedStripe::new(runtime));

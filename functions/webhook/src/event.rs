@@ -175,3 +175,113 @@ pub(crate) fn read<T: PartnerEvent>(body: &[u8]) -> Result<T, Error> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: &str = "ord_01JDB4XK00EXAMP0E0RDER0001";
+    const INVOICE: &str = "inv_01JDB4XK00EXAMP0E0RDER0001";
+
+    fn order() -> OrderId {
+        OrderId::parse(ORDER).unwrap()
+    }
+
+    fn named(text: &str) -> PartnerReference {
+        PartnerReference::parse(text).unwrap()
+    }
+
+    fn stripe(kind: &str, object: &str) -> Option<News> {
+        let body = format!(r#"{{"id":"evt_1","type":"{kind}","data":{{"object":{object}}}}}"#);
+        read::<StripeEvent>(body.as_bytes()).unwrap().news()
+    }
+
+    fn paypal(kind: &str, resource: &str) -> Option<News> {
+        let body = format!(r#"{{"id":"WH-1","event_type":"{kind}","resource":{resource}}}"#);
+        read::<PayPalEvent>(body.as_bytes()).unwrap().news()
+    }
+
+    #[test]
+    fn each_type_of_stripes_tells_what_it_may_have_changed() {
+        let ours = format!(r#"{{"id":"du_1","metadata":{{"order_id":"{ORDER}"}}}}"#);
+        for (kind, news) in [
+            ("payment_intent.succeeded", Some(News::Charge(order()))),
+            ("payment_intent.payment_failed", Some(News::Charge(order()))),
+            ("payment_intent.canceled", Some(News::Charge(order()))),
+            ("payment_intent.created", None),
+            ("charge.refunded", Some(News::Refund(order()))),
+            ("charge.refund.updated", Some(News::Refund(order()))),
+            ("refund.created", Some(News::Refund(order()))),
+            ("refund.updated", Some(News::Refund(order()))),
+            ("refund.failed", Some(News::Refund(order()))),
+            ("charge.dispute.created", Some(News::Dispute(named("du_1")))),
+            ("charge.dispute.updated", Some(News::Dispute(named("du_1")))),
+            ("charge.dispute.closed", Some(News::Dispute(named("du_1")))),
+            (
+                "charge.dispute.funds_withdrawn",
+                Some(News::Dispute(named("du_1"))),
+            ),
+            (
+                "charge.dispute.funds_reinstated",
+                Some(News::Dispute(named("du_1"))),
+            ),
+            ("charge.dispute.newer", None),
+            ("plan.created", None),
+        ] {
+            assert_eq!(stripe(kind, &ours), news, "{kind}");
+        }
+        assert_eq!(stripe("payment_intent.succeeded", "{}"), None);
+        assert_eq!(stripe("charge.dispute.created", r#"{"id":7}"#), None);
+    }
+
+    #[test]
+    fn each_type_of_paypals_tells_what_it_may_have_changed() {
+        let ours = format!(r#"{{"dispute_id":"PP-D-1","custom_id":"{INVOICE}"}}"#);
+        for (kind, news) in [
+            ("CHECKOUT.ORDER.APPROVED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.COMPLETED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.DECLINED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.DENIED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.PENDING", None),
+            ("PAYMENT.CAPTURE.REFUNDED", Some(News::Refund(order()))),
+            ("PAYMENT.CAPTURE.REVERSED", Some(News::Refund(order()))),
+            ("PAYMENT.REFUND.PENDING", Some(News::Refund(order()))),
+            ("PAYMENT.REFUND.FAILED", Some(News::Refund(order()))),
+            (
+                "CUSTOMER.DISPUTE.CREATED",
+                Some(News::Dispute(named("PP-D-1"))),
+            ),
+            (
+                "CUSTOMER.DISPUTE.UPDATED",
+                Some(News::Dispute(named("PP-D-1"))),
+            ),
+            (
+                "CUSTOMER.DISPUTE.RESOLVED",
+                Some(News::Dispute(named("PP-D-1"))),
+            ),
+            ("BILLING.PLAN.CREATED", None),
+        ] {
+            assert_eq!(paypal(kind, &ours), news, "{kind}");
+        }
+        let order_resource = format!(r#"{{"purchase_units":[{{"custom_id":"{INVOICE}"}}]}}"#);
+        assert_eq!(
+            paypal("CHECKOUT.ORDER.APPROVED", &order_resource),
+            Some(News::Charge(order()))
+        );
+        assert_eq!(paypal("PAYMENT.CAPTURE.COMPLETED", "{}"), None);
+    }
+
+    #[test]
+    fn easyposts_own_example_is_of_a_tracker_that_no_shipment_has() {
+        let example = include_bytes!("easypost_event.json");
+        let event: EasyPostEvent = read(example).unwrap();
+        assert_eq!((event.id(), event.news()), ("evt_1", None));
+        let ours = String::from_utf8_lossy(example)
+            .replace(r#""shipment_id":null"#, r#""shipment_id":"shp_1""#);
+        let event: EasyPostEvent = read(ours.as_bytes()).unwrap();
+        assert_eq!(event.news(), Some(News::Delivery(named("shp_1"))));
+        let other = ours.replace("tracker.updated", "batch.updated");
+        let event: EasyPostEvent = read(other.as_bytes()).unwrap();
+        assert_eq!(event.news(), None);
+    }
+}

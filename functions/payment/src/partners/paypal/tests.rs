@@ -294,6 +294,55 @@ fn a_source_is_charged_as_its_kind_is() {
 }
 
 #[test]
+fn every_status_and_outcome_of_a_dispute_is_known_and_no_other() {
+    use shared::domain::DisputeState::{Lost, Open, Won};
+    let state = |status: &str, outcome| verdict::dispute_state(status, outcome);
+    for status in [
+        "OPEN",
+        "WAITING_FOR_BUYER_RESPONSE",
+        "WAITING_FOR_SELLER_RESPONSE",
+        "UNDER_REVIEW",
+        "OTHER",
+    ] {
+        assert_eq!(state(status, None), Some(Open), "{status}");
+    }
+    for (outcome, expected) in [
+        ("RESOLVED_BUYER_FAVOUR", Some(Lost)),
+        ("ACCEPTED", Some(Lost)),
+        ("RESOLVED_SELLER_FAVOUR", Some(Won)),
+        ("RESOLVED_WITH_PAYOUT", Some(Won)),
+        ("CANCELED_BY_BUYER", Some(Won)),
+        ("DENIED", Some(Won)),
+        ("NONE", Some(Open)),
+        ("NEWER", None),
+    ] {
+        assert_eq!(state("RESOLVED", Some(outcome)), expected, "{outcome}");
+    }
+    assert_eq!(state("RESOLVED", None), Some(Open));
+    assert_eq!(state("NEWER", None), None);
+}
+
+#[test]
+fn only_a_capture_that_this_service_asked_for_is_a_charge_of_ours() {
+    let charge = |capture: Value| {
+        let capture: wire::DisputedCapture = serde_json::from_value(capture).unwrap();
+        capture.charge().map(|(_, order)| order)
+    };
+    let related = json!({"related_ids": {"order_id": "5O190127TN364715T"}});
+    let invoice = "inv_01JDB4XK00EXAMP0E0RDER0001";
+    let ours = json!({"custom_id": invoice, "supplementary_data": related});
+    assert_eq!(charge(ours).as_deref(), Some("5O190127TN364715T"));
+    for other in [
+        json!({}),
+        json!({"custom_id": null, "supplementary_data": null}),
+        json!({"custom_id": invoice}),
+        json!({"custom_id": "web-4711", "supplementary_data": related}),
+    ] {
+        assert_eq!(charge(other.clone()), None, "{other}");
+    }
+}
+
+#[test]
 fn only_paypals_own_ids_are_put_into_a_path() {
     assert_eq!(path_id("5O190127TN364715T"), Some("5O190127TN364715T"));
     for id in ["", "../payments", "a/b", "a?b", "a b", &"9".repeat(65)] {

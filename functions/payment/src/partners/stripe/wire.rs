@@ -330,6 +330,43 @@ mod tests {
     }
 
     #[test]
+    fn a_dispute_stands_as_its_status_says_and_an_unknown_one_makes_it_unreadable() {
+        let read = |status: &str, intent: &str| {
+            let text = format!(
+                r#"{{"id":"du_1","object":"dispute","status":"{status}","payment_intent":{intent}}}"#
+            );
+            serde_json::from_str::<Dispute>(&text).map(Dispute::into_disputed)
+        };
+        let order = "ord_01JDB4XK00EXAMP0E0RDER0001";
+        let intent = |metadata: &str| format!(r#"{{"id":"pi_1","metadata":{metadata}}}"#);
+        let ours = intent(&format!(r#"{{"order_id":"{order}","attempt":"1"}}"#));
+        for (status, state) in [
+            ("needs_response", DisputeState::Open),
+            ("under_review", DisputeState::Open),
+            ("warning_needs_response", DisputeState::Open),
+            ("warning_under_review", DisputeState::Open),
+            ("won", DisputeState::Won),
+            ("warning_closed", DisputeState::Won),
+            ("prevented", DisputeState::Won),
+            ("lost", DisputeState::Lost),
+        ] {
+            let disputed = read(status, &ours).unwrap().unwrap();
+            assert_eq!(disputed.state, state, "{status}");
+            assert_eq!(disputed.order.to_string(), order);
+            assert_eq!(disputed.reference, "pi_1");
+        }
+        assert!(read("newer", &ours).is_err());
+        // Charges that others have made with this account, or without an intent.
+        for intent in [
+            "null".to_owned(),
+            intent("{}"),
+            intent(r#"{"order_id":"4711"}"#),
+        ] {
+            assert_eq!(read("lost", &intent).unwrap(), None, "{intent}");
+        }
+    }
+
+    #[test]
     fn a_whole_card_number_never_passes_for_its_end() {
         let odd = card(r#"{"payment_method_details":{"card":{"last4":"4242424242424242"}}}"#);
         assert_eq!(odd.last_digits, None);
