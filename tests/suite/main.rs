@@ -11,6 +11,7 @@ mod easypost;
 mod errors;
 mod glue;
 mod idempotency;
+mod localstripe;
 mod payments;
 mod paypal;
 mod privacy;

@@ -41,7 +41,7 @@ fn clock() -> (Runtime, Arc<AtomicI64>) {
     (runtime, time)
 }
 
-fn token(text: &str) -> PartnerToken {
+pub(crate) fn token(text: &str) -> PartnerToken {
     PartnerToken::parse(text).unwrap()
 }
 
@@ -113,11 +113,11 @@ fn is_captured(result: &Result<ChargeStatus, PartnerError>) -> bool {
     matches!(result, Ok(ChargeStatus::Captured(_)))
 }
 
-fn is_unanswered<T>(result: &Result<T, PartnerError>) -> bool {
+pub(crate) fn is_unanswered<T>(result: &Result<T, PartnerError>) -> bool {
     matches!(result, Err(PartnerError::Unanswered(_)))
 }
 
-fn is_unavailable<T>(result: &Result<T, PartnerError>) -> bool {
+pub(crate) fn is_unavailable<T>(result: &Result<T, PartnerError>) -> bool {
     matches!(result, Err(PartnerError::Unavailable(_)))
 }
 
@@ -1206,9 +1206,15 @@ async fn stripes_own_test_mode_confirms_an_intent_once_and_takes_a_declined_card
 }
 
 /// Asks a Stripe as a bare client does.
-async fn ask_live(https: &Https, key: &Secret, path: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn ask(
+    https: &Https,
+    key: &Secret,
+    method: &'static str,
+    path: &str,
+    body: &str,
+) -> (u16, Value) {
     let call = HttpsCall {
-        method: "POST",
+        method,
         path: path.to_owned(),
         headers: vec![
             (
@@ -1231,11 +1237,12 @@ async fn check_confirmations(https: &Https, key: &Secret) {
     let runtime = Runtime::system();
     let stripe = Stripe::new(https.clone(), key.clone(), runtime.clone());
     let opened = async |method: &str| {
-        let (status, customer) = ask_live(https, key, "/v1/customers", "").await;
+        let (status, customer) = ask(https, key, "POST", "/v1/customers", "").await;
         assert_eq!(status, 200, "{customer}");
         let customer = text(&customer["id"]);
         let path = format!("/v1/payment_methods/{method}/attach");
-        let (status, method) = ask_live(https, key, &path, &format!("customer={customer}")).await;
+        let (status, method) =
+            ask(https, key, "POST", &path, &format!("customer={customer}")).await;
         assert_eq!(status, 200, "{method}");
         let request = ChargeRequest {
             invoice: runtime.order_id().invoice(),
@@ -1258,7 +1265,7 @@ async fn check_confirmations(https: &Https, key: &Secret) {
     };
     let confirm_barely = async |charge: &OpenCharge| {
         let path = format!("/v1/payment_intents/{}/confirm", charge.reference);
-        let (status, body) = ask_live(https, key, &path, "off_session=true").await;
+        let (status, body) = ask(https, key, "POST", &path, "off_session=true").await;
         (status, body["error"]["code"].clone())
     };
     let unexpected = (400, json!("payment_intent_unexpected_state"));
