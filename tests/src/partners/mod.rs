@@ -3,7 +3,6 @@
 
 mod easypost;
 mod front;
-mod loopback;
 mod paypal;
 mod stripe;
 
@@ -24,7 +23,6 @@ pub struct BookedCharge {
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
 pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
-pub use loopback::{Delivery, Loopback};
 pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
 pub use stripe::{
     Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCall, StripeCharge,
