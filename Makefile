@@ -6,7 +6,7 @@
 # make test   every test
 # make check  format, lints, licences, template; .ci/run does this and then make test
 # make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
-# make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack
+# make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack, localstripe
 # make advisories   known vulnerabilities in the dependencies (fetches the RustSec database)
 
 PYTHON ?= python3
@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 DENY_VERSION := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-stack check format lint deny advisories template planted planted-fit
+.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-wire test-stack check format lint deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -47,7 +47,7 @@ ops-overdue: tools
 	  $(if $(filter json,$(FORMAT)),--json) $(if $(MAILS),--mails '$(MAILS)') $(if $(SWEEP),--sweep) \
 	  $(if $(REQUEUE),--requeue '$(REQUEUE)') $(if $(REDRIVE),--redrive '$(REDRIVE)')
 
-test: test-template test-ops test-rust test-stack
+test: test-template test-ops test-rust test-wire test-stack
 
 # nextest where it is installed: it runs test binaries side by side. It has no doc tests.
 test-rust:
@@ -62,6 +62,10 @@ test-template: tools
 
 test-ops: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/ops
+
+# The client of Stripe against localstripe, which others wrote. Fails if localstripe does not start or no test runs.
+test-wire: tools
+	$(VENV)/bin/python -m unittest discover --start-directory tests/wire
 
 # The real template, built by `sam build` and deployed to a local AWS.
 test-stack: tools

@@ -63,9 +63,9 @@ async fn no_flow_logs_a_person_a_token_or_a_key_at_any_level() {
 
     let played = PlayedStripe::new(shared::runtime::Runtime::system());
     played.attach("cus_canary", "pm_canary");
-    let server = played.serve().await;
+    let url = played.front().serve();
     let key = || Secret::new(PlayedStripe::api_key());
-    let partner = |runtime| Stripe::new(Https::new(&*server.base), key(), runtime);
+    let partner = |runtime| Stripe::new(Https::new(&*url), key(), runtime);
     let cloud = Cloud::with_partner(Options::default(), partner).await;
     let agreement = json!({
         "customerId": "8080", "partner": "stripe", "name": "Canaria Byrd",

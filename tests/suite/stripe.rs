@@ -16,7 +16,8 @@ use shared::https::{Https, HttpsCall, Secret};
 use shared::runtime::Runtime;
 use shared::secrets::SecretError;
 use tests::partners::{
-    Delivery, Loopback, Misbehaviour, Operation, Outcome, PlayedStripe, StripeCall,
+    DoubleReply, DoubleRequest, Front, Misbehaviour, Operation, Outcome, PartnerDouble,
+    PlayedStripe, StripeCall,
 };
 use tests::{Cloud, Options};
 
@@ -41,7 +42,7 @@ fn clock() -> (Runtime, Arc<AtomicI64>) {
     (runtime, time)
 }
 
-fn token(text: &str) -> PartnerToken {
+pub(crate) fn token(text: &str) -> PartnerToken {
     PartnerToken::parse(text).unwrap()
 }
 
@@ -56,22 +57,25 @@ fn agreement(method: &str) -> Agreement {
 /// The client, the double that it calls over loopback, and the clock of both.
 struct Bench {
     played: PlayedStripe,
-    server: Loopback,
+    front: Front,
+    url: String,
     stripe: Stripe,
     runtime: Runtime,
     time: Arc<AtomicI64>,
 }
 
-async fn bench(method: &str) -> Bench {
+fn bench(method: &str) -> Bench {
     let (runtime, time) = clock();
     let played = PlayedStripe::new(runtime.clone());
     played.attach(CUSTOMER, method);
-    let server = played.serve().await;
+    let front = played.front();
+    let url = front.serve();
     let key = Secret::new(PlayedStripe::api_key());
     Bench {
-        stripe: Stripe::new(Https::new(&*server.base), key, runtime.clone()),
+        stripe: Stripe::new(Https::new(&*url), key, runtime.clone()),
         played,
-        server,
+        front,
+        url,
         runtime,
         time,
     }
@@ -113,11 +117,11 @@ fn is_captured(result: &Result<ChargeStatus, PartnerError>) -> bool {
     matches!(result, Ok(ChargeStatus::Captured(_)))
 }
 
-fn is_unanswered<T>(result: &Result<T, PartnerError>) -> bool {
+pub(crate) fn is_unanswered<T>(result: &Result<T, PartnerError>) -> bool {
     matches!(result, Err(PartnerError::Unanswered(_)))
 }
 
-fn is_unavailable<T>(result: &Result<T, PartnerError>) -> bool {
+pub(crate) fn is_unavailable<T>(result: &Result<T, PartnerError>) -> bool {
     matches!(result, Err(PartnerError::Unavailable(_)))
 }
 
@@ -132,7 +136,7 @@ fn declined(code: &str, retryable: bool) -> ChargeStatus {
 async fn shop(options: Options, method: &str) -> (Cloud<Stripe>, PlayedStripe) {
     let played = PlayedStripe::new(clock().0);
     played.attach(CUSTOMER, method);
-    let base = played.serve().await.base;
+    let base = played.front().serve();
     let key = Secret::new(PlayedStripe::api_key());
     let partner = |runtime| Stripe::new(Https::new(base), key, runtime);
     let cloud = Cloud::with_partner(options, partner).await;
@@ -255,7 +259,7 @@ async fn an_amount_that_stripe_cannot_take_is_a_decline_and_not_an_endless_retry
 
 #[tokio::test]
 async fn what_is_sent_names_the_order_and_pins_the_version_and_its_keys_name_no_customer() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     assert!(is_captured(&bench.stripe.confirm(&charge).await));
     let asked = bench.played.asked();
@@ -286,7 +290,7 @@ async fn what_is_sent_names_the_order_and_pins_the_version_and_its_keys_name_no_
 #[tokio::test]
 async fn currencies_are_charged_in_the_unit_that_stripe_counts_in() {
     for (amount, currency, sent) in [("200", "JPY", 200), ("5.12", "KWD", 5_120)] {
-        let bench = bench(VISA).await;
+        let bench = bench(VISA);
         let charge = bench.open(bench.request(VISA, amount, currency)).await;
         assert!(is_captured(&bench.stripe.confirm(&charge).await));
         assert_eq!(bench.played.captured(), [sent]);
@@ -306,14 +310,14 @@ async fn a_decline_names_its_reason_and_says_whether_to_try_again() {
             true,
         ),
     ] {
-        let bench = bench(method).await;
+        let bench = bench(method);
         let charge = bench.opened(method).await;
         let expected = declined(code, retryable);
         assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), expected);
         assert_eq!(bench.stripe.look_up(&charge).await.unwrap(), expected);
         assert!(bench.played.captured().is_empty());
     }
-    let bench = bench("pm_card_chargeDeclined").await;
+    let bench = bench("pm_card_chargeDeclined");
     bench.played.change("pm_card_chargeDeclined", |method| {
         method.outcome = Outcome::Declines {
             code: "card_declined",
@@ -328,7 +332,7 @@ async fn a_decline_names_its_reason_and_says_whether_to_try_again() {
 
 #[tokio::test]
 async fn a_worker_that_wakes_after_a_decline_cannot_charge_the_card_any_more() {
-    let bench = bench(POOR).await;
+    let bench = bench(POOR);
     let charge = bench.opened(POOR).await;
     let expected = declined("insufficient_funds", true);
     assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), expected);
@@ -345,7 +349,7 @@ async fn a_worker_that_wakes_after_a_decline_cannot_charge_the_card_any_more() {
 
 #[tokio::test]
 async fn however_often_a_charge_is_confirmed_it_is_made_once() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     for wait in [0, 1, 25, 50] {
         bench.pass(Duration::from_hours(wait));
@@ -358,7 +362,7 @@ async fn however_often_a_charge_is_confirmed_it_is_made_once() {
 #[tokio::test]
 async fn a_customer_who_must_authenticate_is_waited_for() {
     let method = "pm_card_authenticationRequired";
-    let bench = bench(method).await;
+    let bench = bench(method);
     let charge = bench.opened(method).await;
     for _ in 0..2 {
         let status = bench.stripe.confirm(&charge).await.unwrap();
@@ -373,7 +377,7 @@ async fn a_customer_who_must_authenticate_is_waited_for() {
 
 #[tokio::test]
 async fn a_pending_charge_is_found_captured_once_the_bank_has_decided() {
-    let bench = bench("pm_pending").await;
+    let bench = bench("pm_pending");
     let charge = bench.opened("pm_pending").await;
     let status = bench.stripe.confirm(&charge).await.unwrap();
     assert_eq!(status, ChargeStatus::Pending);
@@ -387,7 +391,7 @@ async fn a_pending_charge_is_found_captured_once_the_bank_has_decided() {
 async fn an_answer_that_cannot_be_read_is_an_unknown_outcome_and_looking_up_tells_it() {
     use Misbehaviour::{AnswerLost, BreaksOff, Enormous, Malformed};
     for how in [AnswerLost, Malformed, Enormous, BreaksOff] {
-        let bench = bench(VISA).await;
+        let bench = bench(VISA);
         let charge = bench.opened(VISA).await;
         bench.played.misbehave(Operation::Confirm, how.clone());
         assert!(
@@ -401,13 +405,13 @@ async fn an_answer_that_cannot_be_read_is_an_unknown_outcome_and_looking_up_tell
 
 #[tokio::test]
 async fn an_answer_that_drips_is_given_up_in_time_and_is_an_unknown_outcome() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench
         .played
         .misbehave(Operation::Confirm, Misbehaviour::Drips);
     let nine_seconds = async {
-        bench.server.dripped().await;
+        bench.front.dripped().await;
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(9)).await;
         tokio::time::resume();
@@ -423,11 +427,14 @@ async fn the_double_serves_a_client_in_this_process_too() {
     let (runtime, _) = clock();
     let played = PlayedStripe::new(runtime.clone());
     played.attach(CUSTOMER, VISA);
-    let https = Https::with_connector(played.connector(), "https://stripe.test");
+    let front = played.front();
+    let url = "https://stripe.test";
+    let https = Https::with_connector(front.connector(), url);
     let key = Secret::new(PlayedStripe::api_key());
     let bench = Bench {
         stripe: Stripe::new(https, key, runtime.clone()),
-        server: Loopback::serve(|_, _, _, _| Delivery::Lost).await,
+        front,
+        url: url.to_owned(),
         time: Arc::default(),
         played,
         runtime,
@@ -443,7 +450,7 @@ async fn the_double_serves_a_client_in_this_process_too() {
 
 #[tokio::test]
 async fn a_failure_that_the_key_keeps_delays_a_confirmation_and_does_not_block_it_for_a_day() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench
         .played
@@ -463,7 +470,7 @@ async fn a_failure_that_the_key_keeps_delays_a_confirmation_and_does_not_block_i
 
 #[tokio::test]
 async fn a_failure_after_the_money_was_taken_is_found_out_at_once() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench
         .played
@@ -478,7 +485,7 @@ async fn a_failure_after_the_money_was_taken_is_found_out_at_once() {
 async fn opening_is_repeated_once_at_once_where_it_can_help() {
     use Misbehaviour::{Fails, KeyInUse, Locked, RateLimited};
     for how in [RateLimited, Locked, KeyInUse, Fails] {
-        let bench = bench(VISA).await;
+        let bench = bench(VISA);
         bench.played.misbehave(Operation::Open, how.clone());
         let charge = bench.opened(VISA).await;
         assert_eq!(bench.played.operations(), [Operation::Open; 2], "{how:?}");
@@ -496,7 +503,7 @@ async fn opening_is_repeated_once_at_once_where_it_can_help() {
 #[tokio::test]
 async fn where_nobody_listens_stripe_is_unavailable() {
     let (runtime, _) = clock();
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
@@ -512,7 +519,7 @@ async fn where_nobody_listens_stripe_is_unavailable() {
 async fn a_confirmation_that_stripe_puts_off_is_left_for_later() {
     use Misbehaviour::{KeyInUse, Locked, RateLimited};
     for how in [RateLimited, Locked, KeyInUse] {
-        let bench = bench(VISA).await;
+        let bench = bench(VISA);
         let charge = bench.opened(VISA).await;
         bench.played.misbehave(Operation::Confirm, how.clone());
         let put_off = bench.stripe.confirm(&charge).await;
@@ -524,7 +531,7 @@ async fn a_confirmation_that_stripe_puts_off_is_left_for_later() {
 
 #[tokio::test]
 async fn opening_again_after_a_lost_answer_finds_the_same_intent_or_one_that_is_never_confirmed() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     bench.played.attach(CUSTOMER, "pm_card_mastercard");
     let mut request = bench.request(VISA, "200", "USD");
     bench
@@ -548,7 +555,7 @@ async fn opening_again_after_a_lost_answer_finds_the_same_intent_or_one_that_is_
 
 #[tokio::test]
 async fn nobody_is_charged_without_an_agreement_that_stripe_knows() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let request = bench.request(VISA, "200", "USD");
     let with = |agreement: Option<Agreement>| ChargeRequest {
         agreement,
@@ -587,7 +594,7 @@ async fn nobody_is_charged_without_an_agreement_that_stripe_knows() {
 
 #[tokio::test]
 async fn an_attempt_whose_card_was_taken_away_is_declined_so_that_another_can_begin() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench.played.detach(VISA);
     let expected = declined("payment_method_missing", false);
@@ -597,7 +604,7 @@ async fn an_attempt_whose_card_was_taken_away_is_declined_so_that_another_can_be
 
 #[tokio::test]
 async fn an_amount_that_stripe_refuses_is_refused_for_good() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     for (amount, code) in [
         ("0.49", "amount_too_small"),
         ("1000000", "amount_too_large"),
@@ -612,11 +619,11 @@ async fn an_amount_that_stripe_refuses_is_refused_for_good() {
 
 #[tokio::test]
 async fn a_key_that_stripe_does_not_accept_declines_nobody_and_is_not_shown() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     let (runtime, _) = clock();
     let key = Secret::new("sk_live_canary");
-    let stripe = Stripe::new(Https::new(&*bench.server.base), key, runtime);
+    let stripe = Stripe::new(Https::new(&*bench.url), key, runtime);
     let request = bench.request(VISA, "200", "USD");
     for refused in [
         stripe
@@ -635,7 +642,7 @@ async fn a_key_that_stripe_does_not_accept_declines_nobody_and_is_not_shown() {
 
 #[tokio::test]
 async fn a_status_that_is_new_is_an_unknown_outcome() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench.played.set_status("requires_source");
     assert!(is_unanswered(&bench.stripe.look_up(&charge).await));
@@ -649,7 +656,7 @@ async fn a_status_that_is_new_is_an_unknown_outcome() {
 
 #[tokio::test]
 async fn what_is_cancelled_can_never_be_confirmed() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench
         .played
@@ -667,7 +674,7 @@ async fn what_is_cancelled_can_never_be_confirmed() {
 
 #[tokio::test]
 async fn what_was_captured_or_is_on_its_way_is_not_cancelled_and_says_so() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench.stripe.confirm(&charge).await.unwrap();
     assert!(is_captured(&bench.stripe.cancel(&charge).await));
@@ -680,7 +687,7 @@ async fn what_was_captured_or_is_on_its_way_is_not_cancelled_and_says_so() {
 
 /// A captured charge of 200 dollars.
 async fn captured() -> (Bench, OpenCharge) {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     assert!(is_captured(&bench.stripe.confirm(&charge).await));
     (bench, charge)
@@ -777,23 +784,24 @@ const EMPTY: &str = r#"{"object":"list","data":[],"has_more":false,"url":"/v1/re
 
 // ------------------------------------------------------------------ where the key comes from
 
+/// Secrets Manager, which says the same to everybody.
+#[derive(Debug)]
+struct SecretsManager(DoubleReply);
+
+impl PartnerDouble for SecretsManager {
+    fn handle(&self, _: &DoubleRequest) -> DoubleReply {
+        self.0.clone()
+    }
+}
+
 #[tokio::test]
 async fn the_key_comes_from_secrets_manager_and_a_bad_secret_is_named_and_not_shown() {
-    let bench = bench(VISA).await;
-    let read = async |secret: Delivery| {
-        let answer = Arc::new(secret);
-        let aws = Loopback::serve(move |_, _, headers, body| {
-            let target = ("x-amz-target", "secretsmanager.GetSecretValue");
-            let asks = headers
-                .iter()
-                .any(|(name, value)| (name.as_str(), value.as_str()) == target);
-            assert!(asks && body.contains("arn:played"), "{body}");
-            Delivery::clone(&answer)
-        })
-        .await;
-        let stripe = bench.server.base.clone();
+    let bench = bench(VISA);
+    let read = async |answer: DoubleReply| {
+        let front = Front::new(Arc::new(SecretsManager(answer)));
+        let (aws, stripe) = (front.serve(), bench.url.clone());
         let variable = move |name: &str| match name {
-            "AWS_ENDPOINT_URL" => Some(aws.base.clone()),
+            "AWS_ENDPOINT_URL" => Some(aws.clone()),
             "AWS_REGION" => Some("eu-central-1".to_owned()),
             "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("played".to_owned()),
             "PARTNER_SECRET_ARN" => Some("arn:played".to_owned()),
@@ -802,11 +810,20 @@ async fn the_key_comes_from_secrets_manager_and_a_bad_secret_is_named_and_not_sh
         };
         let environment = Environment::new(&variable);
         let aws = Aws::from_environment(environment).unwrap();
-        Stripe::from_environment(environment, &aws, bench.runtime.clone()).await
+        let read = Stripe::from_environment(environment, &aws, bench.runtime.clone()).await;
+        let asked = front.seen();
+        assert!(!asked.is_empty());
+        for request in asked {
+            let target = request.header("x-amz-target");
+            assert_eq!(target, Some("secretsmanager.GetSecretValue"));
+            let body = String::from_utf8(request.body).unwrap();
+            assert!(body.contains("arn:played"), "{body}");
+        }
+        read
     };
     let holding = |text: &str| {
         let body = json!({ "ARN": "arn:played", "Name": "played", "SecretString": text });
-        Delivery::Whole(200, body.to_string())
+        DoubleReply::new(200, body.to_string())
     };
     let json = format!(r#"{{"apiKey":"{}"}}"#, PlayedStripe::api_key());
     let stripe = read(holding(&json)).await.unwrap();
@@ -831,7 +848,7 @@ async fn the_key_comes_from_secrets_manager_and_a_bad_secret_is_named_and_not_sh
         assert!(!format!("{error:?}").contains("canary"));
     }
     let missing = json!({ "__type": "ResourceNotFoundException", "Message": "played" });
-    let error = read(Delivery::Whole(400, missing.to_string())).await;
+    let error = read(DoubleReply::new(400, missing.to_string())).await;
     let error = error.unwrap_err();
     let SecretError::Unreadable { variable, source } = &error else {
         panic!("{error:?}")
@@ -1204,7 +1221,7 @@ async fn being_put_off_has_the_recorded_shape() {
         (Misbehaviour::Locked, 429, "lock_timeout"),
         (Misbehaviour::KeyInUse, 409, "idempotency_key_in_use"),
     ] {
-        let bench = bench(VISA).await;
+        let bench = bench(VISA);
         let charge = bench.opened(VISA).await;
         bench.played.misbehave(Operation::Confirm, how);
         let Err(PartnerError::Unavailable(source)) = bench.stripe.confirm(&charge).await else {
@@ -1222,9 +1239,9 @@ async fn being_put_off_has_the_recorded_shape() {
 
 #[tokio::test]
 async fn the_double_confirms_an_intent_once_and_takes_a_declined_card_off_it() {
-    let bench = bench(VISA).await;
+    let bench = bench(VISA);
     let key = Secret::new(PlayedStripe::api_key());
-    check_confirmations(&Https::new(&*bench.server.base), &key).await;
+    check_confirmations(&Https::new(&*bench.url), &key).await;
 }
 
 /// What all the rest rests on, asked of Stripe's own test mode:
@@ -1241,9 +1258,15 @@ async fn stripes_own_test_mode_confirms_an_intent_once_and_takes_a_declined_card
 }
 
 /// Asks a Stripe as a bare client does.
-async fn ask_live(https: &Https, key: &Secret, path: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn ask(
+    https: &Https,
+    key: &Secret,
+    method: &'static str,
+    path: &str,
+    body: &str,
+) -> (u16, Value) {
     let call = HttpsCall {
-        method: "POST",
+        method,
         path: path.to_owned(),
         headers: vec![
             (
@@ -1266,11 +1289,12 @@ async fn check_confirmations(https: &Https, key: &Secret) {
     let runtime = Runtime::system();
     let stripe = Stripe::new(https.clone(), key.clone(), runtime.clone());
     let opened = async |method: &str| {
-        let (status, customer) = ask_live(https, key, "/v1/customers", "").await;
+        let (status, customer) = ask(https, key, "POST", "/v1/customers", "").await;
         assert_eq!(status, 200, "{customer}");
         let customer = text(&customer["id"]);
         let path = format!("/v1/payment_methods/{method}/attach");
-        let (status, method) = ask_live(https, key, &path, &format!("customer={customer}")).await;
+        let (status, method) =
+            ask(https, key, "POST", &path, &format!("customer={customer}")).await;
         assert_eq!(status, 200, "{method}");
         let request = ChargeRequest {
             invoice: runtime.order_id().invoice(),
@@ -1293,7 +1317,7 @@ async fn check_confirmations(https: &Https, key: &Secret) {
     };
     let confirm_barely = async |charge: &OpenCharge| {
         let path = format!("/v1/payment_intents/{}/confirm", charge.reference);
-        let (status, body) = ask_live(https, key, &path, "off_session=true").await;
+        let (status, body) = ask(https, key, "POST", &path, "off_session=true").await;
         (status, body["error"]["code"].clone())
     };
     let unexpected = (400, json!("payment_intent_unexpected_state"));

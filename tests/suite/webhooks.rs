@@ -34,7 +34,7 @@ async fn shop(method: &str) -> Shop {
     );
     let played = PlayedStripe::new(clock);
     played.attach(CUSTOMER, method);
-    let base = played.serve().await.base;
+    let base = played.front().serve();
     let key = Secret::new(PlayedStripe::api_key());
     let partner = |runtime| Stripe::new(Https::new(base), key, runtime);
     let cloud = Cloud::with_partner(Options::default(), partner).await;

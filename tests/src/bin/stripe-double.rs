@@ -24,8 +24,7 @@ async fn main() {
     for method in METHODS {
         stripe.attach("cus_played", method);
     }
-    let server = stripe.serve().await;
-    println!("{}", server.base);
+    println!("{}", stripe.front().serve());
     let mut seen = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;

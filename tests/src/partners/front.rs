@@ -74,7 +74,7 @@ pub enum Mishap {
     RequestLost,
     /// It is carried out, and its answer never arrives.
     AnswerLost,
-    /// It is not carried out; this is answered instead.
+    /// It goes no further; this is answered instead.
     Instead(DoubleReply),
     /// It is carried out; this is answered instead of what the double says.
     Garbled(DoubleReply),
@@ -148,6 +148,7 @@ pub struct Front {
     passage: Arc<dyn Passage>,
     planned: Arc<Planned>,
     seen: Arc<Mutex<Vec<DoubleRequest>>>,
+    dripped: Arc<Notify>,
 }
 
 impl Front {
@@ -160,6 +161,7 @@ impl Front {
             passage: planned.clone(),
             planned,
             seen: Arc::default(),
+            dripped: Arc::default(),
         }
     }
 
@@ -182,6 +184,11 @@ impl Front {
     #[must_use]
     pub fn seen(&self) -> Vec<DoubleRequest> {
         lock(&self.seen).clone()
+    }
+
+    /// Waits until a byte of a dripping answer's body is out.
+    pub async fn dripped(&self) {
+        self.dripped.notified().await;
     }
 
     /// The front within the process.
@@ -248,8 +255,20 @@ impl Front {
                 let half = wire.len() - reply.body.len().div_ceil(2);
                 stream.write_all(&wire[..half]).await
             }
-            Passed::Dripped(reply) => drip(&mut stream, &reply).await,
+            Passed::Dripped(reply) => self.drip(&mut stream, &reply).await,
         };
+    }
+
+    async fn drip(&self, stream: &mut TcpStream, reply: &DoubleReply) -> std::io::Result<()> {
+        let wire = on_the_wire(reply);
+        let (head, body) = wire.split_at(wire.len() - reply.body.len());
+        stream.write_all(head).await?;
+        for byte in body {
+            stream.write_all(&[*byte]).await?;
+            self.dripped.notify_one();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(())
     }
 }
 
@@ -301,17 +320,6 @@ fn on_the_wire(reply: &DoubleReply) -> Vec<u8> {
         reply.body.len()
     );
     [head.as_bytes(), &reply.body].concat()
-}
-
-async fn drip(stream: &mut TcpStream, reply: &DoubleReply) -> std::io::Result<()> {
-    let wire = on_the_wire(reply);
-    let (head, body) = wire.split_at(wire.len() - reply.body.len());
-    stream.write_all(head).await?;
-    for byte in body {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        stream.write_all(&[*byte]).await?;
-    }
-    Ok(())
 }
 
 /// Reads one HTTP/1.1 request with a `content-length` (RFC 9112, "Message Format"); `None` if the

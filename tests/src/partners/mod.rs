@@ -3,7 +3,6 @@
 
 mod easypost;
 mod front;
-mod loopback;
 mod paypal;
 mod paypal_webhook;
 mod stripe;
@@ -25,7 +24,6 @@ pub struct BookedCharge {
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
 pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
-pub use loopback::{Delivery, Loopback};
 pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
 pub use paypal_webhook::{
     PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalCertificates, paypal_signature,

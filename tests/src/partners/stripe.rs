@@ -7,23 +7,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::http::StatusCode;
 use payment::partners::STRIPE_VERSION;
 use serde_json::{Value, json};
 use shared::domain::Timestamp;
 use shared::runtime::Runtime;
 
 use super::BookedCharge;
-use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
-use super::loopback::{Delivery, Loopback};
+use super::front::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble, Passage};
 
 /// How long a key is remembered ("Idempotent requests").
 const KEY_LIFE: Duration = Duration::from_hours(24);
@@ -264,10 +259,19 @@ impl fmt::Debug for PlayedStripe {
 
 impl PartnerDouble for PlayedStripe {
     fn handle(&self, request: &DoubleRequest) -> DoubleReply {
-        let headers: Vec<_> = request.headers.clone().into_iter().collect();
-        let body = String::from_utf8_lossy(&request.body);
-        let (status, body) = Self::handle(self, &request.method, &request.path, &headers, &body);
-        DoubleReply::new(status, body)
+        self.answer_to(request, None)
+    }
+}
+
+/// Notes every call, and has go wrong what [`PlayedStripe::misbehave`] planned.
+impl Passage for PlayedStripe {
+    fn fate<'a>(
+        &'a self,
+        request: &'a DoubleRequest,
+    ) -> Pin<Box<dyn Future<Output = Option<Mishap>> + Send + 'a>> {
+        let fault = self.note(request);
+        let mishap = fault.map(|how| self.mishap(request, &how));
+        Box::pin(std::future::ready(mishap))
     }
 }
 
@@ -550,47 +554,59 @@ impl PlayedStripe {
         self.answer(method, path_and_query, headers, body, None)
     }
 
-    /// The same as it gets to the caller, planned misbehaviour included.
-    fn receive(
-        &self,
-        method: &str,
-        path_and_query: &str,
-        headers: &[(String, String)],
-        body: &str,
-    ) -> Delivery {
-        let operation = route(method, path_and_query).map(|(operation, _)| operation);
-        let fault = operation.and_then(|operation| {
-            let mut ledger = self.ledger();
-            ledger.asked.push(StripeCall {
-                operation,
-                headers: headers.to_vec(),
-                body: body.to_owned(),
-            });
-            let planned = ledger
-                .faults
-                .iter()
-                .position(|(each, _)| *each == operation);
-            planned.and_then(|index| ledger.faults.remove(index))
+    /// A front where what was planned goes wrong.
+    #[must_use]
+    pub fn front(&self) -> Front {
+        Front::with_passage(Arc::new(self.clone()), Arc::new(self.clone()))
+    }
+
+    /// Notes the call; returns what was planned for it.
+    fn note(&self, request: &DoubleRequest) -> Option<Misbehaviour> {
+        let (operation, _) = route(&request.method, &request.path)?;
+        let mut ledger = self.ledger();
+        ledger.asked.push(StripeCall {
+            operation,
+            headers: request.headers.clone().into_iter().collect(),
+            body: String::from_utf8_lossy(&request.body).into_owned(),
         });
-        let fault = fault.map(|(_, how)| how);
-        if fault == Some(Misbehaviour::RequestLost) {
-            return Delivery::Lost;
-        }
-        let (status, text) = self.answer(method, path_and_query, headers, body, fault.as_ref());
-        match fault {
-            Some(Misbehaviour::AnswerLost) => Delivery::Lost,
-            Some(Misbehaviour::Malformed) => Delivery::Whole(status, "{\"id\":".to_owned()),
-            Some(Misbehaviour::Enormous) => {
-                let filler = "x".repeat(600 * 1024);
-                Delivery::Whole(
-                    status,
-                    text.replacen('{', &format!("{{\"x\":\"{filler}\","), 1),
-                )
+        let mut faults = ledger.faults.iter();
+        let planned = faults.position(|(each, _)| *each == operation)?;
+        ledger.faults.remove(planned).map(|(_, how)| how)
+    }
+
+    /// The misbehaviour as the front plays it. An answer that follows from it and the books is made
+    /// here.
+    fn mishap(&self, request: &DoubleRequest, how: &Misbehaviour) -> Mishap {
+        match how {
+            Misbehaviour::RequestLost => Mishap::RequestLost,
+            Misbehaviour::AnswerLost => Mishap::AnswerLost,
+            Misbehaviour::Drips => Mishap::Dripped,
+            Misbehaviour::BreaksOff => Mishap::BrokenOff,
+            Misbehaviour::Malformed => Mishap::Instead(DoubleReply {
+                body: b"{\"id\":".to_vec(),
+                ..self.answer_to(request, None)
+            }),
+            Misbehaviour::Enormous => {
+                let mut reply = self.answer_to(request, None);
+                let filler = format!("\"x\":\"{}\",", "x".repeat(600 * 1024));
+                // Behind the opening brace.
+                reply.body.splice(1..1, filler.into_bytes());
+                Mishap::Instead(reply)
             }
-            Some(Misbehaviour::Drips) => Delivery::Drip(status, text),
-            Some(Misbehaviour::BreaksOff) => Delivery::Half(status, text),
-            _ => Delivery::Whole(status, text),
+            Misbehaviour::Fails
+            | Misbehaviour::FailsAfterwards
+            | Misbehaviour::RateLimited
+            | Misbehaviour::Locked
+            | Misbehaviour::KeyInUse
+            | Misbehaviour::Says(..) => Mishap::Instead(self.answer_to(request, Some(how))),
         }
+    }
+
+    fn answer_to(&self, request: &DoubleRequest, fault: Option<&Misbehaviour>) -> DoubleReply {
+        let headers: Vec<_> = request.headers.clone().into_iter().collect();
+        let body = String::from_utf8_lossy(&request.body);
+        let (status, body) = self.answer(&request.method, &request.path, &headers, &body, fault);
+        DoubleReply::new(status, body)
     }
 
     fn answer(
@@ -666,51 +682,6 @@ impl PlayedStripe {
             ledger.keys.insert(key, Kept { asked, answer, at });
         }
         answer
-    }
-
-    /// In this process, for clients that take a connector. A dripping answer never ends.
-    #[must_use]
-    pub fn connector(&self) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-
-    /// On loopback.
-    pub async fn serve(&self) -> Loopback {
-        let double = self.clone();
-        Loopback::serve(move |method, path, headers, body| {
-            double.receive(method, path, headers, body)
-        })
-        .await
-    }
-}
-
-impl HttpConnector for PlayedStripe {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let double = self.clone();
-        HttpConnectorFuture::new(async move {
-            let headers: Vec<(String, String)> = request
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect();
-            let body = request.body().bytes().unwrap_or_default();
-            let body = String::from_utf8_lossy(body);
-            let uri = request.uri();
-            let path = uri
-                .split_once("://")
-                .and_then(|(_, rest)| rest.find('/').map(|start| &rest[start..]))
-                .unwrap_or(uri);
-            let lost = |what: &str| Err(ConnectorError::io(what.into()));
-            match double.receive(request.method(), path, &headers, &body) {
-                Delivery::Whole(status, body) => {
-                    let status = StatusCode::try_from(status).expect("the double's statuses are");
-                    Ok(HttpResponse::new(status, body.into()))
-                }
-                Delivery::Lost => lost("played: the connection was closed"),
-                Delivery::Half(..) => lost("played: the answer breaks off"),
-                Delivery::Drip(..) => std::future::pending().await,
-            }
-        })
     }
 }
 
