@@ -30,8 +30,13 @@ EVENTS = (
 MAILED_EVENTS = tuple(event for event in EVENTS if event not in ("CartUpdated", "RefundRequested"))
 FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected")
 
+# What partners report by webhook: only they can say which order it is about.
+REPORTS = ("DisputeReported", "DeliveryReported")
+
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
-EVENT_ID = re.compile(rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|request/[0-9A-Za-z_-]{{1,64}}")
+EVENT_ID = re.compile(
+    rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|request/[0-9A-Za-z_-]{{1,64}}|webhook/[a-z]{{1,16}}/[0-9A-Za-z_.-]{{1,255}}"
+)
 
 
 class Reason(StrEnum):
@@ -148,6 +153,9 @@ class DeadLetter:
         if queue == "email":
             mail = mails.get(self.mail or "")
             return Redrive.NOTHING if mail and mail.state in FINAL_MAIL_STATES else Redrive.TRY_AGAIN
+        # The partner is asked again how it stands.
+        if self.kind in REPORTS:
+            return Redrive.TRY_AGAIN
         order = orders.get(self.order or "")
         if not order:
             return Redrive.UNKNOWN_ORDER
@@ -172,7 +180,7 @@ def read_dead_letter(message: str, sent: int, body: str) -> DeadLetter:
         message,
         sent,
         _matching(EVENT_ID, fields.get("id")),
-        kind if kind in EVENTS else None,
+        kind if kind in EVENTS + REPORTS else None,
         _matching(ORDER_ID, fields.get("subject")),
     )
 

@@ -62,6 +62,8 @@ class TestFigures(unittest.TestCase):
 
         self.assertEqual(tuple(named("shared/src/domain/order.rs", "DueStep")), work.STEPS)
         self.assertEqual(tuple(named("shared/src/domain/state.rs", "EventType")), work.EVENTS)
+        reported = re.findall(r'&\'static str = "(\w+Reported)"', (ROOT / "shared/src/event.rs").read_text())
+        self.assertEqual(tuple(reported), work.REPORTS)
         self.assertLessEqual(set(work.PARKED_PAYMENTS) | {"declined"}, set(named("shared/src/domain/order.rs", "ChargeState")))
         self.assertLessEqual(set(work.FINAL_MAIL_STATES), set(named("shared/src/store/emails.rs", "EmailState")))
 
@@ -155,6 +157,16 @@ class TestDeadLetters(unittest.TestCase):
     def test_a_mail_that_names_no_order_is_found_by_its_request(self) -> None:
         letter = read_dead_letter("m", NOW, a_body(id="request/0af7", subject=None))
         self.assertEqual(letter.redrive("email", {}, {"request/0af7": Mail("request/0af7", "sent", NOW)}), Redrive.NOTHING)
+
+
+    def test_what_a_partner_reported_is_asked_again(self) -> None:
+        for queue, kind, event in (
+            ("payment", "DisputeReported", "webhook/paypal/WH-2WR32451HC0233532-67976317FL4543714"),
+            ("shipping", "DeliveryReported", "webhook/easypost/evt_1"),
+        ):
+            letter = read_dead_letter("m", NOW, a_body(id=event, type=kind, subject="shp_1"))
+            self.assertEqual((letter.event, letter.kind, letter.order), (event, kind, None))
+            self.assertEqual(letter.redrive(queue, {}, {}), Redrive.TRY_AGAIN)
 
 
 class TestReport(unittest.TestCase):

@@ -128,7 +128,10 @@ where
             Https::with_connector(certificates.connector(), "https://api.paypal.com");
         let signers = Signers {
             stripe: Some(Secret::new(STRIPE_WEBHOOK_SECRET)),
-            paypal: Some(PayPalSigner::new(PAYPAL_WEBHOOK_ID, certificates)),
+            paypal: Some(PayPalSigner::new(
+                Secret::new(PAYPAL_WEBHOOK_ID),
+                certificates,
+            )),
             easypost: Some(Secret::new(EASYPOST_WEBHOOK_SECRET)),
         };
         let webhooks = Webhooks::new(store(), queues.clone(), signers, stage(), clock());

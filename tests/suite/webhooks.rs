@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use payment::partners::Stripe;
 use serde_json::{Value, json};
+use shared::aws::Aws;
+use shared::config::Environment;
 use shared::domain::{Dispute, DisputeState, OrderId, Timestamp};
 use shared::https::{Https, Secret};
 use shared::queue::Queue;
@@ -13,6 +15,7 @@ use tests::partners::{Misbehaviour, Operation, PlayedStripe};
 use tests::{
     Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
 };
+use webhook::Signers;
 
 use crate::contract::{cart, invoice, payment, text};
 
@@ -398,6 +401,76 @@ async fn a_body_that_the_gateway_encodes_is_checked_as_the_partner_sent_it() {
     request["isBase64Encoded"] = true.into();
     assert_eq!(shop.cloud.send(&request).await.status, 200);
     assert_eq!(shop.cloud.queues.take().len(), 1);
+}
+
+#[tokio::test]
+async fn what_partners_are_known_by_is_read_at_start_and_its_absence_is_named() {
+    let start = async |partner: &str, secret: &str, carrier: &str, carrier_secret: &str| {
+        let variable = |name: &str| {
+            let value = match name {
+                "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "x",
+                "BILLING_PARTNER" => partner,
+                "PARTNER_SECRET" => secret,
+                "CARRIER" => carrier,
+                "CARRIER_SECRET" => carrier_secret,
+                _ => "",
+            };
+            (!value.is_empty()).then(|| value.to_owned())
+        };
+        let environment = Environment::new(&variable);
+        let aws = Aws::from_environment(environment).unwrap();
+        Signers::from_environment(environment, &aws).await
+    };
+    let none = start("sandbox", "", "own", "").await.unwrap();
+    assert!(none.stripe.is_none() && none.paypal.is_none() && none.easypost.is_none());
+    let keys = r#"{"apiKey":"sk_canary","webhookSecret":"whsec_canary","clientId":"canary",
+        "clientSecret":"canary","webhookId":"canary"}"#;
+    let carrier = r#"{"apiKey":"EZTKcanary","webhookSecret":"canary"}"#;
+    let stripe = start("stripe", keys, "easypost", carrier).await.unwrap();
+    assert!(stripe.stripe.is_some() && stripe.paypal.is_none() && stripe.easypost.is_some());
+    let paypal = start("paypal", keys, "own", carrier).await.unwrap();
+    assert!(paypal.stripe.is_none() && paypal.paypal.is_some() && paypal.easypost.is_none());
+    for signers in [stripe, paypal] {
+        assert!(!format!("{signers:?}").contains("canary"), "{signers:?}");
+    }
+    for (partner, secret, carrier, carrier_secret, told) in [
+        ("stripe", "", "own", "", "PARTNER_SECRET_ARN"),
+        (
+            "stripe",
+            r#"{"apiKey":"canary"}"#,
+            "own",
+            "",
+            "the field webhookSecret",
+        ),
+        (
+            "stripe",
+            r#"{"webhookSecret":"canary"}"#,
+            "own",
+            "",
+            "begin with whsec_",
+        ),
+        (
+            "paypal",
+            r#"{"clientId":"canary"}"#,
+            "own",
+            "",
+            "the field webhookId",
+        ),
+        ("square", keys, "own", "", "BILLING_PARTNER"),
+        ("sandbox", "", "easypost", "", "CARRIER_SECRET_ARN"),
+        (
+            "sandbox",
+            "",
+            "easypost",
+            r#"{"webhookSecret":"é"}"#,
+            "must be ASCII",
+        ),
+    ] {
+        let error = start(partner, secret, carrier, carrier_secret).await;
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+    }
 }
 
 /// The text in base 64 (RFC 4648, section 4).

@@ -62,7 +62,7 @@ impl Signers {
                 "stripe" => signers.stripe = Some(secret.field("webhookSecret", &["whsec_"])?),
                 "paypal" => {
                     let webhook = secret.field("webhookId", &[])?;
-                    let signer = PayPalSigner::from_environment(environment, webhook.expose())?;
+                    let signer = PayPalSigner::from_environment(environment, webhook)?;
                     signers.paypal = Some(signer);
                 }
                 _ => {

@@ -17,7 +17,7 @@ use rustls_pki_types::pem::PemObject as _;
 use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
 use shared::error::{Dependency, Error};
-use shared::https::{Https, HttpsCall, HttpsError};
+use shared::https::{Https, HttpsCall, HttpsError, Secret};
 use webpki::EndEntityCert;
 use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
 
@@ -42,7 +42,7 @@ const KEPT: usize = 8;
 /// Checks what PayPal signs.
 #[derive(Clone, Debug)]
 pub struct PayPalSigner {
-    webhook_id: String,
+    webhook_id: Secret,
     https: Https,
     /// Where certificates may be named to be; the first is where they are fetched.
     addresses: Vec<String>,
@@ -81,9 +81,9 @@ impl PayPalSigner {
     /// For the webhook that PayPal shows under `webhook_id`, with the live API's certificates, which
     /// `https` leads to.
     #[must_use]
-    pub fn new(webhook_id: impl Into<String>, https: Https) -> Self {
+    pub fn new(webhook_id: Secret, https: Https) -> Self {
         Self {
-            webhook_id: webhook_id.into(),
+            webhook_id,
             https,
             addresses: addresses(LIVE[0]),
             known: Arc::default(),
@@ -93,7 +93,7 @@ impl PayPalSigner {
     /// For the API at `PAYPAL_URL`, PayPal's own live address without it.
     pub fn from_environment(
         environment: Environment<'_>,
-        webhook_id: impl Into<String>,
+        webhook_id: Secret,
     ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "PAYPAL_URL", LIVE[0])?;
         let addresses = addresses(&address);
@@ -130,7 +130,8 @@ impl PayPalSigner {
         let certificate = self.certificate(text("paypal-cert-url")?).await?;
         let certificate =
             EndEntityCert::try_from(&certificate).map_err(|_| SignatureError::Malformed)?;
-        let signed = format!("{id}|{time}|{}|{}", self.webhook_id, crc32fast::hash(body));
+        let webhook = self.webhook_id.expose();
+        let signed = format!("{id}|{time}|{webhook}|{}", crc32fast::hash(body));
         certificate
             .verify_signature(RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature)
             .map_err(|_| SignatureError::Wrong)?;
@@ -202,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_certificate_is_fetched_from_paypal_and_from_nowhere_else() {
-        let live = PayPalSigner::new("WH1", Https::new(LIVE[1]));
+        let live = PayPalSigner::new(Secret::new("WH1"), Https::new(LIVE[1]));
         assert_eq!(live.addresses, [LIVE[1], LIVE[0]]);
         assert_eq!(addresses(SANDBOX[0]), [SANDBOX[1], SANDBOX[0]]);
         assert_eq!(addresses("http://127.0.0.1:1"), ["http://127.0.0.1:1"]);
