@@ -22,7 +22,7 @@ use tests::{Cloud, Options, Reply};
 
 use crate::contract::{cart_with_checkout, shipping, text};
 
-const KEY: &str = "EZTKplayed";
+pub(crate) const KEY: &str = "EZTKplayed";
 const CART: &str = "/api/order/cart.json";
 const SHIPPING: &str = "/api/order/shipping.json";
 pub(crate) const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
@@ -46,7 +46,7 @@ fn settings(service: Option<&'static str>) -> EasyPostSettings {
 
 /// The client, what is between, and the other side.
 pub(crate) struct Sides {
-    carrier: EasyPost,
+    pub(crate) carrier: EasyPost,
     front: Front,
     pub(crate) double: EasyPostDouble,
 }
@@ -62,7 +62,7 @@ fn sides_with(service: Option<&'static str>) -> Sides {
     }
 }
 
-fn sides() -> Sides {
+pub(crate) fn sides() -> Sides {
     sides_with(None)
 }
 

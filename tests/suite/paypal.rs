@@ -110,7 +110,7 @@ const DEFAULT: Setting = Setting {
     price: "50",
 };
 
-fn paypal(https: Https, runtime: Runtime) -> PayPal {
+pub(crate) fn paypal(https: Https, runtime: Runtime) -> PayPal {
     let secret = Secret::new(PayPalDouble::SECRET);
     PayPal::new(https, PayPalDouble::CLIENT.to_owned(), secret, runtime)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::domain::Timestamp;
 use shared::queue::Queue;
 use tests::Reply;
 use tests::partners::{
@@ -16,8 +17,8 @@ use crate::webhooks::webhook_with;
 const TRANSMISSION: &str = "69cd13f0-d67a-11e5-baa3-778b53f4ae55";
 const COMPLETED: &str = "PAYMENT.CAPTURE.COMPLETED";
 
-/// What PayPal sends with a body at some time, so many seconds from now.
-struct Signed {
+/// What PayPal sends with a body.
+pub(crate) struct Signed {
     id: String,
     time: String,
     algorithm: String,
@@ -26,9 +27,8 @@ struct Signed {
 }
 
 impl Signed {
-    fn new(test: &Invoiced, seconds: i64, body: &str) -> Self {
-        let now = test.cloud.runtime.now().millis() + seconds * 1000;
-        let time = shared::domain::Timestamp::from_millis(now).to_string();
+    pub(crate) fn new(at: Timestamp, body: &str) -> Self {
+        let time = at.to_string();
         let time = time.replace("+00:00", "Z");
         let signature = paypal_signature(TRANSMISSION, &time, PAYPAL_WEBHOOK_ID, body.as_bytes());
         Self {
@@ -40,7 +40,7 @@ impl Signed {
         }
     }
 
-    fn request(&self, body: &str) -> Value {
+    pub(crate) fn request(&self, body: &str) -> Value {
         let headers = [
             ("paypal-transmission-id", &*self.id),
             ("paypal-transmission-time", &*self.time),
@@ -52,7 +52,7 @@ impl Signed {
     }
 }
 
-fn event(id: &str, kind: &str, resource: &Value) -> String {
+pub(crate) fn event(id: &str, kind: &str, resource: &Value) -> String {
     json!({"id": id, "event_version": "1.0", "create_time": "2026-11-23T10:12:05Z",
         "resource_type": "capture", "event_type": kind, "summary": "Payment completed for $ 1.0 USD",
         "resource": resource, "links": []})
@@ -61,7 +61,7 @@ fn event(id: &str, kind: &str, resource: &Value) -> String {
 
 async fn tell(test: &Invoiced, id: &str, kind: &str, resource: &Value) -> Reply {
     let body = event(id, kind, resource);
-    let request = Signed::new(test, 0, &body).request(&body);
+    let request = Signed::new(test.cloud.runtime.now(), &body).request(&body);
     test.cloud.send(&request).await
 }
 
@@ -184,7 +184,9 @@ async fn a_dispute_is_shown_as_paypal_has_it_whatever_the_webhook_says() {
 async fn what_paypal_has_not_signed_now_for_this_webhook_changes_nothing() {
     let test = invoiced([]).await;
     let body = event("WH-1", COMPLETED, &capture(&test));
-    let good = || Signed::new(&test, 0, &body);
+    let now = test.cloud.runtime.now();
+    let seconds = |seconds: i64| Timestamp::from_millis(now.millis() + seconds * 1000);
+    let good = || Signed::new(now, &body);
     let signed_for = |webhook: &str| {
         let signed = good();
         let signature = paypal_signature(TRANSMISSION, &signed.time, webhook, body.as_bytes());
@@ -200,8 +202,8 @@ async fn what_paypal_has_not_signed_now_for_this_webhook_changes_nothing() {
     };
     // Refused before the certificate is fetched.
     for (why, signed) in [
-        ("too old", Signed::new(&test, -301, &body)),
-        ("too new", Signed::new(&test, 301, &body)),
+        ("too old", Signed::new(seconds(-301), &body)),
+        ("too new", Signed::new(seconds(301), &body)),
         ("no time", other(|signed| signed.time = "now".to_owned())),
         ("two ids", other(|signed| signed.id = "a|b".to_owned())),
         (
@@ -325,7 +327,7 @@ async fn an_event_of_another_type_or_of_nothing_of_ours_is_taken_and_changes_not
         assert_eq!(reply.status, 200, "{id}: {}", reply.text);
     }
     for body in ["{", "{}", "[]"] {
-        let request = Signed::new(&test, 0, body).request(body);
+        let request = Signed::new(test.cloud.runtime.now(), body).request(body);
         let status = test.cloud.send(&request).await.status;
         assert!(matches!(status, 400 | 422), "{body}: {status}");
     }

@@ -4,14 +4,22 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use payment::partners::Stripe;
-use serde_json::json;
+use payment::partners::{BillingPartner, Stripe};
+use serde_json::{Value, json};
 use shared::https::{Https, Secret};
-use tests::partners::PlayedStripe;
-use tests::{Cloud, Options};
+use shared::queue::Queue;
+use shared::runtime::Runtime;
+use shipment::carriers::Carrier;
+use tests::partners::{Front, PAYPAL_WEBHOOK_ID, PayPalDouble, PlayedStripe};
+use tests::{
+    Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::contract::text;
+use crate::easypost::{self, KEY as EASYPOST_KEY};
+use crate::paypal_webhooks::{self, Signed};
+use crate::{paypal, webhooks};
 
 /// Everything that was logged by this thread.
 #[derive(Clone, Default)]
@@ -44,76 +52,218 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Values that must turn up nowhere: the customer's, the partner's tokens, the shop's key.
-const CANARIES: [&str; 7] = [
+/// Values of the customer's that must turn up in no log.
+const PERSONAL: [&str; 5] = [
     "Canaria Byrd",
     "0545551234",
     "canary@example.com",
     "12 Canary Wharf",
-    "cus_canary",
-    "pm_canary",
     "canary reason",
 ];
 
-#[tokio::test]
-async fn no_flow_logs_a_person_a_token_or_a_key_at_any_level() {
-    let log = Log::default();
-    let subscriber = shared::telemetry::subscriber(Some("trace"), log.clone());
-    let _guard = tracing::subscriber::set_default(subscriber);
+/// Values that must turn up neither in a log nor in an answer: tokens, keys, what webhooks are signed
+/// with.
+const SECRET: [&str; 10] = [
+    "cus_canary",
+    "pm_canary",
+    "vault-canary",
+    "sk_test_played",
+    PayPalDouble::SECRET,
+    EASYPOST_KEY,
+    STRIPE_WEBHOOK_SECRET,
+    EASYPOST_WEBHOOK_SECRET,
+    PAYPAL_WEBHOOK_ID,
+    "Bearer ",
+];
 
-    let played = PlayedStripe::new(shared::runtime::Runtime::system());
-    played.attach("cus_canary", "pm_canary");
-    let url = played.front().serve();
-    let key = || Secret::new(PlayedStripe::api_key());
-    let partner = |runtime| Stripe::new(Https::new(&*url), key(), runtime);
-    let cloud = Cloud::with_partner(Options::default(), partner).await;
-    let agreement = json!({
-        "customerId": "8080", "partner": "stripe", "name": "Canaria Byrd",
-        "partnerCustomerId": "cus_canary", "paymentMethodId": "pm_canary"
+/// An order that goes all the way, one that waits for its customer's agreement, one that is paid and
+/// cancelled, and bad input; returns all answers and the first order.
+async fn drive<P: BillingPartner, C: Carrier>(
+    cloud: &Cloud<P, C>,
+    agreement: &Value,
+) -> (Vec<Reply>, String) {
+    let checkout = json!({
+        "name": "Canaria Byrd", "phone": "0545551234", "email": "canary@example.com",
+        "shipping_address": "12 Canary Wharf, Brooklyn, NY 11201", "currency": "USD"
     });
     let cart = json!({
         "customerId": "8080",
         "items": [{"productId": "1234", "quantity": 2, "price": 50}],
-        "checkout": {
-            "name": "Canaria Byrd", "phone": "0545551234", "email": "canary@example.com",
-            "shipping_address": "12 Canary Wharf", "currency": "USD"
-        }
+        "checkout": checkout
     });
-    let mut answers = Vec::new();
-    for customer in ["unknown", "8080"] {
-        // The first has not agreed; its order waits.
-        if customer == "8080" {
-            answers.push(cloud.post("/api/customer/billing.json", &agreement).await);
-        }
+    let cancel = |customer: &str, order: &str| json!({"customerId": customer, "orderId": order, "reason": "canary reason"});
+    let mut answers = vec![cloud.post("/api/customer/billing.json", agreement).await];
+    let mut orders = Vec::new();
+    for customer in ["8080", "unknown"] {
         let mut cart = cart.clone();
         cart["customerId"] = customer.into();
         let reply = cloud.post("/api/order/cart.json", &cart).await;
         let order = text(&reply.body["orderId"]).to_owned();
         cloud.settle().await;
         answers.push(cloud.get(&order).await);
-        let cancel = json!({
-            "customerId": customer, "orderId": order, "reason": "canary reason"
-        });
+        let cancel = cancel(customer, &order);
         answers.push(cloud.post("/api/order/cancel.json", &cancel).await);
+        cloud.settle().await;
+        orders.push(order);
     }
+    // Cancelled between payment and shipment.
+    let reply = cloud.post("/api/order/cart.json", &cart).await;
+    let order = text(&reply.body["orderId"]).to_owned();
+    for queue in [Queue::Billing, Queue::Payment] {
+        cloud.relay_stream().await;
+        for (at, message) in cloud.queues.take() {
+            if at == queue {
+                assert!(cloud.deliver(queue, &message).await);
+            }
+        }
+    }
+    let cancel = cancel("8080", &order);
+    let reply = cloud.post("/api/order/cancel.json", &cancel).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    answers.push(reply);
+    cloud.settle().await;
     // Bad input is quoted nowhere either.
     let mut bad = cart.clone();
     bad["checkout"]["email"] = "canary@example.com canary@example.com".into();
     bad["Canaria Byrd"] = 1.into();
     let reply = cloud.post("/api/order/cart.json", &bad).await;
     assert_eq!(reply.status, 422, "{}", reply.text);
+    // An address that no carrier can find.
+    let mut nowhere = cart;
+    nowhere["checkout"]["shipping_address"] = "12 Canary Wharf".into();
+    cloud.post("/api/order/cart.json", &nowhere).await;
+    cloud.settle().await;
+    assert!(cloud.mailer.taken().len() >= 6, "the flow ran");
+    (answers, orders.swap_remove(0))
+}
 
-    assert!(cloud.mailer.taken().len() >= 4, "the flow ran");
-    assert_eq!(played.captured().len(), 1);
+/// What a partner tells of an order, as it should be and forged, and what the workers make of it.
+async fn hear<P: BillingPartner, C: Carrier>(
+    cloud: &Cloud<P, C>,
+    webhooks: impl IntoIterator<Item = Value>,
+) -> Vec<Reply> {
+    let mut answers = Vec::new();
+    for mut webhook in webhooks {
+        let reply = cloud.send(&webhook).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        answers.push(reply);
+        let body = format!("{} ", text(&webhook["body"]));
+        webhook["body"] = body.into();
+        let reply = cloud.send(&webhook).await;
+        assert_eq!(reply.status, 401, "{}", reply.text);
+        answers.push(reply);
+    }
+    cloud.settle().await;
+    answers
+}
+
+/// Every line that was logged, and every answer.
+fn assert_nothing_leaks(log: &Log, answers: &[Reply]) {
     let log = log.text();
-    assert!(log.contains("payment captured"), "the log is the flow's");
-    for canary in CANARIES.iter().chain(&[PlayedStripe::api_key()]) {
+    for told in ["payment captured", "order shipped", "payment refunded"] {
+        assert!(log.contains(told), "the log is the flow's: {told}");
+    }
+    for canary in PERSONAL.iter().chain(&SECRET) {
         let line = log.lines().find(|line| line.contains(canary));
         assert_eq!(line, None, "{canary} was logged");
     }
-    for answer in &answers {
-        for canary in ["cus_canary", "pm_canary", PlayedStripe::api_key()] {
+    for answer in answers {
+        for canary in SECRET {
             assert!(!answer.text.contains(canary), "{}", answer.text);
         }
     }
+}
+
+#[tokio::test]
+async fn no_flow_through_stripe_shows_a_person_a_token_or_a_key_at_any_level() {
+    let log = Log::default();
+    let subscriber = shared::telemetry::subscriber(Some("trace"), log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let played = PlayedStripe::new(Runtime::system());
+    played.attach("cus_canary", "pm_canary");
+    let url = played.front().serve();
+    let key = Secret::new(PlayedStripe::api_key());
+    let partner = |runtime| Stripe::new(Https::new(&*url), key, runtime);
+    let cloud = Cloud::with_partner(Options::default(), partner).await;
+    let agreement = json!({
+        "customerId": "8080", "partner": "stripe", "name": "Canaria Byrd",
+        "partnerCustomerId": "cus_canary", "paymentMethodId": "pm_canary"
+    });
+    let (mut answers, order) = drive(&cloud, &agreement).await;
+    played.dispute();
+    let dispute = json!({"id": played.disputes()[0], "object": "dispute",
+        "evidence": {"customer_name": "Canaria Byrd", "customer_email_address": "canary@example.com"}});
+    let intent = json!({"id": "pi_1", "object": "payment_intent", "receipt_email":
+        "canary@example.com", "metadata": {"order_id": order}});
+    let now = cloud.runtime.now().seconds();
+    let webhooks = [
+        ("evt_1", "charge.dispute.created", &dispute),
+        ("evt_2", "payment_intent.succeeded", &intent),
+    ]
+    .map(|(id, kind, object)| {
+        let body = webhooks::event(id, kind, object);
+        let header = webhooks::signature(now, &body);
+        webhooks::webhook("stripe", ("stripe-signature", &header), &body)
+    });
+    answers.extend(hear(&cloud, webhooks).await);
+    answers.push(cloud.get(&order).await);
+    assert_eq!(played.captured().len(), 3);
+    assert!(log.text().contains("charge disputed"));
+    assert_nothing_leaks(&log, &answers);
+}
+
+#[tokio::test]
+async fn no_flow_through_paypal_and_easypost_shows_a_person_a_token_or_a_key_at_any_level() {
+    let log = Log::default();
+    let subscriber = shared::telemetry::subscriber(Some("trace"), log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let sides = easypost::sides();
+    let mut made = None;
+    let partner = |runtime: Runtime| {
+        let double = Arc::new(PayPalDouble::new(runtime.clone()));
+        double.vault_card("vault-canary", []);
+        let url = Front::new(double.clone()).serve();
+        made = Some(double);
+        paypal::paypal(Https::new(url), runtime)
+    };
+    let cloud = Cloud::with_ends(Options::default(), partner, sides.carrier.clone()).await;
+    let double = made.unwrap();
+    let agreement = json!({
+        "customerId": "8080", "partner": "paypal", "name": "Canaria Byrd",
+        "paymentMethodId": "vault-canary"
+    });
+    let (mut answers, order) = drive(&cloud, &agreement).await;
+    double.dispute();
+    let shipment = sides.double.bought()[0].shipment.clone();
+    sides
+        .double
+        .scan(&shipment, "delivered", "2026-11-24T08:00:00Z");
+    let mut hints = Vec::new();
+    for (number, id) in double.disputes().iter().enumerate() {
+        let buyer = json!({"dispute_id": id, "messages": [{"content": "12 Canary Wharf"}],
+            "disputed_transactions": [{"buyer": {"name": "Canaria Byrd"}}]});
+        let event_id = format!("WH-{number}");
+        let body = paypal_webhooks::event(&event_id, "CUSTOMER.DISPUTE.CREATED", &buyer);
+        hints.push(Signed::new(cloud.runtime.now(), &body).request(&body));
+    }
+    let body = json!({"id": "evt_1", "object": "Event", "description": "tracker.updated",
+        "result": {"shipment_id": shipment, "signed_by": "Canaria Byrd"}})
+    .to_string();
+    let hex = hmac_sha256_hex(EASYPOST_WEBHOOK_SECRET, body.as_bytes());
+    let header = format!("hmac-sha256-hex={hex}");
+    let tracker = webhooks::webhook("easypost", ("x-hmac-signature", &header), &body);
+    hints.push(tracker);
+    answers.extend(hear(&cloud, hints).await);
+    let shown = cloud.get(&order).await;
+    assert_eq!(shown.body["delivery"]["state"], "delivered");
+    assert_eq!(shown.body["payment"]["dispute"]["state"], "open");
+    answers.push(shown);
+    assert_eq!(double.given_back().len(), 1);
+    let logged = log.text();
+    for told in ["charge disputed", "parcel tracked"] {
+        assert!(logged.contains(told), "{told}");
+    }
+    assert_nothing_leaks(&log, &answers);
 }

@@ -84,13 +84,13 @@ pub(crate) fn webhook(partner: &str, header: (&str, &str), body: &str) -> Value 
 }
 
 /// Stripe's header for a body signed so many seconds after the cloud's time.
-fn signature(seconds: i64, body: &str) -> String {
+pub(crate) fn signature(seconds: i64, body: &str) -> String {
     let signed = format!("{seconds}.{body}");
     let hex = hmac_sha256_hex(STRIPE_WEBHOOK_SECRET, signed.as_bytes());
     format!("t={seconds},v1={hex}")
 }
 
-fn event(id: &str, kind: &str, object: &Value) -> String {
+pub(crate) fn event(id: &str, kind: &str, object: &Value) -> String {
     json!({"id": id, "object": "event", "type": kind, "created": 4_242_424_242_424_242_u64,
         "data": {"object": object}})
     .to_string()
