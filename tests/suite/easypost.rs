@@ -584,14 +584,8 @@ pub(crate) async fn paid(address: &str) -> Shop {
     let reply = cloud.post(CART, &cart).await;
     assert_eq!(reply.status, 201, "{}", reply.text);
     let order = text(&reply.body["orderId"]).to_owned();
-    for queue in [Queue::Billing, Queue::Payment] {
-        cloud.relay_stream().await;
-        for (at, message) in cloud.queues.take() {
-            if at == queue {
-                assert!(cloud.deliver(queue, &message).await);
-            }
-        }
-    }
+    let until_paid = [Queue::Billing, Queue::Payment];
+    cloud.settle_through(&until_paid).await;
     assert_eq!(cloud.get(&order).await.body["status"], "paid");
     Shop {
         cloud,

@@ -109,14 +109,8 @@ async fn drive<P: BillingPartner, C: Carrier>(
     // Cancelled between payment and shipment.
     let reply = cloud.post("/api/order/cart.json", &cart).await;
     let order = text(&reply.body["orderId"]).to_owned();
-    for queue in [Queue::Billing, Queue::Payment] {
-        cloud.relay_stream().await;
-        for (at, message) in cloud.queues.take() {
-            if at == queue {
-                assert!(cloud.deliver(queue, &message).await);
-            }
-        }
-    }
+    let until_paid = [Queue::Billing, Queue::Payment];
+    cloud.settle_through(&until_paid).await;
     let cancel = cancel("8080", &order);
     let reply = cloud.post("/api/order/cancel.json", &cancel).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
