@@ -89,6 +89,17 @@ fn a_function_that_times_out_at_any_effect_of_any_scenario_breaks_nothing() {
     println!("{count} time-outs");
 }
 
+fn lose_answer(plan: &mut Plan, effect: u64) {
+    plan.lost_answer_at.push(effect);
+}
+
+#[test]
+fn an_answer_lost_at_any_effect_of_any_scenario_breaks_nothing() {
+    let plans = Scenario::ALL.map(|scenario| at_every_effect(&Plan::calm(scenario), lose_answer));
+    let count = run_all(plans.concat());
+    println!("{count} lost answers");
+}
+
 #[test]
 fn clocks_five_minutes_apart_and_a_crash_at_any_effect_break_nothing() {
     let scenarios = [Scenario::CHECKOUT, Scenario::BOTH, Scenario::DECLINED_ONCE];
@@ -232,6 +243,29 @@ fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_easypost() {
         .collect();
     let count = run_all(plans.concat());
     println!("{count} crash points");
+}
+
+#[test]
+fn an_answer_lost_at_any_effect_breaks_nothing_through_the_real_clients() {
+    let mut calm = Vec::new();
+    for partner in PartnerName::ALL {
+        calm.extend(ON_THE_WIRE.map(|scenario| Plan {
+            partner: Some(partner),
+            ..Plan::calm(scenario)
+        }));
+    }
+    for carrier in [RealCarrier::EasyPost, RealCarrier::EasyPostWithStaleRates] {
+        calm.extend([Scenario::CHECKOUT, Scenario::BOTH].map(|scenario| Plan {
+            carrier: Some(carrier),
+            ..Plan::calm(scenario)
+        }));
+    }
+    let plans: Vec<Vec<Plan>> = calm
+        .iter()
+        .map(|calm| at_every_effect(calm, lose_answer))
+        .collect();
+    let count = run_all(plans.concat());
+    println!("{count} lost answers");
 }
 
 #[test]

@@ -213,6 +213,8 @@ pub struct Plan {
     pub crash_at: Vec<u64>,
     /// Let Lambda end whoever comes to these effects, once they are carried out.
     pub timeout_at: Vec<u64>,
+    /// Carry these effects out and lose their answers.
+    pub lost_answer_at: Vec<u64>,
     /// How wrong the instances' clocks are, in milliseconds.
     pub skews: [i64; 3],
     /// The real client that charges, over a wire to its double; `None` for the abstract partner.
@@ -237,6 +239,7 @@ impl Plan {
             partner_memory: PARTNER_MEMORY,
             crash_at: Vec::new(),
             timeout_at: Vec::new(),
+            lost_answer_at: Vec::new(),
             skews: [0; 3],
             partner: None,
             carrier: None,
@@ -301,6 +304,7 @@ impl Histories {
             partner_memory: if forgets { 0 } else { PARTNER_MEMORY },
             crash_at: Vec::new(),
             timeout_at: Vec::new(),
+            lost_answer_at: Vec::new(),
             skews: if skewed {
                 Scenario::CLOCKS_APART
             } else {
@@ -521,6 +525,7 @@ impl Simulation {
             let mut state = world.state();
             state.crash_at.clone_from(&plan.crash_at);
             state.timeout_at.clone_from(&plan.timeout_at);
+            state.lost_answer_at.clone_from(&plan.lost_answer_at);
             state.partner_out_until = START + plan.partner_out;
             state.partner_memory = plan.partner_memory;
         }

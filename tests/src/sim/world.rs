@@ -96,6 +96,8 @@ pub(super) struct State {
     pub(super) crash_at: Vec<u64>,
     /// Let whoever comes to these effects wait for their answers until Lambda ends it.
     pub(super) timeout_at: Vec<u64>,
+    /// Lose the answers of these effects.
+    pub(super) lost_answer_at: Vec<u64>,
     /// Lambda ends the task that runs now before its next effect.
     pub(super) timed_out: bool,
     /// The task that runs now was killed.
@@ -146,6 +148,7 @@ impl World {
                 events: 0,
                 crash_at: Vec::new(),
                 timeout_at: Vec::new(),
+                lost_answer_at: Vec::new(),
                 timed_out: false,
                 killed: false,
                 frozen_until: None,
@@ -217,13 +220,14 @@ impl World {
     /// killed here. What happens to the effect itself is drawn once it is reached.
     pub(super) async fn effect(&self, name: &str) -> Fate {
         Yield(false).await;
-        {
+        let answer_is_lost = {
             let mut state = self.state();
             state.effects += 1;
             let effect = state.effects;
             let faults = state.faults;
             let planned = state.crash_at.contains(&effect);
             let times_out = state.timeout_at.contains(&effect);
+            let answer_is_lost = state.lost_answer_at.contains(&effect);
             if planned || state.random.chance(faults.crash) {
                 state.killed = true;
             } else if times_out || state.random.chance(faults.timeout) {
@@ -234,7 +238,8 @@ impl World {
             }
             drop(state);
             self.note(|| name.to_owned());
-        }
+            answer_is_lost
+        };
         // A killed task is dropped here; a frozen one goes on when it is woken.
         let is_stopped = {
             let state = self.state();
@@ -252,7 +257,7 @@ impl World {
         }
         let fate = if state.random.chance(faults.lost_request) {
             Fate::RequestLost
-        } else if state.random.chance(faults.lost_answer) {
+        } else if answer_is_lost || state.random.chance(faults.lost_answer) {
             Fate::AnswerLost
         } else if state.random.chance(faults.throttle) {
             Fate::Throttled
