@@ -32,6 +32,19 @@ async fn placed() -> Placed {
     }
 }
 
+/// An invoiced order whose first charge was declined.
+async fn declined() -> Placed {
+    let test = placed().await;
+    test.invoice().await;
+    let code = "insufficient_funds".to_owned();
+    test.partner.script([ChargeStatus::Declined {
+        code,
+        retryable: true,
+    }]);
+    assert_eq!(test.pay().await.status, 402);
+    test
+}
+
 impl Placed {
     async fn invoice(&self) {
         let body = invoice(&self.order);
@@ -159,14 +172,7 @@ async fn a_charge_that_was_captured_unknown_to_us_is_found_and_refunded() {
 
 #[tokio::test]
 async fn a_declined_order_is_cancelled() {
-    let test = placed().await;
-    test.invoice().await;
-    let code = "insufficient_funds".to_owned();
-    test.partner.script([ChargeStatus::Declined {
-        code,
-        retryable: true,
-    }]);
-    assert_eq!(test.pay().await.status, 402);
+    let test = declined().await;
     assert_eq!(test.cancel().await.status, 200);
     test.assert_cancelled(&["Your invoice for order …", "Your order … is cancelled"])
         .await;
@@ -175,14 +181,7 @@ async fn a_declined_order_is_cancelled() {
 
 #[tokio::test]
 async fn a_declined_charge_that_was_captured_all_the_same_is_found_and_refunded() {
-    let test = placed().await;
-    test.invoice().await;
-    let code = "insufficient_funds".to_owned();
-    test.partner.script([ChargeStatus::Declined {
-        code,
-        retryable: true,
-    }]);
-    assert_eq!(test.pay().await.status, 402);
+    let test = declined().await;
     test.partner
         .set_all(&ChargeStatus::Captured(Card::default()));
     assert_eq!(test.cancel().await.status, 200);
