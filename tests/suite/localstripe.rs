@@ -23,7 +23,7 @@ use shared::runtime::Runtime;
 use tests::partners::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble};
 
 use crate::contract::text;
-use crate::stripe::{ask, is_unanswered, is_unavailable, token};
+use crate::stripe::{ask, is_unanswered, is_unavailable, open, token};
 
 /// localstripe takes any key that begins like a secret one.
 const KEY: &str = "sk_test_localstripe";
@@ -158,12 +158,7 @@ impl Bench {
     }
 
     async fn open(&self, request: ChargeRequest) -> OpenCharge {
-        let reference = self.stripe.open(&request).await.unwrap();
-        OpenCharge {
-            request,
-            reference,
-            opened_at: self.runtime.now(),
-        }
+        open(&self.stripe, &self.runtime, request).await
     }
 
     /// A charge of 200 dollars, opened.

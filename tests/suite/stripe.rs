@@ -81,6 +81,16 @@ fn bench(method: &str) -> Bench {
     }
 }
 
+/// The charge as it is once its reference is stored.
+pub(crate) async fn open(stripe: &Stripe, runtime: &Runtime, request: ChargeRequest) -> OpenCharge {
+    let reference = stripe.open(&request).await.unwrap();
+    OpenCharge {
+        request,
+        reference,
+        opened_at: runtime.now(),
+    }
+}
+
 impl Bench {
     fn request(&self, method: &str, amount: &str, currency: &str) -> ChargeRequest {
         ChargeRequest {
@@ -94,12 +104,7 @@ impl Bench {
     }
 
     async fn open(&self, request: ChargeRequest) -> OpenCharge {
-        let reference = self.stripe.open(&request).await.unwrap();
-        OpenCharge {
-            request,
-            reference,
-            opened_at: self.runtime.now(),
-        }
+        open(&self.stripe, &self.runtime, request).await
     }
 
     /// A charge of 200 dollars, opened.

@@ -6,7 +6,7 @@
 //! | confirm | `POST /v2/checkout/orders/{id}/capture` with the customer's vaulted source |
 //! | look up | `GET /v2/checkout/orders/{id}`; the capture's status counts, not the order's |
 //! | refund | `POST /v2/payments/captures/{id}/refund` |
-//! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}`, which names the order |
+//! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}` of what is disputed |
 //!
 //! # One charge
 //!

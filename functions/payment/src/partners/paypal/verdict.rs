@@ -1,8 +1,8 @@
 //! What PayPal's words mean: statuses, the issues of refused calls, processors' codes.
 //!
-//! Sources: PayPal's API specifications "Orders" 2.13, "Payments" 2.5 and "Disputes" 1.10, and "Processor Response
-//! Code" of its server SDK. A word that is not listed there is never guessed at: it reads as `None`,
-//! and the charge's outcome counts as unknown.
+//! Sources: PayPal's API specifications "Orders" 2.13, "Payments" 2.5 and "Disputes" 1.10, and
+//! "Processor Response Code" of its server SDK. A word that is not listed there is never guessed at: it
+//! reads as `None`, and the charge's outcome counts as unknown.
 
 use shared::domain::DisputeState;
 

@@ -389,8 +389,8 @@ impl Carrier for EasyPost {
         label(&shipment).map_err(Failure::harmless)
     }
 
-    /// The shipment's own `reference` names the order. It need not be unique, and need not: the order
-    /// must have this very shipment, or the news is not taken.
+    /// The shipment's own `reference` names the order. It is not unique and need not be: an order that
+    /// does not have this very shipment does not take the news.
     async fn track(&self, reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
         let Ok(id) = shipment_id(reference.as_str()) else {
             return Ok(None);

@@ -123,7 +123,8 @@ pub(super) struct Shipment {
     tracker: Value,
 }
 
-/// What EasyPost's word says ("The Tracker object", `status`); `None` for `unknown`, `error` and words that are new.
+/// What EasyPost's word says ("The Tracker object", `status`); `None` for `unknown`, `error` and
+/// words that are new.
 fn delivery_state(status: &str) -> Option<DeliveryState> {
     Some(match status {
         "pre_transit" => DeliveryState::PreTransit,
