@@ -1,5 +1,7 @@
 //! Crashes after every effect, and random histories.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -25,10 +27,47 @@ fn run(plan: Plan) -> Result<u64, String> {
     result.map_err(|violation| format!("{violation:?}\nin {text}"))
 }
 
+/// Runs the plans on both cores and prints how often each promise is broken, with a seed for each,
+/// instead of stopping at the first: to see what a change of the simulator finds.
+fn survey(plans: Vec<Plan>) {
+    type Found = BTreeMap<String, (usize, u64, String)>;
+    let (plans, found) = (Mutex::new(plans), Mutex::new(Found::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(plan) = plans.lock().unwrap().pop() else {
+                        return;
+                    };
+                    let seed = plan.seed;
+                    let started = Instant::now();
+                    let ended = std::panic::catch_unwind(|| run(plan));
+                    let seconds = started.elapsed().as_secs();
+                    if seconds > 10 {
+                        println!("seed {seed} took {seconds} s");
+                    }
+                    let text = match ended {
+                        Ok(Ok(_)) => continue,
+                        Ok(Err(violation)) => violation,
+                        Err(_) => "Panic".to_owned(),
+                    };
+                    let kind = text.split('(').next().unwrap_or_default().to_owned();
+                    let mut found = found.lock().unwrap();
+                    let entry = found.entry(kind).or_insert((0, seed, text));
+                    entry.0 += 1;
+                }
+            });
+        }
+    });
+    for (kind, (count, seed, text)) in found.into_inner().unwrap() {
+        println!("{count:>6} {kind}, as with seed {seed}: {text:.1500}\n");
+    }
+}
+
 /// Runs the plans on both cores; the first that breaks a promise fails the test.
 fn run_all(plans: Vec<Plan>) -> usize {
     let count = plans.len();
-    let plans = std::sync::Mutex::new(plans);
+    let plans = Mutex::new(plans);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..2)
             .map(|_| {
@@ -324,7 +363,8 @@ fn any_two_crashes_on_the_way_break_nothing() {
     println!("{count} pairs of crash points");
 }
 
-/// `SIM_SEED=n` replays one history and prints every effect; `SIM_HISTORIES=n` runs that many.
+/// `SIM_SEED=n` replays one history and prints every effect; `SIM_HISTORIES=n` runs that many, from
+/// `SIM_FIRST=n` on; `SIM_SURVEY=1` counts what breaks instead of stopping at the first.
 #[test]
 fn random_histories_keep_every_promise() {
     if let Some(seed) = number_from("SIM_SEED") {
@@ -336,8 +376,14 @@ fn random_histories_keep_every_promise() {
         return;
     }
     let count = number_from("SIM_HISTORIES").unwrap_or(2_000);
+    let first = number_from("SIM_FIRST").unwrap_or(0);
     let started = Instant::now();
-    let plans = (0..count).rev().map(Histories::plan).collect();
+    let plans = (first..first + count).rev().map(Histories::plan).collect();
+    if number_from("SIM_SURVEY").is_some() {
+        survey(plans);
+        println!("in {:.0} s", Duration::as_secs_f32(&started.elapsed()));
+        return;
+    }
     let count = run_all(plans);
     let seconds = Duration::as_secs_f32(&started.elapsed());
     println!("{count} histories in {seconds:.0} s");

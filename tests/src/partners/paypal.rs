@@ -75,6 +75,13 @@ impl Default for Habits {
 /// A status and a body that say no.
 type Refusal = (u16, Value);
 
+/// Whose orders they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Account {
+    First,
+    Other,
+}
+
 /// What a vaulted token names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -108,10 +115,13 @@ struct Capture {
 #[derive(Clone, Debug)]
 struct Order {
     id: String,
+    account: Account,
     status: &'static str,
     unit: Value,
     created: Timestamp,
     source: Option<Kind>,
+    /// The vaulted token that paid it.
+    token: Option<String>,
     capture: Option<Capture>,
 }
 
@@ -130,7 +140,8 @@ impl Order {
 #[derive(Debug, Default)]
 struct Books {
     count: u64,
-    tokens: BTreeMap<String, Timestamp>,
+    /// Until when each is good, and for which account.
+    tokens: BTreeMap<String, (Timestamp, Account)>,
     vault: BTreeMap<String, Vaulted>,
     orders: BTreeMap<String, Order>,
     /// What became of the path and id that were asked for, and when: the id of what was made, or
@@ -156,6 +167,7 @@ pub struct PayPalDouble {
     books: Mutex<Books>,
     runtime: Runtime,
     authorization: Secret,
+    other_authorization: Secret,
 }
 
 impl PayPalDouble {
@@ -163,6 +175,8 @@ impl PayPalDouble {
     pub const CLIENT: &'static str = "played-client";
     /// That client's secret.
     pub const SECRET: &'static str = "played-secret";
+    /// A client of another account; its secret is the same.
+    pub const OTHER_CLIENT: &'static str = "played-other-client";
 
     /// Empty books, by this clock.
     #[must_use]
@@ -171,6 +185,10 @@ impl PayPalDouble {
             books: Mutex::default(),
             runtime,
             authorization: Secret::basic_authorization(Self::CLIENT, &Secret::new(Self::SECRET)),
+            other_authorization: Secret::basic_authorization(
+                Self::OTHER_CLIENT,
+                &Secret::new(Self::SECRET),
+            ),
         }
     }
 
@@ -253,6 +271,18 @@ impl PayPalDouble {
             .collect()
     }
 
+    /// The vaulted tokens by which money was taken, in no particular order.
+    #[must_use]
+    pub fn charged_tokens(&self) -> Vec<String> {
+        self.settle();
+        let books = self.books();
+        let taken = books.orders.values().filter(|order| {
+            let capture = order.capture.as_ref();
+            capture.is_some_and(|capture| capture.status == "COMPLETED")
+        });
+        taken.filter_map(|order| order.token.clone()).collect()
+    }
+
     /// Its books.
     #[must_use]
     pub fn charges(&self) -> Vec<BookedCharge> {
@@ -268,12 +298,17 @@ impl PayPalDouble {
                 .capture
                 .as_ref()
                 .map_or(0, |capture| capture.refunds.len());
+            let refunded = order.capture.iter().flat_map(|capture| &capture.refunds);
+            let refunded =
+                refunded.filter_map(|refund| refund.value.parse::<rust_decimal::Decimal>().ok());
             BookedCharge {
                 reference: order.id.clone(),
                 invoice: order.text("custom_id").to_owned(),
                 amount: order.amount().1.parse().unwrap_or_default(),
+                currency: order.amount().0.to_owned(),
                 captures: u32::from(is_taken),
                 refunds: u32::try_from(refunds).unwrap_or(u32::MAX),
+                refunded: refunded.sum(),
             }
         };
         books.orders.values().map(booked).collect()
@@ -350,16 +385,25 @@ impl PayPalDouble {
         }
     }
 
-    fn is_authorized(&self, request: &DoubleRequest) -> bool {
+    /// The account whose token the request carries, if the token is good.
+    fn account(&self, request: &DoubleRequest) -> Option<Account> {
         let header = request.header("authorization").unwrap_or_default();
         let token = header.strip_prefix("Bearer ").unwrap_or_default();
-        let until = self.books().tokens.get(token).copied();
-        until.is_some_and(|until| self.runtime.now() < until)
+        let (until, account) = self.books().tokens.get(token).copied()?;
+        (self.runtime.now() < until).then_some(account)
     }
 
     fn token(&self, request: &DoubleRequest) -> (u16, Value) {
-        let is_ours = request.header("authorization") == Some(self.authorization.expose());
-        if !is_ours || request.body != b"grant_type=client_credentials" {
+        let sent = request.header("authorization");
+        let account = if sent == Some(self.authorization.expose()) {
+            Some(Account::First)
+        } else if sent == Some(self.other_authorization.expose()) {
+            Some(Account::Other)
+        } else {
+            None
+        };
+        let known = account.unwrap_or(Account::First);
+        if account.is_none() || request.body != b"grant_type=client_credentials" {
             let body = json!({"error": "invalid_client",
                 "error_description": "Client Authentication failed"});
             return (401, body);
@@ -368,7 +412,7 @@ impl PayPalDouble {
         let token = format!("A21AA{}", books.next_id());
         let lives = books.habits.token_lives;
         let until = self.runtime.now().plus(lives);
-        books.tokens.insert(token.clone(), until);
+        books.tokens.insert(token.clone(), (until, known));
         let body = json!({
             "scope": "https://uri.paypal.com/services/payments/payment",
             "access_token": token,
@@ -429,17 +473,25 @@ impl PayPalDouble {
         }
     }
 
-    fn open(&self, request: &DoubleRequest) -> (u16, Value) {
+    fn owns(&self, account: Option<Account>, id: &str) -> bool {
+        let books = self.books();
+        let order = books.orders.get(id);
+        order.is_none_or(|order| Some(order.account) == account)
+    }
+
+    fn open(&self, request: &DoubleRequest, account: Account) -> (u16, Value) {
         let now = self.runtime.now();
         let work = |books: &mut Books, body: &Value| {
             let unit = check_order(body)?;
             let id = books.next_id();
             let order = Order {
                 id: id.clone(),
+                account,
                 status: "CREATED",
                 unit,
                 created: now,
                 source: None,
+                token: None,
                 capture: None,
             };
             books.orders.insert(id.clone(), order);
@@ -481,12 +533,18 @@ impl PartnerDouble for PayPalDouble {
         let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
         let (status, body) = match (&*request.method, &*parts) {
             ("POST", ["v1", "oauth2", "token"]) => self.token(request),
-            _ if !self.is_authorized(request) => {
+            _ if self.account(request).is_none() => {
                 let body = json!({"error": "invalid_token",
                     "error_description": "Token signature verification failed"});
                 (401, body)
             }
-            ("POST", ["v2", "checkout", "orders"]) => self.open(request),
+            ("POST", ["v2", "checkout", "orders"]) => {
+                self.open(request, self.account(request).unwrap_or(Account::First))
+            }
+            // An account sees its own orders only.
+            (_, ["v2", "checkout", "orders", id, ..]) if !self.owns(self.account(request), id) => {
+                not_found()
+            }
             ("GET", ["v2", "checkout", "orders", id]) => self.order(id),
             ("POST", ["v2", "checkout", "orders", id, "capture"]) => self.capture(request, id),
             ("POST", ["v2", "payments", "captures", id, "refund"]) => self.refund(request, id),
@@ -573,6 +631,7 @@ impl Books {
         if let Some(order) = self.orders.get_mut(id) {
             order.status = "COMPLETED";
             order.source = Some(kind);
+            order.token = Some(token);
             order.capture = Some(capture);
         }
         Ok(id.to_owned())

@@ -491,15 +491,46 @@ impl PlayedStripe {
                 .filter(|charge| charge.seen.intent == *id && charge.seen.status == "succeeded");
             let refunds = ledger.refunds.iter().filter(|refund| refund.intent == *id);
             let invoice = intent.metadata["invoice_id"].as_str().unwrap_or_default();
+            let decimal =
+                |minor: u64| rust_decimal::Decimal::new(i64::try_from(minor).unwrap_or(0), 2);
             BookedCharge {
                 reference: id.clone(),
                 invoice: invoice.to_owned(),
-                amount: rust_decimal::Decimal::new(i64::try_from(intent.amount).unwrap_or(0), 2),
+                amount: decimal(intent.amount),
+                currency: intent.currency.to_ascii_uppercase(),
                 captures: u32::try_from(taken.count()).unwrap_or(u32::MAX),
-                refunds: u32::try_from(refunds.count()).unwrap_or(u32::MAX),
+                refunds: u32::try_from(refunds.clone().count()).unwrap_or(u32::MAX),
+                refunded: decimal(refunds.map(|refund| refund.amount).sum()),
             }
         };
         ledger.intents.iter().map(booked).collect()
+    }
+
+    /// The customer pays on a page of Stripe's, with another card, what the invoice's open intents
+    /// ask for ("Accept a payment": a client secret confirms an intent until it succeeds or is
+    /// canceled).
+    pub fn pay_on_page(&self, invoice: &str) {
+        let mut ledger = self.ledger();
+        let open = ledger.intents.iter().find(|(_, intent)| {
+            let waits = [
+                "requires_payment_method",
+                "requires_confirmation",
+                "requires_action",
+            ];
+            intent.metadata["invoice_id"] == invoice && waits.contains(&intent.status)
+        });
+        if let Some(id) = open.map(|(id, _)| id.clone()) {
+            ledger.charge(&id, "pm_card_visa", "succeeded", "succeeded");
+        }
+    }
+
+    /// Which payment methods have been charged, in order.
+    #[must_use]
+    pub fn charged_methods(&self) -> Vec<String> {
+        let ledger = self.ledger();
+        let charges = ledger.charges.values();
+        let taken = charges.filter(|charge| charge.seen.status == "succeeded");
+        taken.map(|charge| charge.method.clone()).collect()
     }
 
     /// The amounts that were taken.
