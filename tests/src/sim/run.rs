@@ -547,7 +547,7 @@ impl Simulation {
                 Wish {
                     method: "POST",
                     path: "/api/customer/billing.json".to_owned(),
-                    key: keyed.then(|| format!("{customer}-approves-at-{now}")),
+                    key: keyed.then(|| format!("{customer}-says-{:x}-more", client.acts.len())),
                     body,
                     expects: Expects::Answer,
                     act: Some(act),
@@ -758,6 +758,9 @@ impl Simulation {
         let mut next: Vec<i64> = Vec::new();
         next.extend(self.tasks.iter().filter_map(|task| task.frozen_until));
         next.extend(self.webhooks.iter().map(|webhook| webhook.at));
+        if now >= START + self.plan.stream_dead {
+            next.extend(self.stream.next_looks());
+        }
         for client in &self.clients {
             let callers = client.callers.iter();
             next.extend(

@@ -16,6 +16,9 @@ struct Shard {
     records: Vec<(i64, Value)>,
     relayed: usize,
     is_busy: bool,
+    /// How often the batch failed, and when it comes again: later each time, up to a minute.
+    failures: u32,
+    next_at: i64,
     /// How many records the next batch has at most, after one that failed.
     bisected: Option<usize>,
 }
@@ -82,7 +85,7 @@ impl Stream {
         let now = world.now();
         let mut batches = Vec::new();
         for (index, shard) in self.shards.iter_mut().enumerate() {
-            if shard.is_busy {
+            if shard.is_busy || shard.next_at > now {
                 continue;
             }
             // What is older than a day is gone.
@@ -114,11 +117,20 @@ impl Stream {
         batches
     }
 
+    /// When the batches that failed come again.
+    pub(super) fn next_looks(&self) -> impl Iterator<Item = i64> {
+        let waiting = self.shards.iter();
+        waiting
+            .filter(|shard| !shard.is_busy && shard.relayed < shard.records.len())
+            .map(|shard| shard.next_at)
+    }
+
     /// What follows from the end of a batch; `None` when its function was killed or timed out.
     pub(super) fn ended(&mut self, batch: &RelayBatch, failures: Option<&[String]>, world: &World) {
         let shard = &mut self.shards[batch.shard];
         shard.is_busy = false;
         let faults = world.state().faults;
+        shard.failures += 1;
         let first = match failures {
             None => Some(0),
             Some(failures) => batch
@@ -131,6 +143,7 @@ impl Stream {
             None => {
                 shard.relayed = batch.from + batch.numbers.len();
                 shard.bisected = None;
+                shard.failures = 0;
                 if state.random.chance(faults.replay) {
                     let back = state.random.below(10);
                     shard.relayed = shard.relayed.saturating_sub(back);
@@ -143,6 +156,7 @@ impl Stream {
             }
             Some(first) => {
                 shard.relayed = batch.from + first;
+                shard.next_at = world.now() + (500 << shard.failures.min(7)).min(60_000);
                 shard.bisected = Some((batch.numbers.len() - first).div_ceil(2));
             }
         }
