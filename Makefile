@@ -1,4 +1,4 @@
-# make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566 PARTNER=stripe
+# make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566 PARTNER=stripe CURRENCY=EUR …
 # make demo   one order from cart to shipped, and its mails
 # make ops-overdue  what needs an eye in a deployed stack  STACK=orderflow ON=aws MAILS=days FORMAT=json
 # make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now
@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 DENY_VERSION := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-wire test-stack check format lint deny advisories template planted planted-fit
+.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack check format lint deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -44,10 +44,10 @@ demo: tools
 # It ends with 3 if something needs attention; make then says "Error 3" and ends with 2 itself.
 ops-overdue: tools
 	@$(VENV)/bin/python ops/overdue.py $(if $(STACK),--stack '$(STACK)') $(if $(ON),--on '$(ON)') \
-	  $(if $(filter json,$(FORMAT)),--json) $(if $(MAILS),--mails '$(MAILS)') $(if $(SWEEP),--sweep) \
+	  $(if $(FORMAT),--format '$(FORMAT)') $(if $(MAILS),--mails '$(MAILS)') $(if $(SWEEP),--sweep '$(SWEEP)') \
 	  $(if $(REQUEUE),--requeue '$(REQUEUE)') $(if $(REDRIVE),--redrive '$(REDRIVE)')
 
-test: test-template test-ops test-rust test-wire test-stack
+test: test-template test-ops test-local test-rust test-wire test-stack
 
 # nextest where it is installed: it runs test binaries side by side. It has no doc tests.
 test-rust:
@@ -62,6 +62,9 @@ test-template: tools
 
 test-ops: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/ops
+
+test-local: tools
+	$(VENV)/bin/python -m unittest discover --start-directory tests/local
 
 # The client of Stripe against localstripe, which others wrote. Fails if localstripe does not start or no test runs.
 test-wire: tools

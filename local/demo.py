@@ -7,48 +7,52 @@ import json
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from localaws import running, sent_mails
-from processes import Failure
-from run import DIRECTORY, interruptible, pipeline
+from processes import Failure, interruptible
+from run import DIRECTORY, pipeline
 from stack import ROOT
 
 PATIENCE = 60
 MAILS = DIRECTORY / "mails"
 
-# The seed's cart. With `checkout` the order needs no further call.
-CART = {
-    "customerId": "8080",
-    "items": [
-        {"productId": "1234", "quantity": 2, "price": 50},
-        {"productId": "2345", "quantity": 1, "price": 100},
-    ],
-    "checkout": {
-        "name": "Lital Hay",
-        "phone": "0545870006",
-        "email": "lital@example.com",
-        "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY",
-        "currency": "USD",
-    },
-}
+
+def cart(currency: str) -> dict[str, Any]:
+    """The seed's cart. With `checkout` the order needs no further call."""
+    return {
+        "customerId": "8080",
+        "items": [
+            {"productId": "1234", "quantity": 2, "price": 50},
+            {"productId": "2345", "quantity": 1, "price": 100},
+        ],
+        "checkout": {
+            "name": "Lital Hay",
+            "phone": "0545870006",
+            "email": "lital@example.com",
+            "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY",
+            "currency": currency,
+        },
+    }
 
 
 @contextlib.contextmanager
-def running_pipeline() -> Iterator[tuple[str, str]]:
-    """The addresses of the API and of the local AWS: of a `make run` in another terminal, or of one for this demo."""
-    if addresses := running():
-        yield addresses["url"], addresses["aws"]
+def running_pipeline() -> Iterator[tuple[str, str, str]]:
+    """The addresses of the API and of the local AWS, and the currency: of a `make run` elsewhere, or of one for this demo."""
+    if found := running():
+        yield found["url"], found["aws"], found["currency"]
         return
     with pipeline() as stack:
-        yield stack.url, stack.aws.endpoint
+        yield stack.url, stack.aws.endpoint, stack.currency
 
 
 def call(url: str, body: object = None) -> dict[str, Any]:
-    """The JSON answer of the API: a POST if there is a body, else a GET."""
+    """The JSON answer of the API: a POST with a key of its own if there is a body, else a GET."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    key = {} if body is None else {"Idempotency-Key": f"demo-{uuid.uuid4()}"}
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"} | key)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
@@ -81,13 +85,14 @@ def await_mails(aws: str, known: set[str], started: float) -> list[dict[str, Any
         time.sleep(0.1)
 
 
-def demo(url: str, aws: str) -> None:
+def demo(url: str, aws: str, currency: str) -> None:
     known = {mail["MessageId"] for mail in sent_mails(aws)}
     started = time.monotonic()
-    print(f"POST {url}/api/order/cart.json\n{json.dumps(CART, indent=2)}\n")
-    cart = call(f"{url}/api/order/cart.json", CART)
-    print(f"{json.dumps(cart, indent=2)}\n")
-    order = cart["orderId"]
+    body = cart(currency)
+    print(f"POST {url}/api/order/cart.json\n{json.dumps(body, indent=2)}\n")
+    placed = call(f"{url}/api/order/cart.json", body)
+    print(f"{json.dumps(placed, indent=2)}\n")
+    order = placed["orderId"]
     reached = follow(url, order, started)
     mails = await_mails(aws, known, started)
     print(f"\n{json.dumps(call(f'{url}/api/order/{order}'), indent=2)}\n\nMails:")
@@ -104,8 +109,8 @@ def demo(url: str, aws: str) -> None:
 def main() -> int:
     interruptible()
     try:
-        with running_pipeline() as addresses:
-            demo(*addresses)
+        with running_pipeline() as found:
+            demo(*found)
     except KeyboardInterrupt:
         print("\nStopped.")
         return 1

@@ -89,7 +89,7 @@ class MiniStack:
 
 
 def running() -> dict[str, str] | None:
-    """The addresses `url` (of the API) and `aws` of a `make run` in another terminal, if there is one."""
+    """`url` (of the API), `aws` and `currency` of a `make run` in another terminal, if there is one."""
     try:
         addresses = json.loads(RUNNING.read_text())
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -10,12 +11,56 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
 class Failure(Exception):
     """Something that the person at the keyboard can act on; shown without a traceback."""
+
+
+# Ctrl-C, a polite kill, and the end of the terminal.
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def interruptible() -> None:
+    """Makes every signal in `ENDS` raise KeyboardInterrupt once, and lets none disturb the stopping."""
+
+    def interrupt(*_: object) -> None:
+        for number in ENDS:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in ENDS:
+        # `nohup` has SIGHUP ignored, and means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
+@contextlib.contextmanager
+def alone(directory: Path, url: str) -> Iterator[None]:
+    """Keeps the logs and the state in `directory` for this process; `Failure` says which other process has them.
+
+    The lock goes with its process, however that ends.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "run.lock").open("a+")
+    except OSError as error:
+        raise Failure(f"{directory} cannot be written: {error.strerror}.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Failure(
+                f"A pipeline runs in this checkout already: {lock.read()}. "
+                "Stop it first. Another checkout can run beside it, on other ports (PORT, AWS_PORT)."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, {url}")
+        lock.flush()
+        yield
 
 
 class Child:

@@ -6,22 +6,23 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
 
 from localaws import RUNNING
 from partner import agree, stripe
-from processes import Failure, require_free_port, run
-from stack import ROOT, Stack
+from processes import Failure, alone, interruptible, require_free_port, run
+from settings import Settings
+from stack import ROOT, Stack, source_template
 
 DIRECTORY = ROOT / ".local"
 
-TRY = """
-Ready in {seconds:.0f} s. Place an order that goes all the way to shipped:
+TRY = r"""
+Ready in {seconds:.0f} s. Place an order that goes all the way to shipped, in another terminal:
 
-  curl -s {url}/api/order/cart.json -H 'content-type: application/json' -d '{{
+  ORDER=$(curl -s {url}/api/order/cart.json -H 'content-type: application/json' \
+    -H "Idempotency-Key: cart-$(date +%s)" -d '{{
     "customerId": "8080",
     "items": [
       {{"productId": "1234", "quantity": 2, "price": 50}},
@@ -29,25 +30,17 @@ Ready in {seconds:.0f} s. Place an order that goes all the way to shipped:
     ],
     "checkout": {{
       "name": "Lital Hay", "phone": "0545870006", "email": "lital@example.com",
-      "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY", "currency": "USD"
+      "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY", "currency": "{currency}"
     }}
-  }}'
+  }}' | tee /dev/stderr | sed 's/.*"orderId":"\([^"]*\)".*/\1/')
 
-  curl -s {url}/api/order/<orderId>              where it stands
-  curl -s {aws}/_ministack/ses/messages    its mails
-  make demo                                            all of that, in another terminal
+  Where it stands:  curl -s {url}/api/order/$ORDER
+  Its mails:        curl -s {aws}/_ministack/ses/messages
+  All of that:      make demo
 
 The functions' logs: tail -f {log}
 A saved file is live again. Ctrl-C stops everything.
 """
-
-
-def port(variable: str, default: int) -> int:
-    """A port from the environment."""
-    value = os.environ.get(variable, str(default))
-    if not value.isdigit() or not 1024 <= int(value) <= 65535:
-        raise Failure(f"{variable}={value} is not a port between 1024 and 65535.")
-    return int(value)
 
 
 def build() -> None:
@@ -61,34 +54,36 @@ def build() -> None:
 
 @contextlib.contextmanager
 def pipeline() -> Iterator[Stack]:
-    """A running stack on the ports and with the partner that the environment asks for, after a build."""
-    partner = os.environ.get("PARTNER") or "sandbox"
-    if partner not in ("sandbox", "stripe"):
-        raise Failure(f"PARTNER={partner} is none that runs on a laptop: sandbox or stripe (its double).")
-    http, aws = port("PORT", 9000), port("AWS_PORT", 4566)
-    require_free_port(http, "PORT")
-    require_free_port(aws, "AWS_PORT")
-    build()
+    """A running stack as the environment's variables ask for it, after a build."""
+    settings = Settings.read(source_template(), os.environ)
     with contextlib.ExitStack() as running:
-        variables = running.enter_context(stripe(DIRECTORY)) if partner == "stripe" else {}
+        running.enter_context(alone(DIRECTORY, f"http://127.0.0.1:{settings.port}"))
+        require_free_port(settings.port, "PORT")
+        require_free_port(settings.aws_port, "AWS_PORT")
+        build()
+        variables: dict[str, str] = {}
+        double = settings.partner == "stripe" and not settings.stripe_key
+        if double:
+            variables = running.enter_context(stripe(DIRECTORY))
+        elif settings.stripe_key:
+            variables = settings.stripe_variables()
         print("Starting the local AWS, deploying template.yaml to it, starting the functions …", flush=True)
-        stack = running.enter_context(Stack(http, aws, DIRECTORY, reload=True, variables=variables))
-        if partner == "stripe":
+        stack = running.enter_context(
+            Stack(
+                settings.port,
+                settings.aws_port,
+                DIRECTORY,
+                reload=True,
+                variables=variables,
+                parameters=settings.parameters,
+            )
+        )
+        if double:
             agree(stack.url)
             print("Customer 8080 has agreed to be charged. What Stripe's double is asked: tail -f .local/stripe.log")
+        elif settings.stripe_key:
+            print("Charges go to your Stripe account in test mode. First let a customer agree: README, \"Billing agreement\".")
         yield stack
-
-
-def interruptible() -> None:
-    """Makes SIGTERM stop as cleanly as Ctrl-C, and lets neither disturb the stopping."""
-
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def serve(stack: Stack, started: float) -> None:
@@ -99,10 +94,11 @@ def serve(stack: Stack, started: float) -> None:
             url=stack.url,
             aws=stack.aws.endpoint,
             log=(stack.directory / "functions.log").relative_to(ROOT),
+            currency=stack.currency,
         ),
         flush=True,
     )
-    RUNNING.write_text(json.dumps({"url": stack.url, "aws": stack.aws.endpoint}))
+    RUNNING.write_text(json.dumps({"url": stack.url, "aws": stack.aws.endpoint, "currency": stack.currency}))
     try:
         while True:
             stack.check()

@@ -6,6 +6,7 @@ import json
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,16 @@ class Stack:
     """A running pipeline; `with` stops it. Ports and logs are its own, so several can run beside each other."""
 
     def __init__(
-        self, port: int, aws_port: int, directory: Path, *, reload: bool, variables: dict[str, str] | None = None
+        self,
+        port: int,
+        aws_port: int,
+        directory: Path,
+        *,
+        reload: bool,
+        variables: dict[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """`variables` are the functions' own, over those of template.yaml."""
+        """`parameters` are template.yaml's, `variables` the functions' own, over those of template.yaml."""
         self.url = f"http://127.0.0.1:{port}"
         self.directory = directory
         # What the sandbox took: a file for each charge. Forgotten with the orders, and of no other stack in that directory.
@@ -34,6 +42,7 @@ class Stack:
         self._port = port
         self._reload = reload
         self._over = variables or {}
+        self._parameters = {"Stage": "local"} | dict(parameters or {})
         self._variables: dict[str, str] = {}
         # `cargo lambda watch` and what it runs.
         self.functions: Child | None = None
@@ -51,6 +60,11 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def currency(self) -> str:
+        """The shop's currency, once the stack runs."""
+        return self._variables["CURRENCY"]
 
     def stop(self) -> None:
         """Ends every process of it. The functions go first, so that nothing calls an AWS that is gone."""
@@ -77,7 +91,7 @@ class Stack:
         cloudformation.create_stack(
             StackName=NAME,
             TemplateURL=f"{self.aws.endpoint}/{NAME}/template.json",
-            Parameters=[{"ParameterKey": "Stage", "ParameterValue": "local"}],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in self._parameters.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
 

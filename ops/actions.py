@@ -27,14 +27,15 @@ class Requeued(Enum):
 def requeue(dynamodb: Any, table: str, order: str, now: int) -> Requeued:
     """Makes an order that waits for something due at `now` (ms); one conditional write.
 
-    It moves nothing but the time of the sweep's next look. `event` goes, as with every write that is no transition:
-    the relay has nothing to tell. A sweep that looks at the order right now finds its own write refused, and looks again.
+    It moves nothing but the time of the sweep's next look. `requeuedAt` tells the sweep that this look is ours: it does
+    not count as a try. `event` goes, as with every write that is no transition: the relay has nothing to tell. A sweep
+    that looks at the order right now finds its own write refused, and looks again.
     """
     try:
         dynamodb.update_item(
             TableName=table,
             Key={"orderId": {"S": order}},
-            UpdateExpression="SET dueAt = :now REMOVE #event",
+            UpdateExpression="SET dueAt = :now, requeuedAt = :now REMOVE #event",
             ConditionExpression="attribute_exists(dueStep) AND dueAt > :now",
             ExpressionAttributeNames={"#event": "event"},
             ExpressionAttributeValues={":now": {"N": str(now)}},

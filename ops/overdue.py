@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -23,17 +25,41 @@ from work import ORDER_ID, STEPS
 NEEDS_ATTENTION = 3
 
 
+class Parser(argparse.ArgumentParser):
+    """Refuses in one line, which names an option also by its variable of `make ops-overdue`."""
+
+    def error(self, message: str) -> NoReturn:
+        named = re.sub(r"(?:argument )?--(\w+)", lambda option: f"{option[1].upper()} (--{option[1]})", message)
+        self.exit(2, f"{named}\n")
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """One of these words."""
+
+    def read(value: str) -> str:
+        if value not in allowed:
+            *most, last = allowed
+            choice = f"{', '.join(most)} or {last}" if most else last
+            raise argparse.ArgumentTypeError(f"must be {choice}, not {value!r}")
+        return value
+
+    return read
+
+
 def arguments(given: Sequence[str]) -> argparse.Namespace:
     """What the operator asks for."""
-    parser = argparse.ArgumentParser(description="What needs an eye in a deployed stack.")
+    parser = Parser(description="What needs an eye in a deployed stack.", allow_abbrev=False)
     parser.add_argument("--stack", default="orderflow", help="name of the CloudFormation stack")
-    parser.add_argument("--on", choices=("local", "aws"), help="a running `make run`, or AWS by your settings")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--on", type=one_of("local", "aws"), help="a running `make run`, or AWS by your settings")
+    parser.add_argument("--format", type=one_of("text", "json"), default="text", help="for people or for programs")
+    parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--mails", type=days, metavar="DAYS", help="scan the whole mail ledger for what was parked in so many days")
     what.add_argument("--requeue", type=order, metavar="ORDER", help="make the sweep look at this order at once")
-    what.add_argument("--redrive", choices=STEPS, help="move the dead letters of this queue back to it")
-    parser.add_argument("--sweep", action="store_true", help="run the sweep now instead of within a minute")
+    what.add_argument("--redrive", type=one_of(*STEPS), metavar="QUEUE", help="move the dead letters of this queue back to it")
+    parser.add_argument(
+        "--sweep", type=one_of("now"), nargs="?", const="now", help="run the sweep now instead of within a minute"
+    )
     return parser.parse_args(given)
 
 
@@ -76,10 +102,10 @@ def run(asked: argparse.Namespace) -> int:
         said["sweep"] = counts
         lines.append("Swept: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + ".")
     if len(lines) > 1:
-        print(json.dumps(said, indent=2) if asked.json else "\n".join(lines))
+        print(json.dumps(said, indent=2) if asked.format == "json" else "\n".join(lines))
         return code
     survey = take_survey(deployment, now(), asked.mails)
-    print(as_json(survey) if asked.json else text(survey))
+    print(as_json(survey) if asked.format == "json" else text(survey))
     return NEEDS_ATTENTION if survey.troubles else 0
 
 

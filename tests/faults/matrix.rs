@@ -64,6 +64,8 @@ const ROWS: &[Row] = &[
         &["a_sweep_that_helps_nothing_looks_rarer_and_reports_the_order_overdue"]),
     row("Queue", "dead letters of finished orders are redriven", "nothing happens",
         &["dead_letters_that_are_redriven_after_the_order_is_shipped_do_nothing"]),
+    row("Queue", "an operator requeues an order again and again", "published each time, none counts as a try",
+        &["a_look_that_an_operator_asked_for_publishes_and_counts_as_no_try"]),
     row("Payment", "crash before opening", "one charge, order paid",
         &["a_crash_before_the_charge_is_opened_is_mended", CRASHES]),
     row("Payment", "crash after opening", "one charge, order paid",

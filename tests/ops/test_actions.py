@@ -6,10 +6,12 @@ import sys
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "ops"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ops"))
 
-from actions import redrive  # noqa: E402  (the path above makes it importable)
+from actions import Requeued, redrive, requeue  # noqa: E402  (the path above makes it importable)
 from survey import LETTERS, peek  # noqa: E402
 
 
@@ -78,6 +80,16 @@ class TestPeek(unittest.TestCase):
         with self.assertRaises(Outage):
             peek(sqs, "dead")
         self.assertEqual((len(sqs.dead), sqs.hidden), (25, set()))
+
+
+class TestRequeue(unittest.TestCase):
+    def test_it_writes_what_the_sweeps_own_test_writes(self) -> None:
+        dynamodb = Mock()
+        self.assertEqual(requeue(dynamodb, "Orders", "ord_1", 5), Requeued.MARKED)
+        [write] = dynamodb.update_item.call_args_list
+        played = (ROOT / "tests/suite/chain.rs").read_text()
+        for expression in ("UpdateExpression", "ConditionExpression"):
+            self.assertIn(f'"{write.kwargs[expression]}"', played)
 
 
 class TestRedrive(unittest.TestCase):

@@ -273,6 +273,20 @@ FAULTS = [
         tests="webhook",
     ),
     Fault(
+        "an operator's look counts as a try",
+        "functions/relay/src/sweep.rs",
+        "due.tries + u32::from(!due.by_operator)",
+        "due.tries + 1",
+        tests="chain::a_look_that_an_operator",
+    ),
+    Fault(
+        "ARCHITECTURE shows a message that no step can read",
+        "ARCHITECTURE.md",
+        '"timemillis": "1795428725000"',
+        '"timemillis": 1795428725000',
+        tests="documents::",
+    ),
+    Fault(
         "the charge is not of the invoice's total",
         "functions/payment/src/lib.rs",
         "        amount: order.amounts.total,",

@@ -245,10 +245,13 @@ pub fn customer_request(method: &str, customer: &str, query: &str) -> Value {
     event
 }
 
-/// The request of `events/cart.json` with another path and body.
+/// The request of `events/cart.json` with another path and body, and without its idempotency key.
 #[must_use]
 pub fn request(path: &str, body: &Value) -> Value {
     let mut event: Value = parse(include_str!("../../events/cart.json"));
+    if let Some(headers) = event["headers"].as_object_mut() {
+        headers.remove("idempotency-key");
+    }
     event["rawPath"] = path.into();
     event["routeKey"] = format!("POST {path}").into();
     event["requestContext"]["http"]["path"] = path.into();

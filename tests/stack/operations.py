@@ -166,6 +166,8 @@ class OperationsTests(unittest.TestCase):
 
         said = self.overdue("--requeue", order)
         self.assertEqual((said.code, said.json["outcome"]), (FINE, "marked"))
+        # Or the sweep would count the look as a try.
+        self.assertIn("requeuedAt", self.item(order))
         # Its minute may be over just now; else it is marked already.
         self.assertIn(self.overdue("--requeue", order, "--sweep").json["outcome"], ("due_already", "marked"))
         self.pipeline.await_status(order, "shipped", 20)

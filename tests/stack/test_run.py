@@ -57,7 +57,7 @@ class TestRun(unittest.TestCase):
         return said
 
     def test_a_signal_leaves_nothing_running(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number.name):
                 running, below = self.ready()
                 running.send_signal(number)

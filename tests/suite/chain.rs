@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::aws::FailureKind;
 use shared::domain::{EventType, OrderId};
 use shared::event::{Message, MessageKind};
 use shared::queue::Queue;
-use tests::Cloud;
+use tests::{Cloud, Database};
 
 use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
 
@@ -257,6 +258,42 @@ async fn a_sweep_that_helps_nothing_looks_rarer_and_reports_the_order_overdue() 
     // Published a moment ago: not looked at again at once.
     cloud.pass(Duration::from_mins(1));
     assert_eq!(cloud.sweep().await.published, 0);
+}
+
+/// What `make ops-overdue REQUEUE=…` writes (`ops/actions.py`).
+async fn requeue(cloud: &Cloud<payment::partners::Sandbox>, order: &str) {
+    let write = cloud.database.client.update_item();
+    write
+        .table_name(Database::tables().orders.unwrap())
+        .key("orderId", AttributeValue::S(order.to_owned()))
+        .update_expression("SET dueAt = :now, requeuedAt = :now REMOVE #event")
+        .condition_expression("attribute_exists(dueStep) AND dueAt > :now")
+        .expression_attribute_names("#event", "event")
+        .expression_attribute_values(
+            ":now",
+            AttributeValue::N(cloud.runtime.now().millis().to_string()),
+        )
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_look_that_an_operator_asked_for_publishes_and_counts_as_no_try() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "sandbox-outage").await;
+    cloud.settle().await;
+    for _ in 0..6 {
+        requeue(&cloud, &order).await;
+        let report = cloud.sweep().await;
+        assert_eq!((report.published, report.overdue), (1, 0));
+        cloud.settle().await;
+    }
+    assert_eq!(cloud.get(&order).await.body["due"]["tries"], 0);
+    // The sweep's own look comes as soon as if nobody had asked, and counts.
+    cloud.pass(OVERDUE);
+    assert_eq!(cloud.sweep().await.published, 1);
+    assert_eq!(cloud.get(&order).await.body["due"]["tries"], 1);
 }
 
 #[tokio::test]

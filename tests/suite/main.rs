@@ -7,6 +7,7 @@ mod cancel;
 mod chain;
 mod contract;
 mod cost;
+mod documents;
 mod easypost;
 mod easypost_webhooks;
 mod errors;

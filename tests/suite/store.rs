@@ -267,6 +267,7 @@ async fn a_due_mark_that_changed_since_it_was_read_is_left_alone() {
         step: shared::domain::DueStep::Payment,
         at: now.plus(std::time::Duration::from_hours(1)),
         tries: 1,
+        by_operator: false,
     };
     store.set_due(&read_before, Some(due)).await.unwrap();
     let marked = read(&cloud, &read_before.id).await;

@@ -157,12 +157,13 @@ async fn revive(
     if let Some((_, error)) = send(queues, &wanted).await.into_iter().next() {
         return Err(error.into());
     }
-    let tries = due.tries + 1;
+    let tries = due.tries + u32::from(!due.by_operator);
     tracing::info!(order_id = %id, step = %due.step, tries, mails = ?missing(&wanted), "published again");
     let next = Due {
         step: due.step,
         at: next_look(now, tries),
         tries,
+        by_operator: false,
     };
     store.set_due(&order, Some(next)).await?;
     Ok(Fate::Published {

@@ -371,6 +371,8 @@ pub struct Due {
     pub at: Timestamp,
     /// How often the sweep published it again.
     pub tries: u32,
+    /// Whether an operator asked for the look at `at`; that look does not count as a try.
+    pub by_operator: bool,
 }
 
 /// How a customer's dispute of a charge stands.

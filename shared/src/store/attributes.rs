@@ -428,11 +428,15 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
     }
     let due = match reader.parsed("dueStep", DueStep::of_partition)? {
         None => None,
-        Some(step) => Some(Due {
-            step,
-            at: reader.required_time("dueAt")?,
-            tries: reader.number("dueTries")?.unwrap_or(0),
-        }),
+        Some(step) => {
+            let at = reader.required_time("dueAt")?;
+            Some(Due {
+                step,
+                at,
+                tries: reader.number("dueTries")?.unwrap_or(0),
+                by_operator: reader.time("requeuedAt")? == Some(at),
+            })
+        }
     };
     Ok(Order {
         id: reader.required("orderId", |text| OrderId::parse(text).ok())?,

@@ -147,6 +147,7 @@ impl Store {
                 step: DueStep::Billing,
                 at: now.plus(DUE_AFTER),
                 tries: 0,
+                by_operator: false,
             }),
             traceparent: new.traceparent,
         };

@@ -1,0 +1,86 @@
+"""Which wishes `make ops-overdue` takes: a value that it does not know is refused in a sentence, never ignored."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import unittest
+from contextlib import redirect_stderr
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ops"))
+
+from overdue import arguments  # noqa: E402  (the path above makes it importable)
+
+ORDER = "ord_01JDB4XK00EXAMPVE0RDER0001"
+
+
+def refusal(*given: str) -> str:
+    """What is said about a refused call; it must end with 2, "called wrongly"."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            arguments(given)
+    except SystemExit as ended:
+        assert ended.code == 2, ended.code
+        return said.getvalue()
+    raise AssertionError(f"{given} was taken")
+
+
+def by_make(*variables: str) -> list[str]:
+    """The arguments that make hands on, without calling anything."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    dry = ["make", "--dry-run", "--always-make", "--assume-old=tools", "ops-overdue", *variables]
+    said = subprocess.run(dry, cwd=ROOT, env=clean, capture_output=True, text=True, check=True).stdout
+    [call] = [line for line in said.replace("\\\n", " ").splitlines() if "ops/overdue.py" in line]
+    return subprocess.run(["sh", "-c", f"printf '%s\\n' {call.split('overdue.py', 1)[1]}"], capture_output=True, text=True).stdout.split()
+
+
+class TestArguments(unittest.TestCase):
+    def test_what_is_not_known_is_refused_with_what_is(self) -> None:
+        for option, value, known in (
+            ("format", "xml", "must be text or json, not 'xml'"),
+            ("on", "azure", "must be local or aws, not 'azure'"),
+            ("redrive", "payments", "must be billing, payment, shipping or email, not 'payments'"),
+            ("sweep", "no", "must be now, not 'no'"),
+            ("requeue", "8080", "is not the id of an order (ord_ and 26 characters)"),
+            ("mails", "0", "must be a whole number of days from 1 to 3650"),
+        ):
+            with self.subTest(option):
+                said = refusal(f"--{option}", value)
+                self.assertEqual(said, f"{option.upper()} (--{option}): {known}\n")
+
+    def test_two_wishes_at_once_are_refused(self) -> None:
+        said = refusal("--requeue", ORDER, "--redrive", "email")
+        self.assertEqual(said, "REDRIVE (--redrive): not allowed with REQUEUE (--requeue)\n")
+
+    def test_an_unknown_option_is_refused_also_where_it_begins_like_a_known_one(self) -> None:
+        self.assertIn("unrecognized", refusal("--mail", "7"))
+
+    def test_wishes_are_taken(self) -> None:
+        plain = arguments([])
+        self.assertEqual((plain.format, plain.on, plain.sweep, plain.stack), ("text", None, None, "orderflow"))
+        self.assertEqual(arguments(["--json"]), arguments(["--format", "json"]))
+        self.assertEqual(arguments(["--sweep"]), arguments(["--sweep", "now"]))
+        self.assertEqual(arguments(["--requeue", ORDER, "--sweep"]).requeue, ORDER)
+
+    def test_make_hands_every_value_on_as_it_is(self) -> None:
+        for variable, value in (
+            ("FORMAT", "xml"),
+            ("ON", "azure"),
+            ("REDRIVE", "payments"),
+            ("SWEEP", "no"),
+            ("REQUEUE", "8080"),
+            ("MAILS", "0"),
+            ("STACK", "mine"),
+        ):
+            with self.subTest(variable):
+                self.assertEqual(by_make(f"{variable}={value}"), [f"--{variable.lower()}", value])
+        self.assertEqual(by_make(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
