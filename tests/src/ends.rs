@@ -9,7 +9,7 @@ use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
 use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Card, Email, Money, PartnerName};
+use shared::domain::{Card, Email, Money, PartnerAccount, PartnerName};
 use shared::event::{Message, PartnerReference};
 use shared::queue::{EventQueue, Queue, QueueError};
 
@@ -119,13 +119,16 @@ impl Mailer for PlayedMailer {
 #[derive(Clone, Debug)]
 struct PlayedCharge {
     amount: Money,
+    /// What it was opened with: it charges nothing else.
+    method: Option<String>,
     status: ChargeStatus,
 }
 
 /// What a played partner does at the next confirmation.
 type Script = VecDeque<ChargeStatus>;
 
-/// A billing partner with a ledger: a reference is confirmed once, whoever asks.
+/// A billing partner with a ledger: a reference is confirmed once, whoever asks, and only by the
+/// payment method that it was opened with, as at Stripe.
 #[derive(Clone, Debug, Default)]
 pub struct PlayedPartner {
     charges: Arc<Mutex<BTreeMap<String, PlayedCharge>>>,
@@ -145,6 +148,11 @@ pub struct PlayedPartner {
 /// An operation, and the payment method that it was asked to charge.
 type ChargedBy = (&'static str, Option<String>);
 
+fn method_of(request: &ChargeRequest) -> Option<String> {
+    let agreement = request.agreement.as_ref()?;
+    Some(agreement.payment_method.as_str().to_owned())
+}
+
 impl PlayedPartner {
     /// From now on it charges only customers who have agreed with that partner.
     pub fn needs_agreement(&self, with: PartnerName) {
@@ -158,9 +166,7 @@ impl PlayedPartner {
     }
 
     fn charges_by(&self, operation: &'static str, request: &ChargeRequest) {
-        let agreement = request.agreement.as_ref();
-        let method = agreement.map(|agreement| agreement.payment_method.as_str().to_owned());
-        lock(&self.charged).push((operation, method));
+        lock(&self.charged).push((operation, method_of(request)));
     }
 
     /// What the ledger has captured.
@@ -258,7 +264,8 @@ impl BillingPartner for PlayedPartner {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
         self.check_refused("open")?;
         self.charges_by("open", request);
-        let name = format!("{}/{}", request.invoice, request.attempt);
+        let method = method_of(request);
+        let name = format!("{}/{}/{method:?}", request.invoice, request.attempt);
         let mut opened = lock(&self.opened);
         let next = format!("charge_{}", opened.len() + 1);
         let reference = opened.entry(name).or_insert(next).clone();
@@ -266,6 +273,7 @@ impl BillingPartner for PlayedPartner {
             .entry(reference.clone())
             .or_insert(PlayedCharge {
                 amount: request.amount,
+                method,
                 status: ChargeStatus::Unconfirmed,
             });
         self.answer("open", reference)
@@ -273,6 +281,12 @@ impl BillingPartner for PlayedPartner {
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.check_refused("confirm")?;
+        let opened_with = lock(&self.charges)
+            .get(&charge.reference)
+            .and_then(|entry| entry.method.clone());
+        if opened_with != method_of(&charge.request) {
+            return Err(PartnerError::OtherMethod);
+        }
         self.charges_by("confirm", &charge.request);
         let mut status = self.status(&charge.reference)?;
         if status == ChargeStatus::Unconfirmed {
@@ -303,6 +317,10 @@ impl BillingPartner for PlayedPartner {
             lock(&self.refunded).insert(charge.reference.clone());
         }
         self.answer("refund", status)
+    }
+
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("played", "")
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
 use shared::domain::{OrderId, PartnerName};
-use shared::store::{Claim, Settlement};
+use shared::store::{Claim, OpenedCharge, Settlement};
 use tests::{Cloud, Options, PlayedPartner, Reply, customer_request, request};
 
 use crate::contract::{cart_with_checkout, invoice, payment, text};
@@ -105,10 +105,13 @@ impl Shop {
                 .unwrap(),
         };
         let reference = self.partner.open(&request).await.unwrap();
-        let settlement = store
-            .charge_opened(&id, fence, &reference, now)
-            .await
-            .unwrap();
+        let opened = OpenedCharge {
+            reference: &reference,
+            account: self.partner.account(),
+            method: request.method(),
+            at: now,
+        };
+        let settlement = store.charge_opened(&id, fence, &opened).await.unwrap();
         assert!(matches!(settlement, Settlement::Written(_)));
         self.cloud.pass(payment::LEASE + Duration::from_secs(1));
     }
@@ -383,17 +386,19 @@ async fn a_revocation_between_opening_and_confirming_moves_no_money() {
     assert_eq!(shop.partner.calls(), ["open", "look_up"]);
     assert!(shop.partner.captured().is_empty());
 
-    // Approved again, the same charge is confirmed, by what the customer agreed to now.
+    // After another approval the charge, which is bound to the first card, is closed, and another
+    // one is opened with the second.
     shop.approve(&with_method("pm_SecondCard")).await;
     assert_eq!(shop.pay().await.status, 201);
     assert_eq!(
         shop.partner.calls(),
-        ["open", "look_up", "look_up", "confirm"]
+        ["open", "look_up", "look_up", "cancel", "open", "confirm"]
     );
     assert_eq!(
         methods(&shop.partner.charged_by()),
         [
             ("open", "pm_FirstCard".to_owned()),
+            ("open", "pm_SecondCard".to_owned()),
             ("confirm", "pm_SecondCard".to_owned())
         ]
     );

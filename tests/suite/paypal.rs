@@ -10,7 +10,9 @@ use payment::partners::{
     RefundStatus,
 };
 use serde_json::{Value, json};
-use shared::domain::{Agreement, CustomerId, Money, OrderId, PartnerName, PartnerToken, Timestamp};
+use shared::domain::{
+    Agreement, CustomerId, Money, OrderId, PartnerAccount, PartnerName, PartnerToken, Timestamp,
+};
 use shared::event::PartnerReference;
 use shared::https::{Https, Secret};
 use shared::runtime::Runtime;
@@ -48,8 +50,10 @@ impl Agreed {
     }
 
     fn charge(&self, charge: &OpenCharge) -> OpenCharge {
+        let request = self.request(&charge.request);
         OpenCharge {
-            request: self.request(&charge.request),
+            method: request.method(),
+            request,
             ..charge.clone()
         }
     }
@@ -70,6 +74,10 @@ impl BillingPartner for Agreed {
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         self.paypal.refund(&self.charge(charge)).await
+    }
+
+    fn account(&self) -> PartnerAccount {
+        self.paypal.account()
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {
@@ -210,6 +218,9 @@ impl Invoiced {
             request: request(&id, payment.attempt),
             reference: payment.reference.unwrap(),
             opened_at: payment.opened_at.unwrap(),
+            account: payment.account,
+            method: payment.method,
+            unanswered_since: payment.unanswered_since,
         }
     }
 }

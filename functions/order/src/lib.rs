@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use serde_json::Number;
-use shared::domain::{EventType, Order, OrderId, Text, TrackingNumber};
+use shared::domain::{ChargeState, EventType, Order, OrderId, Text, TrackingNumber};
 use shared::error::{Error, Missing};
 use shared::event::Message;
 use shared::http::{Answer, Call, ItemBody, item_bodies};
@@ -115,7 +115,7 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
     let decline = payment
         .declines
         .last()
-        .filter(|decline| decline.attempt == payment.attempt);
+        .filter(|_| payment.state == ChargeState::Declined);
     Some(PaymentBody {
         state: payment.state.as_str(),
         attempt: payment.attempt,

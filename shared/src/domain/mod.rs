@@ -12,8 +12,8 @@ mod time;
 mod tracking;
 
 pub use agreement::{
-    Agreement, AgreementRecord, AgreementState, PartnerName, PartnerToken, PartnerTokenError,
-    UnknownPartner,
+    Agreement, AgreementRecord, AgreementState, MethodFingerprint, PartnerAccount, PartnerName,
+    PartnerToken, PartnerTokenError, UnknownPartner,
 };
 pub use delivery::{Delivery, DeliveryState};
 pub use ids::{

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use super::{
-    Currency, CustomerId, Delivery, Email, EventType, InvoiceId, Money, OrderId, ProductId, Status,
-    Text, Timestamp, TrackingNumber,
+    Currency, CustomerId, Delivery, Email, EventType, InvoiceId, MethodFingerprint, Money, OrderId,
+    PartnerAccount, ProductId, Status, Text, Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -196,12 +196,19 @@ pub struct Payment {
     pub holder: Option<String>,
     /// Until when that claim holds.
     pub lease_until: Option<Timestamp>,
-    /// The idempotency key that began the current attempt, hashed.
-    pub key: Option<String>,
+    /// The idempotency keys that have claimed the payment, hashed, each with the attempt that it
+    /// claimed: its repeat gets that attempt's outcome and no other.
+    pub keys: BTreeMap<String, u32>,
     /// The partner's name for the current attempt's charge.
     pub reference: Option<String>,
     /// When the current attempt's charge was opened.
     pub opened_at: Option<Timestamp>,
+    /// The account at the partner that the charge belongs to.
+    pub account: Option<PartnerAccount>,
+    /// The payment method that the charge was opened with, or is asked for by now.
+    pub method: Option<MethodFingerprint>,
+    /// Since when a confirmation of the charge is unanswered: it may still be carried out.
+    pub unanswered_since: Option<Timestamp>,
     /// Past and current refusals, oldest first.
     pub declines: Vec<Decline>,
     /// The captured charge.
@@ -217,8 +224,6 @@ pub struct Decline {
     pub code: String,
     /// Whether the same card may work later.
     pub retryable: bool,
-    /// The idempotency key that began the attempt, hashed.
-    pub key: Option<String>,
 }
 
 /// A captured charge, as the partner confirmed it.

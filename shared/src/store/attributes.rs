@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use crate::domain::{
     Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Delivery, DeliveryState,
-    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line, Money,
-    OpenParcel, Order, OrderId, OrderLines, Payment, ProductId, Quantity, Shipment, Text,
-    Timestamp, TrackingNumber,
+    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line,
+    MethodFingerprint, Money, OpenParcel, Order, OrderId, OrderLines, PartnerAccount, Payment,
+    ProductId, Quantity, Shipment, Text, Timestamp, TrackingNumber,
 };
 
 pub(super) type Item = HashMap<String, Value>;
@@ -198,6 +198,7 @@ pub(super) fn new_payment_value() -> Value {
         ("attempt", Some(n(1))),
         ("fence", Some(n(0))),
         ("declines", Some(Value::L(Vec::new()))),
+        ("keys", Some(Value::M(HashMap::new()))),
     ])
 }
 
@@ -206,7 +207,6 @@ pub(super) fn decline_value(decline: &Decline) -> Value {
         ("attempt", Some(n(decline.attempt))),
         ("code", Some(s(decline.code.as_str()))),
         ("retryable", Some(Value::Bool(decline.retryable))),
-        ("key", decline.key.as_ref().map(s)),
     ])
 }
 
@@ -258,7 +258,6 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
                 attempt: decline.required_number("attempt")?,
                 code: decline.required_text("code")?.to_owned(),
                 retryable: decline.bool("retryable")?,
-                key: decline.text("key")?.map(str::to_owned),
             })
         })
         .collect::<Result<_, Corrupt>>()?;
@@ -268,12 +267,30 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         fence: reader.required_number("fence")?,
         holder: text("holder")?,
         lease_until: reader.time("leaseUntil")?,
-        key: text("key")?,
+        keys: keys(reader)?,
         reference: text("reference")?,
         opened_at: reader.time("openedAt")?,
+        account: reader.parsed("account", PartnerAccount::parse)?,
+        method: reader.parsed("method", MethodFingerprint::parse)?,
+        unanswered_since: reader.time("unansweredSince")?,
         declines,
         charge: reader.map("charge")?.as_ref().map(charge).transpose()?,
     })
+}
+
+fn keys(reader: &Reader<'_>) -> Result<BTreeMap<String, u32>, Corrupt> {
+    let attempt = |(key, value): (&String, &Value)| {
+        let attempt = value.as_n().ok().and_then(|text| text.parse().ok());
+        attempt.map(|attempt| (key.clone(), attempt))
+    };
+    let Some(keys) = reader.map("keys")? else {
+        return Ok(BTreeMap::new());
+    };
+    keys.0
+        .iter()
+        .map(attempt)
+        .collect::<Option<_>>()
+        .ok_or(Corrupt("keys"))
 }
 
 pub(super) fn dispute_value(dispute: &Dispute) -> Value {

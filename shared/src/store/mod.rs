@@ -23,7 +23,10 @@ pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
 pub use news::Noted;
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
-pub use payments::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settlement};
+pub use payments::{
+    Claim, ClaimRefusal, Confirmation, DeclinedCharge, Fence, MAX_PAYMENT_KEYS, NextCharge,
+    OpenedCharge, PaymentTerms, Settlement,
+};
 
 use crate::aws::{AwsFailure, FailureKind};
 use crate::config::Tables;

@@ -119,6 +119,8 @@ impl World {
         let agreed = agreed.map(|agreement| agreement.payment_method.as_str().to_owned());
         let method = match protocol {
             Protocol::Orders => agreed,
+            // As the client of Stripe does.
+            Protocol::Intents if agreed != opened_with => return Err(PartnerError::OtherMethod),
             Protocol::Everybody | Protocol::Intents => opened_with,
         };
         let method = method.ok_or(PartnerError::NoAgreement)?;

@@ -6,7 +6,7 @@ use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
 use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Email, PartnerName, number_from_digest};
+use shared::domain::{Email, PartnerAccount, PartnerName, number_from_digest};
 use shared::event::{Message, PartnerReference};
 use shared::queue::{EventQueue, Queue, QueueError};
 use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
@@ -158,6 +158,10 @@ impl BillingPartner for Outside {
         let reference = charge.reference.clone();
         let refund = move |world: &World| Ok(world.refund_charge(&reference));
         self.ask_partner("refund the charge", refund).await
+    }
+
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("played", "")
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

@@ -8,7 +8,7 @@ use payment::partners::{
     RefundStatus, Stripe,
 };
 use serde_json::{Value, json};
-use shared::domain::PartnerName;
+use shared::domain::{PartnerAccount, PartnerName};
 use shared::event::PartnerReference;
 use shared::https::Secret;
 use shared::runtime::Runtime;
@@ -204,6 +204,14 @@ impl BillingPartner for Partner {
             Self::Played(partner) => partner.refund(charge).await,
             Self::Stripe(partner) => partner.refund(charge).await,
             Self::PayPal(partner) => partner.refund(charge).await,
+        }
+    }
+
+    fn account(&self) -> PartnerAccount {
+        match self {
+            Self::Played(partner) => partner.account(),
+            Self::Stripe(partner) => partner.account(),
+            Self::PayPal(partner) => partner.account(),
         }
     }
 

@@ -7,8 +7,8 @@ mod stripe;
 use std::future::Future;
 
 use shared::domain::{
-    Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, Money, OrderId, PartnerName,
-    Timestamp,
+    Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, MethodFingerprint, Money,
+    OrderId, PartnerAccount, PartnerName, Timestamp,
 };
 use shared::error::Source;
 use shared::event::PartnerReference;
@@ -36,6 +36,14 @@ pub struct ChargeRequest {
     pub agreement: Option<Agreement>,
 }
 
+impl ChargeRequest {
+    /// What tells the agreement from others, where the partner needs one.
+    #[must_use]
+    pub fn method(&self) -> Option<MethodFingerprint> {
+        self.agreement.as_ref().map(Agreement::fingerprint)
+    }
+}
+
 /// A charge that was opened at the partner.
 #[derive(Clone, Debug)]
 pub struct OpenCharge {
@@ -45,6 +53,40 @@ pub struct OpenCharge {
     pub reference: String,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// The account that opened it; `None` where that is not known.
+    pub account: Option<PartnerAccount>,
+    /// The payment method that it was opened with or asked for by last, where the partner needs an
+    /// agreement.
+    pub method: Option<MethodFingerprint>,
+    /// Since when a confirmation is unanswered: it may still be carried out.
+    pub unanswered_since: Option<Timestamp>,
+}
+
+impl OpenCharge {
+    /// A charge that `account` has just opened. Its confirmation may be on its way from now on.
+    #[must_use]
+    pub fn new(
+        request: ChargeRequest,
+        reference: String,
+        account: PartnerAccount,
+        opened_at: Timestamp,
+    ) -> Self {
+        Self {
+            method: request.method(),
+            request,
+            reference,
+            opened_at,
+            account: Some(account),
+            unanswered_since: Some(opened_at),
+        }
+    }
+
+    /// Whether its last confirmation, if there was one, named another payment method than the
+    /// customer has agreed to now.
+    #[must_use]
+    pub fn has_other_method(&self) -> bool {
+        self.method != self.request.method()
+    }
 }
 
 /// Where an opened charge stands at the partner.
@@ -101,6 +143,9 @@ pub enum PartnerError {
     /// know; nothing happened.
     #[error("the customer has no billing agreement at the partner")]
     NoAgreement,
+    /// The charge is bound to another payment method than the one that holds now; nothing happened.
+    #[error("the charge was opened with another payment method")]
+    OtherMethod,
     /// It will never do what it was asked, such as charge an amount that it cannot express; nothing
     /// happened. Final for this attempt, as a decline is.
     #[error("the billing partner refuses this for good: {code}")]
@@ -130,7 +175,9 @@ pub trait BillingPartner: Send + Sync + 'static {
         request: &ChargeRequest,
     ) -> impl Future<Output = Result<String, PartnerError>> + Send;
 
-    /// Moves the money of an opened charge, by the payment method of the request's agreement.
+    /// Moves the money of an opened charge, by the payment method of the request's agreement or not
+    /// at all: a charge that is bound to the method it was opened with MUST answer
+    /// [`PartnerError::OtherMethod`] where that is another one.
     ///
     /// MUST take effect at most once for a reference, however often and by however many it is
     /// called. MUST return [`PartnerError::Unanswered`], never a decline, when the outcome is not
@@ -141,6 +188,9 @@ pub trait BillingPartner: Send + Sync + 'static {
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
 
     /// Tells where a charge stands, without changing it.
+    ///
+    /// MUST NOT answer [`ChargeStatus::Cancelled`] because the partner does not find the charge,
+    /// where another account opened it or a confirmation of it is unanswered.
     fn look_up(
         &self,
         charge: &OpenCharge,
@@ -154,6 +204,9 @@ pub trait BillingPartner: Send + Sync + 'static {
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<RefundStatus, PartnerError>> + Send;
+
+    /// Whose account this is: stored with each charge, so that nobody asks another account for it.
+    fn account(&self) -> PartnerAccount;
 
     /// The partner whose [`Agreement`] a customer must have; `None` where everybody is charged.
     fn agreement_with(&self) -> Option<PartnerName>;

@@ -24,8 +24,11 @@
 //! they share one order, and that order is captured once.
 //!
 //! An order that nobody captured expires three hours after it was created; PayPal can set more for an
-//! account, never less. From then on it reads as 404. A 404 that comes earlier proves nothing (other
-//! credentials, a replica that lags behind) and counts as no answer.
+//! account, never less. From then on it reads as 404. A 404 that comes earlier proves nothing (a replica
+//! that lags behind) and counts as no answer, and so does one that another account gets. While a capture
+//! is unanswered, a 404 proves nothing either: the capture is asked for once more under the same id,
+//! which PayPal keeps for 6 hours and answers as the first time. Only that answer says that the order is
+//! gone.
 //!
 //! # A decline is final for its attempt
 //!
@@ -53,7 +56,7 @@ use serde_json::{Value, json};
 use shared::aws::Aws;
 use shared::config::Environment;
 use shared::domain::{
-    Agreement, Currency, Money, PartnerName, PartnerToken, Timestamp, digest_hex,
+    Agreement, Currency, Money, PartnerAccount, PartnerName, PartnerToken, Timestamp, digest_hex,
 };
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
@@ -73,6 +76,9 @@ const LIMIT: Duration = Duration::from_secs(8);
 
 /// How long an order that nobody captured lives, at least ("Orders", `links`).
 const ORDER_LIVES: Duration = Duration::from_hours(3);
+
+/// How long a `PayPal-Request-Id` is kept for orders ("Idempotency").
+const IDS_KEPT: Duration = Duration::from_hours(6);
 
 /// How long before its end a token is no longer used.
 const TOKEN_MARGIN: Duration = Duration::from_mins(5);
@@ -431,15 +437,31 @@ impl PayPal {
         }
     }
 
+    /// Whether a 404 can say that the order has expired: only to the account that opened it.
     fn may_have_expired(&self, charge: &OpenCharge) -> bool {
-        self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)
+        charge.account.as_ref() == Some(&self.account())
+            && self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)
     }
 
     /// Where the order stands for whoever has not asked for its capture.
     async fn standing(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        match self.order(charge).await? {
-            Some(order) => standing(&order).map_err(Trouble::unavailable),
+        if let Some(order) = self.order(charge).await? {
+            return standing(&order).map_err(Trouble::unavailable);
+        }
+        match charge.unanswered_since {
             None => Ok(ChargeStatus::Cancelled),
+            // A repeat under the same id is answered as the capture was.
+            Some(since) if self.runtime.now() < since.plus(IDS_KEPT) => {
+                Ok(ChargeStatus::Unconfirmed)
+            }
+            Some(_) => {
+                tracing::error!(
+                    invoice_id = %charge.request.invoice,
+                    code = "charge_not_found",
+                    "a capture was never answered and its order is gone"
+                );
+                Err(Trouble::NotFound.unavailable())
+            }
         }
     }
 
@@ -816,6 +838,11 @@ impl BillingPartner for PayPal {
             Some(capture) => self.refund_capture(charge, &capture.id).await,
             None => Ok(refund_failed("not_captured")),
         }
+    }
+
+    /// By the client id: what another client does not find proves nothing.
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("paypal", &self.client_id)
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

@@ -17,6 +17,10 @@
 //! (`payment_intent_unexpected_state` each time). So a worker that was frozen before it confirmed and
 //! wakes after a decline cannot charge the card of an order that is already shown as declined.
 //!
+//! **Which card is charged.** The one that the intent was opened with, so an intent is confirmed only
+//! while that is the one the customer has agreed to. After another approval the intent is cancelled
+//! and another one is opened.
+//!
 //! The keys are a second lock on the same door. They come from the invoice and the attempt, and for a
 //! day Stripe answers a key as it did the first time, failures (5xx) included. A failure would
 //! therefore block an order for that day: see [`Stripe::confirm`].
@@ -30,7 +34,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use shared::aws::Aws;
 use shared::config::Environment;
-use shared::domain::{Agreement, PartnerName, PartnerToken};
+use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsCall, HttpsError, Secret, form};
 use shared::runtime::Runtime;
@@ -314,6 +318,12 @@ fn key(request: &ChargeRequest, operation: &str) -> String {
     format!("{}-{}-{operation}", request.invoice, request.attempt)
 }
 
+/// The same for the one confirmation of an intent: an attempt may have several intents, one after
+/// the other.
+fn confirmation_key(charge: &OpenCharge) -> String {
+    format!("{}-{}", key(&charge.request, "confirm"), charge.reference)
+}
+
 fn intent_path(charge: &OpenCharge, rest: &str) -> String {
     format!("/v1/payment_intents/{}{rest}", charge.reference)
 }
@@ -340,7 +350,11 @@ fn status_of(intent: &Intent, charge: &OpenCharge) -> Result<ChargeStatus, Partn
         return Err(Failure::Malformed.into());
     }
     Ok(match intent.status {
-        IntentStatus::Canceled => ChargeStatus::Cancelled,
+        // A decline closes its intent: what the decline said is still there.
+        IntentStatus::Canceled => match intent.last_payment_error.as_ref().map(CardRefusal::of) {
+            Some(declined @ CardRefusal::Declined { .. }) => declined.into_status(),
+            Some(CardRefusal::Authentication) | None => ChargeStatus::Cancelled,
+        },
         IntentStatus::Processing => ChargeStatus::Pending,
         IntentStatus::RequiresAction => ChargeStatus::ActionRequired,
         IntentStatus::RequiresConfirmation => ChargeStatus::Unconfirmed,
@@ -466,7 +480,10 @@ impl BillingPartner for Stripe {
     /// key of its own. That cannot charge twice: an intent is confirmed at most once, by whatever
     /// key.
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let key = key(&charge.request, "confirm");
+        if charge.has_other_method() {
+            return Err(PartnerError::OtherMethod);
+        }
+        let key = confirmation_key(charge);
         let failure = match self.try_confirm(charge, &key).await? {
             Confirmation::Stands(status) => return Ok(status),
             Confirmation::AskTheIntent => {
@@ -537,6 +554,11 @@ impl BillingPartner for Stripe {
             Err(failure) if first_is_known => Err(failure.into()),
             Err(failure) => Err(unanswered(failure.into())),
         }
+    }
+
+    /// Keys are rolled and name no account; nothing is concluded from an intent that is not found.
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("stripe", "")
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {
