@@ -506,21 +506,18 @@ impl PlayedStripe {
         ledger.intents.iter().map(booked).collect()
     }
 
-    /// The customer pays on a page of Stripe's, with another card, what the invoice's open intents
-    /// ask for ("Accept a payment": a client secret confirms an intent until it succeeds or is
-    /// canceled).
-    pub fn pay_on_page(&self, invoice: &str) {
+    /// The customer pays the intent on a page of Stripe's, with another card ("Accept a payment": a
+    /// client secret confirms an intent until it succeeds or is canceled).
+    pub fn pay_on_page(&self, intent: &str) {
         let mut ledger = self.ledger();
-        let open = ledger.intents.iter().find(|(_, intent)| {
-            let waits = [
-                "requires_payment_method",
-                "requires_confirmation",
-                "requires_action",
-            ];
-            intent.metadata["invoice_id"] == invoice && waits.contains(&intent.status)
-        });
-        if let Some(id) = open.map(|(id, _)| id.clone()) {
-            ledger.charge(&id, "pm_card_visa", "succeeded", "succeeded");
+        let waits = [
+            "requires_payment_method",
+            "requires_confirmation",
+            "requires_action",
+        ];
+        let status = ledger.intents.get(intent).map(|intent| intent.status);
+        if status.is_some_and(|status| waits.contains(&status)) {
+            ledger.charge(intent, "pm_card_visa", "succeeded", "succeeded");
         }
     }
 

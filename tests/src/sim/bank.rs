@@ -205,29 +205,27 @@ impl World {
         }
     }
 
-    /// The customer pays on the partner's own page, with a card that is good.
-    pub(super) fn pay_on_page(&self, invoice: &str) {
+    /// The customer pays this charge on the partner's own page, with a card that is good.
+    pub(super) fn pay_on_page(&self, reference: &str) {
         let now = self.now();
         let mut state = self.state();
         let protocol = state.protocol;
         state.touched = true;
-        for charge in state.charges.values_mut() {
-            charge.settle(protocol, now);
-            let can_pay = match charge.status {
-                ChargeStatus::ActionRequired => true,
-                ChargeStatus::Unconfirmed | ChargeStatus::Declined { .. } => {
-                    protocol == Protocol::Intents
-                }
-                ChargeStatus::Captured(_) | ChargeStatus::Pending | ChargeStatus::Cancelled => {
-                    false
-                }
-            };
-            if charge.invoice == invoice && can_pay {
-                charge.status = captured();
-                charge.settles = None;
-                charge.captures += 1;
-                return;
+        let Some(charge) = state.charges.get_mut(reference) else {
+            return;
+        };
+        charge.settle(protocol, now);
+        let can_pay = match charge.status {
+            ChargeStatus::ActionRequired => true,
+            ChargeStatus::Unconfirmed | ChargeStatus::Declined { .. } => {
+                protocol == Protocol::Intents
             }
+            ChargeStatus::Captured(_) | ChargeStatus::Pending | ChargeStatus::Cancelled => false,
+        };
+        if can_pay {
+            charge.status = captured();
+            charge.settles = None;
+            charge.captures += 1;
         }
     }
 }

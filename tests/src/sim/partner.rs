@@ -108,11 +108,11 @@ impl Double {
     }
 
     /// The customer pays on the partner's own page, where there is one.
-    pub(super) fn pay_on_page(&self, world: &World, invoice: &str) {
+    pub(super) fn pay_on_page(&self, world: &World, reference: &str) {
         world.state().touched = true;
         match self {
-            Self::Played(_) => world.pay_on_page(invoice),
-            Self::Stripe(double) => double.pay_on_page(invoice),
+            Self::Played(_) => world.pay_on_page(reference),
+            Self::Stripe(double) => double.pay_on_page(reference),
             Self::PayPal(double) => double.payers_act(),
         }
     }

@@ -334,7 +334,7 @@ impl Simulation {
     /// Starts or continues something; false when nothing can be done now.
     async fn step(&mut self) -> bool {
         let was_late = self.world.carry_out_late();
-        self.start_what_is_due();
+        self.start_what_is_due().await;
         let now = self.world.now();
         let runnable: Vec<usize> = (0..self.tasks.len())
             .filter(|index| {
@@ -422,10 +422,10 @@ impl Simulation {
         });
     }
 
-    fn start_what_is_due(&mut self) {
+    async fn start_what_is_due(&mut self) {
         let now = self.world.now();
         for number in 0..self.clients.len() {
-            self.let_customer_act(number, now);
+            self.let_customer_act(number, now).await;
             for role in Role::ALL {
                 self.start_requests(number, role, now);
             }
@@ -518,7 +518,7 @@ impl Simulation {
         }
     }
 
-    fn let_customer_act(&mut self, number: usize, now: i64) {
+    async fn let_customer_act(&mut self, number: usize, now: i64) {
         let client = &mut self.clients[number];
         let is_busy = {
             let caller = client.caller(Role::Customer);
@@ -535,9 +535,13 @@ impl Simulation {
         let keyed = client.scenario.keyed_approvals;
         self.world.note(|| format!("{customer}: {act:?}"));
         let wish = match act {
+            // The page is that of the charge that the order names.
             Act::PayOnPage => {
-                let invoice = order.replacen("ord_", "inv_", 1);
-                self.double.pay_on_page(&self.world, &invoice);
+                let order = self.store.order(&order.parse_id()).await.ok().flatten();
+                let reference = order.and_then(|order| order.payment?.reference);
+                if let Some(reference) = reference {
+                    self.double.pay_on_page(&self.world, &reference);
+                }
                 return;
             }
             Act::Approve(method) => {

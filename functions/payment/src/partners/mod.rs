@@ -109,6 +109,8 @@ pub enum ChargeStatus {
     },
     /// Cancelled at the partner; it can never be confirmed.
     Cancelled,
+    /// Nobody confirmed it in time; it can never be confirmed.
+    Expired,
 }
 
 /// Where the refund of a captured charge stands at the partner.
@@ -189,8 +191,8 @@ pub trait BillingPartner: Send + Sync + 'static {
 
     /// Tells where a charge stands, without changing it.
     ///
-    /// MUST NOT answer [`ChargeStatus::Cancelled`] because the partner does not find the charge,
-    /// where another account opened it or a confirmation of it is unanswered.
+    /// MUST NOT answer [`ChargeStatus::Expired`] because the partner does not find the charge, where
+    /// another account opened it or a confirmation of it is unanswered.
     fn look_up(
         &self,
         charge: &OpenCharge,
@@ -214,8 +216,9 @@ pub trait BillingPartner: Send + Sync + 'static {
     /// Makes sure that an attempt which was declined can never be confirmed any more, and tells
     /// where it stands.
     ///
-    /// MUST NOT answer with [`ChargeStatus::Cancelled`] or [`ChargeStatus::Declined`] while anybody
-    /// could still confirm it: the next attempt then opens another charge. Any other answer says
+    /// MUST NOT answer with [`ChargeStatus::Cancelled`], [`ChargeStatus::Expired`] or
+    /// [`ChargeStatus::Declined`] while anybody could still confirm it: the next attempt then opens
+    /// another charge. Any other answer says
     /// that it could not be cancelled, or took the money after all: the next attempt then goes on
     /// with this very reference, which can take the money once whatever attempt asks for it.
     fn cancel(
