@@ -19,4 +19,5 @@ mod paypal_webhooks;
 mod privacy;
 mod store;
 mod stripe;
+mod sweep;
 mod webhooks;
