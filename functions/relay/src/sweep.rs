@@ -23,7 +23,7 @@ use crate::queues::Sparing;
 /// How many orders of one index partition are looked at together.
 const PAGE: i32 = 25;
 
-/// An order that was published this often without effect is overdue: somebody should look.
+/// An order that was looked at this often without effect is overdue: manual action may be needed.
 const OVERDUE_TRIES: u32 = 3;
 
 /// What is kept of the invocation for saying what was done.
@@ -36,7 +36,8 @@ pub struct SweepReport {
     pub published: u64,
     /// Orders that turned out to wait for nothing.
     pub settled: u64,
-    /// Orders that had been published often before.
+    /// Orders that were looked at for the third time or more, except payments that wait for their
+    /// customer.
     pub overdue: u64,
     /// Orders that could not be read, or whose events not every queue took, and index partitions
     /// that could not be read. Their next look tries again.
@@ -55,7 +56,7 @@ impl AddAssign for SweepReport {
     }
 }
 
-/// When an order that was published `tries` times is looked at again: 2, 4, 8 … minutes later, at
+/// When an order that was looked at `tries` times is looked at again: 2, 4, 8 … minutes later, at
 /// most an hour.
 fn next_look(now: Timestamp, tries: u32) -> Timestamp {
     let minutes = 1_u64 << tries.clamp(1, 6);
@@ -219,6 +220,9 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         match error {
             Error::Internal(source) => {
                 tracing::error!(order_id, code, %source, "could not be looked at");
+            }
+            Error::Unavailable { source, .. } => {
+                tracing::warn!(order_id, code, %source, "could not be looked at");
             }
             _ => tracing::warn!(order_id, code, "could not be looked at"),
         }

@@ -369,7 +369,7 @@ pub struct Due {
     pub step: DueStep,
     /// When the sweep looks at it.
     pub at: Timestamp,
-    /// How often the sweep published it again.
+    /// How often the sweep has looked at it.
     pub tries: u32,
 }
 
