@@ -86,8 +86,9 @@ class Order:
         if not self.due:
             return []
         found = set()
-        # As the sweep counts: an order that waits for its customer has nothing that anybody here could mend.
-        if self.due.tries >= OVERDUE_TRIES and self.payment != "action_required":
+        # As the sweep counts: a payment that waits for its customer has nothing that anybody here could mend.
+        waits_for_customer = self.due.step == "payment" and self.payment in ("action_required", "declined")
+        if self.due.tries >= OVERDUE_TRIES and not waits_for_customer:
             found.add(Reason.OVERDUE)
         if self.due.at < now - SWEPT_WITHIN:
             found.add(Reason.UNSWEPT)

@@ -1,5 +1,7 @@
 //! Messages between the steps: CloudEvents 1.0 in JSON ("CloudEvents - JSON event format").
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
@@ -280,7 +282,7 @@ impl Message {
 
 /// The key of the ledger row of the mail about `kind` of `order`.
 #[must_use]
-pub fn email_id(order: &OrderId, kind: EventType) -> String {
+pub fn email_id(order: &impl fmt::Display, kind: EventType) -> String {
     format!("{order}/{kind}")
 }
 

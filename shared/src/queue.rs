@@ -18,6 +18,11 @@ pub enum Queue {
     Email,
 }
 
+impl Queue {
+    /// Every queue, in the order of the steps.
+    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipping, Self::Email];
+}
+
 /// Why messages were not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
@@ -32,6 +37,9 @@ pub enum QueueError {
         /// How many were sent.
         sent: usize,
     },
+    /// The queue did not answer in the time that there was.
+    #[error("the queue did not answer in time")]
+    TimedOut,
     /// A message could not be written as JSON.
     #[error("a message could not be written as JSON")]
     Encoding,
@@ -191,10 +199,12 @@ mod sqs {
 impl From<QueueError> for crate::error::Error {
     fn from(error: QueueError) -> Self {
         match error {
-            QueueError::Aws(_) | QueueError::Partial { .. } => Self::Unavailable {
-                dependency: crate::error::Dependency::Queue,
-                source: error.into(),
-            },
+            QueueError::Aws(_) | QueueError::Partial { .. } | QueueError::TimedOut => {
+                Self::Unavailable {
+                    dependency: crate::error::Dependency::Queue,
+                    source: error.into(),
+                }
+            }
             QueueError::Encoding | QueueError::NotConfigured(_) => Self::Internal(error.into()),
         }
     }

@@ -77,6 +77,10 @@ class TestOrders(unittest.TestCase):
         self.assertEqual(an_order(tries=3).reasons(NOW), [Reason.OVERDUE])
         parked = an_order(tries=9, payment="action_required")
         self.assertEqual(parked.reasons(NOW), [Reason.PAYMENT_ACTION_REQUIRED])
+        self.assertEqual(an_order(tries=9, payment="declined").reasons(NOW), [])
+        # What it waits for then is a mail.
+        unmailed = Order(ID, "invoiced", Due("email", NOW + MINUTE, 3), "declined")
+        self.assertEqual(unmailed.reasons(NOW), [Reason.OVERDUE])
 
     def test_a_parked_payment_is_listed_before_its_time(self) -> None:
         self.assertEqual(an_order(payment="pending").reasons(NOW), [Reason.PAYMENT_PENDING])

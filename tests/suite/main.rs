@@ -20,4 +20,5 @@ mod paypal_webhooks;
 mod privacy;
 mod store;
 mod stripe;
+mod sweep;
 mod webhooks;

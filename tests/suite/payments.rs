@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment::partners::{BillingPartner as _, ChargeStatus, OpenCharge};
+use payment::partners::{ChargeStatus, OpenCharge};
 use serde_json::{Value, json};
 use shared::domain::{ChargeState, OrderId, PartnerAccount, Timestamp};
 use shared::queue::Queue;

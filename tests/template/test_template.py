@@ -157,15 +157,29 @@ def every_dead_letter_queue_raises_an_alarm(template: Template) -> Iterator[str]
 
 
 @rule
-def an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
+def an_order_that_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
     """The sweep looks at one order up to an hour apart, and counts it only then."""
-    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
-        properties = alarm["Properties"]
-        if properties.get("MetricName") == "OrdersOverdue":
-            if properties["Period"] >= 3600 and properties.get("DatapointsToAlarm", properties["EvaluationPeriods"]) == 1:
-                return
-            yield name
-    yield "no alarm on OrdersOverdue"
+    for metric in ("OrdersOverdue", "SweepFailed"):
+        alarms = [alarm["Properties"] for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()]
+        if not any(
+            alarm["MetricName"] == metric
+            and alarm.get("Statistic") == "Maximum"
+            and alarm["Period"] >= 3600
+            and alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]) == 1
+            for alarm in alarms
+        ):
+            yield f"no alarm on {metric}"
+
+
+@rule
+def a_sweep_that_does_not_run_raises_an_alarm(template: Template) -> Iterator[str]:
+    """What is not there writes no metric, so that missing data is what has to raise the alarm."""
+    alarms = [alarm["Properties"] for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()]
+    if not any(
+        alarm["MetricName"] == "SweepFailed" and alarm.get("Statistic") == "SampleCount" and alarm["TreatMissingData"] == "breaching"
+        for alarm in alarms
+    ):
+        yield "no alarm on a sweep that does not run"
 
 
 @rule
@@ -456,10 +470,16 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("RelayFailures.Properties.MessageRetentionPeriod", 345600),
     ],
     "every_dead_letter_queue_raises_an_alarm": [("PaymentDeadLettersAlarm", None), ("RelayFailuresAlarm", None)],
-    "an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at": [
+    "an_order_that_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at": [
         ("OrdersOverdueAlarm", None),
         ("OrdersOverdueAlarm.Properties.Period", 60),
         ("OrdersOverdueAlarm.Properties.EvaluationPeriods", 5),
+        ("SweepFailedAlarm", None),
+        ("SweepFailedAlarm.Properties.Period", 60),
+    ],
+    "a_sweep_that_does_not_run_raises_an_alarm": [
+        ("SweepStoppedAlarm", None),
+        ("SweepStoppedAlarm.Properties.TreatMissingData", "notBreaching"),
     ],
     "every_queue_is_encrypted": [("PaymentQueue.Properties.SqsManagedSseEnabled", False)],
     "a_message_stays_hidden_for_six_timeouts": [

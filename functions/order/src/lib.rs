@@ -97,7 +97,7 @@ struct DueBody {
     step: &'static str,
     /// When the sweep looks at it next.
     at: String,
-    /// How often the sweep has already published it again.
+    /// How often the sweep has looked at it.
     tries: u32,
 }
 

@@ -127,7 +127,9 @@ impl<P: BillingPartner> Payments<P> {
             if let Some(charge) = self.charge_of(&order, payment)? {
                 // Whoever still holds the declined attempt must not be able to confirm it any more.
                 match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-                    ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => {}
+                    ChargeStatus::Cancelled
+                    | ChargeStatus::Expired
+                    | ChargeStatus::Declined { .. } => {}
                     // Once that is written down, it is paid back like any other.
                     status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
                         return match self.take_up(&order, &charge, status).await {
@@ -178,7 +180,7 @@ impl<P: BillingPartner> Payments<P> {
             return self.cancel_claimed(&order, fence, reason).await;
         };
         match self.partner.cancel(&charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => {
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
                 self.cancel_claimed(&order, fence, reason).await
             }
             // The money was taken before: it is paid back in the next round.

@@ -173,7 +173,7 @@ impl<P: BillingPartner> Payments<P> {
             status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
                 return self.take_up(order, &charge, status).await;
             }
-            ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => {
+            ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
                 let waits = order.due.is_some_and(|due| due.step == DueStep::Payment);
                 if waits {
                     let now = self.runtime.now();
@@ -215,7 +215,9 @@ impl<P: BillingPartner> Payments<P> {
         let next = match self.charge_of(order, payment)? {
             None => NextCharge::Another,
             Some(charge) => match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-                ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => NextCharge::Another,
+                ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
+                    NextCharge::Another
+                }
                 status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
                     return self.take_up(order, &charge, status).await;
                 }
@@ -260,13 +262,19 @@ impl<P: BillingPartner> Payments<P> {
             Ok(status) => status,
             Err(error) => return self.is_unknown(&order, fence, error).await,
         };
-        if !matches!(
+        let may_go_on = matches!(
             status,
-            ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired
-        ) {
+            ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired | ChargeStatus::Expired
+        );
+        if !may_go_on {
             return self.settle(&order, fence, &charge, status).await;
         }
         charge.request.agreement = self.agreement(&order, fence).await?;
+        if status == ChargeStatus::Expired {
+            // The customer has refused nothing: another charge takes its place.
+            let charge = self.open(&order, charge.request, fence).await?;
+            return self.confirm(&order, fence, &charge).await;
+        }
         if charge.has_other_method() {
             return self.change_method(&order, fence, charge).await;
         }
@@ -289,7 +297,7 @@ impl<P: BillingPartner> Payments<P> {
         mut charge: OpenCharge,
     ) -> Result<Order, Error> {
         match self.partner.cancel(&charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => {
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
                 let charge = self.open(order, charge.request, fence).await?;
                 self.confirm(order, fence, &charge).await
             }
@@ -459,10 +467,15 @@ impl<P: BillingPartner> Payments<P> {
                 };
                 self.close_and_decline(order, fence, charge, decline).await
             }
-            ChargeStatus::Cancelled => {
+            status @ (ChargeStatus::Cancelled | ChargeStatus::Expired) => {
+                let code = if status == ChargeStatus::Expired {
+                    "expired_at_partner"
+                } else {
+                    "cancelled_at_partner"
+                };
                 let decline = Decline {
                     attempt,
-                    code: "cancelled_at_partner".to_owned(),
+                    code: code.to_owned(),
                     retryable: true,
                 };
                 self.decline(order, fence, decline, DeclinedCharge::Dead)
@@ -537,7 +550,9 @@ impl<P: BillingPartner> Payments<P> {
         decline: Decline,
     ) -> Result<Order, Error> {
         let declined = match self.partner.cancel(charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => DeclinedCharge::Dead,
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
+                DeclinedCharge::Dead
+            }
             Ok(status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending)) => {
                 return Box::pin(self.settle(order, fence, charge, status)).await;
             }

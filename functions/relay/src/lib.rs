@@ -8,6 +8,7 @@
 
 mod handler;
 mod publish;
+mod queues;
 mod relay;
 mod sweep;
 

@@ -374,7 +374,7 @@ pub struct Due {
     pub step: DueStep,
     /// When the sweep looks at it.
     pub at: Timestamp,
-    /// How often the sweep published it again.
+    /// How often the sweep has looked at it.
     pub tries: u32,
     /// Whether an operator asked for the look at `at`; that look does not count as a try.
     pub by_operator: bool,

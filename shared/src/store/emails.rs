@@ -1,7 +1,5 @@
 //! The ledger of mails: one row for each order and event, so that each mail is sent once.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -186,19 +184,13 @@ fn damaged(source: Corrupt) -> StoreError {
     }
 }
 
+/// The state in a ledger row.
+pub(super) fn email_state(row: &Item) -> Result<EmailState, Corrupt> {
+    state(&Reader(row))
+}
+
 fn state(reader: &Reader<'_>) -> Result<EmailState, Corrupt> {
     reader.required("state", |text| {
         EmailState::ALL.into_iter().find(|s| s.as_str() == text)
     })
-}
-
-/// The states in a batch of ledger rows, by their keys.
-pub(super) fn states(rows: &[Item]) -> Result<HashMap<String, EmailState>, StoreError> {
-    rows.iter()
-        .map(|row| {
-            let reader = Reader(row);
-            Ok((reader.required_text("emailId")?.to_owned(), state(&reader)?))
-        })
-        .collect::<Result<_, Corrupt>>()
-        .map_err(damaged)
 }

@@ -3,6 +3,7 @@
 mod agreements;
 mod attributes;
 mod cancellations;
+mod due;
 mod emails;
 mod idempotency;
 mod invoices;
@@ -18,6 +19,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
 pub use cancellations::CancelBasis;
+pub use due::{DueCursor, DueMark, DueOrder, DuePage};
 pub use emails::{EmailClaim, EmailState};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
@@ -129,9 +131,8 @@ impl Store {
 
     /// A random pause before try `attempt` (from 1), at most 50 ms × 2^attempt.
     async fn back_off(&self, attempt: u32) {
-        let cap = 50_u64 << attempt.min(5);
-        let random = u64::from_str_radix(&self.runtime.token()[..8], 16).unwrap_or_default();
-        tokio::time::sleep(Duration::from_millis(random % cap)).await;
+        let most = Duration::from_millis(50_u64 << attempt.min(5));
+        tokio::time::sleep(self.runtime.jitter(most)).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Orders: carts, transitions that need no transaction, reads and the index of what is due.
+//! Orders: carts, transitions that need no transaction, and reads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::attributes::{
     Corrupt, Item, contact_value, event_value, lines_value, money, n, new_order_item,
     order_from_item, parcel_value, record_value, s, shipment_value,
 };
-use super::emails::{EmailState, states};
+use super::emails::{EmailState, email_state};
 use super::{Store, StoreError, TRANSACTION_TRIES, failed};
 use crate::domain::{
     Amounts, Command, Contact, Currency, CustomerId, Due, DueStep, EventMark, EventRecord,
@@ -412,20 +412,39 @@ impl Store {
         &self,
         id: &OrderId,
     ) -> Result<Option<(Order, BTreeMap<EventType, EmailState>)>, StoreError> {
+        let (order, rows) = self.items_of(&id.to_string()).await?;
+        let Some(order) = order else {
+            return Ok(None);
+        };
+        let states = rows.into_iter().map(|(event, row)| {
+            let state = email_state(&row).map_err(|source| StoreError::Corrupt {
+                table: "Emails",
+                source,
+            });
+            Ok::<_, StoreError>((event, state?))
+        });
+        let states = states.collect::<Result<_, _>>()?;
+        Ok(Some((read(&order)?, states)))
+    }
+
+    /// The items of an order and of the mails about it, unread; one consistent call.
+    pub(super) async fn items_of(
+        &self,
+        order: &str,
+    ) -> Result<(Option<Item>, BTreeMap<EventType, Item>), StoreError> {
         let orders = self.orders_table()?;
         let emails = self.emails_table()?;
-        let mailed = EventType::MAILED;
+        let mut mailed: BTreeMap<String, EventType> = EventType::MAILED
+            .into_iter()
+            .map(|event| (email_id(&order, event), event))
+            .collect();
+        let rows = mailed.keys().map(|id| ("emailId", id.clone()));
         let mut wanted = HashMap::from([
-            (orders.to_owned(), keys(vec![("orderId", id.to_string())])?),
             (
-                emails.to_owned(),
-                keys(
-                    mailed
-                        .iter()
-                        .map(|event| ("emailId", email_id(id, *event)))
-                        .collect(),
-                )?,
+                orders.to_owned(),
+                keys(vec![("orderId", order.to_owned())])?,
             ),
+            (emails.to_owned(), keys(rows.collect())?),
         ]);
         let mut found: HashMap<String, Vec<Item>> = HashMap::new();
         for attempt in 1..=TRANSACTION_TRIES {
@@ -441,94 +460,17 @@ impl Store {
             }
             wanted = output.unprocessed_keys.unwrap_or_default();
             if wanted.is_empty() {
-                let Some(item) = found.get(orders).and_then(|items| items.first()) else {
-                    return Ok(None);
-                };
-                let rows = states(found.get(emails).map(Vec::as_slice).unwrap_or_default())?;
-                let states = mailed
-                    .iter()
-                    .filter_map(|event| Some((*event, *rows.get(&email_id(id, *event))?)))
-                    .collect();
-                return Ok(Some((read(item)?, states)));
+                let order = found.remove(orders).and_then(|mut items| items.pop());
+                let rows = found.remove(emails).unwrap_or_default();
+                let rows = rows.into_iter().filter_map(|row| {
+                    let event = mailed.remove(row.get("emailId")?.as_s().ok()?)?;
+                    Some((event, row))
+                });
+                return Ok((order, rows.collect()));
             }
             self.back_off(attempt).await;
         }
         Err(StoreError::Conflict)
-    }
-
-    /// Orders of one shard of `step` whose time has come, oldest first, at most `limit`.
-    pub async fn due_orders(
-        &self,
-        step: DueStep,
-        shard: u8,
-        now: Timestamp,
-        limit: i32,
-    ) -> Result<Vec<OrderId>, StoreError> {
-        let output = self
-            .client
-            .query()
-            .table_name(self.orders_table()?)
-            .index_name("due")
-            .key_condition_expression("dueStep = :step AND dueAt <= :now")
-            .expression_attribute_values(":step", s(step.partition(shard)))
-            .expression_attribute_values(":now", n(now.millis()))
-            .limit(limit)
-            .send()
-            .await
-            .map_err(|error| failed("Query", &error))?;
-        let id = |item: &Item| match item.get("orderId") {
-            Some(Value::S(text)) => OrderId::parse(text).ok(),
-            _ => None,
-        };
-        output
-            .items()
-            .iter()
-            .map(|item| {
-                id(item).ok_or(StoreError::Corrupt {
-                    table: "Orders",
-                    source: Corrupt("orderId"),
-                })
-            })
-            .collect()
-    }
-
-    /// Moves the time of the next look at what an order waits for, or ends the waiting (`None`);
-    /// one write. Nothing happens when the order has moved on, or waits for something else, since it
-    /// was read.
-    pub async fn set_due(&self, order: &Order, due: Option<Due>) -> Result<(), StoreError> {
-        let Some(read) = &order.due else {
-            return Ok(());
-        };
-        let mut update = self
-            .client
-            .update_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(order.id.to_string()))
-            .condition_expression("version = :version AND dueStep = :read AND dueAt = :readAt")
-            .expression_attribute_names("#event", "event")
-            .expression_attribute_values(":read", s(read.step.partition_of(&order.id)))
-            .expression_attribute_values(":readAt", n(read.at.millis()))
-            .expression_attribute_values(":version", n(order.version));
-        update = match due {
-            // A write that is no transition carries no event: the relay has nothing to tell.
-            Some(due) => update
-                .update_expression("SET dueAt = :at, dueTries = :tries REMOVE #event")
-                .expression_attribute_values(":at", n(due.at.millis()))
-                .expression_attribute_values(":tries", n(due.tries)),
-            None => update.update_expression("REMOVE dueStep, dueAt, dueTries, #event"),
-        };
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    UpdateItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failed("UpdateItem", &error)),
-        }
     }
 }
 

@@ -59,7 +59,7 @@ impl LedgerCharge {
             ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired
         );
         if protocol == Protocol::Orders && is_open && now >= self.opened_at + lives {
-            self.status = ChargeStatus::Cancelled;
+            self.status = ChargeStatus::Expired;
             self.settles = None;
         }
     }
@@ -220,7 +220,10 @@ impl World {
             ChargeStatus::Unconfirmed | ChargeStatus::Declined { .. } => {
                 protocol == Protocol::Intents
             }
-            ChargeStatus::Captured(_) | ChargeStatus::Pending | ChargeStatus::Cancelled => false,
+            ChargeStatus::Captured(_)
+            | ChargeStatus::Pending
+            | ChargeStatus::Cancelled
+            | ChargeStatus::Expired => false,
         };
         if can_pay {
             charge.status = captured();

@@ -11,7 +11,7 @@ use dynoxide::Database as Engine;
 use serde_json::{Value, json};
 use shared::domain::{ChargeState, Order, OrderId};
 use shared::queue::Queue;
-use shared::store::Store;
+use shared::store::{EmailState, Store};
 
 use super::carrier::{Depot, Shipper};
 use super::client::{Client, Expects, Role, Wish};
@@ -818,7 +818,23 @@ impl Simulation {
         if !waits || !is_tired || self.world.now() < self.fleet.settled_at() {
             return false;
         }
+        // The money may be there by now, and its mails may not be.
+        let invoice = order.id.invoice().to_string();
+        let charges = self.double.charges(&self.world);
+        let mut charges = charges.iter().filter(|charge| charge.invoice == invoice);
+        if charges.any(|charge| charge.captures > 0) || !self.is_mailed(order).await {
+            return false;
+        }
         client.scenario.customer == "must-act" || !self.has_agreed(order).await
+    }
+
+    async fn is_mailed(&self, order: &Order) -> bool {
+        let stored = self.store.order_and_emails(&order.id).await.ok().flatten();
+        stored.is_some_and(|(order, states)| {
+            let mut mailed = order.mailed_events();
+            order.email().is_none()
+                || mailed.all(|event| states.get(&event).is_some_and(EmailState::is_final))
+        })
     }
 
     async fn has_agreed(&self, order: &Order) -> bool {

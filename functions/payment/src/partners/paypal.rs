@@ -449,7 +449,7 @@ impl PayPal {
             return standing(&order).map_err(Trouble::unavailable);
         }
         match charge.unanswered_since {
-            None => Ok(ChargeStatus::Cancelled),
+            None => Ok(ChargeStatus::Expired),
             // A repeat under the same id is answered as the capture was.
             Some(since) if self.runtime.now() < since.plus(IDS_KEPT) => {
                 Ok(ChargeStatus::Unconfirmed)
@@ -531,7 +531,7 @@ impl PayPal {
                         tracing::error!(status, issue, "paypal does not let this account charge");
                         return Err(refused(issue).unavailable());
                     }
-                    Issue::Gone if self.may_have_expired(charge) => ChargeStatus::Cancelled,
+                    Issue::Gone if self.may_have_expired(charge) => ChargeStatus::Expired,
                     Issue::Gone => return Err(Trouble::NotFound.unanswered()),
                 }
             }
@@ -542,7 +542,7 @@ impl PayPal {
     /// What a capture that was made says.
     async fn settled(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.standing_after(charge).await? {
-            ChargeStatus::Unconfirmed | ChargeStatus::Cancelled => {
+            ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => {
                 Err(Trouble::Contradiction.unanswered())
             }
             status => Ok(status),
