@@ -126,7 +126,7 @@ const ROWS: &[Row] = &[
         &["a_mail_that_ses_refuses_or_whose_fate_is_unknown_is_never_sent_again", HISTORIES]),
     row("Email", "crash while sending", "parked as unconfirmed",
         &["a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_again", CRASHES]),
-    row("Email", "throttling", "sent later, once", &["mail_and_queue_trouble_is_503_and_nothing_is_half_done"]),
+    row("Email", "throttling", "sent later, once", &["mail_trouble_is_503_and_nothing_is_half_done"]),
     row("Email", "the sender is not verified", "no mail; it waits, overdue, and goes out once it is",
         &["a_mail_of_a_sender_that_is_not_verified_waits_and_goes_out_once_it_is"]),
     row("Email", "the address is refused", "recorded, the chain goes on",

@@ -157,15 +157,16 @@ def every_dead_letter_queue_raises_an_alarm(template: Template) -> Iterator[str]
 
 
 @rule
-def an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
-    """The sweep looks at one order up to an hour apart, and counts it only then."""
-    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
-        properties = alarm["Properties"]
-        if properties.get("MetricName") == "OrdersOverdue":
-            if properties["Period"] >= 3600 and properties.get("DatapointsToAlarm", properties["EvaluationPeriods"]) == 1:
-                return
-            yield name
-    yield "no alarm on OrdersOverdue"
+def what_is_overdue_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
+    """The sweep looks at one order or mail up to an hour apart, and counts it only then."""
+    noticed = {
+        alarm["Properties"]["MetricName"]
+        for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()
+        if alarm["Properties"]["Period"] >= 3600
+        and alarm["Properties"].get("DatapointsToAlarm", alarm["Properties"]["EvaluationPeriods"]) == 1
+    }
+    for metric in {"OrdersOverdue", "MailsOverdue"} - noticed:
+        yield f"no alarm notices {metric}"
 
 
 @rule
@@ -456,8 +457,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("RelayFailures.Properties.MessageRetentionPeriod", 345600),
     ],
     "every_dead_letter_queue_raises_an_alarm": [("PaymentDeadLettersAlarm", None), ("RelayFailuresAlarm", None)],
-    "an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at": [
+    "what_is_overdue_raises_an_alarm_however_rarely_it_is_looked_at": [
         ("OrdersOverdueAlarm", None),
+        ("MailsOverdueAlarm", None),
+        ("MailsOverdueAlarm.Properties.Period", 60),
         ("OrdersOverdueAlarm.Properties.Period", 60),
         ("OrdersOverdueAlarm.Properties.EvaluationPeriods", 5),
     ],
@@ -536,6 +539,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "a_table_or_queue_that_a_function_knows_is_one_that_it_may_use": [
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
+        ("ShippingFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
     ],
     "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
         ("ShippingWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),

@@ -9,6 +9,7 @@ use shared::queue::EventQueue;
 use shared::runtime::Runtime;
 use shared::store::{Store, StoreError};
 
+use crate::mails::MailReport;
 use crate::publish::{Dispatch, dispatches, mail_dispatch, send};
 
 /// How many orders of one index partition are looked at together.
@@ -18,7 +19,7 @@ const PAGE: i32 = 25;
 const PAGES: usize = 40;
 
 /// An order that was published this often without effect is overdue: somebody should look.
-const OVERDUE_TRIES: u32 = 3;
+pub(crate) const OVERDUE_TRIES: u32 = 3;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct SweepReport {
     pub overdue: u64,
     /// Orders that could not be dealt with; they stay due.
     pub failed: u64,
+    /// The promised mails, which are looked at beside the orders.
+    pub mails: MailReport,
 }
 
 /// What became of one order.
@@ -42,7 +45,7 @@ enum Fate {
 
 /// When an order that was published `tries` times is looked at again: 2, 4, 8 … minutes later, at
 /// most an hour.
-fn next_look(now: Timestamp, tries: u32) -> Timestamp {
+pub(crate) fn next_look(now: Timestamp, tries: u32) -> Timestamp {
     let minutes = 1_u64 << tries.clamp(1, 6);
     now.plus(Duration::from_secs(60 * minutes.min(60)))
 }

@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
 pub use cancellations::CancelBasis;
-pub use emails::{EmailClaim, EmailState};
+pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Promise, PromisedEmail};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
 pub use news::Noted;
