@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use payment::partners::{BillingPartner, Stripe};
 use serde_json::{Value, json};
@@ -116,6 +117,20 @@ async fn drive<P: BillingPartner, C: Carrier>(
     assert_eq!(reply.status, 200, "{}", reply.text);
     answers.push(reply);
     cloud.settle().await;
+    // A mail that is promised while its queue is out, and cannot be published at first.
+    let mail = json!({
+        "event": "OrderShipped", "name": "Canaria Byrd", "email": "canary@example.com"
+    });
+    cloud.queues.set_down(&[Queue::Email]);
+    let reply = cloud.post("/api/order/shipping.json", &mail).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    answers.push(reply);
+    cloud.pass(Duration::from_mins(5));
+    assert_eq!(cloud.sweep().await.mails.failed, 1);
+    cloud.queues.set_down(&[]);
+    cloud.pass(Duration::from_mins(5));
+    assert_eq!(cloud.sweep().await.mails.published, 1);
+    cloud.settle().await;
     // Bad input is quoted nowhere either.
     let mut bad = cart.clone();
     bad["checkout"]["email"] = "canary@example.com canary@example.com".into();
@@ -154,7 +169,13 @@ async fn hear<P: BillingPartner, C: Carrier>(
 /// Every line that was logged, and every answer.
 fn assert_nothing_leaks(log: &Log, answers: &[Reply]) {
     let log = log.text();
-    for told in ["payment captured", "order shipped", "payment refunded"] {
+    for told in [
+        "payment captured",
+        "order shipped",
+        "payment refunded",
+        "mail could not be published again",
+        "mail published again",
+    ] {
         assert!(log.contains(told), "the log is the flow's: {told}");
     }
     for canary in PERSONAL.iter().chain(&SECRET) {
