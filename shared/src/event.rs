@@ -216,8 +216,8 @@ impl Message {
 
     /// The message that asks for the mail about `kind` to this person; `None` before it happened.
     ///
-    /// To the order's own address it is the customer's own mail, whoever asks for it. The address is
-    /// settled before anything happens that is mailed: only a pending order can change it.
+    /// To the order's own address it is the customer's own mail, whoever asks for it. Only a pending
+    /// order can change its address, and a pending order has no event that is mailed.
     #[must_use]
     pub fn mail_to(order: &Order, kind: EventType, name: &Text, email: &Email) -> Option<Self> {
         let own = Self::of_order(order, kind)?;
@@ -316,8 +316,8 @@ pub fn email_id(order: &OrderId, kind: EventType) -> String {
     format!("{order}/{kind}")
 }
 
-/// The key of the row of the mail about the same to another address than the order's. The order is
-/// part of the hash: the same address looks different with every order.
+/// The key of the ledger row of the mail about `kind` to an address that is not the order's. The hash
+/// covers the order, so that rows of two orders do not show that they have an address in common.
 fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {
     let own = email_id(order, kind);
     let digest = digest_hex(&["mail", &own, &email.mailbox()]);

@@ -101,7 +101,7 @@ FAULTS = [
     Fault(
         "a mail is promised only while the queue takes it",
         "functions/shipment/src/lib.rs",
-        '                tracing::warn!(email_id, %error, "not published; the sweep will");',
+        '                tracing::warn!(email_id, %error, "not queued; the sweep publishes it");',
         '                tracing::warn!(email_id, %error, "not published");\n                return Err(error.into());',
         tests="mails::a_mail_is_promised",
     ),

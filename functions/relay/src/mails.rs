@@ -1,7 +1,7 @@
 //! Mails that were promised to a caller and have not ended.
 //!
-//! The ledger keeps their messages. Each look moves the next one first and publishes then, so a mail
-//! that fails, or that this version cannot read, holds up no other.
+//! The ledger keeps their messages. Each look first moves the time of the next one and then publishes,
+//! so a mail that fails, or that this version cannot read, delays no other.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const PAGE: i32 = 25;
 /// How many pages of one partition one sweep takes; the rest waits for the next.
 const PAGES: usize = 40;
 
-/// How long a promised mail is tried. It then ends as `failed`, and what was kept of it goes.
+/// How long a promised mail is retried. It then ends as `failed`, and its message is removed.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(3 * 24);
 
 /// What a sweep did for promised mails.
@@ -28,9 +28,9 @@ const GIVE_UP_AFTER: Duration = Duration::from_hours(3 * 24);
 pub struct MailReport {
     /// Those whose messages were published again.
     pub published: u64,
-    /// Those that ended because SES has not taken them for three days.
+    /// Those that ended because SES did not take them for three days.
     pub given_up: u64,
-    /// Those that had been looked at often before and still wait.
+    /// Those that were looked at at least three times and still wait.
     pub overdue: u64,
     /// Those that could not be dealt with; they stay due.
     pub failed: u64,
@@ -54,20 +54,19 @@ enum LookError {
     Queue(#[from] QueueError),
 }
 
+/// Looks at the promised mails whose time has come, in all partitions at once: a queue that is slow to
+/// refuse messages delays none of the partitions.
 pub(crate) async fn sweep_mails(
     store: &Store,
     queues: &impl EventQueue,
     runtime: &Runtime,
 ) -> MailReport {
-    let mut report = MailReport::default();
-    for shard in 0..DueStep::SHARDS {
-        let swept = Box::pin(sweep_shard(store, queues, runtime, shard, &mut report)).await;
-        if let Err(error) = swept {
-            tracing::warn!(shard, %error, "the index of mails could not be read");
-            report.failed += 1;
-        }
-    }
-    report
+    let shards = (0..DueStep::SHARDS)
+        .map(|shard| Box::pin(async move { sweep_shard(store, queues, runtime, shard).await }));
+    join_all(shards)
+        .await
+        .into_iter()
+        .fold(MailReport::default(), MailReport::plus)
 }
 
 async fn sweep_shard(
@@ -75,11 +74,18 @@ async fn sweep_shard(
     queues: &impl EventQueue,
     runtime: &Runtime,
     shard: u8,
-    report: &mut MailReport,
-) -> Result<(), StoreError> {
+) -> MailReport {
+    let mut report = MailReport::default();
     let mut start = None;
     for _ in 0..PAGES {
-        let page = store.due_emails(shard, runtime.now(), start, PAGE).await?;
+        let page = match store.due_emails(shard, runtime.now(), start, PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(shard, %error, "the index of mails could not be read");
+                report.failed += 1;
+                break;
+            }
+        };
         let looks = page
             .emails
             .iter()
@@ -92,11 +98,21 @@ async fn sweep_shard(
             break;
         }
     }
-    Ok(())
+    report
 }
 
 impl MailReport {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            published: self.published + other.published,
+            given_up: self.given_up + other.given_up,
+            overdue: self.overdue + other.overdue,
+            failed: self.failed + other.failed,
+        }
+    }
+
     fn count(&mut self, due: &DueEmail, fate: Result<Fate, LookError>) {
+        let tries = due.tries.saturating_add(1);
         match fate {
             Ok(Fate::MovedOn) => return,
             Ok(Fate::GivenUp) => {
@@ -105,7 +121,7 @@ impl MailReport {
                 return;
             }
             Ok(Fate::Published) => {
-                tracing::info!(email_id = due.id, tries = due.tries, "mail published again");
+                tracing::info!(email_id = due.id, tries, "mail published again");
                 self.published += 1;
             }
             Err(error) => {
@@ -113,7 +129,7 @@ impl MailReport {
                 self.failed += 1;
             }
         }
-        self.overdue += u64::from(due.tries.saturating_add(1) >= OVERDUE_TRIES);
+        self.overdue += u64::from(tries >= OVERDUE_TRIES);
     }
 }
 

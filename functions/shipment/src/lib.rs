@@ -177,7 +177,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         if promise.await? == Promise::Kept {
             let email_id = message.email_id();
             if let Err(error) = self.queue.send(Queue::Email, &[message]).await {
-                tracing::warn!(email_id, %error, "not published; the sweep will");
+                tracing::warn!(email_id, %error, "not queued; the sweep publishes it");
             }
         }
         Answer::ok(&MailTakenBody { status: "OK" })

@@ -89,9 +89,8 @@ impl Email {
         &self.0
     }
 
-    /// The address with its domain in lower case: alike for all that reach the same mailbox for
-    /// sure. Whether the case of the local part counts only the receiving server knows (RFC 5321,
-    /// section 2.4).
+    /// The address with its domain in lower case, by which two addresses are compared. The case of
+    /// the local part may matter to the receiving server (RFC 5321, section 2.4).
     #[must_use]
     pub fn mailbox(&self) -> String {
         let (local, domain) = self.0.split_once('@').unwrap_or((&self.0, ""));

@@ -1,7 +1,7 @@
 //! The ledger of mails: one row for each order, event and address, so that each mail is sent once.
 //!
-//! A mail that was promised has its message in the row, and a mark in the index `due`, until it has
-//! ended. Both go in the write that ends it: nothing of the customer's stays.
+//! The row of a promised mail holds its message, and a mark in the index `due`, until the mail has
+//! ended. The write that ends it removes both, so that nothing personal stays.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{Store, StoreError, TRANSACTION_TRIES, failed};
 use crate::domain::{DueStep, OrderId, Timestamp, digest};
 use crate::event::Message;
 
-/// What a promised mail has in its row besides.
+/// Removes what only the row of a promised mail has.
 const FORGET: &str = " REMOVE message, keptAt, dueShard, dueAt, dueTries";
 
 /// How far a mail is.
@@ -33,8 +33,7 @@ pub enum EmailState {
     Unconfirmed,
     /// SES refuses the address.
     Rejected,
-    /// SES did not take it for so long that nobody tries any more by themselves; anybody may claim
-    /// it who asks for it again.
+    /// SES did not take it for days, and the sweep stopped retrying; a new request may claim it.
     Failed,
 }
 
@@ -238,7 +237,7 @@ impl Store {
     /// Moves the next look at a promised mail to `next` and brings what is kept of it; one write.
     /// `None` where it has ended, or been looked at, since the index was read.
     ///
-    /// The look is moved whatever the row holds: one that cannot be read comes no sooner again.
+    /// The time moves whatever the row holds, also where the row cannot be read.
     pub async fn look_at_email(
         &self,
         due: &DueEmail,
@@ -265,8 +264,8 @@ impl Store {
         read().map(Some).map_err(damaged)
     }
 
-    /// Ends a promised mail that SES has not taken; one write. Tells whether it did: not where
-    /// somebody claims it, or has ended it.
+    /// Ends a promised mail that SES has not taken as [`EmailState::Failed`]; one write. False if the
+    /// mail is claimed or has ended otherwise.
     pub async fn give_up_email(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
         let update = self
             .email_update(id)?
@@ -276,7 +275,13 @@ impl Store {
             .expression_attribute_values(":queued", s(EmailState::Queued.as_str()))
             .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
             .expression_attribute_values(":now", n(now.millis()));
-        Ok(conditional(update).await?.is_ok())
+        let Err(row) = conditional(update).await? else {
+            return Ok(true);
+        };
+        // Our own write: its first answer was lost on the way.
+        let reader = Reader(&row);
+        let ended = reader.time("settledAt").map_err(damaged)?;
+        Ok(ended == Some(now) && state(&reader).map_err(damaged)? == EmailState::Failed)
     }
 
     /// An update of a row that brings it back: as it is after the write, or as it was when the
