@@ -34,8 +34,11 @@ FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected")
 REPORTS = ("DisputeReported", "DeliveryReported")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
+# A mail to another address than the order's: the order, the event and a hash of the address.
+OTHER_MAIL_ID = re.compile(rf"{ORDER_ID.pattern}/(?:{'|'.join(MAILED_EVENTS)})/[0-9a-f]{{64}}")
 EVENT_ID = re.compile(
-    rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|request/[0-9A-Za-z_-]{{1,64}}|webhook/[a-z]{{1,16}}/[0-9A-Za-z_.-]{{1,255}}"
+    rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|{OTHER_MAIL_ID.pattern}|request/[0-9A-Za-z_-]{{1,64}}"
+    r"|webhook/[a-z]{1,16}/[0-9A-Za-z_.-]{1,255}"
 )
 
 
@@ -106,12 +109,14 @@ class Mail:
     id: str
     state: str
     since: int
+    # How often the sweep has published a promised mail that has not ended.
+    tries: int = 0
 
     def is_parked(self, now: int) -> bool:
-        """Whether nothing sends it any more, or whoever was about to died over it."""
-        if self.state == "sending":
-            return self.since <= now - CLAIM_STALE_AFTER
-        return self.state in ("unconfirmed", "rejected")
+        """Whether nothing sends it any more, whoever was about to died over it, or publishing it again does not help."""
+        if self.state == "sending" and self.since <= now - CLAIM_STALE_AFTER:
+            return True
+        return self.state in ("unconfirmed", "rejected", "failed") or self.tries >= OVERDUE_TRIES
 
     @property
     def needs_attention(self) -> bool:
@@ -145,6 +150,8 @@ class DeadLetter:
     @property
     def mail(self) -> str | None:
         """The key of the ledger row of the mail that it asks for."""
+        if self.event and OTHER_MAIL_ID.fullmatch(self.event):
+            return self.event
         return f"{self.order}/{self.kind}" if self.order else self.event
 
     def redrive(self, queue: str, orders: Mapping[str, Order], mails: Mapping[str, Mail]) -> Redrive:
@@ -201,7 +208,9 @@ def read_order(item: Mapping[str, Any]) -> Order:
 
 def read_mail(item: Mapping[str, Any]) -> Mail:
     """A mail from its row."""
-    return Mail(item["emailId"], item["state"], int(item.get("settledAt", item["claimedAt"])))
+    # One that was promised and never tried has been neither settled nor claimed.
+    since = next(item[at] for at in ("settledAt", "claimedAt", "keptAt") if at in item)
+    return Mail(item["emailId"], item["state"], int(since), int(item.get("dueTries", 0)))
 
 
 @dataclass(frozen=True)

@@ -118,10 +118,17 @@ class TestMails(unittest.TestCase):
         survey = Survey("", NOW, mails=(Mail(f"{ID}/OrderShipped", "rejected", NOW),))
         self.assertEqual((len(survey.parked_mails), survey.troubles), (1, []))
 
-    def test_its_time_is_when_it_was_settled_else_claimed(self) -> None:
-        row: dict[str, object] = {"emailId": "m", "state": "sending", "claimedAt": 1}
-        self.assertEqual(read_mail(row).since, 1)
-        self.assertEqual(read_mail(row | {"settledAt": 2}).since, 2)
+    def test_a_promised_mail_that_does_not_go_out_needs_attention_and_so_does_one_that_was_given_up(self) -> None:
+        for tries, is_parked in ((2, False), (3, True)):
+            self.assertEqual(Mail("m", "queued", NOW, tries).is_parked(NOW), is_parked)
+        failed = Mail("m", "failed", NOW)
+        self.assertTrue(failed.is_parked(NOW) and failed.needs_attention)
+
+    def test_its_time_is_when_it_was_settled_else_claimed_else_promised(self) -> None:
+        row: dict[str, object] = {"emailId": "m", "state": "queued", "keptAt": 1, "dueTries": 4}
+        self.assertEqual((read_mail(row).since, read_mail(row).tries), (1, 4))
+        self.assertEqual(read_mail(row | {"claimedAt": 2}).since, 2)
+        self.assertEqual(read_mail(row | {"claimedAt": 2, "settledAt": 3}).since, 3)
 
 
 class TestDeadLetters(unittest.TestCase):
@@ -163,6 +170,14 @@ class TestDeadLetters(unittest.TestCase):
         self.assertEqual(letter.redrive("email", {}, {"request/0af7": Mail("request/0af7", "sent", NOW)}), Redrive.NOTHING)
 
 
+    def test_a_mail_to_another_address_than_the_orders_is_found_by_its_own_row(self) -> None:
+        row = f"{ID}/InvoiceCreated/{'0af7' * 16}"
+        letter = read_dead_letter("m", NOW, a_body(id=row))
+        self.assertEqual((letter.mail, letter.order), (row, ID))
+        own = f"{ID}/InvoiceCreated"
+        self.assertEqual(letter.redrive("email", {}, {own: Mail(own, "sent", NOW)}), Redrive.TRY_AGAIN)
+        self.assertEqual(letter.redrive("email", {}, {row: Mail(row, "sent", NOW)}), Redrive.NOTHING)
+
     def test_what_a_partner_reported_is_asked_again(self) -> None:
         for queue, kind, event in (
             ("payment", "DisputeReported", "webhook/paypal/WH-2WR32451HC0233532-67976317FL4543714"),
@@ -196,9 +211,9 @@ Orders: 1 worth a look, 1 on their way
   order                           status    waits for  tries  next look                  payment  why
   ord_01JDB4XK00EXAMPVE0RDER0001  invoiced  payment    3      2026-11-23T10:13:05+00:00  due      overdue
 
-Mails: 1 parked (of orders that wait for something; MAILS=days reads the whole ledger)
-  mail                                         state        since
-  ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  2026-11-23T10:11:05+00:00
+Mails: 1 parked (promised, or of orders that wait for something; MAILS=days reads the whole ledger)
+  mail                                         state        tries  since
+  ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  0      2026-11-23T10:11:05+00:00
 
 Dead letters: billing 1, payment 2 (1 of them read)
   queue    event                             type            order                           sent                       a redrive does

@@ -14,6 +14,7 @@ mod errors;
 mod glue;
 mod idempotency;
 mod localstripe;
+mod mails;
 mod payments;
 mod paypal;
 mod paypal_webhooks;

@@ -157,9 +157,9 @@ def every_dead_letter_queue_raises_an_alarm(template: Template) -> Iterator[str]
 
 
 @rule
-def an_order_that_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
-    """The sweep looks at one order up to an hour apart, and counts it only then."""
-    for metric in ("OrdersOverdue", "SweepFailed"):
+def what_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
+    """The sweep looks at one order or mail up to an hour apart, and counts it only then."""
+    for metric in ("OrdersOverdue", "MailsOverdue", "SweepFailed"):
         alarms = [alarm["Properties"] for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()]
         if not any(
             alarm["MetricName"] == metric
@@ -470,8 +470,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("RelayFailures.Properties.MessageRetentionPeriod", 345600),
     ],
     "every_dead_letter_queue_raises_an_alarm": [("PaymentDeadLettersAlarm", None), ("RelayFailuresAlarm", None)],
-    "an_order_that_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at": [
+    "what_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at": [
         ("OrdersOverdueAlarm", None),
+        ("MailsOverdueAlarm", None),
+        ("MailsOverdueAlarm.Properties.Period", 60),
         ("OrdersOverdueAlarm.Properties.Period", 60),
         ("OrdersOverdueAlarm.Properties.EvaluationPeriods", 5),
         ("SweepFailedAlarm", None),
@@ -556,6 +558,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "a_table_or_queue_that_a_function_knows_is_one_that_it_may_use": [
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
+        ("ShippingFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
     ],
     "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
         ("ShippingWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),

@@ -1,4 +1,4 @@
-//! Writes to the customer: one mail for each order and event.
+//! Writes to the customer: one mail for each order, event and address.
 //!
 //! `POST /api/order/email.json`, or by itself when `InvoiceCreated`, `PaymentProcessed` or
 //! `OrderShipped` arrives.
@@ -134,7 +134,7 @@ fn outcome(state: EmailState) -> Result<(), Error> {
         EmailState::Sent => Ok(()),
         EmailState::Unconfirmed => Err(Error::MailUnconfirmed),
         EmailState::Rejected => Err(Error::AddressRejected),
-        EmailState::Queued | EmailState::Sending => Err(Error::InProgress {
+        EmailState::Queued | EmailState::Failed | EmailState::Sending => Err(Error::InProgress {
             retry_after: RETRY_IN_PROGRESS,
         }),
     }

@@ -1,5 +1,6 @@
 //! What the relay's Lambdas are called with: records of the stream, or the schedule's tick.
 
+use futures_util::future::join;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -10,6 +11,7 @@ use shared::store::Store;
 use shared::telemetry;
 use tracing::Instrument as _;
 
+use crate::mails::{MailReport, sweep_mails};
 use crate::queues::Persistent;
 use crate::relay::{RelayFailures, relay};
 use crate::sweep::{SweepReport, sweep};
@@ -93,8 +95,23 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         relayed.failures
     }
 
-    /// Publishes again what has waited too long, and counts what is overdue and what failed.
+    /// Publishes again what has waited too long, orders and promised mails side by side, and counts
+    /// what is overdue and what failed.
     pub async fn sweep(&self) -> SweepReport {
+        let mails = Box::pin(self.sweep_mails());
+        let (orders, mails) = join(Box::pin(self.sweep_orders()), mails).await;
+        SweepReport { mails, ..orders }
+    }
+
+    async fn sweep_mails(&self) -> MailReport {
+        let report = sweep_mails(&self.store, &self.queues, &self.runtime).await;
+        let now = self.runtime.now();
+        telemetry::count(&self.stage, "MailsOverdue", report.overdue, now);
+        telemetry::count(&self.stage, "EmailFailed", report.given_up, now);
+        report
+    }
+
+    async fn sweep_orders(&self) -> SweepReport {
         let report = sweep(&self.store, &self.queues, &self.runtime).await;
         self.count("OrdersOverdue", report.overdue);
         self.count("SweepFailed", report.failed + report.unfinished);

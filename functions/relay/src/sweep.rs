@@ -17,6 +17,7 @@ use shared::queue::EventQueue;
 use shared::runtime::Runtime;
 use shared::store::{Corrupt, DueCursor, DueMark, DueOrder, EmailState, Store};
 
+use crate::mails::MailReport;
 use crate::publish::{Dispatch, dispatches, mail_dispatch, send};
 use crate::queues::Sparing;
 
@@ -24,7 +25,7 @@ use crate::queues::Sparing;
 const PAGE: i32 = 25;
 
 /// An order that was looked at this often without effect is overdue: manual action may be needed.
-const OVERDUE_TRIES: u32 = 3;
+pub(crate) const OVERDUE_TRIES: u32 = 3;
 
 /// What is kept of the invocation for saying what was done.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -44,6 +45,8 @@ pub struct SweepReport {
     pub failed: u64,
     /// Index partitions that there was no time left for; the next sweep goes on with them.
     pub unfinished: u64,
+    /// The promised mails, which are looked at beside the orders.
+    pub mails: MailReport,
 }
 
 impl AddAssign for SweepReport {
@@ -58,7 +61,7 @@ impl AddAssign for SweepReport {
 
 /// When an order that was looked at `tries` times is looked at again: 2, 4, 8 … minutes later, at
 /// most an hour.
-fn next_look(now: Timestamp, tries: u32) -> Timestamp {
+pub(crate) fn next_look(now: Timestamp, tries: u32) -> Timestamp {
     let minutes = 1_u64 << tries.clamp(1, 6);
     now.plus(Duration::from_secs(60 * minutes.min(60)))
 }

@@ -5,8 +5,8 @@
 //! after a crash finds the reference and asks the carrier what became of it.
 //!
 //! `POST /api/order/shipping.json`, or by itself when `PaymentProcessed` arrives; event
-//! `OrderShipped`. A body with `event` is a request for a mail and goes to the email queue. When a
-//! carrier reports news of a parcel, it is asked where that is.
+//! `OrderShipped`. A body with `event` is a request for a mail: it is kept in the ledger of mails and
+//! goes to the email queue. When a carrier reports news of a parcel, it is asked where that is.
 
 pub mod carriers;
 mod delivery;
@@ -22,7 +22,7 @@ use shared::http::{Answer, Call, MailRequest};
 use shared::lambda::{Consumed, Function};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
-use shared::store::{Shipping, Store};
+use shared::store::{Promise, Shipping, Store};
 
 use carriers::{Carrier, CarrierError, Opened, Parcel};
 use request::ShippingRequest;
@@ -167,11 +167,19 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             .ok_or(Error::NotFound(Missing::Order))
     }
 
+    /// Promises a mail. The ledger has it before it is queued, so the sweep publishes what the queue
+    /// refuses or loses.
     async fn queue_mail(&self, call: &Call, request: MailRequest) -> Result<Answer, Error> {
         let message = request
             .into_message(call, &self.store, &self.runtime)
             .await?;
-        self.queue.send(Queue::Email, &[message]).await?;
+        let promise = self.store.promise_email(&message, self.runtime.now());
+        if promise.await? == Promise::Kept {
+            let email_id = message.email_id();
+            if let Err(error) = self.queue.send(Queue::Email, &[message]).await {
+                tracing::warn!(email_id, %error, "not queued; the sweep publishes it");
+            }
+        }
         Answer::ok(&MailTakenBody { status: "OK" })
     }
 }

@@ -327,7 +327,9 @@ mod tests {
                 ChargeStatus::ActionRequired => "action required",
                 ChargeStatus::Pending => "pending",
                 ChargeStatus::Captured(_) => "captured",
-                ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => "neither",
+                ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => {
+                    "neither"
+                }
             };
             assert_eq!(
                 (status, scratch.files().len()),
