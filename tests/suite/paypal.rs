@@ -89,7 +89,7 @@ pub(crate) struct Invoiced {
     pub(crate) cloud: Cloud<Agreed>,
     partner: Agreed,
     pub(crate) double: Arc<PayPalDouble>,
-    front: Front,
+    pub(crate) front: Front,
     pub(crate) order: String,
     body: Value,
 }

@@ -23,14 +23,14 @@ const CUSTOMER: &str = "cus_played";
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
 
 /// A shop that bills by the double, with an invoiced order of 200 dollars.
-struct Shop {
-    cloud: Cloud<Stripe>,
-    played: PlayedStripe,
-    order: String,
+pub(crate) struct Shop {
+    pub(crate) cloud: Cloud<Stripe>,
+    pub(crate) played: PlayedStripe,
+    pub(crate) order: String,
     body: Value,
 }
 
-async fn shop(method: &str) -> Shop {
+pub(crate) async fn shop(method: &str) -> Shop {
     let clock = Runtime::new(
         || Timestamp::from_millis(1_795_428_725_000),
         |bytes| bytes.fill(7),
@@ -97,18 +97,18 @@ pub(crate) fn event(id: &str, kind: &str, object: &Value) -> String {
 }
 
 impl Shop {
-    async fn tell(&self, id: &str, kind: &str, object: &Value) -> Reply {
+    pub(crate) async fn tell(&self, id: &str, kind: &str, object: &Value) -> Reply {
         let body = event(id, kind, object);
         let header = signature(self.cloud.runtime.now().seconds(), &body);
         let request = webhook("stripe", ("stripe-signature", &header), &body);
         self.cloud.send(&request).await
     }
 
-    async fn pay(&self) -> Reply {
+    pub(crate) async fn pay(&self) -> Reply {
         self.cloud.post("/api/order/payment.json", &self.body).await
     }
 
-    async fn shown(&self) -> Value {
+    pub(crate) async fn shown(&self) -> Value {
         self.cloud.get(&self.order).await.body
     }
 
@@ -118,7 +118,7 @@ impl Shop {
     }
 
     /// Stripe tells of a dispute, and the worker hears of it.
-    async fn dispute(&self, event: &str, kind: &str, id: &str, status: &str) {
+    pub(crate) async fn dispute(&self, event: &str, kind: &str, id: &str, status: &str) {
         let object = json!({"id": id, "object": "dispute", "status": status,
             "charge": "ch_1", "payment_intent": "pi_1", "metadata": {}});
         let reply = self.tell(event, kind, &object).await;
