@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join;
 use serde_json::{Value, json};
+use shared::domain::{Dispute, DisputeState, OrderId, RefundNews, RefundStatus, Status, Timestamp};
+use shared::event::PartnerReference;
 use shared::queue::Queue;
-use tests::Reply;
+use shared::store::{Noted, NotedDispute};
 use tests::partners::{Gate, Misbehaviour, Mishap, Operation};
+use tests::{Cloud, Options, PlayedPartner, Reply};
 use tracing::subscriber::DefaultGuard;
 
-use crate::contract::text;
+use crate::contract::{cart, invoice, payment, text};
 use crate::paypal::{Invoiced, invoiced};
 use crate::paypal_webhooks::{capture, deliver, shown, tell};
 use crate::privacy::Log;
@@ -500,4 +504,178 @@ async fn of_two_answers_about_a_dispute_the_later_one_by_paypals_time_holds() {
     deliver(&test).await;
     assert_eq!(dispute_of(&shown(&test).await), "open");
     assert_eq!(metrics.of("ChargeDisputed"), 2);
+}
+
+/// News of a dispute at that many minutes.
+fn news(state: DisputeState, minute: i64) -> Dispute {
+    Dispute {
+        id: None,
+        state,
+        at: Timestamp::from_millis(minute * 60_000),
+        since: Timestamp::from_millis(minute * 60_000 + 1),
+    }
+}
+
+struct Noting {
+    cloud: Cloud<PlayedPartner>,
+    order: OrderId,
+}
+
+impl Noting {
+    /// An order with a charge of the name `charge_1`.
+    async fn start() -> Self {
+        let cloud = Cloud::with_partner(Options::default(), |_| PlayedPartner::default()).await;
+        let reply = cloud.post("/api/order/cart.json", &cart()).await;
+        let order = text(&reply.body["orderId"]).to_owned();
+        cloud
+            .post("/api/order/invoice.json", &invoice(&order))
+            .await;
+        let body = payment(&order.replace("ord_", "inv_"));
+        assert_eq!(
+            cloud.post("/api/order/payment.json", &body).await.status,
+            201
+        );
+        let order = OrderId::parse(&order).unwrap();
+        Self { cloud, order }
+    }
+
+    async fn note(&self, id: &str, news: &Dispute) -> NotedDispute {
+        let id = PartnerReference::parse(id).unwrap();
+        let store = &self.cloud.store;
+        let noted = store.note_dispute(&self.order, "charge_1", &id, news).await;
+        noted.unwrap()
+    }
+
+    async fn disputes(&self) -> Vec<Dispute> {
+        let order = self.cloud.store.order(&self.order).await.unwrap();
+        order.unwrap().disputes
+    }
+}
+
+#[tokio::test]
+async fn in_whatever_order_news_of_a_dispute_is_written_the_latest_holds() {
+    let three = [
+        news(DisputeState::Open, 1),
+        news(DisputeState::Won, 2),
+        news(DisputeState::Lost, 3),
+    ];
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let test = Noting::start().await;
+        let mut outcomes = Vec::new();
+        for index in order {
+            outcomes.push(test.note("dp_1", &three[index]).await);
+        }
+        let disputes = test.disputes().await;
+        let kept: Vec<_> = disputes.iter().map(|each| (each.state, each.at)).collect();
+        assert_eq!(kept, [(DisputeState::Lost, three[2].at)], "{order:?}");
+        // Since the first that was heard.
+        assert_eq!(disputes[0].since, three[order[0]].since);
+        let new = outcomes.iter().filter(|each| **each == NotedDispute::New);
+        assert_eq!(new.count(), 1, "{order:?}");
+        assert_eq!(
+            test.note("dp_1", &three[2]).await,
+            NotedDispute::Known,
+            "{order:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_order_keeps_20_disputes_and_those_that_it_keeps_still_change() {
+    let test = Noting::start().await;
+    for index in 0..Dispute::MOST {
+        let noted = test
+            .note(&format!("dp_{index}"), &news(DisputeState::Open, 1))
+            .await;
+        assert_eq!(noted, NotedDispute::New);
+    }
+    let one_more = test.note("dp_more", &news(DisputeState::Open, 2)).await;
+    assert_eq!(one_more, NotedDispute::Full);
+    let changed = test.note("dp_7", &news(DisputeState::Lost, 2)).await;
+    assert_eq!(changed, NotedDispute::Changed);
+    assert_eq!(test.disputes().await.len(), Dispute::MOST);
+}
+
+#[tokio::test]
+async fn a_dispute_that_was_stored_without_its_id_is_shown_until_there_is_news_of_one_with_an_id() {
+    let test = Noting::start().await;
+    let number = |number: i64| AttributeValue::N(number.to_string());
+    let old = [
+        ("state".to_owned(), AttributeValue::S("won".to_owned())),
+        ("at".to_owned(), number(60_000)),
+    ];
+    let update = test
+        .cloud
+        .database
+        .client
+        .update_item()
+        .table_name("OrdersTable")
+        .key("orderId", AttributeValue::S(test.order.to_string()))
+        .update_expression("SET dispute = :dispute")
+        .expression_attribute_values(":dispute", AttributeValue::M(old.into()));
+    update.send().await.unwrap();
+    let shown = test.cloud.get(&test.order.to_string()).await.body;
+    assert_eq!(
+        shown["payment"]["dispute"],
+        json!({"state": "won", "at": "1970-01-01T00:01:00+00:00"})
+    );
+    let noted = test.note("dp_1", &news(DisputeState::Lost, 2)).await;
+    assert_eq!(noted, NotedDispute::New);
+    let disputes = test.disputes().await;
+    assert_eq!(disputes.len(), 1);
+    assert_eq!(disputes[0].id.as_deref(), Some("dp_1"));
+    assert_eq!(disputes[0].state, DisputeState::Lost);
+}
+
+#[tokio::test]
+async fn of_two_answers_about_a_refund_the_one_to_the_later_question_holds() {
+    let test = Noting::start().await;
+    let order = test.order.to_string();
+    let body = json!({"customerId": "8080", "orderId": order});
+    assert_eq!(test.cloud.post(CANCEL, &body).await.status, 200);
+    let store = &test.cloud.store;
+    let read = async || store.order(&test.order).await.unwrap().unwrap();
+    let said = |status, minute: i64| RefundNews {
+        status,
+        at: Timestamp::from_millis(minute * 60_000),
+    };
+    let failed = || RefundStatus::Failed {
+        code: "unknown".to_owned(),
+    };
+    let before = read().await;
+    let noted = store.note_refund(&before, &said(failed(), 2)).await;
+    assert_eq!(noted.unwrap(), Noted::Written);
+    let failed_order = read().await;
+    assert_eq!(failed_order.version, before.version);
+    // Whoever asked before and writes now, having read the order before or after.
+    for read_then in [&before, &failed_order] {
+        let late = said(RefundStatus::Refunded, 1);
+        let noted = store.note_refund(read_then, &late).await.unwrap();
+        assert_eq!(noted, Noted::Known);
+        assert_eq!(read().await, failed_order);
+    }
+    let again = said(RefundStatus::Refunded, 3);
+    // The state has changed since this was read.
+    let noted = store.note_refund(&before, &again).await;
+    assert_eq!(noted.unwrap(), Noted::Known);
+    let noted = store.note_refund(&failed_order, &again).await;
+    assert_eq!(noted.unwrap(), Noted::Written);
+    // An order that was not cancelled, or has another charge, takes no such news.
+    let mut other = read().await;
+    other.status = Status::Paid;
+    let noted = store.note_refund(&other, &said(failed(), 4)).await;
+    assert_eq!(noted.unwrap(), Noted::Foreign);
+    let mut other = read().await;
+    if let Some(payment) = &mut other.payment {
+        payment.reference = Some("charge_2".to_owned());
+    }
+    let noted = store.note_refund(&other, &said(failed(), 4)).await;
+    assert_eq!(noted.unwrap(), Noted::Foreign);
 }

@@ -72,6 +72,13 @@ impl BillingPartner for Agreed {
         self.paypal.refund(&self.charge(charge)).await
     }
 
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        self.paypal.refund_status(&self.charge(charge)).await
+    }
+
     fn agreement_with(&self) -> Option<PartnerName> {
         None
     }

@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use shared::domain::{ChargeState, CustomerId, Order, OrderId, Payment, Status, Text};
+use shared::domain::{
+    ChargeState, CustomerId, Order, OrderId, Payment, RefundStatus, Status, Text, Timestamp,
+};
 use shared::error::{Error, Missing};
 use shared::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
 use shared::store::{CancelBasis, Claim, ClaimRefusal, Fence, NextCharge, Settlement, StoreError};
 use shared::telemetry;
 
-use super::partners::{BillingPartner, ChargeStatus, RefundStatus};
+use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
 use super::{LEASE, Payments, RETRY_IN_PROGRESS, open_charge, partner_failed};
 
 /// How often an order that moves on under our hands is read again.
@@ -82,7 +84,7 @@ impl<P: BillingPartner> Payments<P> {
                 .filter(|order| order.customer == *customer)
                 .ok_or(Error::NotFound(Missing::Order))?;
             let step = match order.status {
-                Status::Cancelled => Step::Done(Box::new(order)),
+                Status::Cancelled => return self.refund_again(order).await,
                 Status::Refunding => return self.refund(order).await,
                 Status::Shipped => return Err(too_late(&order)),
                 Status::Pending => {
@@ -217,14 +219,37 @@ impl<P: BillingPartner> Payments<P> {
     }
 
     /// Gives back what was charged; returns the order cancelled. The partner refunds a charge once,
-    /// however often it is asked, so whoever comes after a crash asks again.
-    pub(super) async fn refund(&self, order: Order) -> Result<Order, Error> {
-        let charge = order
-            .payment
-            .as_ref()
-            .and_then(|payment| open_charge(&order, payment))
-            .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
-        match self.partner.refund(&charge).await.map_err(partner_failed)? {
+    /// however often it is asked, so whoever comes after a crash asks again. A refund that failed is
+    /// made once more.
+    async fn refund(&self, order: Order) -> Result<Order, Error> {
+        let (charge, asked) = (paid_charge(&order)?, self.runtime.now());
+        let status = self.partner.refund(&charge).await.map_err(partner_failed)?;
+        self.settle_refund(order, status, asked).await
+    }
+
+    /// Goes on with a refund because a message reminds of it. One that failed is left as it is: only a
+    /// request makes another one.
+    pub(super) async fn remind_of_refund(&self, order: Order) -> Result<Order, Error> {
+        let (charge, asked) = (paid_charge(&order)?, self.runtime.now());
+        let standing = self.partner.refund_status(&charge).await;
+        let status = match standing.map_err(partner_failed)? {
+            Some(status) => status,
+            None => self.partner.refund(&charge).await.map_err(partner_failed)?,
+        };
+        self.settle_refund(order, status, asked).await
+    }
+
+    /// Writes what became of the refund of an order that is refunding.
+    async fn settle_refund(
+        &self,
+        order: Order,
+        status: RefundStatus,
+        asked: Timestamp,
+    ) -> Result<Order, Error> {
+        if status != RefundStatus::Refunded {
+            self.note_refund(&order, &status, asked).await?;
+        }
+        match status {
             RefundStatus::Refunded => {}
             RefundStatus::Pending => return Err(Error::RefundPending),
             RefundStatus::Failed { code } => {
@@ -242,6 +267,14 @@ impl<P: BillingPartner> Payments<P> {
             Settlement::NotFound => Err(Error::NotFound(Missing::Order)),
         }
     }
+}
+
+/// The charge of an order that was paid.
+pub(super) fn paid_charge(order: &Order) -> Result<OpenCharge, Error> {
+    let payment = order.payment.as_ref();
+    payment
+        .and_then(|payment| open_charge(order, payment))
+        .ok_or_else(|| Error::Internal("a paid order has no charge".into()))
 }
 
 fn step(settlement: Settlement) -> Result<Step, Error> {

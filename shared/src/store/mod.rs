@@ -21,7 +21,7 @@ pub use cancellations::CancelBasis;
 pub use emails::{EmailClaim, EmailState};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
-pub use news::Noted;
+pub use news::{Noted, NotedDispute};
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
 pub use payments::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settlement};
 

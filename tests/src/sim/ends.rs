@@ -237,6 +237,21 @@ impl BillingPartner for Outside {
         Self::answer(fate, status)
     }
 
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let fate = self.0.effect("ask how the refund stands").await;
+        if let Some(error) = self.partner_error(fate) {
+            return Err(error);
+        }
+        let state = self.0.state();
+        let entry = state.charges.get(&charge.reference);
+        let refunded = entry.is_some_and(|entry| entry.refunds > 0);
+        drop(state);
+        Self::answer(fate, refunded.then_some(RefundStatus::Refunded))
+    }
+
     fn agreement_with(&self) -> Option<PartnerName> {
         None
     }
