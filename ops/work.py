@@ -167,6 +167,9 @@ class DeadLetter:
         order = orders.get(self.order or "")
         if not order:
             return Redrive.UNKNOWN_ORDER
+        # The partner is asked again how a refund stands, also long after it was done.
+        if self.kind == "RefundRequested" and order.payment in ("refunded", "refund_failed"):
+            return Redrive.TRY_AGAIN
         done = {
             "billing": order.status != "pending",
             # Only an explicit request tries again after a decline.

@@ -149,8 +149,8 @@ pub enum Error {
     /// The partner took the refund and settles it later.
     #[error("the refund is pending at the partner")]
     RefundPending,
-    /// The partner refuses the refund; the order stays as it is until somebody has looked.
-    #[error("the refund was refused")]
+    /// The partner refused the refund, or it failed later; a repeat of the request makes another one.
+    #[error("the refund was refused or has failed")]
     RefundFailed,
     /// As many attempts were declined as an invoice allows.
     #[error("no further payment attempt is allowed")]

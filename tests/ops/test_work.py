@@ -158,6 +158,14 @@ class TestDeadLetters(unittest.TestCase):
         letter = read_dead_letter("m", NOW, a_body())
         self.assertEqual(letter.redrive("payment", {ID: an_order(payment="declined")}, {}), Redrive.NOTHING)
 
+    def test_news_of_a_refund_is_asked_about_again_also_after_the_order_is_cancelled(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body(type="RefundRequested"))
+        for payment in ("refunded", "refund_failed"):
+            order = an_order(payment=payment, status="cancelled")
+            self.assertEqual(letter.redrive("payment", {ID: order}, {}), Redrive.TRY_AGAIN)
+        unpaid = an_order(payment="cancelled", status="cancelled")
+        self.assertEqual(letter.redrive("payment", {ID: unpaid}, {}), Redrive.NOTHING)
+
     def test_a_mail_is_done_once_its_ledger_row_has_ended(self) -> None:
         letter = read_dead_letter("m", NOW, a_body())
         key = f"{ID}/InvoiceCreated"

@@ -1,6 +1,6 @@
 //! What is played: queues, the mailer and a billing partner that keeps a ledger.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use email::mail::Mail;
@@ -139,7 +139,7 @@ pub struct PlayedPartner {
     out: Arc<Mutex<bool>>,
     keeps_pending: Arc<Mutex<bool>>,
     refund_script: Arc<Mutex<VecDeque<RefundStatus>>>,
-    refunded: Arc<Mutex<BTreeSet<String>>>,
+    refunds: Arc<Mutex<BTreeMap<String, RefundStatus>>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
     needs: Arc<Mutex<Option<PartnerName>>>,
     charged: Arc<Mutex<Vec<ChargedBy>>>,
@@ -194,7 +194,7 @@ impl PlayedPartner {
         lock(&self.refusals).push(operation);
     }
 
-    /// The next refunds end like this; after that, refunded.
+    /// The next refunds, and looks at one that is pending, end like this; after that, refunded.
     pub fn script_refunds(&self, outcomes: impl IntoIterator<Item = RefundStatus>) {
         lock(&self.refund_script).extend(outcomes);
     }
@@ -207,7 +207,24 @@ impl PlayedPartner {
     /// The references of the charges that were given back.
     #[must_use]
     pub fn refunded(&self) -> Vec<String> {
-        lock(&self.refunded).iter().cloned().collect()
+        let refunds = lock(&self.refunds);
+        let refunded = refunds.iter();
+        refunded
+            .filter(|(_, status)| **status == RefundStatus::Refunded)
+            .map(|(reference, _)| reference.clone())
+            .collect()
+    }
+
+    fn refund_of(&self, reference: &str) -> Option<RefundStatus> {
+        lock(&self.refunds).get(reference).cloned()
+    }
+
+    /// Moves a refund on, as the script says.
+    fn move_refund(&self, reference: &str) -> RefundStatus {
+        let planned = lock(&self.refund_script).pop_front();
+        let status = planned.unwrap_or(RefundStatus::Refunded);
+        lock(&self.refunds).insert(reference.to_owned(), status.clone());
+        status
     }
 
     /// From now on the partner carries nothing out, or does again.
@@ -311,16 +328,28 @@ impl BillingPartner for PlayedPartner {
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         self.check_refused("refund")?;
-        let planned = lock(&self.refund_script).pop_front();
-        let status = planned.unwrap_or(RefundStatus::Refunded);
-        if status == RefundStatus::Refunded {
-            lock(&self.refunded).insert(charge.reference.clone());
-        }
+        let status = match self.refund_of(&charge.reference) {
+            Some(RefundStatus::Refunded) => RefundStatus::Refunded,
+            _ => self.move_refund(&charge.reference),
+        };
         self.answer("refund", status)
     }
 
     fn account(&self) -> PartnerAccount {
         PartnerAccount::new("played", "")
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        self.check_refused("refund_status")?;
+        let status = match self.refund_of(&charge.reference) {
+            // It settles, as planned, while it is looked at.
+            Some(RefundStatus::Pending) => Some(self.move_refund(&charge.reference)),
+            standing => standing,
+        };
+        self.answer("refund_status", status)
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

@@ -13,6 +13,7 @@ mod easypost_webhooks;
 mod errors;
 mod glue;
 mod idempotency;
+mod late;
 mod localstripe;
 mod mails;
 mod payments;

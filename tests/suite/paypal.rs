@@ -80,6 +80,13 @@ impl BillingPartner for Agreed {
         self.paypal.account()
     }
 
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        self.paypal.refund_status(&self.charge(charge)).await
+    }
+
     fn agreement_with(&self) -> Option<PartnerName> {
         None
     }
@@ -97,7 +104,7 @@ pub(crate) struct Invoiced {
     pub(crate) cloud: Cloud<Agreed>,
     partner: Agreed,
     pub(crate) double: Arc<PayPalDouble>,
-    front: Front,
+    pub(crate) front: Front,
     pub(crate) order: String,
     body: Value,
 }

@@ -59,25 +59,25 @@ pub(crate) fn event(id: &str, kind: &str, resource: &Value) -> String {
     .to_string()
 }
 
-async fn tell(test: &Invoiced, id: &str, kind: &str, resource: &Value) -> Reply {
+pub(crate) async fn tell(test: &Invoiced, id: &str, kind: &str, resource: &Value) -> Reply {
     let body = event(id, kind, resource);
     let request = Signed::new(test.cloud.runtime.now(), &body).request(&body);
     test.cloud.send(&request).await
 }
 
 /// The capture as an event shows it, with an amount that is wrong.
-fn capture(test: &Invoiced) -> Value {
+pub(crate) fn capture(test: &Invoiced) -> Value {
     let invoice = test.order.replacen("ord_", "inv_", 1);
     json!({"id": "3C679366HH908993F", "status": "COMPLETED", "custom_id": invoice,
         "invoice_id": format!("{invoice}-1"), "amount": {"currency_code": "USD", "value": "1.00"}})
 }
 
-async fn shown(test: &Invoiced) -> Value {
+pub(crate) async fn shown(test: &Invoiced) -> Value {
     test.cloud.get(&test.order).await.body
 }
 
 /// Delivers the one message that waits for the payment worker.
-async fn deliver(test: &Invoiced) {
+pub(crate) async fn deliver(test: &Invoiced) {
     let messages = test.cloud.queues.take();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].0, Queue::Payment);

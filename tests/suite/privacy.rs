@@ -26,11 +26,11 @@ use crate::{paypal, webhooks};
 
 /// Everything that was logged by this thread.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     /// Takes what this thread logs at any level, until the value is dropped.
-    fn listen(&self) -> (DefaultGuard, Dispatch) {
+    pub(crate) fn listen(&self) -> (DefaultGuard, Dispatch) {
         // While there is only one dispatcher, whether a line is of interest is decided for good by
         // the thread that logs it first, which may be another test's (tracing-core's `callsite`).
         let second = Dispatch::new(NoSubscriber::default());
@@ -38,7 +38,7 @@ impl Log {
         (tracing::subscriber::set_default(subscriber), second)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
     }

@@ -731,20 +731,35 @@ async fn what_is_left_after_a_refund_by_hand_is_given_back_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_refund_is_pending_until_it_has_succeeded_and_one_that_failed_is_not_repeated_by_itself()
+async fn a_refund_is_pending_until_it_has_succeeded_and_one_that_failed_is_repeated_when_asked_for()
 {
     let (bench, charge) = captured().await;
+    let standing = async || bench.stripe.refund_status(&charge).await.unwrap();
+    assert_eq!(standing().await, None);
     bench.played.set_refund_status("pending");
     for _ in 0..2 {
         let status = bench.stripe.refund(&charge).await.unwrap();
         assert_eq!(status, RefundStatus::Pending);
+        assert_eq!(standing().await, Some(status));
     }
     bench.played.set_refund_status("failed");
     let failed = RefundStatus::Failed {
         code: "expired_or_canceled_card".to_owned(),
     };
-    assert_eq!(bench.stripe.refund(&charge).await.unwrap(), failed);
+    assert_eq!(standing().await.as_ref(), Some(&failed));
     assert_eq!(bench.played.refunds(), 1);
+    for refunds in [2, 3] {
+        assert_eq!(bench.stripe.refund(&charge).await.unwrap(), failed);
+        assert_eq!(bench.played.refunds(), refunds);
+    }
+    bench.played.set_refund_status("succeeded");
+    for _ in 0..2 {
+        let status = bench.stripe.refund(&charge).await.unwrap();
+        assert_eq!(status, RefundStatus::Refunded);
+        assert_eq!(standing().await, Some(status));
+        bench.pass(Duration::from_hours(25));
+    }
+    assert_eq!(bench.played.given_back(), [20_000]);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use shared::domain::{ChargeState, CustomerId, Order, OrderId, Status, Text};
+use shared::domain::{
+    ChargeState, CustomerId, Order, OrderId, RefundStatus, Status, Text, Timestamp,
+};
 use shared::error::{Error, Missing};
 use shared::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
 use shared::store::{
@@ -10,7 +12,7 @@ use shared::store::{
 };
 use shared::telemetry;
 
-use super::partners::{BillingPartner, ChargeStatus, RefundStatus};
+use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
 use super::{LEASE, Payments, in_progress, partner_failed};
 
 /// How often an order that moves on under our hands is read again.
@@ -84,7 +86,7 @@ impl<P: BillingPartner> Payments<P> {
                 .filter(|order| order.customer == *customer)
                 .ok_or(Error::NotFound(Missing::Order))?;
             let step = match order.status {
-                Status::Cancelled => Step::Done(Box::new(order)),
+                Status::Cancelled => return self.refund_again(order).await,
                 Status::Refunding => return self.refund(order).await,
                 Status::Shipped => return Err(too_late(&order)),
                 Status::Pending => {
@@ -219,15 +221,47 @@ impl<P: BillingPartner> Payments<P> {
         step(self.store.cancel_order(order, claimed, reason, now).await?)
     }
 
-    /// Gives back what was charged; returns the order cancelled. The partner refunds a charge once,
-    /// however often it is asked, so whoever comes after a crash asks again.
-    pub(super) async fn refund(&self, order: Order) -> Result<Order, Error> {
+    /// The charge of an order that was paid.
+    pub(super) fn paid_charge(&self, order: &Order) -> Result<OpenCharge, Error> {
         let charge = match &order.payment {
-            Some(payment) => self.charge_of(&order, payment)?,
+            Some(payment) => self.charge_of(order, payment)?,
             None => None,
         };
-        let charge = charge.ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
-        match self.partner.refund(&charge).await.map_err(partner_failed)? {
+        charge.ok_or_else(|| Error::Internal("a paid order has no charge".into()))
+    }
+
+    /// Gives back what was charged; returns the order cancelled. The partner refunds a charge once,
+    /// however often it is asked, so whoever comes after a crash asks again. A refund that failed is
+    /// made once more.
+    async fn refund(&self, order: Order) -> Result<Order, Error> {
+        let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
+        let status = self.partner.refund(&charge).await.map_err(partner_failed)?;
+        self.settle_refund(order, status, asked).await
+    }
+
+    /// Goes on with a refund because a message reminds of it. One that failed is left as it is: only a
+    /// request makes another one.
+    pub(super) async fn remind_of_refund(&self, order: Order) -> Result<Order, Error> {
+        let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
+        let standing = self.partner.refund_status(&charge).await;
+        let status = match standing.map_err(partner_failed)? {
+            Some(status) => status,
+            None => self.partner.refund(&charge).await.map_err(partner_failed)?,
+        };
+        self.settle_refund(order, status, asked).await
+    }
+
+    /// Writes what became of the refund of an order that is refunding.
+    async fn settle_refund(
+        &self,
+        order: Order,
+        status: RefundStatus,
+        asked: Timestamp,
+    ) -> Result<Order, Error> {
+        if status != RefundStatus::Refunded {
+            self.note_refund(&order, &status, asked).await?;
+        }
+        match status {
             RefundStatus::Refunded => {}
             RefundStatus::Pending => return Err(Error::RefundPending),
             RefundStatus::Failed { code } => {

@@ -2,8 +2,8 @@
 //!
 //! `POST /api/order/payment.json`, or by itself when `InvoiceCreated` arrives; event
 //! `PaymentProcessed`. `POST /api/order/cancel.json`, or by itself when `RefundRequested` arrives;
-//! events `PaymentRefunded`, `OrderCancelled`. And when the partner reports a dispute, it is asked how
-//! that stands.
+//! events `PaymentRefunded`, `OrderCancelled`. And when the partner reports a dispute, or a refund that
+//! may have failed late, it is asked how that stands.
 //!
 //! The order is claimed under a lease and a fence; the charge is *opened* at the partner without
 //! moving money; its reference is stored under the fence; that reference is *confirmed*; the outcome
@@ -14,14 +14,15 @@
 mod cancel;
 mod dispute;
 pub mod partners;
+mod refund_news;
 mod request;
 
 use std::time::Duration;
 
 use shared::config::Shop;
 use shared::domain::{
-    Agreement, Card, Charge, ChargeState, Decline, DueStep, Order, OrderId, Payment, Status,
-    number_from_digest,
+    Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
+    Status, number_from_digest,
 };
 use shared::error::{Dependency, Difference, Error, Missing};
 use shared::event::{Message, MessageKind};
@@ -133,7 +134,7 @@ impl<P: BillingPartner> Payments<P> {
             return Err(Error::Declined(decline.clone()));
         }
         if order.status == Status::Refunding && matches!(wish, Wish::Message) {
-            return self.refund(order).await;
+            return self.remind_of_refund(order).await;
         }
         if order.charge().is_some() {
             return Ok(order);
@@ -745,6 +746,11 @@ impl<P: BillingPartner> Function for Payments<P> {
             return Ok(Consumed::Done);
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
+        if message.kind == MessageKind::Event(EventType::RefundRequested)
+            && self.hear_of_refund(&id).await?
+        {
+            return Ok(Consumed::Done);
+        }
         match self.pay(&id, Wish::Message).await {
             // What is final, what only the customer can change and what settles later needs no
             // message: the order itself remembers what is due.

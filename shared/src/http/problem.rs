@@ -115,7 +115,8 @@ impl Error {
                     .to_owned()
             }
             Self::RefundFailed => {
-                "The billing partner refuses to pay the money back; somebody has to look at it."
+                "The billing partner refused the refund, or the refund failed: the customer does not \
+                 have the money. Fix the cause at the partner, then send this request again."
                     .to_owned()
             }
             Self::NoAgreement => {

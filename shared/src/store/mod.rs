@@ -23,7 +23,7 @@ pub use due::{DueCursor, DueMark, DueOrder, DuePage};
 pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Promise, PromisedEmail};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
-pub use news::Noted;
+pub use news::{Noted, NotedDispute};
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
 pub use payments::{
     Claim, ClaimRefusal, Confirmation, DeclinedCharge, Fence, MAX_PAYMENT_KEYS, NextCharge,

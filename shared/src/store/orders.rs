@@ -129,7 +129,7 @@ impl Store {
             contact: new.contents.checkout,
             checkout,
             payment: None,
-            dispute: None,
+            disputes: Vec::new(),
             delivery: None,
             parcel: None,
             cancel_reason: None,

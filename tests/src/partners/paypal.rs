@@ -103,6 +103,13 @@ struct Refund {
     status: &'static str,
 }
 
+impl Refund {
+    /// Whether the money has gone back or is on its way.
+    fn holds(&self) -> bool {
+        matches!(self.status, "COMPLETED" | "PENDING")
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Capture {
     id: String,
@@ -149,6 +156,7 @@ struct Books {
     ids: BTreeMap<(String, String), (Timestamp, Result<String, Refusal>)>,
     habits: Habits,
     refunds_end_as: Option<&'static str>,
+    refunds_are_refused: Option<&'static str>,
     /// By id.
     disputes: BTreeMap<String, Dispute>,
 }
@@ -159,6 +167,9 @@ struct Dispute {
     capture: String,
     status: &'static str,
     outcome: Option<&'static str>,
+    opened: Timestamp,
+    /// `update_time`
+    updated: Timestamp,
 }
 
 /// The double. Everything it says follows from its books, its clock and the request.
@@ -204,6 +215,41 @@ impl PayPalDouble {
     /// From now on refunds have this status.
     pub fn refunds_end_as(&self, status: &'static str) {
         self.books().refunds_end_as = Some(status);
+    }
+
+    /// From now on refunds are refused with this issue, or no longer.
+    pub fn refuse_refunds(&self, issue: Option<&'static str>) {
+        self.books().refunds_are_refused = issue;
+    }
+
+    /// Every refund that was made or is pending fails, as one to a bank account may days later
+    /// ("Payments", `refund_status`; webhook `PAYMENT.REFUND.FAILED`); its capture can be refunded
+    /// again.
+    pub fn fail_refunds(&self) {
+        let mut books = self.books();
+        let captures = books.orders.values_mut();
+        for capture in captures.filter_map(|order| order.capture.as_mut()) {
+            let mut failed = false;
+            for refund in capture.refunds.iter_mut().filter(|refund| refund.holds()) {
+                refund.status = "FAILED";
+                failed = true;
+            }
+            if failed {
+                capture.status = "COMPLETED";
+            }
+        }
+    }
+
+    /// The account's people give back by hand what is not.
+    pub fn refund_by_hand(&self) {
+        let mut books = self.books();
+        let captures = books.orders.values();
+        let captures: Vec<String> = captures
+            .filter_map(|order| Some(order.capture.as_ref()?.id.clone()))
+            .collect();
+        for capture in captures {
+            books.refund(&capture, &Value::Null).ok();
+        }
     }
 
     /// Vaults a card whose captures end like this, and after that in success.
@@ -294,11 +340,12 @@ impl PayPalDouble {
                 status,
                 Some("COMPLETED" | "REFUNDED" | "PARTIALLY_REFUNDED")
             );
-            let refunds = order
-                .capture
-                .as_ref()
-                .map_or(0, |capture| capture.refunds.len());
+            let refunds = order.capture.as_ref().map_or(0, |capture| {
+                let refunds = capture.refunds.iter();
+                refunds.filter(|refund| refund.holds()).count()
+            });
             let refunded = order.capture.iter().flat_map(|capture| &capture.refunds);
+            let refunded = refunded.filter(|refund| refund.holds());
             let refunded =
                 refunded.filter_map(|refund| refund.value.parse::<rust_decimal::Decimal>().ok());
             BookedCharge {
@@ -340,22 +387,34 @@ impl PayPalDouble {
         }
     }
 
-    /// The customers dispute every capture.
+    /// The customers dispute every capture, and once more if they did before.
     pub fn dispute(&self) {
+        let now = self.runtime.now();
         let mut books = self.books();
         let captures = books.orders.values();
         let captures: Vec<String> = captures
             .filter_map(|order| Some(order.capture.as_ref()?.id.clone()))
             .collect();
-        let opened = captures.into_iter().enumerate().map(|(index, capture)| {
+        for capture in captures {
+            let id = format!("PP-D-{}", books.disputes.len() + 1);
             let dispute = Dispute {
                 capture,
                 status: "OPEN",
                 outcome: None,
+                opened: now,
+                updated: now,
             };
-            (format!("PP-D-{}", index + 1), dispute)
-        });
-        books.disputes = opened.collect();
+            books.disputes.insert(id, dispute);
+        }
+    }
+
+    /// The dispute of this id stands like this from now on, with that outcome if it has one.
+    pub fn set_dispute(&self, id: &str, status: &'static str, outcome: Option<&'static str>) {
+        let now = self.runtime.now();
+        let mut books = self.books();
+        let dispute = books.disputes.get_mut(id);
+        let dispute = dispute.expect("a test changes what it has opened");
+        (dispute.status, dispute.outcome, dispute.updated) = (status, outcome, now);
     }
 
     /// The ids of all disputes.
@@ -366,8 +425,8 @@ impl PayPalDouble {
 
     /// All disputes stand like this now, with that outcome if they have one.
     pub fn set_disputes(&self, status: &'static str, outcome: Option<&'static str>) {
-        for dispute in self.books().disputes.values_mut() {
-            (dispute.status, dispute.outcome) = (status, outcome);
+        for id in self.disputes() {
+            self.set_dispute(&id, status, outcome);
         }
     }
 
@@ -641,6 +700,7 @@ impl Books {
         let refuse = |issue| Err(refusal(422, issue, None));
         let id = self.next_id();
         let status = self.refunds_end_as.unwrap_or("COMPLETED");
+        let refused = self.refunds_are_refused;
         let order = self.orders.values_mut().find(|order| {
             let capture = order.capture.as_ref();
             capture.is_some_and(|capture| capture.id == capture_id)
@@ -661,6 +721,9 @@ impl Books {
         }
         if body.get("amount").is_some() {
             return refuse("PARTIAL_REFUND_NOT_ALLOWED");
+        }
+        if let Some(issue) = refused {
+            return refuse(issue);
         }
         if matches!(status, "COMPLETED" | "PENDING") {
             capture.status = "REFUNDED";
@@ -743,7 +806,8 @@ impl Books {
         });
         let order = order.expect("a dispute is about a capture in the books");
         let mut shown = json!({
-            "dispute_id": id, "create_time": time(order.created), "update_time": time(order.created),
+            "dispute_id": id, "create_time": time(dispute.opened),
+            "update_time": time(dispute.updated),
             "disputed_transactions": [{
                 "seller_transaction_id": dispute.capture, "create_time": time(order.created),
                 "transaction_status": "COMPLETED", "gross_amount": order.unit["amount"],

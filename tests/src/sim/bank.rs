@@ -96,6 +96,7 @@ impl World {
             settles: None,
             captures: 0,
             refunds: Vec::new(),
+            failed_refunds: 0,
         };
         state.charges.insert(reference.clone(), charge);
         Ok(reference)
@@ -188,14 +189,27 @@ impl World {
         status
     }
 
-    /// Gives the whole of a charge back, once.
+    /// Gives the whole of a charge back, once; again after it has failed.
     pub(super) fn refund_charge(&self, reference: &str) -> RefundStatus {
+        let now = self.now();
         let mut state = self.state();
         state.touched = true;
+        let fails_later = {
+            let rate = state.refunds_fail;
+            state.random.chance(rate)
+        };
+        let wait = state.random.millis(10 * 24 * 3_600_000);
         match state.charges.get_mut(reference) {
             Some(charge) if charge.captures > 0 => {
                 if charge.refunds.is_empty() {
                     charge.refunds.push(charge.amount.decimal());
+                    let fails_later = fails_later && charge.failed_refunds == 0;
+                    drop(state);
+                    if fails_later {
+                        let (world, reference) = (self.clone(), reference.to_owned());
+                        let fail = move || world.fail_refund(&reference);
+                        self.arrive_at(now + wait, "the refund fails".to_owned(), fail);
+                    }
                 }
                 RefundStatus::Refunded
             }
@@ -203,6 +217,30 @@ impl World {
                 code: "nothing_captured".to_owned(),
             },
         }
+    }
+
+    /// The money comes back to the shop, days after it went, and the partner tells.
+    fn fail_refund(&self, reference: &str) {
+        let mut state = self.state();
+        state.touched = true;
+        if let Some(charge) = state.charges.get_mut(reference) {
+            charge.refunds.clear();
+            charge.failed_refunds += 1;
+            let invoice = charge.invoice.clone();
+            state.news.push(invoice);
+        }
+    }
+
+    /// How the refund of a charge stands; `None` where nobody has asked for one.
+    pub(super) fn refund_status(&self, reference: &str) -> Option<RefundStatus> {
+        let state = self.state();
+        let charge = state.charges.get(reference)?;
+        if !charge.refunds.is_empty() {
+            return Some(RefundStatus::Refunded);
+        }
+        (charge.failed_refunds > 0).then(|| RefundStatus::Failed {
+            code: "lost_or_stolen_card".to_owned(),
+        })
     }
 
     /// The customer pays this charge on the partner's own page, with a card that is good.

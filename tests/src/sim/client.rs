@@ -427,6 +427,7 @@ fn verdict(wish: &Wish, reply: &Reply, may_disturb: bool) -> Verdict {
         (402, "payment_declined") => Verdict::Final,
         (402, "billing_agreement_missing" | "payment_action_required") => Verdict::ChainGoesOn,
         (409, "payment_pending") => Verdict::ChainGoesOn,
+        (409, "refund_failed" | "refund_pending") => Verdict::Later,
         (409, "mail_unconfirmed") | (422, "address_rejected") => Verdict::Final,
         // The event that the mail is about has not happened yet, or never will.
         (409, "wrong_state") if wish.body.get("event").is_some() => Verdict::Later,

@@ -164,6 +164,15 @@ impl BillingPartner for Outside {
         PartnerAccount::new("played", "")
     }
 
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let reference = charge.reference.clone();
+        let look_up = move |world: &World| Ok(world.refund_status(&reference));
+        self.ask_partner("look the refund up", look_up).await
+    }
+
     fn agreement_with(&self) -> Option<PartnerName> {
         match self.0.state().protocol {
             Protocol::Everybody => None,

@@ -178,7 +178,10 @@ pub(super) async fn check(
         let is_parked = unconfirmed.contains(name);
         check_mails(world, store, plan, &order, client, is_parked).await?;
         check_agreement(store, plan, client, &order).await?;
-        if is_paid(&order) {
+        let payment = order.payment.as_ref();
+        if is_paid(&order)
+            || payment.is_some_and(|payment| payment.state == ChargeState::RefundFailed)
+        {
             paid_sum += order.amounts.total.decimal();
         }
         shipped += usize::from(order.status == Status::Shipped);
@@ -242,7 +245,10 @@ fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violatio
         return Err(Violation::RefundedWrongly(format!("{charges:?}")));
     }
     let kept: u32 = charges.iter().map(|charge| kept(charge)).sum();
-    if (kept == 1) != is_paid(order) {
+    // A refund that failed after it had succeeded left the money with the shop, and the order says so.
+    let state = order.payment.as_ref().map(|payment| payment.state);
+    let is_owed = state == Some(ChargeState::RefundFailed);
+    if (kept == 1) != (is_paid(order) || is_owed) {
         return Err(Violation::PaidUnlikeCharged(format!(
             "{order:?} {charges:?}"
         )));

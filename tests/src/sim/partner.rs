@@ -215,6 +215,17 @@ impl BillingPartner for Partner {
         }
     }
 
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        match self {
+            Self::Played(partner) => partner.refund_status(charge).await,
+            Self::Stripe(partner) => partner.refund_status(charge).await,
+            Self::PayPal(partner) => partner.refund_status(charge).await,
+        }
+    }
+
     fn agreement_with(&self) -> Option<PartnerName> {
         match self {
             Self::Played(partner) => partner.agreement_with(),

@@ -135,6 +135,7 @@ impl Simulation {
             state.database_frozen = frozen.map(|(from, until)| (START + from, START + until));
             state.partner_memory = plan.partner_memory;
             state.protocol = plan.protocol;
+            state.refunds_fail = plan.refunds_fail;
         }
         let engine = engine_with_tables();
         let double = Double::new(plan.partner, plan.protocol, &world.runtime(0));
@@ -277,24 +278,33 @@ impl Simulation {
                 self.tell(&invoice);
             }
         }
+        let news = std::mem::take(&mut self.world.state().news);
+        for invoice in news {
+            self.told += 1;
+            let event = webhooks::refund_failed(self.told, &invoice);
+            self.send_webhook(event, 7_200_000);
+        }
         Ok(())
     }
 
     /// The partner tells of a charge: not at all, at once, late, or twice.
     fn tell(&mut self, invoice: &str) {
-        let now = self.world.now();
-        let mut state = self.world.state();
-        while state.random.chance(self.plan.webhooks) {
+        while self.world.state().random.chance(self.plan.webhooks) {
             self.told += 1;
-            let most = [1, 60_000, 7_200_000][state.random.below(3)];
-            let at = now + state.random.millis(most);
-            let body = webhooks::stripe_body(self.told, invoice);
-            self.webhooks.push(Webhook {
-                at,
-                deliveries: 0,
-                event: body,
-            });
+            let most = [1, 60_000, 7_200_000][self.world.state().random.below(3)];
+            let event = webhooks::about_charge(self.told, invoice);
+            self.send_webhook(event, most);
         }
+    }
+
+    /// Has a webhook arrive within so many milliseconds.
+    fn send_webhook(&mut self, event: Value, most: i64) {
+        let at = self.world.now() + self.world.state().random.millis(most);
+        self.webhooks.push(Webhook {
+            at,
+            deliveries: 0,
+            event,
+        });
     }
 
     /// Every customer agrees to be charged, before anything goes wrong.

@@ -290,6 +290,9 @@ pub struct Plan {
     pub relay_shards: usize,
     /// How often a change at the partner is told by a webhook, or by two, in permille.
     pub webhooks: u32,
+    /// How often a refund fails days after it succeeded, in permille. The partner tells of it by
+    /// webhook, as nobody asks any more.
+    pub refunds_fail: u32,
     /// How often an operator redrives dead letters or requeues an order, in permille of the minutes.
     pub operator: u32,
     /// Kill whoever comes to these effects, counted from 1.
@@ -330,6 +333,7 @@ impl Plan {
             change: None,
             relay_shards: 1,
             webhooks: 0,
+            refunds_fail: 0,
             operator: 0,
             crash_at: Vec::new(),
             timeout_at: Vec::new(),
@@ -445,6 +449,7 @@ impl Histories {
             change: random.chance(150).then(|| Change::at_random(&mut random)),
             relay_shards: 1 + random.below(3),
             webhooks: if random.chance(500) { 500 } else { 0 },
+            refunds_fail: if random.chance(300) { 700 } else { 0 },
             operator: if random.chance(300) { 200 } else { 0 },
             skews: if skewed {
                 Scenario::CLOCKS_APART

@@ -5,12 +5,21 @@ use serde_json::{Value, json};
 use crate::services::{STRIPE_WEBHOOK_SECRET, hmac_sha256_hex, parse};
 
 /// An event that says that something happened to the invoice's charge.
-pub(super) fn stripe_body(number: u64, invoice: &str) -> Value {
+pub(super) fn about_charge(number: u64, invoice: &str) -> Value {
     let kind = match number % 3 {
         0 => "payment_intent.succeeded",
         1 => "payment_intent.payment_failed",
         _ => "charge.refunded",
     };
+    event(number, kind, invoice)
+}
+
+/// An event that says that a refund failed after all.
+pub(super) fn refund_failed(number: u64, invoice: &str) -> Value {
+    event(number, "refund.failed", invoice)
+}
+
+fn event(number: u64, kind: &str, invoice: &str) -> Value {
     let order = invoice.replacen("inv_", "ord_", 1);
     json!({
         "id": format!("evt_{number}"), "object": "event", "type": kind,

@@ -83,6 +83,8 @@ pub(super) struct LedgerCharge {
     pub(super) captures: u32,
     /// What was given back, one entry each time.
     pub(super) refunds: Vec<Decimal>,
+    /// How many refunds failed after they had succeeded.
+    pub(super) failed_refunds: u32,
 }
 
 /// Money that the partner took for us by a payment method.
@@ -201,6 +203,10 @@ pub(super) struct State {
     pub(super) task_since: i64,
     /// Whether something may have changed at the partner or the carrier since the last look.
     pub(super) touched: bool,
+    /// How often a refund fails days after it succeeded, in permille.
+    pub(super) refunds_fail: u32,
+    /// Invoices of which the partner surely tells, by webhook.
+    pub(super) news: Vec<String>,
     /// Money that was taken.
     pub(super) takings: Vec<Taking>,
     /// Customers' agreements, oldest first.
@@ -260,6 +266,8 @@ impl World {
                 late: Vec::new(),
                 task_since: START,
                 touched: false,
+                refunds_fail: 0,
+                news: Vec::new(),
                 takings: Vec::new(),
                 sayings: BTreeMap::new(),
                 trace,

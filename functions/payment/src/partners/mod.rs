@@ -15,6 +15,7 @@ use shared::event::PartnerReference;
 
 pub use paypal::PayPal;
 pub use sandbox::{Entry, Ledger, Sandbox};
+pub use shared::domain::RefundStatus;
 pub use stripe::{API_VERSION as STRIPE_VERSION, Stripe};
 
 /// One attempt at charging one invoice.
@@ -113,20 +114,6 @@ pub enum ChargeStatus {
     Expired,
 }
 
-/// Where the refund of a captured charge stands at the partner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefundStatus {
-    /// The whole charge goes back to the customer.
-    Refunded,
-    /// The partner took the refund and settles it later.
-    Pending,
-    /// The partner refuses it: somebody has to look.
-    Failed {
-        /// Its reason.
-        code: String,
-    },
-}
-
 /// A customer's dispute of a charge, as the partner shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disputed {
@@ -136,6 +123,8 @@ pub struct Disputed {
     pub reference: String,
     /// How it stands.
     pub state: DisputeState,
+    /// Since when, by the partner's clock; `None` where the partner does not tell.
+    pub at: Option<Timestamp>,
 }
 
 /// Why a partner did not answer a question.
@@ -198,14 +187,30 @@ pub trait BillingPartner: Send + Sync + 'static {
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
 
-    /// Gives the whole of a captured charge back.
+    /// Gives the whole of a captured charge back, also where an earlier refund of it was refused or
+    /// has failed.
     ///
-    /// MUST take effect at most once for a charge, however often and by however many it is called.
-    /// MUST return [`PartnerError::Unanswered`] when it is not known whether it was taken.
+    /// MUST take effect at most once for a charge as long as no refund of it fails, however often and
+    /// by however many it is called; after one that failed, at most once more. MUST return the
+    /// partner's present answer, never one that it kept from an earlier refusal. MUST return
+    /// [`PartnerError::Unanswered`] when it is not known whether it was taken.
     fn refund(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<RefundStatus, PartnerError>> + Send;
+
+    /// Tells where the refund of a captured charge stands, by the partner's present word: a refund that
+    /// succeeded may fail days later, and another one may be made by hand.
+    ///
+    /// MUST NOT ask for a refund or change anything. MUST NOT answer [`RefundStatus::Refunded`] while
+    /// a part of the money is the shop's: a refund that failed counts for nothing.
+    /// [`RefundStatus::Failed`] says that one has failed and that none since has given the money back
+    /// or is on its way. `None` where the partner shows no refund of the whole charge and none that
+    /// failed: also where it refused one, or does not show yet what it has just made.
+    fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<Option<RefundStatus>, PartnerError>> + Send;
 
     /// Whose account this is: stored with each charge, so that nobody asks another account for it.
     fn account(&self) -> PartnerAccount;

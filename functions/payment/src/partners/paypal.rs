@@ -6,6 +6,7 @@
 //! | confirm | `POST /v2/checkout/orders/{id}/capture` with the customer's vaulted source |
 //! | look up | `GET /v2/checkout/orders/{id}`; the capture's status counts, not the order's |
 //! | refund | `POST /v2/payments/captures/{id}/refund` |
+//! | refund's status | `GET /v2/checkout/orders/{id}` |
 //! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}` of what is disputed |
 //!
 //! # One charge
@@ -250,6 +251,23 @@ impl Source {
             Self::BillingAgreement => {
                 json!({"token": {"id": token, "type": "BILLING_AGREEMENT"}})
             }
+        }
+    }
+}
+
+/// What PayPal says to a refund that was asked for.
+enum Refunding {
+    /// There is one, and it stands like this.
+    Made(RefundStatus),
+    /// There is none, for this issue.
+    Refused(String),
+}
+
+impl Refunding {
+    fn into_status(self) -> RefundStatus {
+        match self {
+            Self::Made(status) => status,
+            Self::Refused(issue) => refund_failed(&issue.to_ascii_lowercase()),
         }
     }
 }
@@ -539,6 +557,15 @@ impl PayPal {
         Ok(Captured::Status(status))
     }
 
+    /// The captured order, and what it says of its refunds.
+    async fn refunds(&self, charge: &OpenCharge) -> Result<(WireOrder, Refunds), PartnerError> {
+        // A captured order stays readable.
+        let order = self.order(charge).await?;
+        let order = order.ok_or_else(|| Trouble::NotFound.unavailable())?;
+        let refunds = Refunds::of(&order).map_err(Trouble::unavailable)?;
+        Ok((order, refunds))
+    }
+
     /// What a capture that was made says.
     async fn settled(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.standing_after(charge).await? {
@@ -549,37 +576,55 @@ impl PayPal {
         }
     }
 
-    /// Asks for the refund of what is left of a capture.
+    /// Asks for the refund of what is left of a capture. A refusal may be one that PayPal repeats for
+    /// this id, also once its cause is mended. It did nothing, so it is asked again under an id that
+    /// was never used.
     async fn refund_capture(
         &self,
         charge: &OpenCharge,
         capture: &str,
+        id: &str,
     ) -> Result<RefundStatus, PartnerError> {
+        let first = self.try_refund(charge, capture, id.to_owned()).await?;
+        if !matches!(first, Refunding::Refused(_)) {
+            return Ok(first.into_status());
+        }
+        let token = self.runtime.token();
+        let fresh = format!("{id}-{}", token.get(..16).unwrap_or(&token));
+        let again = self.try_refund(charge, capture, fresh).await?;
+        Ok(again.into_status())
+    }
+
+    async fn try_refund(
+        &self,
+        charge: &OpenCharge,
+        capture: &str,
+        id: String,
+    ) -> Result<Refunding, PartnerError> {
         let capture = path_id(capture).ok_or(Trouble::Illegible);
         let capture = capture.map_err(Trouble::unavailable)?;
         let call = Call::post(
             format!("/v2/payments/captures/{capture}/refund"),
-            format!("refund-{capture}"),
+            id,
             // What a webhook finds our order by. No amount: the whole.
             &json!({"custom_id": charge.request.invoice.to_string()}),
         );
         match self.call::<WireRefund>(call).await? {
             Said::Done(refund) => match RefundWord::of(&refund.status) {
-                Some(RefundWord::Completed) => Ok(RefundStatus::Refunded),
-                Some(RefundWord::Pending) => Ok(RefundStatus::Pending),
-                Some(RefundWord::Failed) => Ok(refund_failed("refund_failed")),
-                Some(RefundWord::Cancelled) => Ok(refund_failed("refund_cancelled")),
+                Some(word) => Ok(Refunding::Made(word.status())),
                 None => Err(Trouble::unknown("refund.status", &refund.status).unanswered()),
             },
             Said::Refused { status, issue, .. } => match RefundIssue::of(&issue) {
                 Some(RefundIssue::FullyRefunded) => {
                     let order = self.order(charge).await;
                     let order = order.map_err(|_| Trouble::NotFound.unanswered())?;
-                    let known = order.as_ref().map(refunded).transpose();
-                    let known = known.map_err(Trouble::unanswered)?.flatten();
-                    known.ok_or_else(|| Trouble::Contradiction.unanswered())
+                    let known = order.as_ref().map(Refunds::of).transpose();
+                    let known = known.map_err(Trouble::unanswered)?;
+                    let standing = known.and_then(|refunds| refunds.standing);
+                    let standing = standing.ok_or_else(|| Trouble::Contradiction.unanswered())?;
+                    Ok(Refunding::Made(standing))
                 }
-                Some(RefundIssue::Refused) => Ok(refund_failed(&issue.to_ascii_lowercase())),
+                Some(RefundIssue::Refused) => Ok(Refunding::Refused(issue)),
                 Some(RefundIssue::Doubtful) => Err(Trouble::Refused { status, issue }.unanswered()),
                 Some(RefundIssue::Ours) => {
                     tracing::error!(status, issue, "paypal does not let this account refund");
@@ -725,22 +770,54 @@ fn refund_failed(code: &str) -> RefundStatus {
     }
 }
 
-/// What the order says of its refund; `None` where all or a part of the money is still ours.
-fn refunded(order: &WireOrder) -> Result<Option<RefundStatus>, Trouble> {
-    let mut pending = false;
-    for refund in order.refunds() {
-        let word = RefundWord::of(&refund.status);
-        let word = word.ok_or_else(|| Trouble::unknown("refund.status", &refund.status))?;
-        pending |= word == RefundWord::Pending;
+/// What an order says of its refunds.
+struct Refunds {
+    /// Whether the whole went back or is on its way; `None` where all or a part of it did not.
+    standing: Option<RefundStatus>,
+    /// How many of them failed.
+    failed: usize,
+    /// One of those.
+    failure: Option<RefundStatus>,
+}
+
+impl Refunds {
+    fn of(order: &WireOrder) -> Result<Self, Trouble> {
+        let (mut done, mut pending, mut failures) = (false, false, Vec::new());
+        for refund in order.refunds() {
+            let word = RefundWord::of(&refund.status);
+            let word = word.ok_or_else(|| Trouble::unknown("refund.status", &refund.status))?;
+            match word.status() {
+                RefundStatus::Refunded => done = true,
+                RefundStatus::Pending => pending = true,
+                failure @ RefundStatus::Failed { .. } => failures.push(failure),
+            }
+        }
+        let all = order
+            .captures()
+            .any(|capture| CaptureStatus::of(&capture.status) == Some(CaptureStatus::Refunded));
+        let standing = if pending {
+            Some(RefundStatus::Pending)
+        } else if all && (done || failures.is_empty()) {
+            Some(RefundStatus::Refunded)
+        } else {
+            None
+        };
+        Ok(Self {
+            standing,
+            failed: failures.len(),
+            failure: failures.pop(),
+        })
     }
-    let all = order
-        .captures()
-        .any(|capture| CaptureStatus::of(&capture.status) == Some(CaptureStatus::Refunded));
-    Ok(match (pending, all) {
-        (true, _) => Some(RefundStatus::Pending),
-        (false, true) => Some(RefundStatus::Refunded),
-        (false, false) => None,
-    })
+
+    /// The id of the next refund: the same for all who see the same refunds, and another one than that
+    /// of a refund that has failed, which PayPal would show again for 45 days. A capture's id has 17 characters, so it is far below
+    /// the 108 that fit.
+    fn next_id(&self, capture: &str) -> String {
+        match self.failed {
+            0 => format!("refund-{capture}"),
+            failed => format!("refund-{capture}-{failed}"),
+        }
+    }
 }
 
 impl BillingPartner for PayPal {
@@ -821,11 +898,8 @@ impl BillingPartner for PayPal {
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        let Some(order) = self.order(charge).await? else {
-            // A captured order stays readable.
-            return Err(Trouble::NotFound.unavailable());
-        };
-        if let Some(status) = refunded(&order).map_err(Trouble::unavailable)? {
+        let (order, refunds) = self.refunds(charge).await?;
+        if let Some(status) = refunds.standing {
             return Ok(status);
         }
         let taken = order.captures().find(|capture| {
@@ -834,10 +908,20 @@ impl BillingPartner for PayPal {
                 Some(CaptureStatus::Completed | CaptureStatus::PartiallyRefunded)
             )
         });
-        match taken {
-            Some(capture) => self.refund_capture(charge, &capture.id).await,
-            None => Ok(refund_failed("not_captured")),
-        }
+        let Some(capture) = taken else {
+            let failure = refunds.failure;
+            return Ok(failure.unwrap_or_else(|| refund_failed("not_captured")));
+        };
+        let id = refunds.next_id(&capture.id);
+        self.refund_capture(charge, &capture.id, &id).await
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let (_, refunds) = self.refunds(charge).await?;
+        Ok(refunds.standing.or(refunds.failure))
     }
 
     /// By the client id: what another client does not find proves nothing.
@@ -876,6 +960,7 @@ impl BillingPartner for PayPal {
             order: invoice.order(),
             reference,
             state,
+            at: dispute.updated(),
         }))
     }
 }
