@@ -80,9 +80,30 @@ FAULTS = [
     Fault(
         "a key goes with any body",
         f"{STORE}/idempotency.rs",
-        "OR bodyHash = :body OR expiresAt < :now",
-        "OR bodyHash = :body OR :body = :body OR expiresAt < :now",
+        'if reader.required_text("bodyHash")? != body_hash {',
+        'if reader.required_text("bodyHash")? != body_hash && body_hash.is_empty() {',
         tests="idempotency::a_key_with",
+    ),
+    Fault(
+        "a cart is made without its key's row",
+        "functions/cart/src/lib.rs",
+        "        if let Some(answer) = call.claim_key(&self.store, ENDPOINT, now).await? {",
+        "        if request.order.is_some() && let Some(answer) = call.claim_key(&self.store, ENDPOINT, now).await? {",
+        tests="keys::a_key_goes_with_one_body",
+    ),
+    Fault(
+        "a key's row is written over when it is used again",
+        f"{STORE}/idempotency.rs",
+        'const FIRST_USE: &str = "attribute_not_exists(keyId) OR expiresAt < :now";',
+        'const FIRST_USE: &str = "attribute_not_exists(keyId) OR attribute_exists(keyId) OR expiresAt < :now";',
+        tests="keys::",
+    ),
+    Fault(
+        "an update's answer is recorded over the one that is there",
+        f"{STORE}/idempotency.rs",
+        "OR (bodyHash = :body AND attribute_not_exists(answer))",
+        "OR bodyHash = :body",
+        tests="keys::an_answered_update",
     ),
     Fault(
         "the sweep takes away a mark that it did not read",

@@ -44,9 +44,29 @@ impl Capacity {
     }
 }
 
-/// Asks for the consumed capacity with every call, and adds it up.
+/// A write as it went to the database.
+#[derive(Clone, Debug)]
+pub struct SentWrite {
+    /// The API operation.
+    pub operation: String,
+    body: Value,
+}
+
+/// The writes that were sent, whether they were carried out or not.
+#[derive(Clone, Debug, Default)]
+pub struct SentWrites(Arc<Mutex<Vec<SentWrite>>>);
+
+impl SentWrites {
+    /// Takes out all writes since the last call.
+    #[must_use]
+    pub fn take(&self) -> Vec<SentWrite> {
+        std::mem::take(&mut *self.0.lock().expect("no test panics while it records"))
+    }
+}
+
+/// Asks for the consumed capacity with every call, adds it up, and records the writes.
 #[derive(Debug)]
-struct Meter(Capacity);
+struct Meter(Capacity, SentWrites);
 
 impl Intercept for Meter {
     fn name(&self) -> &'static str {
@@ -62,6 +82,15 @@ impl Intercept for Meter {
         let request = context.request_mut();
         let bytes = request.body().bytes().unwrap_or_default();
         let mut body: Value = serde_json::from_slice(bytes)?;
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        if matches!(&*operation, "PutItem" | "UpdateItem" | "TransactWriteItems") {
+            let mut writes = self.1.0.lock().expect("no test panics while it records");
+            writes.push(SentWrite {
+                operation,
+                body: body.clone(),
+            });
+        }
         body["ReturnConsumedCapacity"] = "TOTAL".into();
         let bytes = serde_json::to_vec(&body)?;
         request
@@ -102,6 +131,8 @@ pub struct Database {
     pub client: Client,
     /// What the calls have cost.
     pub capacity: Capacity,
+    /// The writes that were sent.
+    pub writes: SentWrites,
 }
 
 impl std::fmt::Debug for Database {
@@ -126,15 +157,40 @@ impl Database {
         let endpoint = Some(format!("http://{address}"));
         let client = Aws::new("eu-central-1".to_owned(), credentials, endpoint).dynamodb();
         let capacity = Capacity::default();
+        let writes = SentWrites::default();
         let metered = client
             .config()
             .to_builder()
-            .interceptor(Meter(capacity.clone()))
+            .interceptor(Meter(capacity.clone(), writes.clone()))
             .build();
         Self {
             engine,
             client: Client::from_conf(metered),
             capacity,
+            writes,
+        }
+    }
+
+    /// Lets a copy of a write arrive once more, as one that the network held back; tells whether it
+    /// was carried out. A transaction comes without the token by which DynamoDB recognises it for
+    /// ten minutes.
+    #[must_use]
+    pub fn arrive_late(&self, write: &SentWrite) -> bool {
+        let mut body = write.body.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.remove("ClientRequestToken");
+        }
+        macro_rules! run {
+            ($method:ident) => {{
+                let request = serde_json::from_value(body).expect("it was read before");
+                self.engine.$method(request).is_ok()
+            }};
+        }
+        match write.operation.as_str() {
+            "PutItem" => run!(put_item),
+            "UpdateItem" => run!(update_item),
+            "TransactWriteItems" => run!(transact_write_items),
+            other => panic!("{other} is no write"),
         }
     }
 

@@ -426,12 +426,27 @@ async fn a_partner_that_wants_an_agreement_costs_one_read_more_and_the_sandbox_n
 }
 
 #[tokio::test]
-async fn an_approval_is_one_write_and_a_key_adds_its_row_to_it() {
+async fn an_approval_is_one_write_and_a_key_adds_its_row_before_it() {
     let cloud: Cloud<Sandbox> = Cloud::start().await;
-    cloud.database.capacity.reset();
+    let calls = || {
+        let calls = cloud.database.capacity.by_operation();
+        cloud.database.capacity.reset();
+        let calls = calls.into_iter().map(|(name, (calls, _))| (name, calls));
+        calls.collect::<Vec<_>>()
+    };
+    let expected = |of: &[(&str, u64)]| {
+        let named = of.iter().map(|(name, calls)| ((*name).to_owned(), *calls));
+        named.collect::<Vec<_>>()
+    };
+    calls();
     cloud.post(AGREEMENT, &agreement()).await;
+    assert_eq!(calls(), expected(&[("PutItem", 1)]));
     cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
-    let calls = cloud.database.capacity.by_operation();
-    let names: Vec<_> = calls.keys().map(String::as_str).collect();
-    assert_eq!(names, ["PutItem", "TransactWriteItems"]);
+    assert_eq!(
+        calls(),
+        expected(&[("PutItem", 1), ("TransactWriteItems", 1)])
+    );
+    // A repeat reads its row with the write that the row refuses.
+    cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
+    assert_eq!(calls(), expected(&[("PutItem", 1)]));
 }

@@ -12,6 +12,7 @@ mod easypost_webhooks;
 mod errors;
 mod glue;
 mod idempotency;
+mod keys;
 mod localstripe;
 mod payments;
 mod paypal;

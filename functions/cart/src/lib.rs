@@ -17,6 +17,9 @@ use shared::store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, 
 
 use request::CartRequest;
 
+/// What the idempotency keys of this path belong to, whether a cart is made or updated.
+const ENDPOINT: &str = "cart";
+
 /// The cart service.
 #[derive(Clone, Debug)]
 pub struct Cart {
@@ -105,13 +108,13 @@ impl Cart {
         if let Some(key) = &call.key
             && OrderId::from_key(call.caller.id(), &request.customer, key.as_str()) == id
         {
-            // The key that made this order; an update is another body.
+            // The key that made this order, also once its row has expired; an update is another body.
             return Err(Error::KeyReused);
         }
         let contents = self.price(&request);
         let answer = Answer::ok(&CartBody::new(id, &contents.lines, &contents.amounts))?;
         let hash = call.body_hash()?;
-        let key = call.key_id("cart");
+        let key = call.key_id(ENDPOINT);
         let record = key.as_deref().map(|key| KeyRecord {
             key,
             body_hash: &hash,
@@ -132,10 +135,8 @@ impl Cart {
                 status,
                 detail: "a cart can be changed only until its invoice is issued",
             }),
-            CartUpdate::KeyUsed { body_hash, answer } if body_hash == hash => {
-                Ok(Answer::recorded(answer))
-            }
-            CartUpdate::KeyUsed { .. } => Err(Error::KeyReused),
+            CartUpdate::Answered(answer) => Ok(Answer::recorded(answer)),
+            CartUpdate::KeyReused => Err(Error::KeyReused),
         }
     }
 
@@ -152,6 +153,10 @@ impl Function for Cart {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = CartRequest::read(call.body()?, self.shop.currency)?;
         call.caller.check(&request.customer, Missing::Order)?;
+        let now = self.runtime.now();
+        if let Some(answer) = call.claim_key(&self.store, ENDPOINT, now).await? {
+            return Ok(Answer::recorded(answer));
+        }
         match request.order {
             Some(named) => {
                 let id = named.or_missing(Missing::Order)?;

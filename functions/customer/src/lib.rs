@@ -18,6 +18,9 @@ use shared::store::{Approval, KeyRecord, Revocation, Store};
 
 use request::{ApprovalRequest, partners_to_revoke};
 
+/// What the idempotency keys of approvals belong to.
+const ENDPOINT: &str = "agreement";
+
 /// The customer service.
 #[derive(Clone, Debug)]
 pub struct Customers {
@@ -75,14 +78,17 @@ impl Customers {
             status: AgreementState::APPROVED,
         };
         let answer = Answer::created(&body, location(customer))?;
+        let now = self.runtime.now();
+        if call.claim_key(&self.store, ENDPOINT, now).await?.is_some() {
+            return Ok(answer);
+        }
         let body_hash = call.body_hash()?;
-        let key = call.key_id("agreement");
+        let key = call.key_id(ENDPOINT);
         let record = key.as_deref().map(|key| KeyRecord {
             key,
             body_hash: &body_hash,
             answer: answer.body(),
         });
-        let now = self.runtime.now();
         match self
             .store
             .approve_agreement(customer, agreement, name.as_ref(), record, now)
@@ -92,8 +98,8 @@ impl Customers {
                 tracing::info!(partner = %agreement.partner, "billing agreement approved");
                 Ok(answer)
             }
-            Approval::KeyUsed { body_hash: first } if first == body_hash => Ok(answer),
-            Approval::KeyUsed { .. } => Err(Error::KeyReused),
+            Approval::Answered => Ok(answer),
+            Approval::KeyReused => Err(Error::KeyReused),
         }
     }
 

@@ -17,7 +17,7 @@ use serde_json::Number;
 use shared::domain::{Currency, Email, EventType, Money};
 use shared::error::{Dependency, Error, FieldError};
 use shared::event::{MailData, Message, MessageKind};
-use shared::http::{Answer, Call, MailRequest};
+use shared::http::{Answer, Call, MAILS, MailRequest};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{EmailClaim, EmailState, Store};
@@ -205,7 +205,7 @@ impl<M: Mailer> Function for Emails<M> {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = MailRequest::read(call.body()?)?;
         let message = request
-            .into_message(&call, &self.store, &self.runtime)
+            .into_message(&call, MAILS, &self.store, &self.runtime)
             .await?;
         self.send(&message).await?;
         Answer::ok(&SentBody { status: "OK" })

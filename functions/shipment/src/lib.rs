@@ -27,6 +27,9 @@ use shared::store::{Shipping, Store};
 use carriers::{Carrier, CarrierError, Opened, Parcel};
 use request::ShippingRequest;
 
+/// What the idempotency keys of this path belong to, whether a shipment or a mail is asked for.
+const ENDPOINT: &str = "shipping";
+
 /// The shipment service.
 #[derive(Clone, Debug)]
 pub struct Shipments<C, Q> {
@@ -169,7 +172,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
 
     async fn queue_mail(&self, call: &Call, request: MailRequest) -> Result<Answer, Error> {
         let message = request
-            .into_message(call, &self.store, &self.runtime)
+            .into_message(call, ENDPOINT, &self.store, &self.runtime)
             .await?;
         self.queue.send(Queue::Email, &[message]).await?;
         Answer::ok(&MailTakenBody { status: "OK" })
@@ -204,7 +207,7 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
             ShippingRequest::Ship { order, contact } => (order, contact),
             ShippingRequest::Mail(request) => return self.queue_mail(&call, request).await,
         };
-        call.claim_key(&self.store, "shipping", self.runtime.now())
+        call.claim_key(&self.store, ENDPOINT, self.runtime.now())
             .await?;
         let order = self.find(&id.or_missing(Missing::Order)?).await?;
         call.caller.check(&order.customer, Missing::Order)?;

@@ -116,31 +116,36 @@ impl Call {
         Ok(digest_hex(&[&text]))
     }
 
-    /// The hash that names this caller's key for `operation`.
+    /// The hash that names this caller's key at `endpoint`.
     #[must_use]
-    pub fn key_id(&self, operation: &str) -> Option<String> {
+    pub fn key_id(&self, endpoint: &str) -> Option<String> {
         let key = self.key.as_ref()?;
         Some(digest_hex(&[
             "key",
             self.caller.id(),
-            operation,
+            endpoint,
             key.as_str(),
         ]))
     }
 
-    /// Remembers that this caller's key for `operation` goes with this body; refuses another body.
-    /// One write, and only when a key was sent. What the key stands for is idempotent by itself.
+    /// Remembers that this caller's key at `endpoint` goes with this body; refuses another body,
+    /// whatever that is about. One write, and only when a key was sent. It comes before anything
+    /// that the key is for, and after what needs the body alone: a body that cannot be read uses no
+    /// key up.
+    ///
+    /// Gives the answer that was recorded for the key, if its request has one.
     pub async fn claim_key(
         &self,
         store: &Store,
-        operation: &str,
+        endpoint: &str,
         now: Timestamp,
-    ) -> Result<(), Error> {
-        let Some(key) = self.key_id(operation) else {
-            return Ok(());
+    ) -> Result<Option<String>, Error> {
+        let Some(key) = self.key_id(endpoint) else {
+            return Ok(None);
         };
         match store.use_key(&key, &self.body_hash()?, now).await? {
-            KeyUse::Fits => Ok(()),
+            KeyUse::Fits => Ok(None),
+            KeyUse::Answered(answer) => Ok(Some(answer)),
             KeyUse::OtherBody => Err(Error::KeyReused),
         }
     }

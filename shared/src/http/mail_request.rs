@@ -4,11 +4,14 @@
 use serde_json::Value;
 
 use super::{Call, Invalid, Named, Report, as_email, as_own_id, as_text};
-use crate::domain::{Email, EventType, Order, OrderId, Text, Timestamp};
+use crate::domain::{Email, EventType, Order, OrderId, Text};
 use crate::error::{Error, FieldError, Missing};
 use crate::event::{MailData, Message, MessageKind};
 use crate::runtime::Runtime;
 use crate::store::Store;
+
+/// The endpoint whose keys name mails.
+pub const MAILS: &str = "email";
 
 /// `{event, name, email, orderId?}`
 #[derive(Clone, Debug)]
@@ -40,13 +43,15 @@ impl MailRequest {
     }
 
     /// The message that asks for the mail, once its order, if it names one, was found to be the
-    /// caller's and to have come as far as the event says.
+    /// caller's and to have come as far as the event says. `endpoint` is where it was asked for.
     ///
     /// Its id makes it one mail: the order and the event; else the caller's idempotency key; else a
-    /// new one with each request.
+    /// new one with each request. Since a key makes one mail at both paths that take such requests,
+    /// it goes with one of them at both.
     pub async fn into_message(
         self,
         call: &Call,
+        endpoint: &str,
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Message, Error> {
@@ -56,7 +61,11 @@ impl MailRequest {
             let pointer = "/orderId".to_owned();
             return Err(Error::Invalid(vec![FieldError { pointer, detail }]));
         }
-        call.claim_key(store, "email", runtime.now()).await?;
+        let now = runtime.now();
+        call.claim_key(store, endpoint, now).await?;
+        if endpoint != MAILS {
+            call.claim_key(store, MAILS, now).await?;
+        }
         let order = match self.order {
             None => None,
             Some(id) => Some(self.find(id, call, store).await?),
@@ -69,8 +78,7 @@ impl MailRequest {
             email: self.email.as_str().to_owned(),
             ..mail.unwrap_or_default()
         };
-        let request = call.key_id("email").unwrap_or_else(|| runtime.token());
-        let now: Timestamp = runtime.now();
+        let request = call.key_id(MAILS).unwrap_or_else(|| runtime.token());
         Ok(Message {
             id: format!("request/{request}"),
             kind: MessageKind::Event(self.event),

@@ -7,12 +7,12 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue as Value, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    TransactWriteItem,
+    Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
-use super::{KeyRecord, Store, StoreError, TRANSACTION_TRIES, failed};
+use super::idempotency::key_use;
+use super::{KeyRecord, KeyUse, Store, StoreError, TRANSACTION_TRIES, failed};
 use crate::domain::{
     Agreement, AgreementRecord, AgreementState, CustomerId, PartnerName, PartnerToken, Text,
     Timestamp,
@@ -26,12 +26,11 @@ const REVOKED: &str = AgreementState::REVOKED;
 pub enum Approval {
     /// It was written.
     Written,
-    /// Its idempotency key was used before, and nothing was written: a late repeat does not bring
-    /// back what was revoked meanwhile.
-    KeyUsed {
-        /// The hash of the body that the key goes with.
-        body_hash: String,
-    },
+    /// Its idempotency key was answered before, and nothing was written: a late repeat does not
+    /// bring back what was revoked since.
+    Answered,
+    /// Its idempotency key was used with another body.
+    KeyReused,
 }
 
 /// What became of a revocation.
@@ -72,7 +71,7 @@ impl Store {
                 .set_item(Some(item.clone()))
                 .build()
                 .map_err(|_| StoreError::NotConfigured("Customers"))?;
-            let key_row = self.first_key_use(key.key, key.body_hash, key.answer, now)?;
+            let key_row = self.key_answer(&key, now)?;
             let transaction = self
                 .client
                 .transact_write_items()
@@ -86,19 +85,17 @@ impl Store {
             else {
                 return Err(failed("TransactWriteItems", &error));
             };
-            let key_reason = canceled.cancellation_reasons().get(1);
-            if let Some(reason) = key_reason
-                && reason.code() == Some("ConditionalCheckFailed")
-            {
-                return match reason.item().and_then(|row| row.get("bodyHash")) {
-                    Some(Value::S(body_hash)) => Ok(Approval::KeyUsed {
-                        body_hash: body_hash.clone(),
-                    }),
-                    _ => Err(StoreError::Corrupt {
-                        table: "IdempotencyKeys",
-                        source: Corrupt("bodyHash"),
-                    }),
-                };
+            let row = canceled
+                .cancellation_reasons()
+                .get(1)
+                .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
+                .map(|reason| reason.item().cloned().unwrap_or_default());
+            if let Some(row) = row {
+                match key_use(&row, key.body_hash)? {
+                    KeyUse::Answered(_) => return Ok(Approval::Answered),
+                    KeyUse::OtherBody => return Ok(Approval::KeyReused),
+                    KeyUse::Fits => {}
+                }
             }
             self.back_off(attempt).await;
         }

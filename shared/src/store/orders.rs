@@ -18,7 +18,8 @@ use super::attributes::{
     order_from_item, parcel_value, record_value, s, shipment_value,
 };
 use super::emails::{EmailState, states};
-use super::{Store, StoreError, TRANSACTION_TRIES, failed};
+use super::idempotency::key_use;
+use super::{KeyUse, Store, StoreError, TRANSACTION_TRIES, failed};
 use crate::domain::{
     Amounts, Command, Contact, Currency, CustomerId, Due, DueStep, EventMark, EventRecord,
     EventType, OpenParcel, Order, OrderId, OrderLines, Shipment, Status, Timestamp,
@@ -65,8 +66,7 @@ pub enum CreateOrder {
     Existed(Box<Order>),
 }
 
-/// The first use of an idempotency key for a write that is not idempotent by itself, kept with the
-/// answer that it gets.
+/// The answer to an idempotency key's request for a write that is not idempotent by itself.
 #[derive(Clone, Debug)]
 pub struct KeyRecord<'a> {
     /// The key's hash.
@@ -86,13 +86,10 @@ pub enum CartUpdate {
     NotFound,
     /// The order is no longer pending.
     Refused(Status),
-    /// The key was used before, with this body or another.
-    KeyUsed {
-        /// The hash of the body it was first used with.
-        body_hash: String,
-        /// The answer it got.
-        answer: String,
-    },
+    /// Its key was answered before with this; nothing was written.
+    Answered(String),
+    /// Its key was used with another body.
+    KeyReused,
 }
 
 /// What became of a shipment.
@@ -174,8 +171,8 @@ impl Store {
         }
     }
 
-    /// Replaces the contents of a pending order; a read and a transaction, which holds the key's
-    /// row where there is a key.
+    /// Replaces the contents of a pending order; a read and a transaction, which records the answer
+    /// in the key's row where there is a key.
     ///
     /// The order's first contents are kept aside, because a repeat of the request that made it is
     /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table.
@@ -207,7 +204,7 @@ impl Store {
                 .transact_write_items()
                 .transact_items(TransactWriteItem::builder().update(update).build());
             if let Some(key) = &key {
-                let put = self.first_key_use(key.key, key.body_hash, key.answer, now)?;
+                let put = self.key_answer(key, now)?;
                 transaction =
                     transaction.transact_items(TransactWriteItem::builder().put(put).build());
             }
@@ -226,18 +223,12 @@ impl Store {
                     .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
                     .map(|reason| reason.item().cloned().unwrap_or_default())
             };
-            if let Some(row) = refused(1) {
-                let text = |name: &'static str| match row.get(name) {
-                    Some(Value::S(text)) => Ok(text.clone()),
-                    _ => Err(StoreError::Corrupt {
-                        table: "IdempotencyKeys",
-                        source: Corrupt(name),
-                    }),
-                };
-                return Ok(CartUpdate::KeyUsed {
-                    body_hash: text("bodyHash")?,
-                    answer: text("answer")?,
-                });
+            if let (Some(row), Some(key)) = (refused(1), &key) {
+                match key_use(&row, key.body_hash)? {
+                    KeyUse::Answered(answer) => return Ok(CartUpdate::Answered(answer)),
+                    KeyUse::OtherBody => return Ok(CartUpdate::KeyReused),
+                    KeyUse::Fits => {}
+                }
             }
             if refused(0).is_some() && order.status != Status::Pending {
                 return Ok(CartUpdate::Refused(order.status));
