@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Decline, Status};
+use crate::domain::{Currency, Decline, Status};
 
 /// A source that is only ever logged, never shown.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -128,6 +128,14 @@ pub enum Error {
     /// The request disagrees with what is stored: every difference.
     #[error("{} values differ from what is stored", .0.len())]
     Mismatch(Vec<Difference>),
+    /// The order is in another currency than the shop sells in by now.
+    #[error("the order is in {order}, the shop sells in {shop}")]
+    CurrencyMismatch {
+        /// The order's.
+        order: Currency,
+        /// The shop's.
+        shop: Currency,
+    },
     /// Another call is doing it right now.
     #[error("already in progress")]
     InProgress {
@@ -204,6 +212,7 @@ impl Error {
             Self::NotFound(Missing::Partner) => "partner_not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::Mismatch(_) => "mismatch",
+            Self::CurrencyMismatch { .. } => "currency_mismatch",
             Self::InProgress { .. } => "in_progress",
             Self::PaymentPending => "payment_pending",
             Self::Declined(_) => "payment_declined",

@@ -45,9 +45,30 @@ FAULTS = [
     Fault(
         "an invoice is issued for a cart that has changed",
         f"{STORE}/invoices.rs",
-        '"#status = :pending AND version = :old"',
-        '"#status = :pending AND :old = :old"',
+        '"#status = :pending AND version = :old AND currency = :currency"',
+        '"#status = :pending AND :old = :old AND currency = :currency"',
         tests="store::",
+    ),
+    Fault(
+        "a cart is updated in another currency than the order's",
+        f"{STORE}/orders.rs",
+        "            if order.currency != contents.currency {",
+        "            if order.currency != contents.currency && order.version == 0 {",
+        tests="parameters::",
+    ),
+    Fault(
+        "an invoice is compared in the shop's currency alone",
+        "functions/billing/src/request.rs",
+        '        compare("/currency".to_owned(), expected, actual);\n',
+        '        let _ = (expected, actual);\n',
+        tests="parameters::",
+    ),
+    Fault(
+        "a payment's amount is read in the shop's currency alone",
+        "functions/payment/src/lib.rs",
+        "                    Some(order) => PaymentRequest::read(body, order.currency)?,",
+        "                    Some(_) => PaymentRequest::read(body, self.shop.currency)?,",
+        tests="parameters::",
     ),
     Fault(
         "an order is shipped in any status",

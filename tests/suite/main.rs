@@ -14,6 +14,7 @@ mod glue;
 mod idempotency;
 mod keys;
 mod localstripe;
+mod parameters;
 mod payments;
 mod paypal;
 mod paypal_webhooks;

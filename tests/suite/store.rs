@@ -71,6 +71,7 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
     match command {
         Command::UpdateCart => {
             let contents = CartContents {
+                currency: order.currency,
                 lines: order.lines.clone(),
                 amounts: order.amounts,
                 checkout: None,

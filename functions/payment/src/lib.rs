@@ -31,7 +31,7 @@ use shared::store::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settle
 use shared::telemetry;
 
 use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
-use request::{PaymentBody, PaymentRequest};
+use request::{PaymentBody, PaymentRequest, invoice_named_by};
 
 /// How long a claim holds: longer than any payment function runs (template.yaml: 30 s), so that a
 /// claim that has run out was left by one that is dead or frozen.
@@ -91,6 +91,28 @@ impl<P: BillingPartner> Payments<P> {
             stage,
             runtime,
         }
+    }
+
+    /// Reads the request: its amount in the shop's currency, or else in that of the order, which may
+    /// have been placed before the shop changed to another.
+    async fn read(&self, call: &Call) -> Result<PaymentRequest, Error> {
+        let body = call.body()?;
+        let request = match PaymentRequest::read(body, self.shop.currency) {
+            Ok(request) => request,
+            Err(error) => {
+                let Some((customer, invoice)) = invoice_named_by(body) else {
+                    return Err(error);
+                };
+                let id = invoice.order();
+                match call.own_order(&self.store, &customer, &id).await? {
+                    Some(order) => PaymentRequest::read(body, order.currency)?,
+                    None => return Err(error),
+                }
+            }
+        };
+        call.caller
+            .check(&request.terms.customer, Missing::Invoice)?;
+        Ok(request)
     }
 
     /// Charges the order unless it is charged; returns it paid.
@@ -485,9 +507,7 @@ impl<P: BillingPartner> Function for Payments<P> {
         if call.last_segment() == "cancel.json" {
             return self.answer_cancel(&call).await;
         }
-        let PaymentRequest { invoice, terms } =
-            PaymentRequest::read(call.body()?, self.shop.currency)?;
-        call.caller.check(&terms.customer, Missing::Invoice)?;
+        let PaymentRequest { invoice, terms } = self.read(&call).await?;
         call.claim_key(&self.store, "payment", self.runtime.now())
             .await?;
         let id = invoice.or_missing(Missing::Invoice)?.order();

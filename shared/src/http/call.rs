@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Caller, card_numbers};
 use crate::config::Authentication;
-use crate::domain::{Timestamp, digest_hex};
-use crate::error::{CardPlace, Error};
+use crate::domain::{CustomerId, Order, OrderId, Timestamp, digest_hex};
+use crate::error::{CardPlace, Error, Missing};
 use crate::store::{KeyUse, Store};
 
 /// Bodies above this many bytes are refused.
@@ -148,6 +148,20 @@ impl Call {
             KeyUse::Answered(answer) => Ok(Some(answer)),
             KeyUse::OtherBody => Err(Error::KeyReused),
         }
+    }
+
+    /// The order, if it is that customer's and the caller acts for that customer; a read.
+    pub async fn own_order(
+        &self,
+        store: &Store,
+        customer: &CustomerId,
+        id: &OrderId,
+    ) -> Result<Option<Order>, Error> {
+        if self.caller.check(customer, Missing::Order).is_err() {
+            return Ok(None);
+        }
+        let order = store.order(id).await?;
+        Ok(order.filter(|order| order.customer == *customer))
     }
 
     /// A call with a JSON body, as tests and workers make it.

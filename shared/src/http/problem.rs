@@ -29,6 +29,7 @@ impl Error {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongState { .. }
             | Self::Mismatch(_)
+            | Self::CurrencyMismatch { .. }
             | Self::InProgress { .. }
             | Self::PaymentPending
             | Self::RefundPending
@@ -104,6 +105,10 @@ impl Error {
             Self::Mismatch(_) => {
                 "The request differs from what is stored; errors lists each difference.".to_owned()
             }
+            Self::CurrencyMismatch { order, shop } => format!(
+                "The order is in {order}, and the shop now sells in {shop}: the cart cannot be \
+                 changed. Place a new order."
+            ),
             Self::InProgress { .. } => {
                 "This is in progress right now; ask again a little later.".to_owned()
             }

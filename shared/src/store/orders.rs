@@ -32,6 +32,8 @@ pub(super) const DUE_AFTER: Duration = Duration::from_mins(2);
 /// What a cart holds, priced.
 #[derive(Clone, Debug)]
 pub struct CartContents {
+    /// What its prices and amounts are in.
+    pub currency: Currency,
     /// What was ordered.
     pub lines: OrderLines,
     /// What it costs.
@@ -47,8 +49,6 @@ pub struct NewOrder {
     pub id: OrderId,
     /// Whose.
     pub customer: CustomerId,
-    /// The shop's currency.
-    pub currency: Currency,
     /// What it holds.
     pub contents: CartContents,
     /// The hash of the body, when it came with an idempotency key.
@@ -86,6 +86,8 @@ pub enum CartUpdate {
     NotFound,
     /// The order is no longer pending.
     Refused(Status),
+    /// The order is in this currency, and the contents are in another.
+    OtherCurrency(Currency),
     /// Its key was answered before with this; nothing was written.
     Answered(String),
     /// Its key was used with another body.
@@ -118,7 +120,7 @@ impl Store {
             customer: new.customer,
             status: Status::Pending,
             version: 1,
-            currency: new.currency,
+            currency: new.contents.currency,
             lines: new.contents.lines,
             amounts: new.contents.amounts,
             first: None,
@@ -175,7 +177,8 @@ impl Store {
     /// in the key's row where there is a key.
     ///
     /// The order's first contents are kept aside, because a repeat of the request that made it is
-    /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table.
+    /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table,
+    /// `currency = :currency` is what the new amounts are in.
     pub async fn update_cart(
         &self,
         id: &OrderId,
@@ -197,6 +200,9 @@ impl Store {
                 && !is_repeat_possible
             {
                 return Ok(CartUpdate::Refused(order.status));
+            }
+            if order.currency != contents.currency {
+                return Ok(CartUpdate::OtherCurrency(order.currency));
             }
             let update = self.cart_update(&order, contents, now)?;
             let mut transaction = self
@@ -250,7 +256,7 @@ impl Store {
         let mut update = Update::builder()
             .table_name(self.orders_table()?)
             .key("orderId", s(order.id.to_string()))
-            .condition_expression("#status = :pending AND version = :old")
+            .condition_expression("#status = :pending AND version = :old AND currency = :currency")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#lines", "lines")
@@ -259,6 +265,7 @@ impl Store {
             .expression_attribute_names("#kind", EventType::CartUpdated.as_str())
             .expression_attribute_values(":pending", s(Status::Pending.as_str()))
             .expression_attribute_values(":old", n(order.version))
+            .expression_attribute_values(":currency", s(contents.currency.code()))
             .expression_attribute_values(":version", n(version))
             .expression_attribute_values(":lines", lines_value(&contents.lines))
             .expression_attribute_values(":sub", money(contents.amounts.sub_total))
