@@ -73,9 +73,23 @@ FAULTS = [
     Fault(
         "an order is shipped in any status",
         f"{STORE}/orders.rs",
-        '.condition_expression("#status = :paid AND version = :old")',
-        '.condition_expression("(#status = :paid OR attribute_exists(orderId)) AND version = :old")',
+        'let mut condition = "#status = :paid AND version = :old AND ".to_owned();',
+        'let mut condition = "(#status = :paid OR attribute_exists(orderId)) AND version = :old AND ".to_owned();',
         tests="store::",
+    ),
+    Fault(
+        "a label is written whichever parcel the order has",
+        f"{STORE}/orders.rs",
+        'None => condition += "attribute_not_exists(parcel)",',
+        'None => condition += "attribute_exists(orderId)",',
+        tests="easypost::two_carriers",
+    ),
+    Fault(
+        "a carrier asks about another carrier's parcel",
+        "functions/shipment/src/lib.rs",
+        "if parcel.carrier != self.carrier.name() {",
+        "if parcel.carrier.is_empty() {",
+        tests="easypost::two_carriers",
     ),
     Fault(
         "a claim does not look at the lease",

@@ -51,11 +51,12 @@ impl Store {
         .await
     }
 
-    /// Notes where the parcel with this reference is; one write. By the carrier's clock the latest
+    /// Notes where the parcel with this reference at that carrier is; one write. By the carrier's clock the latest
     /// news holds, in whatever order they come.
     pub async fn note_delivery(
         &self,
         id: &OrderId,
+        carrier: &str,
         reference: &str,
         delivery: Delivery,
     ) -> Result<Noted, StoreError> {
@@ -63,15 +64,17 @@ impl Store {
             .note(id, reference)?
             .update_expression("SET delivery = :delivery REMOVE #event")
             .condition_expression(
-                "parcel.#reference = :reference \
+                "parcel.#reference = :reference AND parcel.#carrier = :carrier \
                  AND (attribute_not_exists(delivery) OR delivery.#at < :at)",
             )
             .expression_attribute_names("#at", "at")
+            .expression_attribute_names("#carrier", "carrier")
+            .expression_attribute_values(":carrier", s(carrier))
             .expression_attribute_values(":delivery", delivery_value(&delivery))
             .expression_attribute_values(":at", n(delivery.at.millis()));
         noted(update, |order| {
             let parcel = order.parcel.as_ref();
-            parcel.is_some_and(|parcel| parcel.reference == reference)
+            parcel.is_some_and(|parcel| parcel.reference == reference && parcel.carrier == carrier)
         })
         .await
     }

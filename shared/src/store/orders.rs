@@ -99,7 +99,7 @@ pub enum CartUpdate {
 pub enum Shipping {
     /// It is shipped, now or before: this is the order as it stands.
     Shipped(Box<Order>),
-    /// Its parcel is registered with the carrier, now or before, and not shipped yet.
+    /// It is paid and not shipped; from [`Store::open_parcel`], with its parcel, now or before.
     Open(Box<Order>),
     /// The order is not paid.
     Refused(Status),
@@ -345,7 +345,9 @@ impl Store {
     /// Ships a paid order; one write. `#status = :paid` is [`Command::Ship`]'s row of the state
     /// table. What an order that was shipped before got stays as it is.
     ///
-    /// `order` is as it was read; the write is refused when another transition came in between.
+    /// `order` is as it was read, with the parcel that the label is for: a label that needed none is
+    /// refused by an order that has one. [`Shipping::Open`] is an order that is still to be shipped
+    /// and has changed since it was read.
     pub async fn ship(
         &self,
         order: &Order,
@@ -354,9 +356,21 @@ impl Store {
     ) -> Result<Shipping, StoreError> {
         let version = order.version + 1;
         let record = EventRecord { version, at: now };
-        let mut update = self
-            .order_update(&order.id)?
-            .condition_expression("#status = :paid AND version = :old")
+        let mut condition = "#status = :paid AND version = :old AND ".to_owned();
+        let mut update = self.order_update(&order.id)?;
+        match &order.parcel {
+            None => condition += "attribute_not_exists(parcel)",
+            Some(parcel) => {
+                condition += "parcel.#reference = :reference AND parcel.#carrier = :carrier";
+                update = update
+                    .expression_attribute_names("#reference", "reference")
+                    .expression_attribute_names("#carrier", "carrier")
+                    .expression_attribute_values(":reference", s(&parcel.reference))
+                    .expression_attribute_values(":carrier", s(&parcel.carrier));
+            }
+        }
+        update = update
+            .condition_expression(condition)
             .expression_attribute_names("#kind", EventType::OrderShipped.as_str())
             .expression_attribute_values(":paid", s(Status::Paid.as_str()))
             .expression_attribute_values(":shipped", s(Status::Shipped.as_str()))
@@ -385,6 +399,7 @@ impl Store {
                 Ok(order) => Shipping::Shipped(Box::new(order)),
                 Err(None) => Shipping::NotFound,
                 Err(Some(order)) if order.shipment.is_some() => Shipping::Shipped(Box::new(order)),
+                Err(Some(order)) if order.status == Status::Paid => Shipping::Open(Box::new(order)),
                 Err(Some(order)) => Shipping::Refused(order.status),
             },
         )
