@@ -301,7 +301,14 @@ FAULTS = [
         tests="webhook",
     ),
     Fault(
-        "an old webhook is as good as a new one",
+        "a webhook is heard as often as it is repeated",
+        "functions/webhook/src/lib.rs",
+        "        if self.store.is_key_used(&key, now).await? {",
+        "        if self.store.is_key_used(&key, now).await? && key.is_empty() {",
+        tests="paypal_webhooks::a_webhook_that_paypal_repeats",
+    ),
+    Fault(
+        "an old webhook of Stripe's is as good as a new one",
         "functions/webhook/src/signature.rs",
         "    if now.seconds().abs_diff(seconds) > TOLERANCE.as_secs() {",
         "    if now.seconds().abs_diff(seconds) > TOLERANCE.as_secs() * 100 {",

@@ -67,8 +67,8 @@ impl Error {
             Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
             Self::WebhookTooLarge => "The body is over 256 KiB; send less.".to_owned(),
             Self::WebhookSignature => {
-                "The signature is missing, wrong or of another time; sign the body with the webhook's \
-                 secret."
+                "The signature is missing, invalid, or outside its tolerance of five minutes; sign \
+                 the body with the webhook's secret."
                     .to_owned()
             }
             Self::UnsupportedMediaType => {
