@@ -78,6 +78,20 @@ FAULTS = [
         tests="store::",
     ),
     Fault(
+        "an approval is written whatever was written since",
+        f"{STORE}/agreements.rs",
+        'Self::Version(_) => "version = :read",',
+        'Self::Version(_) => "(version = :read OR attribute_exists(version))",',
+        tests="agreements::",
+    ),
+    Fault(
+        "the first approval is written whatever is there",
+        f"{STORE}/agreements.rs",
+        'Self::Absent => "attribute_not_exists(customerId)",',
+        'Self::Absent => "(attribute_not_exists(customerId) OR attribute_exists(customerId))",',
+        tests="agreements::",
+    ),
+    Fault(
         "a label is written whichever parcel the order has",
         f"{STORE}/orders.rs",
         'None => condition += "attribute_not_exists(parcel)",',

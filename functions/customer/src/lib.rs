@@ -63,7 +63,8 @@ impl Customers {
     }
 
     /// Keeps the approval. With an idempotency key it takes effect once: a repeat that comes after
-    /// a revocation is answered and does not approve again.
+    /// a revocation is answered and does not approve again. One that is overtaken counts as the
+    /// earlier, and is answered as it would have been.
     async fn approve(&self, call: &Call) -> Result<Answer, Error> {
         let request = ApprovalRequest::read(call.body()?)?;
         let ApprovalRequest {
@@ -96,6 +97,10 @@ impl Customers {
         {
             Approval::Written => {
                 tracing::info!(partner = %agreement.partner, "billing agreement approved");
+                Ok(answer)
+            }
+            Approval::Overtaken => {
+                tracing::info!(partner = %agreement.partner, "billing agreement overtaken");
                 Ok(answer)
             }
             Approval::Answered => Ok(answer),
