@@ -19,9 +19,10 @@ from stack import ROOT, Stack
 DIRECTORY = ROOT / ".local"
 
 TRY = """
-Ready in {seconds:.0f} s. Place an order that goes all the way to shipped:
+Ready in {seconds:.0f} s. Place an order that goes all the way to shipped; sent again it is the same order, with another
+key it is another:
 
-  curl -s {url}/api/order/cart.json -H 'content-type: application/json' -d '{{
+  curl -s {url}/api/order/cart.json -H 'content-type: application/json' -H 'Idempotency-Key: basket-1' -d '{{
     "customerId": "8080",
     "items": [
       {{"productId": "1234", "quantity": 2, "price": 50}},

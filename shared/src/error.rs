@@ -73,6 +73,17 @@ pub enum Dependency {
     Carrier,
 }
 
+/// What is known of a request that a dependency has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It provably changed nothing: the call was not sent, was throttled, met a conflict, or was a
+    /// read.
+    NothingDone,
+    /// The call was not answered, or others before it took effect: it may have been carried out, in
+    /// part or in full. A repeat goes on from there.
+    Unknown,
+}
+
 /// Why a request or message was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -172,11 +183,13 @@ pub enum Error {
     /// Whether the mail went out cannot be known; it is not sent again.
     #[error("the mail's outcome is unknown")]
     MailUnconfirmed,
-    /// Something this service needs did not answer or asked for less; nothing is half done.
+    /// Something this service needs did not answer or asked for less.
     #[error("{dependency:?} is unavailable")]
     Unavailable {
         /// Which.
         dependency: Dependency,
+        /// What is known of the request.
+        outcome: Outcome,
         /// Its error, for the log.
         #[source]
         source: Source,
@@ -190,6 +203,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error of a request that has taken effect elsewhere before: that nothing was changed
+    /// is no longer true.
+    #[must_use]
+    pub fn after_an_effect(self) -> Self {
+        match self {
+            Self::Unavailable {
+                dependency, source, ..
+            } => Self::Unavailable {
+                dependency,
+                outcome: Outcome::Unknown,
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// The stable name of the case, for programs and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {

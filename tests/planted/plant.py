@@ -350,6 +350,22 @@ FAULTS = [
         tests="webhook",
     ),
     Fault(
+        "an unanswered write counts as one that was not made",
+        "shared/src/aws.rs",
+        "FailureKind::Unanswered | FailureKind::ServerFault => Outcome::Unknown,",
+        "FailureKind::Unanswered | FailureKind::ServerFault => Outcome::NothingDone,",
+        target="faults",
+        tests="unavailable::",
+    ),
+    Fault(
+        "of several tries the last one alone counts",
+        "shared/src/aws/tries.rs",
+        "            config.interceptor_state().store_put(MayBeDone);",
+        "            let _ = (config, MayBeDone);",
+        target="faults",
+        tests="unavailable::",
+    ),
+    Fault(
         "the charge is not of the invoice's total",
         "functions/payment/src/lib.rs",
         "        amount: order.amounts.total,",

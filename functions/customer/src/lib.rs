@@ -119,7 +119,16 @@ impl Customers {
         let mut records = Vec::new();
         for partner in partners_to_revoke(call)? {
             let now = self.runtime.now();
-            match self.store.revoke_agreement(customer, partner, now).await? {
+            let revocation = self.store.revoke_agreement(customer, partner, now).await;
+            let revocation = revocation.map_err(|error| {
+                let error = Error::from(error);
+                if records.is_empty() {
+                    error
+                } else {
+                    error.after_an_effect()
+                }
+            });
+            match revocation? {
                 Revocation::Revoked(record) => {
                     tracing::info!(%partner, "billing agreement revoked");
                     records.push(record);

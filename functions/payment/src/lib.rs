@@ -22,7 +22,7 @@ use shared::config::Shop;
 use shared::domain::{
     Agreement, Charge, ChargeState, Decline, Order, OrderId, Payment, Status, number_from_digest,
 };
-use shared::error::{Dependency, Difference, Error, Missing};
+use shared::error::{Dependency, Difference, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call};
 use shared::lambda::{Consumed, Function};
@@ -482,12 +482,28 @@ fn open_charge(order: &Order, payment: &Payment) -> Option<OpenCharge> {
 fn partner_failed(error: PartnerError) -> Error {
     match error {
         PartnerError::NoAgreement => Error::NoAgreement,
-        PartnerError::Refused { .. }
-        | PartnerError::Unavailable(_)
-        | PartnerError::Unanswered(_) => Error::Unavailable {
+        PartnerError::Refused { .. } | PartnerError::Unavailable(_) => Error::Unavailable {
             dependency: Dependency::BillingPartner,
+            outcome: Outcome::NothingDone,
             source: error.into(),
         },
+        PartnerError::Unanswered(_) => Error::Unavailable {
+            dependency: Dependency::BillingPartner,
+            outcome: Outcome::Unknown,
+            source: error.into(),
+        },
+    }
+}
+
+/// Of a database that fails after a claim, nobody knows here whether the money was taken before. A
+/// partner's error says itself what is known.
+fn begun(error: Error) -> Error {
+    match error {
+        Error::Unavailable {
+            dependency: Dependency::Database,
+            ..
+        } => error.after_an_effect(),
+        other => other,
     }
 }
 
@@ -520,7 +536,8 @@ impl<P: BillingPartner> Function for Payments<P> {
                     key: key.as_deref(),
                 },
             )
-            .await?;
+            .await
+            .map_err(begun)?;
         let body = PaymentBody::of(&order)
             .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
         Answer::created(&body, format!("/api/order/{id}"))

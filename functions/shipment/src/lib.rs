@@ -16,7 +16,7 @@ use serde::Serialize;
 use shared::domain::{
     Command, Contact, OpenParcel, Order, OrderId, Refusal, Shipment, Status, TrackingNumber,
 };
-use shared::error::{Dependency, Error, Missing};
+use shared::error::{Dependency, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call, MailRequest};
 use shared::lambda::{Consumed, Function};
@@ -131,7 +131,9 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                     Shipping::Open(order) => {
                         // Another worker's reference may already have its label.
                         let is_ours = order.parcel.as_ref() == Some(&parcel);
-                        self.buy(*order, !is_ours).await
+                        let shipped = self.buy(*order, !is_ours).await;
+                        // From its reference on, the parcel is on its way.
+                        shipped.map_err(Error::after_an_effect)
                     }
                     Shipping::Shipped(order) => recorded(&order),
                     Shipping::Refused(status) => Err(not_paid(status)),
@@ -171,7 +173,8 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             phone: parcel.phone.clone(),
             shipping_address: parcel.shipping_address.clone(),
         };
-        self.finish(&order, &shipment).await
+        let finished = self.finish(&order, &shipment).await;
+        finished.map_err(Error::after_an_effect)
     }
 
     /// Writes that the carrier has taken the parcel.
@@ -213,8 +216,14 @@ fn recorded(order: &Order) -> Result<Step, Error> {
 fn carrier_failed(error: CarrierError) -> Error {
     match error {
         CarrierError::Refused(errors) => Error::Invalid(errors),
-        CarrierError::Unavailable(_) | CarrierError::Unanswered(_) => Error::Unavailable {
+        CarrierError::Unavailable(_) => Error::Unavailable {
             dependency: Dependency::Carrier,
+            outcome: Outcome::NothingDone,
+            source: error.into(),
+        },
+        CarrierError::Unanswered(_) => Error::Unavailable {
+            dependency: Dependency::Carrier,
+            outcome: Outcome::Unknown,
             source: error.into(),
         },
     }

@@ -20,3 +20,4 @@ pub use fields::{
 };
 pub use items::{ItemBody, item_bodies, read_items};
 pub use mail_request::{MAILS, MailRequest};
+pub use problem::Repeat;

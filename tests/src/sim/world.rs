@@ -98,6 +98,8 @@ pub(super) struct State {
     pub(super) timeout_at: Vec<u64>,
     /// Lose the answers of these effects.
     pub(super) lost_answer_at: Vec<u64>,
+    /// Answer these effects with a wish for less.
+    pub(super) throttled_at: Vec<u64>,
     /// Lambda ends the task that runs now before its next effect.
     pub(super) timed_out: bool,
     /// The task that runs now was killed.
@@ -149,6 +151,7 @@ impl World {
                 crash_at: Vec::new(),
                 timeout_at: Vec::new(),
                 lost_answer_at: Vec::new(),
+                throttled_at: Vec::new(),
                 timed_out: false,
                 killed: false,
                 frozen_until: None,
@@ -220,7 +223,7 @@ impl World {
     /// killed here. What happens to the effect itself is drawn once it is reached.
     pub(super) async fn effect(&self, name: &str) -> Fate {
         Yield(false).await;
-        let answer_is_lost = {
+        let (answer_is_lost, is_throttled) = {
             let mut state = self.state();
             state.effects += 1;
             let effect = state.effects;
@@ -228,6 +231,7 @@ impl World {
             let planned = state.crash_at.contains(&effect);
             let times_out = state.timeout_at.contains(&effect);
             let answer_is_lost = state.lost_answer_at.contains(&effect);
+            let is_throttled = state.throttled_at.contains(&effect);
             if planned || state.random.chance(faults.crash) {
                 state.killed = true;
             } else if times_out || state.random.chance(faults.timeout) {
@@ -238,7 +242,7 @@ impl World {
             }
             drop(state);
             self.note(|| name.to_owned());
-            answer_is_lost
+            (answer_is_lost, is_throttled)
         };
         // A killed task is dropped here; a frozen one goes on when it is woken.
         let is_stopped = {
@@ -259,7 +263,7 @@ impl World {
             Fate::RequestLost
         } else if answer_is_lost || state.random.chance(faults.lost_answer) {
             Fate::AnswerLost
-        } else if state.random.chance(faults.throttle) {
+        } else if is_throttled || state.random.chance(faults.throttle) {
             Fate::Throttled
         } else {
             Fate::Done

@@ -21,7 +21,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
-use shared::error::{Dependency, Error};
+use shared::error::{Dependency, Error, Outcome};
 use shared::https::{Https, HttpsCall, HttpsError, Secret};
 use webpki::EndEntityCert;
 use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
@@ -76,6 +76,7 @@ impl From<Unverified> for Error {
             Unverified::Signature(error) => super::unsigned("paypal", error),
             other => Self::Unavailable {
                 dependency: Dependency::BillingPartner,
+                outcome: Outcome::NothingDone,
                 source: other.into(),
             },
         }
