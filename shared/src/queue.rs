@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use crate::aws::AwsFailure;
+use crate::error::{Dependency, Error, Outcome};
 use crate::event::Message;
 
 /// The four queues between the steps.
@@ -46,6 +47,17 @@ pub enum QueueError {
     /// This function was not told the queue's URL.
     #[error("no URL is configured for the {0:?} queue")]
     NotConfigured(Queue),
+}
+
+impl QueueError {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Aws(failure) => failure.outcome(),
+            Self::Partial { refused, sent } if refused < sent => Outcome::Unknown,
+            Self::TimedOut => Outcome::Unknown,
+            Self::Partial { .. } | Self::Encoding | Self::NotConfigured(_) => Outcome::NothingDone,
+        }
+    }
 }
 
 /// Takes messages for the steps.
@@ -196,12 +208,13 @@ mod sqs {
     }
 }
 
-impl From<QueueError> for crate::error::Error {
+impl From<QueueError> for Error {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::Aws(_) | QueueError::Partial { .. } | QueueError::TimedOut => {
                 Self::Unavailable {
-                    dependency: crate::error::Dependency::Queue,
+                    dependency: Dependency::Queue,
+                    outcome: error.outcome(),
                     source: error.into(),
                 }
             }

@@ -231,7 +231,7 @@ async fn a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_w
     let (reply, _, items) = simulation.send_once(&update).await;
     assert_eq!(reply.status, 503, "{}", reply.text);
     assert_eq!(reply.code(), "database_unavailable");
-    assert_eq!(items, 1, "neither the update nor its key's row");
+    assert_eq!(items, 2, "the cart and the key's row, and no update");
 }
 
 /// The scenarios that a real partner's double can play.

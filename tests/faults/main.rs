@@ -5,3 +5,4 @@
 mod histories;
 mod matrix;
 mod model;
+mod unavailable;

@@ -15,9 +15,9 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Number;
 use shared::domain::{Currency, Email, EventType, Money};
-use shared::error::{Dependency, Error, FieldError};
+use shared::error::{Dependency, Error, FieldError, Outcome};
 use shared::event::{MailData, Message, MessageKind};
-use shared::http::{Answer, Call, MailRequest};
+use shared::http::{Answer, Call, MAILS, MailRequest};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{EmailClaim, EmailState, Store};
@@ -114,10 +114,12 @@ impl<M: Mailer> Emails<M> {
         }
         self.store
             .settle_email(id, holder, state, message_id, self.runtime.now())
-            .await?;
+            .await
+            .map_err(|error| Error::from(error).after_an_effect())?;
         match sent {
             Err(error @ MailerError::NotTaken(_)) => Err(Error::Unavailable {
                 dependency: Dependency::Mail,
+                outcome: Outcome::NothingDone,
                 source: error.into(),
             }),
             _ => outcome(state),
@@ -205,7 +207,7 @@ impl<M: Mailer> Function for Emails<M> {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = MailRequest::read(call.body()?)?;
         let message = request
-            .into_message(&call, &self.store, &self.runtime)
+            .into_message(&call, MAILS, &self.store, &self.runtime)
             .await?;
         self.send(&message).await?;
         Answer::ok(&SentBody { status: "OK" })

@@ -66,7 +66,9 @@ impl<P: BillingPartner> Payments<P> {
             .await?;
         let id = request.order.or_missing(Missing::Order)?;
         let reason = request.reason.as_ref();
-        let order = self.cancel(&id, &request.customer, reason).await?;
+        let order = self.cancel(&id, &request.customer, reason).await;
+        // A failure on the way says nothing of the steps before it.
+        let order = order.map_err(Error::after_an_effect)?;
         Answer::ok(&CancelledBody {
             order_id: order.id.to_string(),
             status: order.status.as_str(),

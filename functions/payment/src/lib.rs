@@ -24,7 +24,7 @@ use shared::domain::{
     Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
     Status, number_from_digest,
 };
-use shared::error::{Dependency, Difference, Error, Missing};
+use shared::error::{Dependency, Difference, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call};
 use shared::lambda::{Consumed, Function};
@@ -36,7 +36,7 @@ use shared::store::{
 use shared::telemetry;
 
 use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
-use request::{PaymentBody, PaymentRequest};
+use request::{PaymentBody, PaymentRequest, invoice_named_by};
 
 /// How long a claim holds: longer than any payment function runs (template.yaml: 30 s), so that a
 /// claim that has run out was left by one that is dead or frozen.
@@ -100,6 +100,28 @@ impl<P: BillingPartner> Payments<P> {
             stage,
             runtime,
         }
+    }
+
+    /// Reads the request: its amount in the shop's currency, or else in that of the order, which may
+    /// have been placed before the shop changed to another.
+    async fn read(&self, call: &Call) -> Result<PaymentRequest, Error> {
+        let body = call.body()?;
+        let request = match PaymentRequest::read(body, self.shop.currency) {
+            Ok(request) => request,
+            Err(error) => {
+                let Some((customer, invoice)) = invoice_named_by(body) else {
+                    return Err(error);
+                };
+                let id = invoice.order();
+                match call.own_order(&self.store, &customer, &id).await? {
+                    Some(order) => PaymentRequest::read(body, order.currency)?,
+                    None => return Err(error),
+                }
+            }
+        };
+        call.caller
+            .check(&request.terms.customer, Missing::Invoice)?;
+        Ok(request)
     }
 
     /// Charges the order unless it is charged; returns it paid.
@@ -692,13 +714,30 @@ fn open_charge(order: &Order, payment: &Payment) -> Option<OpenCharge> {
 fn partner_failed(error: PartnerError) -> Error {
     match error {
         PartnerError::NoAgreement => Error::NoAgreement,
-        PartnerError::Refused { .. }
-        | PartnerError::OtherMethod
-        | PartnerError::Unavailable(_)
-        | PartnerError::Unanswered(_) => Error::Unavailable {
+        PartnerError::Refused { .. } | PartnerError::OtherMethod | PartnerError::Unavailable(_) => {
+            Error::Unavailable {
+                dependency: Dependency::BillingPartner,
+                outcome: Outcome::NothingDone,
+                source: error.into(),
+            }
+        }
+        PartnerError::Unanswered(_) => Error::Unavailable {
             dependency: Dependency::BillingPartner,
+            outcome: Outcome::Unknown,
             source: error.into(),
         },
+    }
+}
+
+/// Of a database that fails after a claim, nobody knows here whether the money was taken before. A
+/// partner's error says itself what is known.
+fn begun(error: Error) -> Error {
+    match error {
+        Error::Unavailable {
+            dependency: Dependency::Database,
+            ..
+        } => error.after_an_effect(),
+        other => other,
     }
 }
 
@@ -719,9 +758,7 @@ impl<P: BillingPartner> Function for Payments<P> {
         if call.last_segment() == "cancel.json" {
             return self.answer_cancel(&call).await;
         }
-        let PaymentRequest { invoice, terms } =
-            PaymentRequest::read(call.body()?, self.shop.currency)?;
-        call.caller.check(&terms.customer, Missing::Invoice)?;
+        let PaymentRequest { invoice, terms } = self.read(&call).await?;
         call.claim_key(&self.store, "payment", self.runtime.now())
             .await?;
         let id = invoice.or_missing(Missing::Invoice)?.order();
@@ -734,7 +771,8 @@ impl<P: BillingPartner> Function for Payments<P> {
                     key: key.as_deref(),
                 },
             )
-            .await?;
+            .await
+            .map_err(begun)?;
         let body = PaymentBody::of(&order)
             .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
         Answer::created(&body, format!("/api/order/{id}"))

@@ -131,7 +131,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
             "paypal" => {
                 let signer = known(self.signers.paypal.as_ref())?;
                 let body = body(request)?;
-                signer.check(headers, body, now).await?;
+                signer.check(headers, body).await?;
                 self.once::<PayPalEvent>("paypal", body).await?;
             }
             "easypost" => {

@@ -10,6 +10,9 @@ use crate::event::{MailData, Message, MessageKind};
 use crate::runtime::Runtime;
 use crate::store::Store;
 
+/// The endpoint whose keys name mails.
+pub const MAILS: &str = "email";
+
 /// `{event, name, email, orderId?}`
 #[derive(Clone, Debug)]
 pub struct MailRequest {
@@ -40,13 +43,15 @@ impl MailRequest {
     }
 
     /// The message that asks for the mail, once its order, if it names one, was found to be the
-    /// caller's and to have come as far as the event says.
+    /// caller's and to have come as far as the event says. `endpoint` is where it was asked for.
     ///
     /// Its id makes it one mail: the order, the event and the address; else the caller's idempotency
-    /// key; else a new one with each request.
+    /// key; else a new one with each request. Since a key makes one mail at both paths that take such
+    /// requests, it goes with one of them at both.
     pub async fn into_message(
         self,
         call: &Call,
+        endpoint: &str,
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Message, Error> {
@@ -56,7 +61,11 @@ impl MailRequest {
             let pointer = "/orderId".to_owned();
             return Err(Error::Invalid(vec![FieldError { pointer, detail }]));
         }
-        call.claim_key(store, "email", runtime.now()).await?;
+        let now = runtime.now();
+        call.claim_key(store, endpoint, now).await?;
+        if endpoint != MAILS {
+            call.claim_key(store, MAILS, now).await?;
+        }
         let message = match self.order {
             None => self.of_no_order(call, runtime),
             Some(id) => self.about(&find(id, call, store).await?)?,
@@ -76,7 +85,7 @@ impl MailRequest {
     }
 
     fn of_no_order(&self, call: &Call, runtime: &Runtime) -> Message {
-        let request = call.key_id("email").unwrap_or_else(|| runtime.token());
+        let request = call.key_id(MAILS).unwrap_or_else(|| runtime.token());
         Message {
             id: format!("request/{request}"),
             kind: MessageKind::Event(self.event),

@@ -32,7 +32,7 @@ pub use payments::{
 
 use crate::aws::{AwsFailure, FailureKind};
 use crate::config::Tables;
-use crate::error::{Dependency, Error};
+use crate::error::{Dependency, Error, Outcome};
 use crate::runtime::Runtime;
 
 /// The tables, over the real client.
@@ -75,8 +75,14 @@ impl From<StoreError> for Error {
             })
             | StoreError::Corrupt { .. }
             | StoreError::NotConfigured(_) => Self::Internal(error.into()),
-            StoreError::Aws(_) | StoreError::Conflict => Self::Unavailable {
+            StoreError::Aws(failure) => Self::Unavailable {
                 dependency: Dependency::Database,
+                outcome: failure.outcome(),
+                source: error.into(),
+            },
+            StoreError::Conflict => Self::Unavailable {
+                dependency: Dependency::Database,
+                outcome: Outcome::NothingDone,
                 source: error.into(),
             },
         }

@@ -188,11 +188,12 @@ impl Store {
         })
     }
 
-    /// Notes where the parcel with this reference is; one write. By the carrier's clock the latest
+    /// Notes where the parcel with this reference at that carrier is; one write. By the carrier's clock the latest
     /// news holds, in whatever order they come.
     pub async fn note_delivery(
         &self,
         id: &OrderId,
+        carrier: &str,
         reference: &str,
         delivery: Delivery,
     ) -> Result<Noted, StoreError> {
@@ -200,15 +201,17 @@ impl Store {
             .note(id, reference)?
             .update_expression("SET delivery = :delivery REMOVE #event")
             .condition_expression(
-                "parcel.#reference = :reference \
+                "parcel.#reference = :reference AND parcel.#carrier = :carrier \
                  AND (attribute_not_exists(delivery) OR delivery.#at < :at)",
             )
             .expression_attribute_names("#at", "at")
+            .expression_attribute_names("#carrier", "carrier")
+            .expression_attribute_values(":carrier", s(carrier))
             .expression_attribute_values(":delivery", delivery_value(&delivery))
             .expression_attribute_values(":at", n(delivery.at.millis()));
         Ok(match conditional(update).await? {
             Ok(_) => Noted::Written,
-            Err(Some(order)) if has_parcel(&order, reference) => Noted::Known,
+            Err(Some(order)) if has_parcel(&order, carrier, reference) => Noted::Known,
             Err(_) => Noted::Foreign,
         })
     }
@@ -238,7 +241,7 @@ fn has_news(order: &Order, news: &RefundNews) -> bool {
     payment.and_then(|payment| payment.refund.as_ref()) == Some(news)
 }
 
-fn has_parcel(order: &Order, reference: &str) -> bool {
+fn has_parcel(order: &Order, carrier: &str, reference: &str) -> bool {
     let parcel = order.parcel.as_ref();
-    parcel.is_some_and(|parcel| parcel.reference == reference)
+    parcel.is_some_and(|parcel| parcel.reference == reference && parcel.carrier == carrier)
 }

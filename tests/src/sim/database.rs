@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use dynoxide::Database as Engine;
 use serde_json::{Value, json};
+use shared::aws::AllTries;
 
 use super::world::Fate;
 use super::{Faults, World};
@@ -188,6 +189,7 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
         // Nobody checks signatures here, and they cost more than the call.
         .allow_no_auth()
         .http_client(http)
+        .interceptor(AllTries)
         .retry_config(RetryConfig::standard().with_max_attempts(4))
         .timeout_config(TimeoutConfig::disabled())
         .sleep_impl(NoPause)

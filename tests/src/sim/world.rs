@@ -165,6 +165,8 @@ pub(super) struct State {
     pub(super) lost_answer_at: Vec<u64>,
     /// Lose the requests of these effects, and have them arrive later.
     pub(super) late_at: Vec<u64>,
+    /// Answer these effects with a wish for less.
+    pub(super) throttled_at: Vec<u64>,
     /// Lambda ends the task that runs now before its next effect.
     pub(super) timed_out: bool,
     /// The task that runs now was killed.
@@ -242,6 +244,7 @@ impl World {
                 timeout_at: Vec::new(),
                 lost_answer_at: Vec::new(),
                 late_at: Vec::new(),
+                throttled_at: Vec::new(),
                 timed_out: false,
                 killed: false,
                 frozen_until: None,
@@ -374,7 +377,7 @@ impl World {
     /// killed here. What happens to the effect itself is drawn once it is reached.
     pub(super) async fn effect(&self, name: &str) -> Fate {
         Yield(false).await;
-        let (answer_is_lost, is_late) = {
+        let (answer_is_lost, is_late, is_throttled) = {
             let mut state = self.state();
             state.effects += 1;
             let effect = state.effects;
@@ -383,6 +386,7 @@ impl World {
             let times_out = state.timeout_at.contains(&effect);
             let answer_is_lost = state.lost_answer_at.contains(&effect);
             let is_late = state.late_at.contains(&effect);
+            let is_throttled = state.throttled_at.contains(&effect);
             if planned || state.random.chance(faults.crash) {
                 state.killed = true;
             } else if times_out || state.random.chance(faults.timeout) {
@@ -393,7 +397,7 @@ impl World {
             }
             drop(state);
             self.note(|| name.to_owned());
-            (answer_is_lost, is_late)
+            (answer_is_lost, is_late, is_throttled)
         };
         // A killed task is dropped here; a frozen one goes on when it is woken.
         let is_stopped = {
@@ -415,7 +419,7 @@ impl World {
             Fate::RequestLost
         } else if answer_is_lost || state.random.chance(faults.lost_answer) {
             Fate::AnswerLost
-        } else if state.random.chance(faults.throttle) {
+        } else if is_throttled || state.random.chance(faults.throttle) {
             Fate::Throttled
         } else {
             Fate::Done
