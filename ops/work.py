@@ -13,7 +13,7 @@ from typing import Any
 STEPS = ("billing", "payment", "shipping", "email")
 SHARDS = 4
 OVERDUE_TRIES = 3
-CLAIM_STALE_AFTER = 90_000
+CLAIM_STALE_AFTER = 7 * 60_000
 
 # The sweep runs every minute. A mark that stays past its time much longer tells that it does not get there.
 SWEPT_WITHIN = 5 * 60_000

@@ -49,7 +49,7 @@ class TestFigures(unittest.TestCase):
         for file, line in {
             "functions/relay/src/sweep.rs": f"const OVERDUE_TRIES: u32 = {work.OVERDUE_TRIES};",
             "shared/src/domain/order.rs": f"pub const SHARDS: u8 = {work.SHARDS};",
-            "functions/email/src/lib.rs": f"CLAIM_STALE_AFTER: Duration = Duration::from_secs({work.CLAIM_STALE_AFTER // 1000});",
+            "functions/email/src/lib.rs": f"CLAIM_STALE_AFTER: Duration = Duration::from_mins({work.CLAIM_STALE_AFTER // 60_000});",
         }.items():
             self.assertIn(line, (ROOT / file).read_text(), file)
 

@@ -97,8 +97,12 @@ async fn a_key_costs_one_write_at_each_endpoint() {
             shipping(&order),
             &[("GetItem", 1), ("PutItem", 1), ("UpdateItem", 1)],
         ),
-        ("shipping", mail.clone(), &[("PutItem", 2)]),
-        ("email", mail, &[("PutItem", 2), ("UpdateItem", 1)]),
+        (
+            "shipping",
+            mail.clone(),
+            &[("PutItem", 2), ("UpdateItem", 1)],
+        ),
+        ("email", mail, &[("PutItem", 1), ("UpdateItem", 2)]),
         (
             "cancel",
             cancel,

@@ -287,17 +287,12 @@ impl<P: BillingPartner> Payments<P> {
         };
         let may_go_on = matches!(
             status,
-            ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired | ChargeStatus::Expired
+            ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired
         );
         if !may_go_on {
             return self.settle(&order, fence, &charge, status).await;
         }
         charge.request.agreement = self.agreement(&order, fence).await?;
-        if status == ChargeStatus::Expired {
-            // The customer has refused nothing: another charge takes its place.
-            let charge = self.open(&order, charge.request, fence).await?;
-            return self.confirm(&order, fence, &charge).await;
-        }
         if charge.has_other_method() {
             return self.change_method(&order, fence, charge).await;
         }
@@ -360,19 +355,36 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Confirms a charge whose reference is stored.
+    /// Confirms a charge whose reference is stored. One that expired before anybody answered for it is
+    /// replaced by another, once: the customer has refused nothing.
     async fn confirm(
         &self,
         order: &Order,
         fence: Fence,
         charge: &OpenCharge,
     ) -> Result<Order, Error> {
-        let status = match self.partner.confirm(charge).await {
-            Ok(status) => status,
-            Err(PartnerError::Refused { code }) => ChargeStatus::Declined {
+        let status = self.try_confirm(order, fence, charge).await?;
+        if status != ChargeStatus::Expired {
+            return self.settle(order, fence, charge, status).await;
+        }
+        let charge = self.open(order, charge.request.clone(), fence).await?;
+        let status = self.try_confirm(order, fence, &charge).await?;
+        self.settle(order, fence, &charge, status).await
+    }
+
+    /// Asks the partner to confirm; gives the claim back where no outcome is known.
+    async fn try_confirm(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &OpenCharge,
+    ) -> Result<ChargeStatus, Error> {
+        match self.partner.confirm(charge).await {
+            Ok(status) => Ok(status),
+            Err(PartnerError::Refused { code }) => Ok(ChargeStatus::Declined {
                 code,
                 retryable: false,
-            },
+            }),
             Err(
                 error @ (PartnerError::Unavailable(_)
                 | PartnerError::NoAgreement
@@ -381,17 +393,16 @@ impl<P: BillingPartner> Payments<P> {
                 // This one did nothing; an earlier one may still be on its way.
                 self.release(order, fence, state_after(&error), Confirmation::AsBefore)
                     .await?;
-                return Err(partner_failed(error));
+                Err(partner_failed(error))
             }
             Err(PartnerError::Unanswered(source)) => {
                 tracing::warn!(order_id = %order.id, %source, "the charge's outcome is unknown");
                 telemetry::count(&self.stage, "PaymentUnknown", 1, self.runtime.now());
                 self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
                     .await?;
-                return Err(Error::PaymentUnknown);
+                Err(Error::PaymentUnknown)
             }
-        };
-        self.settle(order, fence, charge, status).await
+        }
     }
 
     /// Gives the claim back where the partner could not be asked how the charge stands.
@@ -490,15 +501,10 @@ impl<P: BillingPartner> Payments<P> {
                 };
                 self.close_and_decline(order, fence, charge, decline).await
             }
-            status @ (ChargeStatus::Cancelled | ChargeStatus::Expired) => {
-                let code = if status == ChargeStatus::Expired {
-                    "expired_at_partner"
-                } else {
-                    "cancelled_at_partner"
-                };
+            ChargeStatus::Cancelled | ChargeStatus::Expired => {
                 let decline = Decline {
                     attempt,
-                    code: code.to_owned(),
+                    code: "cancelled_at_partner".to_owned(),
                     retryable: true,
                 };
                 self.decline(order, fence, decline, DeclinedCharge::Dead)

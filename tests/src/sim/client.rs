@@ -1,7 +1,7 @@
 //! Who makes requests in a history: a shop's back end for each order, a second caller, and the
 //! customer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -94,8 +94,9 @@ pub(super) struct Client {
     pub(super) order: Option<String>,
     /// The total that the cart or its last update was answered with.
     pub(super) total: Value,
-    /// The currency of the shop that answered the cart, its update or the invoice.
-    pub(super) currencies: Vec<&'static str>,
+    /// The currencies of the shops that were asked for the cart, its update or the invoice, by path
+    /// and key.
+    pub(super) currencies: BTreeMap<(String, String), BTreeSet<&'static str>>,
     /// Answers that were for good, by path and key.
     pub(super) answers: BTreeMap<(String, String), (u64, String)>,
     /// Two answers to the same wish that differ, and good requests that were refused.
@@ -122,7 +123,7 @@ impl Client {
             declines: 0,
             order: None,
             total: Value::Null,
-            currencies: Vec::new(),
+            currencies: BTreeMap::new(),
             answers: BTreeMap::new(),
             contradictions: Vec::new(),
             is_disturbed: false,
@@ -169,9 +170,15 @@ impl Client {
         self.scenario.cancel_after.is_some()
     }
 
-    /// Whether the wish was answered for good.
-    pub(super) fn has_answer(&self, wish: &Wish) -> bool {
-        self.answers.contains_key(&wish.place())
+    /// Keeps in which currency the shop bills that is asked now for what names amounts.
+    pub(super) fn asks(&mut self, wish: &Wish, currency: &'static str) {
+        let paths = ["/api/order/cart.json", "/api/order/invoice.json"];
+        if paths.contains(&wish.path.as_str()) {
+            self.currencies
+                .entry(wish.place())
+                .or_default()
+                .insert(currency);
+        }
     }
 
     pub(super) fn email(&self) -> String {

@@ -135,6 +135,15 @@ impl Outside {
     }
 }
 
+/// Where the charge stands. That it is not found says nothing while a confirmation is unanswered: it is
+/// asked for again, as the client of PayPal has it.
+fn standing(world: &World, charge: &OpenCharge) -> ChargeStatus {
+    match world.charge_status(&charge.reference) {
+        ChargeStatus::Expired if charge.unanswered_since.is_some() => ChargeStatus::Unconfirmed,
+        status => status,
+    }
+}
+
 impl BillingPartner for Outside {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
         let request = request.clone();
@@ -149,8 +158,8 @@ impl BillingPartner for Outside {
     }
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let reference = charge.reference.clone();
-        let look_up = move |world: &World| Ok(world.charge_status(&reference));
+        let charge = charge.clone();
+        let look_up = move |world: &World| Ok(standing(world, &charge));
         self.ask_partner("look the charge up", look_up).await
     }
 
@@ -182,8 +191,11 @@ impl BillingPartner for Outside {
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let reference = charge.reference.clone();
-        let cancel = move |world: &World| Ok(world.cancel_charge(&reference));
+        let charge = charge.clone();
+        let cancel = move |world: &World| {
+            world.cancel_charge(&charge.reference);
+            Ok(standing(world, &charge))
+        };
         self.ask_partner("cancel the charge", cancel).await
     }
 

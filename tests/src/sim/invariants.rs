@@ -274,13 +274,12 @@ fn check_invoice(
     client: &Client,
 ) -> Result<(), Violation> {
     let currency = order.currency.code();
-    if client
-        .currencies
-        .iter()
-        .any(|answered| *answered != currency)
-    {
-        let answered = &client.currencies;
-        return Err(Violation::WrongAmount(format!("{answered:?} {order:?}")));
+    for (place, asked) in &client.currencies {
+        let is_done = client.answers.get(place);
+        let is_done = is_done.is_some_and(|(status, _)| *status < 300);
+        if is_done && !asked.contains(currency) {
+            return Err(Violation::WrongAmount(format!("{asked:?} {order:?}")));
+        }
     }
     if order.invoice().is_none() {
         return Ok(());
@@ -361,6 +360,8 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
         _ if uses_bad && is_declined => true,
         _ if revokes && waits => true,
         "declined" | "pending-then-declined" => is_declined || (pays_on_page && is_shipped),
+        // What PayPal is not answered for expires.
+        "must-act" if plan.protocol == Protocol::Orders && is_declined => true,
         "must-act" => waits || (pays_on_page && is_shipped),
         "declined-once" => is_shipped || is_declined,
         _ => is_shipped,

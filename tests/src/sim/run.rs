@@ -49,7 +49,6 @@ enum Purpose {
         client: usize,
         role: Role,
         wish: Wish,
-        currency: &'static str,
     },
     Batch {
         queue: Queue,
@@ -527,11 +526,11 @@ impl Simulation {
         }
         let event = wish.event(&customer);
         let configured = self.fleet.pick(Lambda::of_path(&wish.path), &self.world);
+        self.clients[number].asks(&wish, configured.currency);
         let purpose = Purpose::Request {
             client: number,
             role,
             wish,
-            currency: configured.currency,
         };
         self.start(purpose, async move {
             Outcome::Reply(configured.instance.send(&event).await)
@@ -722,20 +721,12 @@ impl Simulation {
     /// What follows from the end of a task; `None` when it was killed or its answer lost.
     fn ended(&mut self, purpose: &Purpose, outcome: Option<Outcome>) {
         match (purpose, outcome) {
-            (
-                Purpose::Request {
-                    client,
-                    role,
-                    wish,
-                    currency,
-                },
-                outcome,
-            ) => {
+            (Purpose::Request { client, role, wish }, outcome) => {
                 let reply = match outcome {
                     Some(Outcome::Reply(reply)) => Some(reply),
                     _ => None,
                 };
-                self.replied(*client, *role, wish, reply.as_ref(), currency);
+                self.replied(*client, *role, wish, reply.as_ref());
             }
             (Purpose::Batch { queue, ids }, Some(Outcome::Failures(failures))) => {
                 let kept: Vec<u64> = failures
@@ -769,14 +760,7 @@ impl Simulation {
         }
     }
 
-    fn replied(
-        &mut self,
-        number: usize,
-        role: Role,
-        wish: &Wish,
-        reply: Option<&Reply>,
-        currency: &'static str,
-    ) {
+    fn replied(&mut self, number: usize, role: Role, wish: &Wish, reply: Option<&Reply>) {
         let now = self.world.now();
         let pause = self.world.state().random.millis(5_000);
         if let Some(reply) = reply {
@@ -788,15 +772,6 @@ impl Simulation {
                 if let Some(act) = wish.act {
                     let customer = client.customer();
                     self.said(&customer, act, wish);
-                }
-                let client = &mut self.clients[number];
-                let names_amounts = matches!(
-                    path.as_str(),
-                    "/api/order/cart.json" | "/api/order/invoice.json"
-                );
-                // A repeat is answered as the first was, wherever it arrives.
-                if names_amounts && !client.has_answer(wish) {
-                    client.currencies.push(currency);
                 }
             }
         }
