@@ -368,7 +368,7 @@ async fn a_promised_mail_whose_sender_died_is_parked_though_its_message_is_lost(
         .claim_email(&id, None, now, stale)
         .await
         .unwrap();
-    cloud.pass(OVERDUE);
+    cloud.pass(stale);
     cloud.sweep().await;
     deliver_mails(&cloud, 2).await;
     assert!(cloud.mailer.taken().is_empty());
