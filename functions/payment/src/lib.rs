@@ -49,6 +49,10 @@ const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
 /// for by no other payment method.
 const ON_ITS_WAY: Duration = Duration::from_mins(15);
 
+/// How long a declined charge that the partner cannot close is asked about. PayPal's orders live for
+/// hours; what is open after this long is at an account that this deployment no longer has.
+const DECLINED_IS_WATCHED: Duration = Duration::from_hours(7 * 24);
+
 /// How many attempts an invoice has: cards are not to be tried out here.
 const MAX_ATTEMPTS: u32 = 20;
 
@@ -187,24 +191,48 @@ impl<P: BillingPartner> Payments<P> {
     }
 
     /// Asks where the charge of a declined payment stands: money that it took all the same is written
-    /// down, and once nobody can confirm it any more it is not asked for again.
+    /// down, and once nobody can confirm it any more it is not asked for again. While the partner
+    /// cannot tell, the order stays due: no message has to be kept for it.
     async fn look_after_declined(&self, order: &Order, payment: &Payment) -> Result<Order, Error> {
-        let Some(charge) = self.charge_of(order, payment)? else {
-            return Err(declined(payment));
+        let standing = match self.charge_of(order, payment) {
+            Ok(None) => return Err(declined(payment)),
+            Ok(Some(charge)) => {
+                let standing = self.partner.cancel(&charge).await;
+                standing
+                    .map(|status| (charge, status))
+                    .map_err(partner_failed)
+            }
+            Err(error) => Err(error),
         };
-        match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-            status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
+        let is_over = match standing {
+            Ok((charge, status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending))) => {
                 return self.take_up(order, &charge, status).await;
             }
-            ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
-                let waits = order.due.is_some_and(|due| due.step == DueStep::Payment);
-                if waits {
-                    let now = self.runtime.now();
-                    self.store.declined_charge_closed(order, now).await?;
-                }
+            Ok((
+                _,
+                ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. },
+            )) => true,
+            Ok((_, ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired)) => false,
+            Err(error) => {
+                let code = error.code();
+                tracing::warn!(order_id = %order.id, code, "a declined charge may be open");
+                false
             }
-            // It stays due.
-            ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired => {}
+        };
+        let now = self.runtime.now();
+        let is_due = order.due.is_some_and(|due| due.step == DueStep::Payment);
+        let is_old = payment
+            .opened_at
+            .is_some_and(|opened| now >= opened.plus(DECLINED_IS_WATCHED));
+        if is_due && is_old && !is_over {
+            tracing::error!(
+                order_id = %order.id,
+                code = "declined_charge_not_closed",
+                "the partner never said that the declined charge is closed; it is not asked any more"
+            );
+        }
+        if is_due && (is_over || is_old) {
+            self.store.declined_charge_closed(order, now).await?;
         }
         Err(declined(payment))
     }

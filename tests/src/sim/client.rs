@@ -94,8 +94,7 @@ pub(super) struct Client {
     pub(super) order: Option<String>,
     /// The total that the cart or its last update was answered with.
     pub(super) total: Value,
-    /// The currencies of the shops that were asked for the cart, its update or the invoice, by path
-    /// and key.
+    /// The currencies of the shops that were asked for the cart or its update, by path and key.
     pub(super) currencies: BTreeMap<(String, String), BTreeSet<&'static str>>,
     /// Answers that were for good, by path and key.
     pub(super) answers: BTreeMap<(String, String), (u64, String)>,
@@ -172,8 +171,7 @@ impl Client {
 
     /// Keeps in which currency the shop bills that is asked now for what names amounts.
     pub(super) fn asks(&mut self, wish: &Wish, currency: &'static str) {
-        let paths = ["/api/order/cart.json", "/api/order/invoice.json"];
-        if paths.contains(&wish.path.as_str()) {
+        if wish.path == "/api/order/cart.json" {
             self.currencies
                 .entry(wish.place())
                 .or_default()

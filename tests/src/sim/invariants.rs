@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::domain::{ChargeState, InvoiceId, Order, OrderId, PartnerName, Status};
+use shared::domain::{ChargeState, InvoiceId, Order, OrderId, PartnerAccount, PartnerName, Status};
 use shared::event::{Message, MessageKind, email_id};
 use shared::queue::Queue;
 use shared::store::{EmailState, Store};
@@ -14,7 +14,7 @@ use super::client::{ADDRESS, Client};
 use super::scenario::{Act, Mailing, Method, Plan};
 use super::world::{Protocol, World};
 use crate::Reply;
-use crate::partners::BookedCharge;
+use crate::partners::{BookedCharge, PayPalDouble};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ pub(super) async fn check(
         let id = OrderId::parse(name).map_err(|_| Violation::Forgotten(name.clone()))?;
         let order = store.order(&id).await.ok().flatten();
         let order = order.ok_or_else(|| Violation::Forgotten(name.clone()))?;
-        check_charges(charges, &order)?;
+        check_charges(charges, &order, plan)?;
         check_invoice(invoices, &order, client)?;
         check_labels(labels, &order)?;
         check_end(&order, client, plan)?;
@@ -179,10 +179,15 @@ pub(super) async fn check(
         check_mails(world, store, plan, &order, client, is_parked).await?;
         check_agreement(store, plan, client, &order).await?;
         let payment = order.payment.as_ref();
-        if is_paid(&order)
-            || payment.is_some_and(|payment| payment.state == ChargeState::RefundFailed)
-        {
+        let is_owed = payment.is_some_and(|payment| payment.state == ChargeState::RefundFailed);
+        if is_paid(&order) || is_owed {
             paid_sum += order.amounts.total.decimal();
+        }
+        if is_out_of_reach(&order, plan) {
+            let invoice = order.id.invoice().to_string();
+            let lost = charges.iter().filter(|charge| charge.invoice == invoice);
+            let lost = lost.map(|charge| charge.amount * Decimal::from(kept(charge)));
+            paid_sum += lost.sum::<Decimal>();
         }
         shipped += usize::from(order.status == Status::Shipped);
     }
@@ -209,6 +214,19 @@ pub(super) async fn check(
     check_dead_letters(world, store).await
 }
 
+/// Whether the order's charge belongs to an account whose credentials are gone: nobody can ask how it
+/// stands, so the order shows that it is not known, and is never charged anew.
+pub(super) fn is_out_of_reach(order: &Order, plan: &Plan) -> bool {
+    let ours = PartnerAccount::new("paypal", PayPalDouble::CLIENT);
+    let account = order
+        .payment
+        .as_ref()
+        .and_then(|payment| payment.account.as_ref());
+    plan.change.is_some_and(|change| change.other_account)
+        && !matches!(order.status, Status::Paid | Status::Shipped)
+        && account.is_some_and(|account| *account != ours)
+}
+
 /// Whether the shop has the customer's money.
 fn is_paid(order: &Order) -> bool {
     matches!(order.status, Status::Paid | Status::Shipped)
@@ -219,7 +237,7 @@ fn kept(charge: &BookedCharge) -> u32 {
     charge.captures.saturating_sub(charge.refunds)
 }
 
-fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violation> {
+fn check_charges(charges: &[BookedCharge], order: &Order, plan: &Plan) -> Result<(), Violation> {
     let invoice = order.id.invoice().to_string();
     let charges: Vec<_> = charges
         .iter()
@@ -248,7 +266,7 @@ fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violatio
     // A refund that failed after it had succeeded left the money with the shop, and the order says so.
     let state = order.payment.as_ref().map(|payment| payment.state);
     let is_owed = state == Some(ChargeState::RefundFailed);
-    if (kept == 1) != (is_paid(order) || is_owed) {
+    if (kept == 1) != (is_paid(order) || is_owed) && !is_out_of_reach(order, plan) {
         return Err(Violation::PaidUnlikeCharged(format!(
             "{order:?} {charges:?}"
         )));
@@ -354,11 +372,14 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
     let revokes = has_agreements && acts().any(|act| act == Act::Revoke);
     let uses_bad = has_agreements && acts().any(|act| act == Act::Approve(Method::Bad));
     let ended = match client.scenario.customer {
+        _ if is_out_of_reach(order, plan) => true,
         _ if client.wants_cancelled() && is_cancelled => true,
         // A changed parameter kept the client from going on by itself.
         _ if client.is_disturbed && order.due.is_none() => true,
         _ if uses_bad && is_declined => true,
         _ if revokes && waits => true,
+        // Through a real client the method decides, and the customer may have approved a good one.
+        "declined" if plan.partner.is_some() && is_shipped => acts().next().is_some(),
         "declined" | "pending-then-declined" => is_declined || (pays_on_page && is_shipped),
         // What PayPal is not answered for expires.
         "must-act" if plan.protocol == Protocol::Orders && is_declined => true,

@@ -18,7 +18,7 @@ use super::client::{Client, Expects, Role, Wish};
 use super::database::honest_client;
 use super::ends::Outside;
 use super::fleet::{Fleet, Instance, Lambda};
-use super::invariants::{Books, Violation, Watch, check};
+use super::invariants::{self, Books, Violation, Watch, check};
 use super::partner::{Double, Partner};
 use super::scenario::{Act, Method, Plan};
 use super::stream::{RelayBatch, Stream};
@@ -38,6 +38,10 @@ const MAX_RECEIVES: u32 = 5;
 
 /// No history needs more scheduling decisions; one that does is stuck.
 const MAX_STEPS: u32 = 60_000;
+
+/// For how long an operator moves things by hand, in milliseconds: what nobody can mend would be moved
+/// for ever.
+const OPERATOR_WORKS: i64 = 36 * 3_600_000;
 
 /// How often a partner repeats a webhook that was not acknowledged.
 const MAX_DELIVERIES: u32 = 20;
@@ -626,7 +630,7 @@ impl Simulation {
     /// An operator moves dead letters back, or has the sweep look at an order at once.
     fn operate(&self, now: i64) {
         let mut state = self.world.state();
-        if !state.random.chance(self.plan.operator) {
+        if now > START + OPERATOR_WORKS || !state.random.chance(self.plan.operator) {
             return;
         }
         if state.random.chance(500) {
@@ -833,6 +837,10 @@ impl Simulation {
     /// Whether only the customer can bring the order on, who does nothing more; it is looked at again
     /// for ever.
     async fn is_parked(&self, client: &Client, order: &Order) -> bool {
+        if invariants::is_out_of_reach(order, &self.plan) {
+            return order.due.is_some_and(|due| due.tries >= 3)
+                && self.world.now() >= self.fleet.settled_at();
+        }
         let waits = order
             .payment
             .as_ref()

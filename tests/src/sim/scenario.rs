@@ -462,6 +462,18 @@ impl Histories {
 }
 
 impl Change {
+    /// The billing partner's credentials are replaced by another account's, for up to nine hours.
+    pub fn of_account(random: &mut super::Random) -> Self {
+        let from = random.millis(5_000);
+        Self {
+            from,
+            until: from + random.millis(9 * 3_600_000),
+            shop: Options::default(),
+            own_carrier: false,
+            other_account: true,
+        }
+    }
+
     fn at_random(random: &mut super::Random) -> Self {
         let from = random.millis(5_000);
         let mut change = Self {

@@ -368,7 +368,7 @@ impl World {
             drop(state);
             #[expect(clippy::print_stdout, reason = "a trace that was asked for")]
             {
-                println!("{:>12.3} {effects:>5} {}", Duration(now), text());
+                println!("{} {effects:>5} {}", Duration(now), text());
             }
         }
     }
@@ -437,7 +437,7 @@ struct Duration(i64);
 
 impl std::fmt::Display for Duration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&format!("{}.{:03}", self.0 / 1000, self.0 % 1000))
+        write!(f, "{:>9}.{:03}", self.0 / 1000, self.0 % 1000)
     }
 }
 
