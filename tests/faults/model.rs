@@ -44,8 +44,8 @@ enum Flaw {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Partner {
     /// It cancels the attempt's charge, and the next attempt opens another. A charge keeps the method
-    /// that it was opened with, but for the customer, who pays a declined one on the partner's own page
-    /// as they like. As at Stripe.
+    /// that it was opened with; only the customer can pay a declined one in another way, on the
+    /// partner's own page. As at Stripe.
     Cancels,
     /// It cannot. The next attempt goes on with the same charge, unless that one is dead: a charge
     /// expires at any moment, and a decline may be its end. Each confirmation names its method. As at
@@ -177,10 +177,10 @@ fn the_search_notices_what_the_protocol_needs() {
     for (flaws, partners, promise) in NEEDS {
         for partner in partners {
             let game = Game::new(*partner, flaws);
-            let found = search(World::start(), game, |broken| broken == promise);
-            let steps = found
-                .map_err(|(_, way)| way.len() - 1)
-                .expect_err("unnoticed");
+            let Err((_, way)) = search(World::start(), game, |broken| broken == promise) else {
+                panic!("{flaws:?}: no {promise:?} where {partner:?}");
+            };
+            let steps = way.len() - 1;
             println!("{flaws:?}: {promise:?} after {steps} steps where {partner:?}");
         }
     }
