@@ -27,8 +27,8 @@
 //! An order that nobody captured expires three hours after it was created; PayPal can set more for an
 //! account, never less. From then on it reads as 404. A 404 that comes earlier proves nothing (a replica
 //! that lags behind) and counts as no answer, and so does one that another account gets. While a capture
-//! is unanswered, a 404 proves nothing either: the capture is asked for once more under the same id,
-//! which PayPal keeps for 6 hours and answers as the first time. Only that answer says that the order is
+//! is unanswered, a 404 to a look-up proves nothing either: the capture itself is asked for once more,
+//! which is safe because an order has one capture, and only the answer to that says that the order is
 //! gone.
 //!
 //! # A decline is final for its attempt
@@ -77,9 +77,6 @@ const LIMIT: Duration = Duration::from_secs(8);
 
 /// How long an order that nobody captured lives, at least ("Orders", `links`).
 const ORDER_LIVES: Duration = Duration::from_hours(3);
-
-/// How long a `PayPal-Request-Id` is kept for orders ("Idempotency").
-const IDS_KEPT: Duration = Duration::from_hours(6);
 
 /// How long before its end a token is no longer used.
 const TOKEN_MARGIN: Duration = Duration::from_mins(5);
@@ -466,21 +463,11 @@ impl PayPal {
         if let Some(order) = self.order(charge).await? {
             return standing(&order).map_err(Trouble::unavailable);
         }
-        match charge.unanswered_since {
-            None => Ok(ChargeStatus::Expired),
-            // A repeat under the same id is answered as the capture was.
-            Some(since) if self.runtime.now() < since.plus(IDS_KEPT) => {
-                Ok(ChargeStatus::Unconfirmed)
-            }
-            Some(_) => {
-                tracing::error!(
-                    invoice_id = %charge.request.invoice,
-                    code = "charge_not_found",
-                    "a capture was never answered and its order is gone"
-                );
-                Err(Trouble::NotFound.unavailable())
-            }
-        }
+        Ok(match charge.unanswered_since {
+            None => ChargeStatus::Expired,
+            // Only the capture's own answer says what became of it: it is asked for once more.
+            Some(_) => ChargeStatus::Unconfirmed,
+        })
     }
 
     /// The same after a capture was asked for: what cannot be told now is unknown.
