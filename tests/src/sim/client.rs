@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Value, json};
 
 use super::ends::REFUSED_DOMAIN;
-use super::scenario::{Act, Mailing, Scenario};
+use super::scenario::{Act, Keys, Mailing, Scenario};
 use crate::cloud::START;
 use crate::services::{Reply, customer_request, request};
 
@@ -223,7 +223,7 @@ impl Client {
             "/api/order/cart.json" => {
                 if reply.status < 300 {
                     self.total = body["totalAmount"].clone();
-                    if self.scenario.misuses_keys {
+                    if self.scenario.keys == Keys::Misused {
                         let mut other = self.cart(4);
                         other["customerId"] = "9090".into();
                         self.misuse(wish, other);
@@ -279,7 +279,7 @@ impl Client {
         } else {
             self.want_invoice(body);
         }
-        if self.scenario.misuses_keys {
+        if self.scenario.keys == Keys::Misused {
             let mut other = self.cart(4);
             other["customerId"] = "9090".into();
             self.misuse(wish, other);

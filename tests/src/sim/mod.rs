@@ -23,5 +23,5 @@ pub use carrier::RealCarrier;
 pub use invariants::Violation;
 pub use random::Random;
 pub use run::Simulation;
-pub use scenario::{Act, Change, Histories, Mailing, Method, Plan, Scenario};
+pub use scenario::{Act, Approvals, Change, Histories, Keys, Mailing, Method, Plan, Scenario};
 pub use world::{Faults, Protocol, World};

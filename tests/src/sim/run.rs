@@ -20,10 +20,10 @@ use super::ends::Outside;
 use super::fleet::{Fleet, Instance, Lambda};
 use super::invariants::{self, Books, Violation, Watch, check};
 use super::partner::{Double, Partner};
-use super::scenario::{Act, Method, Plan};
+use super::scenario::{Act, Approvals, Method, Plan};
 use super::stream::{RelayBatch, Stream};
 use super::webhooks;
-use super::world::{FUNCTION_TIMEOUT, Faults, Queued, Saying, World};
+use super::world::{FUNCTION_TIMEOUT, Faults, Queued, Saying, Stopped, World};
 use crate::cloud::{Options, START};
 use crate::database::engine_with_tables;
 use crate::partners::{Front, PayPalCertificates};
@@ -429,11 +429,12 @@ impl Simulation {
         let (is_killed, timed_out, frozen_until) = {
             let mut state = self.world.state();
             (
-                std::mem::take(&mut state.killed),
-                std::mem::take(&mut state.timed_out),
+                state.stopped == Some(Stopped::Killed),
+                state.stopped == Some(Stopped::TimedOut),
                 state.frozen_until.take(),
             )
         };
+        self.world.state().stopped = None;
         if timed_out {
             self.world.pass(FUNCTION_TIMEOUT);
         }
@@ -583,7 +584,7 @@ impl Simulation {
         };
         let customer = client.customer();
         let order = client.order.clone().unwrap_or_default();
-        let keyed = client.scenario.keyed_approvals;
+        let keyed = client.scenario.approvals == Approvals::Keyed;
         self.world.note(|| format!("{customer}: {act:?}"));
         let wish = match act {
             // The page is that of the charge that the order names.
@@ -772,11 +773,11 @@ impl Simulation {
             self.world
                 .note(|| format!("  answer {role:?} {path} {} {text}", reply.status));
             let client = &mut self.clients[number];
-            if reply.status < 300 {
-                if let Some(act) = wish.act {
-                    let customer = client.customer();
-                    self.said(&customer, act, wish);
-                }
+            if reply.status < 300
+                && let Some(act) = wish.act
+            {
+                let customer = client.customer();
+                self.said(&customer, act, wish);
             }
         }
         let may_disturb = self.plan.change.is_some();

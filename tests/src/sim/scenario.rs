@@ -41,6 +41,24 @@ pub enum Mailing {
     Friend,
 }
 
+/// Whether approvals carry idempotency keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approvals {
+    /// Each has one.
+    Keyed,
+    /// None has.
+    Unkeyed,
+}
+
+/// What else the keys of a client's requests are used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// For repeats only.
+    Kept,
+    /// For other bodies too, which is to be refused.
+    Misused,
+}
+
 /// A customer's wish: one POST after the other, each repeated until it is answered for good.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -62,11 +80,11 @@ pub struct Scenario {
     /// What the customer does, and how long after the cart was answered, in milliseconds.
     pub acts: [Option<(i64, Act)>; 3],
     /// Whether the customer's approvals carry idempotency keys.
-    pub keyed_approvals: bool,
+    pub approvals: Approvals,
     /// A mail that is asked for.
     pub mailing: Option<Mailing>,
-    /// Whether keys are used again with other bodies, which is to be refused.
-    pub misuses_keys: bool,
+    /// What else idempotency keys are used for.
+    pub keys: Keys,
 }
 
 impl Scenario {
@@ -80,9 +98,9 @@ impl Scenario {
         cancel_after: None,
         rival_after: None,
         acts: [None; 3],
-        keyed_approvals: true,
+        approvals: Approvals::Keyed,
         mailing: None,
-        misuses_keys: false,
+        keys: Keys::Kept,
     };
 
     /// Every step is called, while the chain does the same.
@@ -230,13 +248,15 @@ impl Scenario {
                     },
                 ));
             }
-            self.keyed_approvals = random.chance(500);
+            self.approvals = [Approvals::Keyed, Approvals::Unkeyed][random.below(2)];
             self.retries_after_decline = self.retries_after_decline.max(1);
         }
         if random.chance(200) {
             self.mailing = Some([Mailing::Refused, Mailing::Friend][random.below(2)]);
         }
-        self.misuses_keys = random.chance(150);
+        if random.chance(150) {
+            self.keys = Keys::Misused;
+        }
         self
     }
 }

@@ -58,6 +58,15 @@ pub(super) enum Fate {
     Throttled,
 }
 
+/// How a task ends that does not come to its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// Before its effect.
+    Killed,
+    /// After its effect, by Lambda.
+    TimedOut,
+}
+
 /// A message in a queue.
 #[derive(Clone, Debug)]
 pub(super) struct Queued {
@@ -167,10 +176,8 @@ pub(super) struct State {
     pub(super) late_at: Vec<u64>,
     /// Answer these effects with a wish for less.
     pub(super) throttled_at: Vec<u64>,
-    /// Lambda ends the task that runs now before its next effect.
-    pub(super) timed_out: bool,
-    /// The task that runs now was killed.
-    pub(super) killed: bool,
+    /// How the task that runs now ends before its next effect, if it does.
+    pub(super) stopped: Option<Stopped>,
     /// The task that runs now stands still until then.
     pub(super) frozen_until: Option<i64>,
     pub(super) queues: BTreeMap<Queue, Vec<Queued>>,
@@ -245,8 +252,7 @@ impl World {
                 lost_answer_at: Vec::new(),
                 late_at: Vec::new(),
                 throttled_at: Vec::new(),
-                timed_out: false,
-                killed: false,
+                stopped: None,
                 frozen_until: None,
                 queues: queues
                     .into_iter()
@@ -388,9 +394,9 @@ impl World {
             let is_late = state.late_at.contains(&effect);
             let is_throttled = state.throttled_at.contains(&effect);
             if planned || state.random.chance(faults.crash) {
-                state.killed = true;
+                state.stopped = Some(Stopped::Killed);
             } else if times_out || state.random.chance(faults.timeout) {
-                state.timed_out = true;
+                state.stopped = Some(Stopped::TimedOut);
             } else if state.random.chance(faults.freeze) {
                 let until = self.now() + state.random.millis(600_000);
                 state.frozen_until = Some(until);
@@ -402,14 +408,14 @@ impl World {
         // A killed task is dropped here; a frozen one goes on when it is woken.
         let is_stopped = {
             let state = self.state();
-            state.killed || state.frozen_until.is_some()
+            state.stopped == Some(Stopped::Killed) || state.frozen_until.is_some()
         };
         if is_stopped {
             Yield(false).await;
         }
         let mut state = self.state();
         let faults = state.faults;
-        if state.timed_out {
+        if state.stopped == Some(Stopped::TimedOut) {
             drop(state);
             self.note(|| format!("  {name}: carried out, and the function timed out"));
             return Fate::Done;
