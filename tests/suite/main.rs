@@ -22,6 +22,7 @@ mod payments;
 mod paypal;
 mod paypal_webhooks;
 mod privacy;
+mod sequences;
 mod store;
 mod stripe;
 mod sweep;
