@@ -336,7 +336,7 @@ FAULTS = [
         "functions/payment/src/lib.rs",
         "account.is_some_and(|account| !account.is_at_partner_of(&ours))",
         "account.is_some_and(|account| !account.is_at_partner_of(&ours) && payment.attempt == 0)",
-        tests="sequences::a_charge_at_another",
+        tests="sequences::a_partner_that_knows",
     ),
     Fault(
         "a declined charge that cannot be cancelled is left behind",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join;
-use payment::partners::{BillingPartner, PayPal, Stripe};
+use payment::partners::{BillingPartner, PayPal, Sandbox, Stripe};
 use serde_json::{Value, json};
 use shared::https::{Https, Secret};
 use shared::queue::Queue;
@@ -871,4 +871,81 @@ async fn a_charge_at_another_billing_partner_is_given_back_by_none() {
     let test = test.changed_back_to_stripe(played, front);
     assert_eq!(test.shop.cancel().await.status, 200);
     assert_eq!(test.played.given_back(), [20_000]);
+}
+
+/// Where an order stands when the shop changes its billing partner.
+#[derive(Clone, Copy, Debug)]
+enum Left {
+    Unanswered,
+    Declined,
+    Paid,
+}
+
+impl AtPayPal {
+    async fn left(how: Left) -> Self {
+        let (first, mishap, expected) = match how {
+            Left::Unanswered => (None, Some(Mishap::AnswerLost), 503),
+            Left::Declined => (Some(REFUSED), None, 402),
+            Left::Paid => (None, None, 201),
+        };
+        let test = at_paypal(first, []).await;
+        if let Some(mishap) = mishap {
+            test.front.plan("POST", "/capture", mishap);
+        }
+        assert_eq!(test.shop.pay("k1").await.status, expected);
+        test.shop.cloud.lose_stream();
+        test
+    }
+}
+
+/// The sandbox would say of every charge that it is paid, and of every refund that it is made.
+#[tokio::test]
+async fn a_partner_that_knows_every_charge_is_not_asked_for_one_of_another_partners() {
+    for how in [Left::Unanswered, Left::Declined, Left::Paid] {
+        println!("{how:?}");
+        let AtPayPal {
+            shop,
+            double,
+            front,
+        } = AtPayPal::left(how).await;
+        let state = shop.state().await;
+        let runtime = shop.cloud.runtime.clone();
+        let taken = double.taken();
+
+        let shop = shop.redeployed(Sandbox::new(runtime.clone()));
+        assert_refused(&shop, how).await;
+        let played = PlayedStripe::new(runtime.clone());
+        played.attach(CUSTOMER, VISA);
+        let stripe = played.front();
+        let shop = shop.redeployed(stripe_client(&stripe, runtime.clone()));
+        shop.approve(&with_stripe(VISA)).await;
+        assert_refused(&shop, how).await;
+        assert!(stripe.seen().is_empty());
+        assert_eq!(shop.state().await, state);
+        assert_eq!(double.taken(), taken);
+        assert!(double.given_back().is_empty());
+
+        // PayPal itself gives it back, or takes nothing any more.
+        let partner = paypal_client(&front, PayPalDouble::CLIENT, runtime);
+        let shop = shop.redeployed(partner);
+        shop.cloud.pass(Habits::default().order_lives);
+        assert_eq!(shop.cancel().await.status, 200);
+        assert_eq!(double.given_back().len(), taken.len());
+    }
+}
+
+async fn assert_refused<P: BillingPartner>(shop: &Shop<P>, left: Left) {
+    let mut replies = vec![shop.cancel().await];
+    if !matches!(left, Left::Paid) {
+        replies.push(shop.pay("k1-late").await);
+        replies.push(shop.pay("k2").await);
+    }
+    for reply in replies {
+        assert_problem(&reply, 503, "billing_partner_unavailable");
+    }
+    let state = shop.state().await;
+    shop.cloud.pass(61 * MINUTE);
+    shop.cloud.sweep().await;
+    shop.cloud.settle_once().await;
+    assert_eq!(shop.state().await, state);
 }
