@@ -252,7 +252,7 @@ FAULTS = [
         "functions/payment/src/lib.rs",
         "                Box::pin(self.pay(&standing.id, Wish::Message)).await",
         "                let _ = &standing;\n                Err(in_progress())",
-        tests="sequences::a_capture_that_was_overtaken",
+        tests="sequences::a_capture_overtaken",
     ),
     Fault(
         "the agreement is not compared",
@@ -294,7 +294,7 @@ FAULTS = [
         f"{STORE}/payments.rs",
         "            DeclinedCharge::Open => Some(DueStep::Payment),\n            DeclinedCharge::Dead => order.email().map(|_| DueStep::Email),",
         "            DeclinedCharge::Open | DeclinedCharge::Dead => order.email().map(|_| DueStep::Email),",
-        tests="sequences::money_that",
+        tests="sequences::money_captured",
     ),
     Fault(
         "a declined charge that is dead stays due",
@@ -315,7 +315,7 @@ FAULTS = [
         "functions/payment/src/lib.rs",
         "Wish::Message => self.look_after_declined(&order, payment).await,",
         "Wish::Message => Err(declined(payment)),",
-        tests="sequences::an_intent_that_was_left_open",
+        tests="sequences::an_intent_left_open",
     ),
     Fault(
         "what another account does not find has expired",
@@ -336,7 +336,7 @@ FAULTS = [
         "functions/payment/src/lib.rs",
         "account.is_some_and(|account| !account.is_at_partner_of(&ours))",
         "account.is_some_and(|account| !account.is_at_partner_of(&ours) && payment.attempt == 0)",
-        tests="sequences::a_partner_that_knows",
+        tests="sequences::a_charge_at_paypal",
     ),
     Fault(
         "a declined charge that cannot be cancelled is left behind",

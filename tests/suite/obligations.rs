@@ -1,6 +1,6 @@
-//! What every billing partner owes, whoever it is: the obligations of [`BillingPartner`], tested for the
-//! real clients, the sandbox, and those that stand in for a partner in other tests. What a stand-in does
-//! not owe, tests through it cannot show.
+//! The obligations of [`BillingPartner`], tested by one suite for the real clients, the sandbox, and the
+//! test doubles that other tests use as a partner. A double that breaks an obligation would hide a bug in
+//! the tests that use it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tests::sim::{AbstractPartner, Protocol};
 
 use crate::stripe::{clock, token};
 
-/// What a partner owes.
+/// An obligation of the trait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Obligation {
     OpeningMovesNothing,
@@ -40,7 +40,7 @@ enum Obligation {
     AccountIsStable,
 }
 
-/// How a charge goes.
+/// The outcome that a test wants for a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
     /// Its confirmation takes the money.
@@ -60,7 +60,7 @@ enum Asked {
 /// A partner, its books, its wire and its clock.
 trait Bench {
     const NAME: &'static str;
-    /// What cannot be asked of it, and why.
+    /// The obligations that do not apply to it, and why.
     const CANNOT: &'static [(Obligation, &'static str)];
     /// How long a charge lives that nobody confirms; `None` for ever.
     const LIVES: Option<Duration>;
@@ -78,7 +78,7 @@ trait Bench {
     /// A client with the shop's credentials.
     fn client(&self) -> impl BillingPartner;
 
-    /// A client with those of another account, where credentials tell.
+    /// A client with another account's credentials, where credentials identify the account.
     fn stranger(&self) -> Option<impl BillingPartner> {
         None::<Sandbox>
     }
@@ -91,14 +91,13 @@ trait Bench {
         "8080"
     }
 
-    /// A charge is going to be opened that goes like this, where neither its method nor its customer
-    /// tells.
+    /// Prepares the outcome of the next charge, where neither its method nor its customer decides it.
     fn plan(&self, _case: Case) {}
 
-    /// The next answer to that is lost, though it is carried out.
+    /// The next request of that kind is carried out and its answer lost.
     fn lose_answer(&self, asked: Asked);
 
-    /// What was refused would be taken from now on.
+    /// From now on, `BAD` is charged.
     fn all_is_good(&self) {}
 
     /// The payment methods by which money was taken, once for each time.
@@ -170,7 +169,7 @@ fn has_expired(result: &Result<ChargeStatus, PartnerError>) -> bool {
     matches!(result, Ok(ChargeStatus::Expired))
 }
 
-/// Asks it of every partner that can owe it.
+/// Runs a check for every partner to which the obligation applies.
 macro_rules! of_every_partner {
     ($obligation:expr, $check:ident) => {
         of_every_partner!(
@@ -622,15 +621,15 @@ impl Bench for AtSandbox {
     const CANNOT: &'static [(Obligation, &'static str)] = &[
         (
             Obligation::ByTheMethodThatHolds,
-            "nobody agrees to anything: no money moves",
+            "it has no agreements: no money moves",
         ),
         (
             Obligation::ClosedIsFinal,
-            "it keeps no mark of what was cancelled: no money moves afterwards either",
+            "it does not record cancellations: a later confirmation moves no money either",
         ),
         (
             Obligation::RefundsOnce,
-            "it keeps no books of refunds: no money was taken",
+            "it does not record refunds: no money was taken",
         ),
     ];
     const LIVES: Option<Duration> = None;

@@ -1,6 +1,6 @@
-//! Sequences that once broke the promise: money that nobody knew of, a method that was charged though
-//! another one held, a repeat that charged, a charge that was made twice. Each with its neighbours,
-//! through the real handlers and the real clients.
+//! Sequences of requests, lost answers and late arrivals that once lost track of money, charged a
+//! revoked payment method, or charged twice. Each runs with its variants through the real handlers and
+//! the real clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -123,8 +123,8 @@ impl<P: BillingPartner> Shop<P> {
             .unwrap()
     }
 
-    /// The sweep looks, and what it publishes is delivered until nothing moves; returns how many
-    /// orders it takes for overdue.
+    /// Runs the sweep and delivers everything it publishes. Returns how many orders it counts as
+    /// overdue.
     async fn sweep(&self) -> u64 {
         self.cloud.pass(61 * MINUTE);
         let report = self.cloud.sweep().await;
@@ -143,7 +143,7 @@ impl<P: BillingPartner> Shop<P> {
         subjects
     }
 
-    /// The money is known, the customer is told, and the goods go out.
+    /// The payment is recorded, the customer gets the mail, and the order ships.
     async fn assert_paid(&self) {
         assert_eq!(self.state().await, "captured");
         self.cloud.settle().await;
@@ -212,8 +212,8 @@ impl AtPayPal {
         seen
     }
 
-    /// The first capture is on its way when its client gives up, and the customer chooses the other
-    /// card.
+    /// The first capture has not arrived when its client gives up. The customer then approves the
+    /// other card.
     async fn first_capture_is_slow(&self) {
         self.front.plan("POST", "/capture", Mishap::RequestLost);
         let reply = self.shop.pay("k1").await;
@@ -221,14 +221,14 @@ impl AtPayPal {
         self.shop.approve(&with_paypal(OTHER)).await;
     }
 
-    /// It arrives, and takes the money.
+    /// The first capture arrives and takes the money.
     fn first_capture_arrives(&self) {
         let reply = self.double.handle(&self.captures()[0]);
         assert_eq!(reply.status, 201);
         assert_eq!(self.double.charged_tokens(), [FIRST]);
     }
 
-    /// PayPal tells of the capture, and the worker hears of it.
+    /// PayPal sends a webhook about the capture; the payment worker gets its message.
     async fn tell(&self) {
         let invoice = self.shop.order.replacen("ord_", "inv_", 1);
         let resource = json!({"id": "3C679366HH908993F", "custom_id": invoice});
@@ -254,7 +254,7 @@ async fn deliver<P: BillingPartner>(cloud: &Cloud<P>) {
     assert!(cloud.deliver(Queue::Payment, &messages[0].1).await);
 }
 
-/// Who looks at the order once the money was taken.
+/// Who asks about the order after the money was taken.
 #[derive(Clone, Copy, Debug)]
 enum Looks {
     Sweep,
@@ -282,7 +282,7 @@ impl AtPayPal {
 }
 
 #[tokio::test]
-async fn while_a_capture_is_unanswered_no_other_card_is_asked_and_whoever_looks_takes_it_up() {
+async fn while_a_capture_is_unanswered_no_other_card_is_charged_and_its_outcome_is_found() {
     for who in ANYBODY {
         println!("{who:?}");
         let test = at_paypal([], [REFUSED]).await;
@@ -306,13 +306,13 @@ async fn the_customers_first_card_is_asked_for_again_under_its_own_id() {
     let test = at_paypal([], [REFUSED]).await;
     test.first_capture_is_slow().await;
     assert_eq!(test.shop.pay("k2").await.status, 503);
-    // Back to the first card: the capture that is on its way is the one that is asked for.
+    // Back to the first card: the same capture is requested under the same id.
     test.shop.approve(&with_paypal(FIRST)).await;
     assert_eq!(test.shop.pay("k3").await.status, 201);
     let ids = test.captures();
     let id = |request: &DoubleRequest| request.header("paypal-request-id").map(str::to_owned);
     assert_eq!((ids.len(), id(&ids[0])), (2, id(&ids[1])));
-    // Late: it is answered as the second was.
+    // The first request arrives late and gets the answer of the second.
     assert_eq!(test.double.handle(&ids[0]).status, 200);
     test.assert_paid_by(FIRST).await;
 }
@@ -325,8 +325,8 @@ enum First {
 }
 
 impl AtPayPal {
-    /// The first capture is on its way; the other card is asked for once that can no longer be, and
-    /// refused: the order shows `declined`.
+    /// The first capture is unanswered for fifteen minutes. The other card is then tried and refused:
+    /// the order shows `declined`.
     async fn declined_by_the_other_card(&self, first: First) {
         match first {
             First::GaveUp => self.first_capture_is_slow().await,
@@ -354,12 +354,12 @@ impl AtPayPal {
 }
 
 #[tokio::test]
-async fn money_that_a_declined_order_took_all_the_same_is_taken_up_by_the_sweep_alone() {
+async fn money_captured_after_a_decline_is_recorded_by_the_sweep_alone() {
     for first in [First::GaveUp, First::DiedFrozen] {
         println!("{first:?}");
         let test = at_paypal([], [REFUSED]).await;
         test.declined_by_the_other_card(first).await;
-        // It stays due, and nobody is alarmed: the customer has the word.
+        // It stays due and does not count as overdue: it waits for the customer.
         assert_eq!(test.shop.sweep().await, 0);
         assert_eq!(test.shop.state().await, "declined");
         assert_eq!(test.shop.due().await, "payment");
@@ -370,14 +370,14 @@ async fn money_that_a_declined_order_took_all_the_same_is_taken_up_by_the_sweep_
 }
 
 #[tokio::test]
-async fn money_that_a_declined_order_took_all_the_same_is_taken_up_by_whoever_looks() {
+async fn money_captured_after_a_decline_is_recorded_by_a_webhook_or_a_request() {
     for who in [Looks::Webhook, Looks::OtherKey] {
         println!("{who:?}");
         let test = at_paypal([], [REFUSED]).await;
         test.declined_by_the_other_card(First::GaveUp).await;
         test.first_capture_arrives();
         match who {
-            // The key of the decline gets the decline; another one finds the money.
+            // A key of the declined attempt gets the decline; a new key finds the payment.
             Looks::OtherKey => {
                 let reply = test.shop.pay("k2").await;
                 assert_problem(&reply, 402, "payment_declined");
@@ -391,7 +391,7 @@ async fn money_that_a_declined_order_took_all_the_same_is_taken_up_by_whoever_lo
 }
 
 #[tokio::test]
-async fn a_capture_that_was_overtaken_by_a_decline_is_taken_up_at_once() {
+async fn a_capture_overtaken_by_a_decline_is_recorded_at_once() {
     let test = at_paypal([], [REFUSED]).await;
     let frozen = Gate::default();
     test.front
@@ -409,13 +409,12 @@ async fn a_capture_that_was_overtaken_by_a_decline_is_taken_up_at_once() {
         frozen.open();
     };
     let (reply, ()) = join(test.shop.pay("k1"), others).await;
-    // Its key has joined the attempt that is declined; the money is known all the same.
     assert_eq!(reply.status, 201, "{}", reply.text);
     test.assert_paid_by(FIRST).await;
 }
 
 #[tokio::test]
-async fn the_twentieth_attempt_that_is_declined_and_captured_all_the_same_is_found_by_the_sweep() {
+async fn money_captured_after_the_twentieth_decline_is_recorded_by_the_sweep() {
     let test = at_paypal([], (0..20).map(|_| REFUSED)).await;
     test.declined_by_the_other_card(First::GaveUp).await;
     for attempt in 2..=20 {
@@ -442,7 +441,7 @@ async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhil
         assert_eq!(test.shop.due().await, "payment");
     }
     test.shop.cloud.pass(Habits::default().order_lives);
-    // The look that finds it dead leaves the mails due, and the next one nothing.
+    // The sweep that finds it expired leaves the mails due; the next one leaves nothing due.
     for due in ["email", ""] {
         assert_eq!(test.shop.sweep().await, 0);
         assert_eq!(test.shop.due().await, due);
@@ -467,7 +466,7 @@ async fn a_charge_that_its_decline_has_closed_is_not_due() {
     assert_eq!(test.shop.pay("k1").await.status, 402);
     assert_eq!(test.shop.due().await, "email");
     assert_eq!(test.intents(), ["canceled"]);
-    // Not even on Stripe's own page can it be paid any more.
+    // The customer cannot pay it on Stripe's page either.
     test.pay_on_page();
     assert!(test.played.captured().is_empty());
 }
@@ -525,7 +524,7 @@ impl AtStripe {
         self.played.pay_on_page(&intent);
     }
 
-    /// Stripe tells of the money, and the worker hears of it.
+    /// Stripe sends a webhook about the payment; the payment worker gets its message.
     async fn tell(&self) {
         let intent = json!({"id": "pi_1", "object": "payment_intent",
             "metadata": {"order_id": self.shop.order}});
@@ -551,7 +550,7 @@ impl AtStripe {
 }
 
 #[tokio::test]
-async fn an_intent_that_was_left_open_and_is_paid_on_stripes_page_is_taken_up() {
+async fn an_intent_left_open_and_then_paid_on_stripes_page_is_recorded() {
     for by_webhook in [true, false] {
         let test = at_stripe(POOR).await;
         test.played
@@ -572,7 +571,7 @@ async fn an_intent_that_was_left_open_and_is_paid_on_stripes_page_is_taken_up() 
 }
 
 #[tokio::test]
-async fn an_intent_that_was_left_open_is_closed_at_the_next_look() {
+async fn an_intent_left_open_is_cancelled_by_the_next_sweep() {
     let test = at_stripe(POOR).await;
     test.played
         .misbehave(Operation::Cancel, Misbehaviour::RequestLost);
@@ -718,7 +717,7 @@ async fn a_payment_takes_a_hundred_keys_and_no_more() {
     }
     assert!(test.shop.item().await == item, "its item has changed");
     assert_eq!(test.front.seen().len(), asked);
-    // The keys that it knows go on.
+    // Known keys still work.
     test.shop.cloud.pass(after);
     let declined = test.shop.pay("k1").await;
     assert_problem(&declined, 402, "payment_declined");
@@ -757,7 +756,7 @@ async fn what_another_account_does_not_find_is_neither_charged_again_nor_cancell
                 assert_eq!(test.shop.pay(key).await.status, 503);
             }
             assert_eq!(test.shop.cancel().await.status, 503);
-            // As long as its token is good, the capture may still arrive.
+            // The capture may arrive while its access token is valid.
             if late && wait == MINUTE {
                 test.first_capture_arrives();
             }
@@ -898,9 +897,9 @@ impl AtPayPal {
     }
 }
 
-/// The sandbox would say of every charge that it is paid, and of every refund that it is made.
+/// The sandbox would report every charge as captured and every refund as made.
 #[tokio::test]
-async fn a_partner_that_knows_every_charge_is_not_asked_for_one_of_another_partners() {
+async fn a_charge_at_paypal_is_asked_for_at_neither_the_sandbox_nor_stripe() {
     for how in [Left::Unanswered, Left::Declined, Left::Paid] {
         println!("{how:?}");
         let AtPayPal {
@@ -925,7 +924,7 @@ async fn a_partner_that_knows_every_charge_is_not_asked_for_one_of_another_partn
         assert_eq!(double.taken(), taken);
         assert!(double.given_back().is_empty());
 
-        // PayPal itself gives it back, or takes nothing any more.
+        // With PayPal configured again, the order is cancelled and refunded.
         let partner = paypal_client(&front, PayPalDouble::CLIENT, runtime);
         let shop = shop.redeployed(partner);
         shop.cloud.pass(Habits::default().order_lives);
