@@ -113,12 +113,12 @@ fn cannot<B: Bench>(obligation: Obligation) -> Option<&'static str> {
     Some(found.1)
 }
 
-fn agreement<B: Bench>(method: &str) -> Option<Agreement> {
-    Some(Agreement {
+fn agreement<B: Bench>(method: &str) -> Agreement {
+    Agreement {
         partner: B::WITH,
         partner_customer: Some(token(CUSTOMER)),
         payment_method: token(method),
-    })
+    }
 }
 
 /// The first attempt at 200 dollars.
@@ -134,7 +134,7 @@ fn request<B: Bench>(case: Case) -> ChargeRequest {
         customer: CustomerId::parse(B::customer(case)).unwrap(),
         amount: Money::from_stored("200").unwrap(),
         currency: "USD".parse().unwrap(),
-        agreement: agreement::<B>(method),
+        agreement: Some(agreement::<B>(method)),
     }
 }
 
@@ -253,12 +253,12 @@ async fn by_the_method_that_holds<B: Bench>(bench: B) {
     );
     assert!(bench.taken().is_empty());
 
-    charge.request.agreement = agreement::<B>(B::OTHER);
+    charge.request.agreement = Some(agreement::<B>(B::OTHER));
     match client.confirm(&charge).await {
         // It is bound to the first: nothing is taken until that one holds again.
         Err(PartnerError::OtherMethod) => {
             assert!(bench.taken().is_empty());
-            charge.request.agreement = agreement::<B>(B::FIRST);
+            charge.request.agreement = Some(agreement::<B>(B::FIRST));
             assert!(is_captured(&client.confirm(&charge).await));
             assert_eq!(bench.taken(), [B::FIRST]);
         }
@@ -344,7 +344,7 @@ async fn closed_is_final<B: Bench>(_: B) {
                 for method in [B::FIRST, B::BAD, B::OTHER] {
                     let mut late = charge.clone();
                     late.request.attempt = attempt;
-                    late.request.agreement = agreement::<B>(method);
+                    late.request.agreement = Some(agreement::<B>(method));
                     late.method = if attempt == 1 {
                         charge.method.clone()
                     } else {
