@@ -290,6 +290,13 @@ FAULTS = [
         tests="sequences::a_payment_takes",
     ),
     Fault(
+        "a payment that an earlier version left without keys takes none",
+        f"{STORE}/payments.rs",
+        "            Some(payment) if payment.keys.is_empty() => {",
+        "            Some(payment) if payment.keys.is_empty() && payment.attempt == 0 => {",
+        tests="sequences::a_payment_that_an_earlier",
+    ),
+    Fault(
         "a declined charge that is open is not due",
         f"{STORE}/payments.rs",
         "            DeclinedCharge::Open => Some(DueStep::Payment),\n            DeclinedCharge::Dead => order.email().map(|_| DueStep::Email),",

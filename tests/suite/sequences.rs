@@ -729,6 +729,33 @@ async fn a_payment_takes_a_hundred_keys_and_no_more() {
     assert!(test.double.taken().is_empty());
 }
 
+/// An invoice that an instance of an earlier version issues during a rollout has no keys.
+#[tokio::test]
+async fn a_payment_that_an_earlier_version_left_without_keys_takes_keys() {
+    for outcomes in [vec![], vec![REFUSED]] {
+        let is_declined = !outcomes.is_empty();
+        let test = at_paypal(outcomes, []).await;
+        if is_declined {
+            let reply = test.shop.cloud.post(PAYMENT, &test.shop.body).await;
+            assert_problem(&reply, 402, "payment_declined");
+        }
+        let update = test.shop.cloud.database.client.update_item();
+        let key = AttributeValue::S(test.shop.order.clone());
+        let update = update.table_name("OrdersTable").key("orderId", key);
+        let update = update.update_expression("REMOVE payment.#keys");
+        let update = update.expression_attribute_names("#keys", "keys");
+        update.send().await.unwrap();
+        for _ in 0..2 {
+            let reply = test.shop.pay("k1").await;
+            assert_eq!(reply.status, 201, "{}", reply.text);
+        }
+        let item = test.shop.item().await;
+        let payment = item["payment"].as_m().unwrap();
+        assert_eq!(payment["keys"].as_m().unwrap().len(), 1);
+        test.assert_paid_by(FIRST).await;
+    }
+}
+
 impl AtPayPal {
     /// The functions are deployed with the credentials of that client.
     fn with_credentials(self, client: &str) -> Self {
