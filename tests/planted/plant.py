@@ -305,9 +305,9 @@ FAULTS = [
     ),
     Fault(
         "a declined charge that is dead stays due",
-        "functions/payment/src/lib.rs",
-        "                if waits {\n",
-        "                if waits && payment.attempt == 0 {\n",
+        f"{STORE}/payments.rs",
+        "        let step = order.email().map(|_| DueStep::Email);",
+        "        let step = order.email().map(|_| DueStep::Payment);",
         tests="sequences::a_declined_charge_is_due",
     ),
     Fault(
