@@ -179,6 +179,18 @@ impl PlayedPartner {
         captured.map(|charge| charge.amount).collect()
     }
 
+    /// The payment methods by which that was captured, in no particular order.
+    #[must_use]
+    pub fn captured_by(&self) -> Vec<String> {
+        let charges = lock(&self.charges);
+        let captured = charges
+            .values()
+            .filter(|each| matches!(each.status, ChargeStatus::Captured(_)));
+        captured
+            .filter_map(|charge| charge.method.clone())
+            .collect()
+    }
+
     /// The next confirmations end like this; after that, captured.
     pub fn script(&self, outcomes: impl IntoIterator<Item = ChargeStatus>) {
         lock(&self.script).extend(outcomes);

@@ -28,7 +28,7 @@ const VISA: &str = "pm_card_visa";
 const POOR: &str = "pm_card_chargeDeclinedInsufficientFunds";
 
 /// A clock that the test moves, and random bytes that are the same in every run.
-fn clock() -> (Runtime, Arc<AtomicI64>) {
+pub(crate) fn clock() -> (Runtime, Arc<AtomicI64>) {
     let time = Arc::new(AtomicI64::new(1_795_428_725_000));
     let drawn = AtomicU64::new(0);
     let now = Arc::clone(&time);

@@ -4,6 +4,7 @@
 //! once somebody else has claimed. So a worker that was frozen and wakes up after its lease can
 //! still not overwrite what the next one did.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -73,6 +74,16 @@ pub struct OpenedCharge<'a> {
     pub at: Timestamp,
 }
 
+/// How a claim stores its idempotency key.
+enum KeptKey<'a> {
+    /// It joins the keys that the payment has.
+    Joins(&'a str),
+    /// The payment, as it was read, has no keys, and no place for them if an earlier version issued its
+    /// invoice. A claim that adds a key raises the fence, so the fence that was read proves that there
+    /// is still none.
+    First(&'a str, &'a Payment),
+}
+
 /// Whether somebody could still confirm the charge of a declined attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeclinedCharge {
@@ -116,6 +127,32 @@ impl Store {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
+        let Some(key) = key else {
+            return self.try_claim(id, terms, None, lease, now).await;
+        };
+        let joins = Some(KeptKey::Joins(key));
+        let claim = self.try_claim(id, terms, joins, lease, now).await?;
+        let Claim::Refused(ClaimRefusal::Standing(order)) = &claim else {
+            return Ok(claim);
+        };
+        let free = |payment: &&Payment| payment.lease_until.is_none_or(|until| until < now);
+        match order.payment.as_ref().filter(free) {
+            Some(payment) if payment.keys.is_empty() => {
+                let first = Some(KeptKey::First(key, payment));
+                self.try_claim(id, terms, first, lease, now).await
+            }
+            Some(_) | None => Ok(claim),
+        }
+    }
+
+    async fn try_claim(
+        &self,
+        id: &OrderId,
+        terms: Option<&PaymentTerms>,
+        key: Option<KeptKey<'_>>,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
         let holder = self.runtime.token();
         let mut expression = "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
              payment.leaseUntil = :until, payment.#state = :processing"
@@ -131,15 +168,26 @@ impl Store {
             .expression_attribute_values(":now", n(now.millis()))
             .expression_attribute_values(":processing", s(ChargeState::Processing.as_str()))
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()));
-        if let Some(key) = key {
+        match key {
+            None => {}
             // A key stands for the attempt that it claimed first, and claims no other.
-            expression += ", payment.#keys.#key = payment.attempt";
-            condition += " AND (payment.#keys.#key = payment.attempt \
-                 OR (attribute_not_exists(payment.#keys.#key) AND size(payment.#keys) < :most))";
-            update = update
-                .expression_attribute_names("#keys", "keys")
-                .expression_attribute_names("#key", key)
-                .expression_attribute_values(":most", n(MAX_PAYMENT_KEYS));
+            Some(KeptKey::Joins(key)) => {
+                expression += ", payment.#keys.#key = payment.attempt";
+                condition += " AND (payment.#keys.#key = payment.attempt \
+                     OR (attribute_not_exists(payment.#keys.#key) AND size(payment.#keys) < :most))";
+                update = update
+                    .expression_attribute_names("#keys", "keys")
+                    .expression_attribute_names("#key", key)
+                    .expression_attribute_values(":most", n(MAX_PAYMENT_KEYS));
+            }
+            Some(KeptKey::First(key, payment)) => {
+                expression += ", payment.#keys = :keys";
+                condition += " AND payment.fence = :fence";
+                update = update
+                    .expression_attribute_names("#keys", "keys")
+                    .expression_attribute_values(":keys", first_key(key, payment.attempt))
+                    .expression_attribute_values(":fence", n(payment.fence));
+            }
         }
         if let Some(terms) = terms {
             condition += " AND customerId = :customer AND #total = :total";
@@ -182,10 +230,15 @@ impl Store {
             .declined_update(order, payment, &holder, lease, now)?
             .expression_attribute_values(":attempt", n(attempt));
         if let Some(key) = key {
-            set += ", payment.#keys.#key = :attempt";
-            update = update
-                .expression_attribute_names("#keys", "keys")
-                .expression_attribute_names("#key", key);
+            update = update.expression_attribute_names("#keys", "keys");
+            // The fence tells that no key was added since.
+            if payment.keys.is_empty() {
+                set += ", payment.#keys = :keys";
+                update = update.expression_attribute_values(":keys", first_key(key, attempt));
+            } else {
+                set += ", payment.#keys.#key = :attempt";
+                update = update.expression_attribute_names("#key", key);
+            }
         }
         if next == NextCharge::Another {
             remove.extend(FORGOTTEN_WITH_A_CHARGE);
@@ -421,6 +474,11 @@ impl Store {
 /// A declined payment as it was read: nobody has claimed it since.
 const AS_DECLINED: &str =
     "#status = :invoiced AND payment.#state = :declined AND payment.fence = :fence";
+
+/// The keys of a payment that had none.
+fn first_key(key: &str, attempt: u32) -> Value {
+    Value::M(HashMap::from([(key.to_owned(), n(attempt))]))
+}
 
 /// What belongs to a charge and goes with it.
 const FORGOTTEN_WITH_A_CHARGE: [&str; 5] = [

@@ -324,7 +324,11 @@ impl PayPalDouble {
         let books = self.books();
         let taken = books.orders.values().filter(|order| {
             let capture = order.capture.as_ref();
-            capture.is_some_and(|capture| capture.status == "COMPLETED")
+            let status = capture.map(|capture| capture.status);
+            matches!(
+                status,
+                Some("COMPLETED" | "REFUNDED" | "PARTIALLY_REFUNDED")
+            )
         });
         taken.filter_map(|order| order.token.clone()).collect()
     }

@@ -135,12 +135,21 @@ impl Outside {
     }
 }
 
-/// Where the charge stands. That it is not found says nothing while a confirmation is unanswered: it is
-/// asked for again, as the client of PayPal has it.
-fn standing(world: &World, charge: &OpenCharge) -> ChargeStatus {
+/// The one account of every history.
+fn account() -> PartnerAccount {
+    PartnerAccount::new("played", "")
+}
+
+/// Where the charge stands. That it is not found says nothing to another account, and nothing while a
+/// confirmation is unanswered: it is asked for again, as the client of PayPal has it.
+fn standing(world: &World, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
     match world.charge_status(&charge.reference) {
-        ChargeStatus::Expired if charge.unanswered_since.is_some() => ChargeStatus::Unconfirmed,
-        status => status,
+        ChargeStatus::Expired if charge.account.as_ref() != Some(&account()) => {
+            let what = "played: there is no such charge";
+            Err(PartnerError::Unavailable(what.into()))
+        }
+        ChargeStatus::Expired if charge.unanswered_since.is_some() => Ok(ChargeStatus::Unconfirmed),
+        status => Ok(status),
     }
 }
 
@@ -159,7 +168,7 @@ impl BillingPartner for Outside {
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         let charge = charge.clone();
-        let look_up = move |world: &World| Ok(standing(world, &charge));
+        let look_up = move |world: &World| standing(world, &charge);
         self.ask_partner("look the charge up", look_up).await
     }
 
@@ -170,7 +179,7 @@ impl BillingPartner for Outside {
     }
 
     fn account(&self) -> PartnerAccount {
-        PartnerAccount::new("played", "")
+        account()
     }
 
     async fn refund_status(
@@ -194,7 +203,7 @@ impl BillingPartner for Outside {
         let charge = charge.clone();
         let cancel = move |world: &World| {
             world.cancel_charge(&charge.reference);
-            Ok(standing(world, &charge))
+            standing(world, &charge)
         };
         self.ask_partner("cancel the charge", cancel).await
     }

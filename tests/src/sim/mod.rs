@@ -3,6 +3,7 @@
 //! process is an *effect*; before each effect the scheduler may let another task run, freeze this
 //! one, or kill it, and the effect itself may be lost on the way there or on the way back.
 
+mod alone;
 mod bank;
 mod carrier;
 mod client;
@@ -19,6 +20,7 @@ mod webhooks;
 mod wire;
 mod world;
 
+pub use alone::AbstractPartner;
 pub use carrier::RealCarrier;
 pub use invariants::Violation;
 pub use random::Random;
