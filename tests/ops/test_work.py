@@ -112,7 +112,7 @@ class TestMails(unittest.TestCase):
     def test_unconfirmed_is_parked_and_sending_is_once_its_claim_is_stale(self) -> None:
         parked = {state: Mail("m", state, NOW - MINUTE).is_parked(NOW) for state in ("queued", "sending", "sent", "unconfirmed", "rejected")}
         self.assertEqual(parked, {"queued": False, "sending": False, "sent": False, "unconfirmed": True, "rejected": True})
-        self.assertTrue(Mail("m", "sending", NOW - 2 * MINUTE).is_parked(NOW))
+        self.assertTrue(Mail("m", "sending", NOW - 8 * MINUTE).is_parked(NOW))
 
     def test_a_refused_address_is_shown_and_needs_no_attention(self) -> None:
         survey = Survey("", NOW, mails=(Mail(f"{ID}/OrderShipped", "rejected", NOW),))

@@ -334,8 +334,8 @@ FAULTS = [
     Fault(
         "an order of PayPal's whose capture is unanswered has expired",
         "functions/payment/src/partners/paypal.rs",
-        "            None => Ok(ChargeStatus::Expired),",
-        "            _ if charge.reference.len() > 1 => Ok(ChargeStatus::Expired),\n            None => Ok(ChargeStatus::Expired),",
+        "            Some(_) => ChargeStatus::Unconfirmed,",
+        "            Some(_) => ChargeStatus::Expired,",
         tests="obligations::",
     ),
     Fault(
