@@ -262,12 +262,12 @@ const ROWS: &[Row] = &[
 const BEGIN: &str = "<!-- the fault matrix: written from tests/faults/matrix.rs -->\n";
 const END: &str = "<!-- the fault matrix ends -->";
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The text of every test file, Rust and Python.
-fn test_sources() -> String {
+pub(super) fn test_sources() -> String {
     let mut sources = String::new();
     for folder in ["tests/faults", "tests/suite", "tests/stack"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
@@ -281,7 +281,7 @@ fn test_sources() -> String {
 }
 
 /// How often that test is defined in `sources`, and run by default.
-fn definitions(sources: &str, test: &str) -> usize {
+pub(super) fn definitions(sources: &str, test: &str) -> usize {
     let python = format!("    def {test}(self)");
     let rust = format!("fn {test}()");
     let blocks = sources.split("\n\n");
@@ -322,20 +322,25 @@ fn every_row_of_the_fault_matrix_has_its_tests() {
     }
 }
 
-/// `MATRIX=write` brings the table in ARCHITECTURE.md up to date.
-#[test]
-fn the_fault_matrix_in_architecture_md_is_this_one() {
+/// Holds the text between two marks of ARCHITECTURE.md against `table`; with `MATRIX=write`, writes
+/// it there.
+pub(super) fn check_written(begin: &str, end: &str, table: &str) {
     let file = root().join("ARCHITECTURE.md");
     let text = std::fs::read_to_string(&file).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the table's beginning");
-    let (written, after) = rest.split_once(END).expect("the table's end");
+    let (before, rest) = text.split_once(begin).expect("the table's beginning");
+    let (written, after) = rest.split_once(end).expect("the table's end");
     if Environment::process().optional("MATRIX").as_deref() == Some("write") {
-        std::fs::write(&file, format!("{before}{BEGIN}{}{END}{after}", table())).unwrap();
+        std::fs::write(&file, format!("{before}{begin}{table}{end}{after}")).unwrap();
         return;
     }
     assert_eq!(
-        written,
-        table(),
-        "MATRIX=write cargo test -p tests --test faults matrix"
+        written, table,
+        "MATRIX=write cargo test -p tests --test faults in_architecture -- --test-threads 1"
     );
+}
+
+/// `MATRIX=write` brings the table in ARCHITECTURE.md up to date.
+#[test]
+fn the_fault_matrix_in_architecture_md_is_this_one() {
+    check_written(BEGIN, END, &table());
 }

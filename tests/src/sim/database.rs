@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{AsyncSleep, BehaviorVersion, Region, Sleep};
 use aws_smithy_runtime_api::client::http::{
@@ -191,6 +191,13 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
         .http_client(http)
         .interceptor(AllTries)
         .retry_config(RetryConfig::standard().with_max_attempts(4))
+        // A budget of retries of its own, as an instance has: the default one is the whole process's, so
+        // that one history would take another's.
+        .retry_partition(
+            RetryPartition::custom("instance")
+                .token_bucket(TokenBucket::default())
+                .build(),
+        )
         .timeout_config(TimeoutConfig::disabled())
         .sleep_impl(NoPause)
         .build();
