@@ -52,7 +52,7 @@ def requeue(dynamodb: Any, table: str, order: str, now: int) -> Requeued:
 
 
 def sweep(function: str, client: Any) -> dict[str, int]:
-    """Runs the sweep once, now; returns its counts `published`, `settled`, `overdue` and `failed`. Two at once do no harm."""
+    """Runs the sweep once, now; returns its counts `published`, `settled`, `overdue`, `failed` and `unfinished`. Two at once do no harm."""
     answer = client.invoke(FunctionName=function, Payload=b"{}")
     if "FunctionError" in answer:
         raise Failure("The sweep failed; its log says why. It runs again within a minute.")

@@ -51,11 +51,11 @@ def _orders(survey: Survey) -> list[str]:
 def _mails(survey: Survey) -> list[str]:
     mails = survey.parked_mails
     if survey.mail_days is None:
-        seen = "of orders that wait for something; MAILS=days reads the whole ledger"
+        seen = "promised, or of orders that wait for something; MAILS=days reads the whole ledger"
     else:
         seen = f"in the last {survey.mail_days} days"
-    rows = [(mail.id, mail.state, moment(mail.since)) for mail in mails]
-    return [f"Mails: {len(mails)} parked ({seen})", *table(("mail", "state", "since"), rows), ""]
+    rows = [(mail.id, mail.state, str(mail.tries), moment(mail.since)) for mail in mails]
+    return [f"Mails: {len(mails)} parked ({seen})", *table(("mail", "state", "tries", "since"), rows), ""]
 
 
 def _dead(survey: Survey) -> list[str]:
@@ -106,7 +106,13 @@ def as_json(survey: Survey) -> str:
             "ordersOnTheirWay": len(survey.orders) - len(listed),
             "ordersComplete": survey.complete,
             "mails": [
-                {"emailId": mail.id, "state": mail.state, "since": moment(mail.since), "needsAttention": mail.needs_attention}
+                {
+                    "emailId": mail.id,
+                    "state": mail.state,
+                    "tries": mail.tries,
+                    "since": moment(mail.since),
+                    "needsAttention": mail.needs_attention,
+                }
                 for mail in survey.parked_mails
             ],
             "mailDays": survey.mail_days,

@@ -27,7 +27,7 @@ from work import (
 
 T = TypeVar("T")
 
-# Bounds, so that a large trouble is still answered soon: orders of one index partition, letters of one queue.
+# Bounds, so that a large trouble is still answered soon: orders or mails of one index partition, letters of one queue.
 ORDERS = 5000
 LETTERS = 100
 
@@ -39,7 +39,7 @@ PEEK_SECONDS = 30
 
 ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference"
 ORDER_NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
-MAIL_FIELDS = "emailId, #state, claimedAt, settledAt"
+MAIL_FIELDS = "emailId, #state, claimedAt, settledAt, keptAt, dueTries"
 MAIL_NAMES = {"#state": "state"}
 
 
@@ -47,7 +47,7 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
     """Everything that needs an eye at `now` (ms).
 
     With `mail_days`, the whole mail ledger is scanned for what was parked in that many days: an unconfirmed mail of a
-    finished order is in no index. Without, only the mails of orders that wait for something are looked up.
+    finished order is in no index. Without, only promised mails and those of orders that wait for something are looked up.
     """
     dynamodb = deployment.client("dynamodb")
     orders_table, emails_table = deployment.output("OrdersTableName"), deployment.output("EmailsTableName")
@@ -59,6 +59,8 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
     orders = {order.id: order for order in map(read_order, items)}
 
     wanted = {f"{order}/{event}" for order in waiting for event in MAILED_EVENTS}
+    promised, all_promised = promised_mails(dynamodb, emails_table)
+    wanted |= promised
     wanted |= {letter.mail for queue, _, letters in counts_and_letters if queue == "email" for letter in letters if letter.mail}
     rows = batch_get(dynamodb, emails_table, "emailId", wanted, MAIL_FIELDS, MAIL_NAMES)
     mails = {mail.id: mail for mail in map(read_mail, rows)}
@@ -70,7 +72,7 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
         now=now,
         # The index lags behind: the order itself says whether it still waits.
         orders=tuple(order for order in orders.values() if order.due),
-        complete=complete,
+        complete=complete and all_promised,
         mails=tuple(mails.values()),
         mail_days=mail_days,
         dead=tuple(
@@ -86,17 +88,26 @@ def waiting_orders(dynamodb: Any, table: str) -> tuple[set[str], bool]:
 
     At most `ORDERS` of each partition, the oldest; also whether these are all.
     """
+    return _due(dynamodb, table, "dueStep", [f"{step}#{shard}" for step in STEPS for shard in range(SHARDS)], "orderId")
+
+
+def promised_mails(dynamodb: Any, table: str) -> tuple[set[str], bool]:
+    """The same for mails that were promised and have not ended."""
+    return _due(dynamodb, table, "dueShard", [str(shard) for shard in range(SHARDS)], "emailId")
+
+
+def _due(dynamodb: Any, table: str, attribute: str, partitions: Sequence[str], key: str) -> tuple[set[str], bool]:
     found: set[str] = set()
     complete = True
     pages = dynamodb.get_paginator("query")
-    for partition in (f"{step}#{shard}" for step in STEPS for shard in range(SHARDS)):
+    for partition in partitions:
         answers = pages.paginate(
             TableName=table,
             IndexName="due",
-            KeyConditionExpression="dueStep = :partition",
+            KeyConditionExpression=f"{attribute} = :partition",
             ExpressionAttributeValues={":partition": {"S": partition}},
         )
-        ids = list(islice((item["orderId"]["S"] for page in answers for item in page["Items"]), ORDERS + 1))
+        ids = list(islice((item[key]["S"] for page in answers for item in page["Items"]), ORDERS + 1))
         complete &= len(ids) <= ORDERS
         found.update(ids[:ORDERS])
     return found, complete
@@ -123,20 +134,23 @@ def batch_get(
 
 
 def parked_mails(dynamodb: Any, table: str, since: int) -> Iterator[Mail]:
-    """The mails that were parked, or claimed and not settled, since then. Reads the whole table, page by page.
+    """The mails that ended without being sent, or were claimed and not settled, since then. Reads the whole table, page by page.
 
     The functions may not do that; an operator's own credentials may.
     """
     answers = dynamodb.get_paginator("scan").paginate(
         TableName=table,
         ProjectionExpression=MAIL_FIELDS,
-        FilterExpression="claimedAt >= :since AND #state IN (:sending, :unconfirmed, :rejected)",
+        FilterExpression=(
+            "(claimedAt >= :since AND #state IN (:sending, :unconfirmed, :rejected)) OR (settledAt >= :since AND #state = :failed)"
+        ),
         ExpressionAttributeNames=MAIL_NAMES,
         ExpressionAttributeValues={
             ":since": {"N": str(since)},
             ":sending": {"S": "sending"},
             ":unconfirmed": {"S": "unconfirmed"},
             ":rejected": {"S": "rejected"},
+            ":failed": {"S": "failed"},
         },
     )
     return (read_mail(plain(item)) for page in answers for item in page["Items"])

@@ -13,7 +13,7 @@ from typing import Any
 STEPS = ("billing", "payment", "shipping", "email")
 SHARDS = 4
 OVERDUE_TRIES = 3
-CLAIM_STALE_AFTER = 90_000
+CLAIM_STALE_AFTER = 7 * 60_000
 
 # The sweep runs every minute. A mark that stays past its time much longer tells that it does not get there.
 SWEPT_WITHIN = 5 * 60_000
@@ -34,8 +34,11 @@ FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected")
 REPORTS = ("DisputeReported", "DeliveryReported")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
+# A mail to another address than the order's: the order, the event and a hash of the address.
+OTHER_MAIL_ID = re.compile(rf"{ORDER_ID.pattern}/(?:{'|'.join(MAILED_EVENTS)})/[0-9a-f]{{64}}")
 EVENT_ID = re.compile(
-    rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|request/[0-9A-Za-z_-]{{1,64}}|webhook/[a-z]{{1,16}}/[0-9A-Za-z_.-]{{1,255}}"
+    rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|{OTHER_MAIL_ID.pattern}|request/[0-9A-Za-z_-]{{1,64}}"
+    r"|webhook/[a-z]{1,16}/[0-9A-Za-z_.-]{1,255}"
 )
 
 
@@ -86,8 +89,9 @@ class Order:
         if not self.due:
             return []
         found = set()
-        # As the sweep counts: an order that waits for its customer has nothing that anybody here could mend.
-        if self.due.tries >= OVERDUE_TRIES and self.payment != "action_required":
+        # As the sweep counts: a payment that waits for its customer has nothing that anybody here could mend.
+        waits_for_customer = self.due.step == "payment" and self.payment in ("action_required", "declined")
+        if self.due.tries >= OVERDUE_TRIES and not waits_for_customer:
             found.add(Reason.OVERDUE)
         if self.due.at < now - SWEPT_WITHIN:
             found.add(Reason.UNSWEPT)
@@ -105,12 +109,14 @@ class Mail:
     id: str
     state: str
     since: int
+    # How often the sweep has published a promised mail that has not ended.
+    tries: int = 0
 
     def is_parked(self, now: int) -> bool:
-        """Whether nothing sends it any more, or whoever was about to died over it."""
-        if self.state == "sending":
-            return self.since <= now - CLAIM_STALE_AFTER
-        return self.state in ("unconfirmed", "rejected")
+        """Whether nothing sends it any more, whoever was about to died over it, or publishing it again does not help."""
+        if self.state == "sending" and self.since <= now - CLAIM_STALE_AFTER:
+            return True
+        return self.state in ("unconfirmed", "rejected", "failed") or self.tries >= OVERDUE_TRIES
 
     @property
     def needs_attention(self) -> bool:
@@ -144,6 +150,8 @@ class DeadLetter:
     @property
     def mail(self) -> str | None:
         """The key of the ledger row of the mail that it asks for."""
+        if self.event and OTHER_MAIL_ID.fullmatch(self.event):
+            return self.event
         return f"{self.order}/{self.kind}" if self.order else self.event
 
     def redrive(self, queue: str, orders: Mapping[str, Order], mails: Mapping[str, Mail]) -> Redrive:
@@ -159,6 +167,9 @@ class DeadLetter:
         order = orders.get(self.order or "")
         if not order:
             return Redrive.UNKNOWN_ORDER
+        # The partner is asked again how a refund stands, also long after it was done.
+        if self.kind == "RefundRequested" and order.payment in ("refunded", "refund_failed"):
+            return Redrive.TRY_AGAIN
         done = {
             "billing": order.status != "pending",
             # Only an explicit request tries again after a decline.
@@ -200,7 +211,9 @@ def read_order(item: Mapping[str, Any]) -> Order:
 
 def read_mail(item: Mapping[str, Any]) -> Mail:
     """A mail from its row."""
-    return Mail(item["emailId"], item["state"], int(item.get("settledAt", item["claimedAt"])))
+    # One that was promised and never tried has been neither settled nor claimed.
+    since = next(item[at] for at in ("settledAt", "claimedAt", "keptAt") if at in item)
+    return Mail(item["emailId"], item["state"], int(since), int(item.get("dueTries", 0)))
 
 
 @dataclass(frozen=True)

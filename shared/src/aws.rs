@@ -5,6 +5,8 @@
 //! system's file costs more than all the rest; region and credentials from Lambda's environment, so
 //! no provider chain.
 
+mod tries;
+
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -16,6 +18,9 @@ use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
 use crate::config::{ConfigError, Environment};
+use crate::error::Outcome;
+
+pub use tries::AllTries;
 
 const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("aws/amazon_root_ca_1.pem"),
@@ -94,6 +99,7 @@ impl Aws {
             .region(self.region.clone())
             .credentials_provider(self.credentials.clone())
             .http_client(self.http.clone())
+            .interceptor(AllTries)
             .retry_config(
                 RetryConfig::standard()
                     .with_max_attempts(4)
@@ -116,6 +122,7 @@ impl Aws {
             .region(self.region.clone())
             .credentials_provider(self.credentials.clone())
             .http_client(self.http.clone())
+            .interceptor(AllTries)
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(timeouts(Duration::from_secs(3), Duration::from_secs(10)));
         config.set_endpoint_url(self.endpoint.clone());
@@ -161,7 +168,7 @@ fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// How far a failed AWS call got.
+/// How far a failed AWS call got, with all of its tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// It never left: no connection, or it could not be built.
@@ -191,6 +198,22 @@ pub struct AwsFailure {
 }
 
 impl AwsFailure {
+    /// What is known of the call: a read changes nothing, whatever became of it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self.kind {
+            FailureKind::NotSent | FailureKind::Throttled | FailureKind::Refused => {
+                Outcome::NothingDone
+            }
+            FailureKind::Unanswered | FailureKind::ServerFault
+                if matches!(self.operation, "GetItem" | "BatchGetItem" | "Query") =>
+            {
+                Outcome::NothingDone
+            }
+            FailureKind::Unanswered | FailureKind::ServerFault => Outcome::Unknown,
+        }
+    }
+
     /// Describes an SDK error of `operation`.
     pub fn new<E>(operation: &'static str, error: &SdkError<E>) -> Self
     where
@@ -229,11 +252,16 @@ impl AwsFailure {
     }
 }
 
+/// Whether a service's error code, or the answer that holds it, asks for less.
 fn is_throttling(code: &str) -> bool {
-    code.contains("Throttl")
-        || code.contains("TooManyRequests")
-        || code == "ProvisionedThroughputExceededException"
-        || code == "RequestLimitExceeded"
+    [
+        "Throttl",
+        "TooManyRequests",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+    ]
+    .iter()
+    .any(|each| code.contains(each))
 }
 
 /// Whether the connection itself failed, so that not a byte of the request went out.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Decline, Status};
+use crate::domain::{Currency, Decline, Status};
 
 /// A source that is only ever logged, never shown.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -73,6 +73,17 @@ pub enum Dependency {
     Carrier,
 }
 
+/// What is known of a request that a dependency has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It provably changed nothing: the call was not sent, was throttled, met a conflict, or was a
+    /// read.
+    NothingDone,
+    /// The call was not answered, or others before it took effect: it may have been carried out, in
+    /// part or in full. A repeat goes on from there.
+    Unknown,
+}
+
 /// Why a request or message was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -128,6 +139,14 @@ pub enum Error {
     /// The request disagrees with what is stored: every difference.
     #[error("{} values differ from what is stored", .0.len())]
     Mismatch(Vec<Difference>),
+    /// The order is in another currency than the shop sells in by now.
+    #[error("the order is in {order}, the shop sells in {shop}")]
+    CurrencyMismatch {
+        /// The order's.
+        order: Currency,
+        /// The shop's.
+        shop: Currency,
+    },
     /// Another call is doing it right now.
     #[error("already in progress")]
     InProgress {
@@ -149,8 +168,8 @@ pub enum Error {
     /// The partner took the refund and settles it later.
     #[error("the refund is pending at the partner")]
     RefundPending,
-    /// The partner refuses the refund; the order stays as it is until somebody has looked.
-    #[error("the refund was refused")]
+    /// The partner refused the refund, or it failed later; a repeat of the request makes another one.
+    #[error("the refund was refused or has failed")]
     RefundFailed,
     /// As many attempts were declined as an invoice allows.
     #[error("no further payment attempt is allowed")]
@@ -164,11 +183,13 @@ pub enum Error {
     /// Whether the mail went out cannot be known; it is not sent again.
     #[error("the mail's outcome is unknown")]
     MailUnconfirmed,
-    /// Something this service needs did not answer or asked for less; nothing is half done.
+    /// Something this service needs did not answer or asked for less.
     #[error("{dependency:?} is unavailable")]
     Unavailable {
         /// Which.
         dependency: Dependency,
+        /// What is known of the request.
+        outcome: Outcome,
         /// Its error, for the log.
         #[source]
         source: Source,
@@ -182,6 +203,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error of a request that has taken effect elsewhere before: that nothing was changed
+    /// is no longer true.
+    #[must_use]
+    pub fn after_an_effect(self) -> Self {
+        match self {
+            Self::Unavailable {
+                dependency, source, ..
+            } => Self::Unavailable {
+                dependency,
+                outcome: Outcome::Unknown,
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// The stable name of the case, for programs and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -204,6 +241,7 @@ impl Error {
             Self::NotFound(Missing::Partner) => "partner_not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::Mismatch(_) => "mismatch",
+            Self::CurrencyMismatch { .. } => "currency_mismatch",
             Self::InProgress { .. } => "in_progress",
             Self::PaymentPending => "payment_pending",
             Self::Declined(_) => "payment_declined",

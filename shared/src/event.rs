@@ -1,16 +1,19 @@
 //! Messages between the steps: CloudEvents 1.0 in JSON ("CloudEvents - JSON event format").
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use crate::domain::{EventType, Order, OrderId, Timestamp};
+use crate::domain::{Email, EventType, Order, OrderId, Text, Timestamp, digest_hex};
 
 /// One message. It only hints that a step may be due; the order itself, or the partner, says whether
 /// it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// `orderId/version`; `request/` and the hash of the request that asked for a mail; `webhook/`,
-    /// the partner and its event's id.
+    /// `orderId/version`; for a mail to an address that is not the order's, the key of its row;
+    /// `request/` and the hash of the request that asked for a mail about no order; `webhook/`, the
+    /// partner and its event's id.
     pub id: String,
     /// What happened.
     pub kind: MessageKind,
@@ -213,13 +216,44 @@ impl Message {
         })
     }
 
-    /// The key of the mail's ledger row: one mail for each order and event.
+    /// The message that asks for the mail about `kind` to this person; `None` before it happened.
+    ///
+    /// To the order's own address it is the customer's own mail, whoever asks for it. Only a pending
+    /// order can change its address, and a pending order has no event that is mailed.
+    #[must_use]
+    pub fn mail_to(order: &Order, kind: EventType, name: &Text, email: &Email) -> Option<Self> {
+        let own = Self::of_order(order, kind)?;
+        let is_own = order
+            .email()
+            .is_some_and(|address| address.mailbox() == email.mailbox());
+        let mail = MailData {
+            name: name.as_str().to_owned(),
+            email: email.as_str().to_owned(),
+            ..MailData::about_order(order, kind)
+        };
+        Some(Self {
+            id: if is_own {
+                own.id
+            } else {
+                other_email_id(&order.id, kind, email)
+            },
+            mail: Some(mail),
+            ..own
+        })
+    }
+
+    /// The key of the mail's ledger row: one mail for each order, event and address.
     #[must_use]
     pub fn email_id(&self) -> String {
-        match (&self.order, &self.kind) {
-            (Some(order), MessageKind::Event(kind)) => email_id(order, *kind),
-            _ => self.id.clone(),
-        }
+        let (Some(order), MessageKind::Event(kind)) = (&self.order, &self.kind) else {
+            return self.id.clone();
+        };
+        let own = email_id(order, *kind);
+        let names_another = self
+            .id
+            .strip_prefix(&own)
+            .is_some_and(|rest| rest.starts_with('/'));
+        if names_another { self.id.clone() } else { own }
     }
 
     /// The JSON that travels.
@@ -278,10 +312,18 @@ impl Message {
     }
 }
 
-/// The key of the ledger row of the mail about `kind` of `order`.
+/// The key of the ledger row of the customer's own mail about `kind` of `order`.
 #[must_use]
-pub fn email_id(order: &OrderId, kind: EventType) -> String {
+pub fn email_id(order: &impl fmt::Display, kind: EventType) -> String {
     format!("{order}/{kind}")
+}
+
+/// The key of the ledger row of the mail about `kind` to an address that is not the order's. The hash
+/// covers the order, so that rows of two orders do not show that they have an address in common.
+fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {
+    let own = email_id(order, kind);
+    let digest = digest_hex(&["mail", &own, &email.mailbox()]);
+    format!("{own}/{digest}")
 }
 
 /// Why a text is no message of ours; it will never become one.
@@ -352,6 +394,26 @@ mod tests {
             Message::from_json(&message.to_json().unwrap()).unwrap(),
             message
         );
+    }
+
+    #[test]
+    fn only_a_mail_to_another_address_has_a_row_behind_the_orders_own() {
+        let own = message();
+        let order = own.order.unwrap();
+        let row = format!("{order}/InvoiceCreated");
+        assert_eq!(own.email_id(), row);
+        let email = Email::parse("gift@example.com").unwrap();
+        let other = Message {
+            id: other_email_id(&order, EventType::InvoiceCreated, &email),
+            ..message()
+        };
+        let json = other.to_json().unwrap();
+        assert_eq!(Message::from_json(&json).unwrap().email_id(), other.id);
+        assert!(other.id.starts_with(&format!("{row}/")) && !other.id.contains('@'));
+        // What looks like a row of another order or event is not taken for one.
+        for id in [format!("{row}s/x"), format!("{order}/OrderShipped/x")] {
+            assert_eq!(Message { id, ..message() }.email_id(), row);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use crate::aws::AwsFailure;
+use crate::error::{Dependency, Error, Outcome};
 use crate::event::Message;
 
 /// The four queues between the steps.
@@ -16,6 +17,11 @@ pub enum Queue {
     Shipping,
     /// Mails to be sent.
     Email,
+}
+
+impl Queue {
+    /// Every queue, in the order of the steps.
+    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipping, Self::Email];
 }
 
 /// Why messages were not taken.
@@ -32,12 +38,26 @@ pub enum QueueError {
         /// How many were sent.
         sent: usize,
     },
+    /// The queue did not answer in the time that there was.
+    #[error("the queue did not answer in time")]
+    TimedOut,
     /// A message could not be written as JSON.
     #[error("a message could not be written as JSON")]
     Encoding,
     /// This function was not told the queue's URL.
     #[error("no URL is configured for the {0:?} queue")]
     NotConfigured(Queue),
+}
+
+impl QueueError {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Aws(failure) => failure.outcome(),
+            Self::Partial { refused, sent } if refused < sent => Outcome::Unknown,
+            Self::TimedOut => Outcome::Unknown,
+            Self::Partial { .. } | Self::Encoding | Self::NotConfigured(_) => Outcome::NothingDone,
+        }
+    }
 }
 
 /// Takes messages for the steps.
@@ -188,13 +208,16 @@ mod sqs {
     }
 }
 
-impl From<QueueError> for crate::error::Error {
+impl From<QueueError> for Error {
     fn from(error: QueueError) -> Self {
         match error {
-            QueueError::Aws(_) | QueueError::Partial { .. } => Self::Unavailable {
-                dependency: crate::error::Dependency::Queue,
-                source: error.into(),
-            },
+            QueueError::Aws(_) | QueueError::Partial { .. } | QueueError::TimedOut => {
+                Self::Unavailable {
+                    dependency: Dependency::Queue,
+                    outcome: error.outcome(),
+                    source: error.into(),
+                }
+            }
             QueueError::Encoding | QueueError::NotConfigured(_) => Self::Internal(error.into()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::domain::{OrderId, Timestamp};
 
@@ -71,6 +71,15 @@ impl Runtime {
         let mut random = [0; 16];
         (self.random)(&mut random);
         format!("{:032x}", u128::from_be_bytes(random))
+    }
+
+    /// A random time below `most`: a pause before another try, so that those who failed together do
+    /// not come back together.
+    #[must_use]
+    pub fn jitter(&self, most: Duration) -> Duration {
+        let mut random = [0; 4];
+        (self.random)(&mut random);
+        most.mul_f64(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX))
     }
 }
 

@@ -47,7 +47,7 @@ where
 }
 
 /// Writes one value in CloudWatch's embedded metric format (namespace `OrderFlow`, dimension
-/// `Stage`), which becomes a metric with no call of our own.
+/// `Stage`), which becomes a metric with no call of our own. It also logs it at `debug`.
 #[expect(
     clippy::print_stdout,
     reason = "the format is a raw line on standard output"
@@ -66,6 +66,7 @@ pub fn count(stage: &str, metric: &'static str, value: u64, at: crate::domain::T
         metric: value,
     });
     println!("{line}");
+    tracing::debug!(metric, value, "counted");
 }
 
 #[cfg(test)]

@@ -5,3 +5,5 @@
 mod histories;
 mod matrix;
 mod model;
+mod promises;
+mod unavailable;

@@ -49,7 +49,7 @@ class TestFigures(unittest.TestCase):
         for file, line in {
             "functions/relay/src/sweep.rs": f"const OVERDUE_TRIES: u32 = {work.OVERDUE_TRIES};",
             "shared/src/domain/order.rs": f"pub const SHARDS: u8 = {work.SHARDS};",
-            "functions/email/src/lib.rs": f"CLAIM_STALE_AFTER: Duration = Duration::from_secs({work.CLAIM_STALE_AFTER // 1000});",
+            "functions/email/src/lib.rs": f"CLAIM_STALE_AFTER: Duration = Duration::from_mins({work.CLAIM_STALE_AFTER // 60_000});",
         }.items():
             self.assertIn(line, (ROOT / file).read_text(), file)
 
@@ -77,6 +77,10 @@ class TestOrders(unittest.TestCase):
         self.assertEqual(an_order(tries=3).reasons(NOW), [Reason.OVERDUE])
         parked = an_order(tries=9, payment="action_required")
         self.assertEqual(parked.reasons(NOW), [Reason.PAYMENT_ACTION_REQUIRED])
+        self.assertEqual(an_order(tries=9, payment="declined").reasons(NOW), [])
+        # What it waits for then is a mail.
+        unmailed = Order(ID, "invoiced", Due("email", NOW + MINUTE, 3), "declined")
+        self.assertEqual(unmailed.reasons(NOW), [Reason.OVERDUE])
 
     def test_a_parked_payment_is_listed_before_its_time(self) -> None:
         self.assertEqual(an_order(payment="pending").reasons(NOW), [Reason.PAYMENT_PENDING])
@@ -108,16 +112,23 @@ class TestMails(unittest.TestCase):
     def test_unconfirmed_is_parked_and_sending_is_once_its_claim_is_stale(self) -> None:
         parked = {state: Mail("m", state, NOW - MINUTE).is_parked(NOW) for state in ("queued", "sending", "sent", "unconfirmed", "rejected")}
         self.assertEqual(parked, {"queued": False, "sending": False, "sent": False, "unconfirmed": True, "rejected": True})
-        self.assertTrue(Mail("m", "sending", NOW - 2 * MINUTE).is_parked(NOW))
+        self.assertTrue(Mail("m", "sending", NOW - 8 * MINUTE).is_parked(NOW))
 
     def test_a_refused_address_is_shown_and_needs_no_attention(self) -> None:
         survey = Survey("", NOW, mails=(Mail(f"{ID}/OrderShipped", "rejected", NOW),))
         self.assertEqual((len(survey.parked_mails), survey.troubles), (1, []))
 
-    def test_its_time_is_when_it_was_settled_else_claimed(self) -> None:
-        row: dict[str, object] = {"emailId": "m", "state": "sending", "claimedAt": 1}
-        self.assertEqual(read_mail(row).since, 1)
-        self.assertEqual(read_mail(row | {"settledAt": 2}).since, 2)
+    def test_a_promised_mail_that_does_not_go_out_needs_attention_and_so_does_one_that_was_given_up(self) -> None:
+        for tries, is_parked in ((2, False), (3, True)):
+            self.assertEqual(Mail("m", "queued", NOW, tries).is_parked(NOW), is_parked)
+        failed = Mail("m", "failed", NOW)
+        self.assertTrue(failed.is_parked(NOW) and failed.needs_attention)
+
+    def test_its_time_is_when_it_was_settled_else_claimed_else_promised(self) -> None:
+        row: dict[str, object] = {"emailId": "m", "state": "queued", "keptAt": 1, "dueTries": 4}
+        self.assertEqual((read_mail(row).since, read_mail(row).tries), (1, 4))
+        self.assertEqual(read_mail(row | {"claimedAt": 2}).since, 2)
+        self.assertEqual(read_mail(row | {"claimedAt": 2, "settledAt": 3}).since, 3)
 
 
 class TestDeadLetters(unittest.TestCase):
@@ -147,6 +158,14 @@ class TestDeadLetters(unittest.TestCase):
         letter = read_dead_letter("m", NOW, a_body())
         self.assertEqual(letter.redrive("payment", {ID: an_order(payment="declined")}, {}), Redrive.NOTHING)
 
+    def test_news_of_a_refund_is_asked_about_again_also_after_the_order_is_cancelled(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body(type="RefundRequested"))
+        for payment in ("refunded", "refund_failed"):
+            order = an_order(payment=payment, status="cancelled")
+            self.assertEqual(letter.redrive("payment", {ID: order}, {}), Redrive.TRY_AGAIN)
+        unpaid = an_order(payment="cancelled", status="cancelled")
+        self.assertEqual(letter.redrive("payment", {ID: unpaid}, {}), Redrive.NOTHING)
+
     def test_a_mail_is_done_once_its_ledger_row_has_ended(self) -> None:
         letter = read_dead_letter("m", NOW, a_body())
         key = f"{ID}/InvoiceCreated"
@@ -158,6 +177,14 @@ class TestDeadLetters(unittest.TestCase):
         letter = read_dead_letter("m", NOW, a_body(id="request/0af7", subject=None))
         self.assertEqual(letter.redrive("email", {}, {"request/0af7": Mail("request/0af7", "sent", NOW)}), Redrive.NOTHING)
 
+
+    def test_a_mail_to_another_address_than_the_orders_is_found_by_its_own_row(self) -> None:
+        row = f"{ID}/InvoiceCreated/{'0af7' * 16}"
+        letter = read_dead_letter("m", NOW, a_body(id=row))
+        self.assertEqual((letter.mail, letter.order), (row, ID))
+        own = f"{ID}/InvoiceCreated"
+        self.assertEqual(letter.redrive("email", {}, {own: Mail(own, "sent", NOW)}), Redrive.TRY_AGAIN)
+        self.assertEqual(letter.redrive("email", {}, {row: Mail(row, "sent", NOW)}), Redrive.NOTHING)
 
     def test_what_a_partner_reported_is_asked_again(self) -> None:
         for queue, kind, event in (
@@ -192,9 +219,9 @@ Orders: 1 worth a look, 1 on their way
   order                           status    waits for  tries  next look                  payment  why
   ord_01JDB4XK00EXAMPVE0RDER0001  invoiced  payment    3      2026-11-23T10:13:05+00:00  due      overdue
 
-Mails: 1 parked (of orders that wait for something; MAILS=days reads the whole ledger)
-  mail                                         state        since
-  ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  2026-11-23T10:11:05+00:00
+Mails: 1 parked (promised, or of orders that wait for something; MAILS=days reads the whole ledger)
+  mail                                         state        tries  since
+  ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  0      2026-11-23T10:11:05+00:00
 
 Dead letters: billing 1, payment 2 (1 of them read)
   queue    event                             type            order                           sent                       a redrive does

@@ -146,6 +146,34 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         }
     }
 
+    /// The same database, clock, queues and mailer under functions that were deployed anew: with
+    /// other parameters, another billing partner, another carrier.
+    pub fn redeployed<Q: BillingPartner, D: Carrier>(
+        self,
+        options: Options,
+        partner: Q,
+        carrier: D,
+    ) -> Cloud<Q, D> {
+        let ends = Ends {
+            partner,
+            carrier,
+            queues: self.queues.clone(),
+            mailer: self.mailer.clone(),
+            certificates: self.certificates.clone(),
+        };
+        Cloud {
+            services: Services::new(&self.store, options.shop(), &self.runtime, ends),
+            database: self.database,
+            store: self.store,
+            runtime: self.runtime,
+            queues: self.queues,
+            mailer: self.mailer,
+            certificates: self.certificates,
+            clock: self.clock,
+            relayed: self.relayed,
+        }
+    }
+
     /// The stream's consumer and the sweep.
     #[must_use]
     pub fn relay(&self) -> &Relay<PlayedQueues> {

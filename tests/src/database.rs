@@ -44,9 +44,50 @@ impl Capacity {
     }
 }
 
-/// Asks for the consumed capacity with every call, and adds it up.
-#[derive(Debug)]
-struct Meter(Capacity);
+/// A write as it went to the database.
+#[derive(Clone, Debug)]
+pub struct SentWrite {
+    /// The API operation.
+    pub operation: String,
+    body: Value,
+}
+
+/// The writes that were sent, whether they were carried out or not.
+#[derive(Clone, Debug, Default)]
+pub struct SentWrites(Arc<Mutex<Vec<SentWrite>>>);
+
+impl SentWrites {
+    /// Takes out all writes since the last call.
+    #[must_use]
+    pub fn take(&self) -> Vec<SentWrite> {
+        std::mem::take(&mut *self.0.lock().expect("no test panics while it records"))
+    }
+}
+
+impl SentWrite {
+    /// A write of somebody else's.
+    #[must_use]
+    pub fn new(operation: &str, body: Value) -> Self {
+        Self {
+            operation: operation.to_owned(),
+            body,
+        }
+    }
+}
+
+/// Asks for the consumed capacity with every call, adds it up, and records the writes.
+struct Meter {
+    capacity: Capacity,
+    writes: SentWrites,
+    slipped_in: Arc<Mutex<Option<(usize, SentWrite)>>>,
+    engine: Engine,
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meter")
+    }
+}
 
 impl Intercept for Meter {
     fn name(&self) -> &'static str {
@@ -62,6 +103,26 @@ impl Intercept for Meter {
         let request = context.request_mut();
         let bytes = request.body().bytes().unwrap_or_default();
         let mut body: Value = serde_json::from_slice(bytes)?;
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        if matches!(&*operation, "PutItem" | "UpdateItem" | "TransactWriteItems") {
+            let slot = &self.slipped_in;
+            let mut slot = slot.lock().expect("no test panics while it slips in");
+            match slot.take() {
+                Some((0, write)) => assert!(carry_out(&self.engine, &write), "{write:?}"),
+                Some((left, write)) => *slot = Some((left - 1, write)),
+                None => {}
+            }
+            let mut writes = self
+                .writes
+                .0
+                .lock()
+                .expect("no test panics while it records");
+            writes.push(SentWrite {
+                operation,
+                body: body.clone(),
+            });
+        }
         body["ReturnConsumedCapacity"] = "TOTAL".into();
         let bytes = serde_json::to_vec(&body)?;
         request
@@ -86,11 +147,35 @@ impl Intercept for Meter {
             Value::Array(tables) => tables.iter().map(units).sum(),
             single => units(single),
         };
-        let mut calls = self.0.calls.lock().expect("no test panics while it counts");
+        let mut calls = self
+            .capacity
+            .calls
+            .lock()
+            .expect("no test panics while it counts");
         let entry = calls.entry(operation).or_default();
         entry.0 += 1;
         entry.1 += consumed;
         Ok(())
+    }
+}
+
+/// Tells whether the write was carried out.
+fn carry_out(engine: &Engine, write: &SentWrite) -> bool {
+    let mut body = write.body.clone();
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove("ClientRequestToken");
+    }
+    macro_rules! run {
+        ($method:ident) => {{
+            let request = serde_json::from_value(body).expect("a write that DynamoDB can read");
+            engine.$method(request).is_ok()
+        }};
+    }
+    match write.operation.as_str() {
+        "PutItem" => run!(put_item),
+        "UpdateItem" => run!(update_item),
+        "TransactWriteItems" => run!(transact_write_items),
+        other => panic!("{other} is no write"),
     }
 }
 
@@ -102,6 +187,9 @@ pub struct Database {
     pub client: Client,
     /// What the calls have cost.
     pub capacity: Capacity,
+    /// The writes that were sent.
+    pub writes: SentWrites,
+    slipped_in: Arc<Mutex<Option<(usize, SentWrite)>>>,
 }
 
 impl std::fmt::Debug for Database {
@@ -126,16 +214,39 @@ impl Database {
         let endpoint = Some(format!("http://{address}"));
         let client = Aws::new("eu-central-1".to_owned(), credentials, endpoint).dynamodb();
         let capacity = Capacity::default();
-        let metered = client
-            .config()
-            .to_builder()
-            .interceptor(Meter(capacity.clone()))
-            .build();
+        let writes = SentWrites::default();
+        let slipped_in = Arc::default();
+        let meter = Meter {
+            capacity: capacity.clone(),
+            writes: writes.clone(),
+            slipped_in: Arc::clone(&slipped_in),
+            engine: engine.clone(),
+        };
+        let metered = client.config().to_builder().interceptor(meter).build();
         Self {
             engine,
             client: Client::from_conf(metered),
             capacity,
+            writes,
+            slipped_in,
         }
+    }
+
+    /// Carries out somebody else's write after the next `writes` ones and just before the one that
+    /// follows: between what a function reads and what it writes.
+    pub fn slip_in(&self, writes: usize, write: SentWrite) {
+        *self
+            .slipped_in
+            .lock()
+            .expect("no test panics while it slips in") = Some((writes, write));
+    }
+
+    /// Lets a copy of a write arrive once more, as one that the network held back; tells whether it
+    /// was carried out. A transaction comes without the token by which DynamoDB recognises it for
+    /// ten minutes.
+    #[must_use]
+    pub fn arrive_late(&self, write: &SentWrite) -> bool {
+        carry_out(&self.engine, write)
     }
 
     /// All five tables.

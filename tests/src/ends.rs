@@ -1,6 +1,6 @@
 //! What is played: queues, the mailer and a billing partner that keeps a ledger.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use email::mail::Mail;
@@ -9,7 +9,7 @@ use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
 use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Card, Email, Money, PartnerName};
+use shared::domain::{Card, Email, Money, PartnerAccount, PartnerName};
 use shared::event::{Message, PartnerReference};
 use shared::queue::{EventQueue, Queue, QueueError};
 
@@ -119,13 +119,16 @@ impl Mailer for PlayedMailer {
 #[derive(Clone, Debug)]
 struct PlayedCharge {
     amount: Money,
+    /// What it was opened with: it charges nothing else.
+    method: Option<String>,
     status: ChargeStatus,
 }
 
 /// What a played partner does at the next confirmation.
 type Script = VecDeque<ChargeStatus>;
 
-/// A billing partner with a ledger: a reference is confirmed once, whoever asks.
+/// A billing partner with a ledger: a reference is confirmed once, whoever asks, and only by the
+/// payment method that it was opened with, as at Stripe.
 #[derive(Clone, Debug, Default)]
 pub struct PlayedPartner {
     charges: Arc<Mutex<BTreeMap<String, PlayedCharge>>>,
@@ -136,7 +139,7 @@ pub struct PlayedPartner {
     out: Arc<Mutex<bool>>,
     keeps_pending: Arc<Mutex<bool>>,
     refund_script: Arc<Mutex<VecDeque<RefundStatus>>>,
-    refunded: Arc<Mutex<BTreeSet<String>>>,
+    refunds: Arc<Mutex<BTreeMap<String, RefundStatus>>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
     needs: Arc<Mutex<Option<PartnerName>>>,
     charged: Arc<Mutex<Vec<ChargedBy>>>,
@@ -144,6 +147,11 @@ pub struct PlayedPartner {
 
 /// An operation, and the payment method that it was asked to charge.
 type ChargedBy = (&'static str, Option<String>);
+
+fn method_of(request: &ChargeRequest) -> Option<String> {
+    let agreement = request.agreement.as_ref()?;
+    Some(agreement.payment_method.as_str().to_owned())
+}
 
 impl PlayedPartner {
     /// From now on it charges only customers who have agreed with that partner.
@@ -158,9 +166,7 @@ impl PlayedPartner {
     }
 
     fn charges_by(&self, operation: &'static str, request: &ChargeRequest) {
-        let agreement = request.agreement.as_ref();
-        let method = agreement.map(|agreement| agreement.payment_method.as_str().to_owned());
-        lock(&self.charged).push((operation, method));
+        lock(&self.charged).push((operation, method_of(request)));
     }
 
     /// What the ledger has captured.
@@ -171,6 +177,18 @@ impl PlayedPartner {
             .values()
             .filter(|each| matches!(each.status, ChargeStatus::Captured(_)));
         captured.map(|charge| charge.amount).collect()
+    }
+
+    /// The payment methods by which that was captured, in no particular order.
+    #[must_use]
+    pub fn captured_by(&self) -> Vec<String> {
+        let charges = lock(&self.charges);
+        let captured = charges
+            .values()
+            .filter(|each| matches!(each.status, ChargeStatus::Captured(_)));
+        captured
+            .filter_map(|charge| charge.method.clone())
+            .collect()
     }
 
     /// The next confirmations end like this; after that, captured.
@@ -188,7 +206,7 @@ impl PlayedPartner {
         lock(&self.refusals).push(operation);
     }
 
-    /// The next refunds end like this; after that, refunded.
+    /// The next refunds, and looks at one that is pending, end like this; after that, refunded.
     pub fn script_refunds(&self, outcomes: impl IntoIterator<Item = RefundStatus>) {
         lock(&self.refund_script).extend(outcomes);
     }
@@ -201,7 +219,24 @@ impl PlayedPartner {
     /// The references of the charges that were given back.
     #[must_use]
     pub fn refunded(&self) -> Vec<String> {
-        lock(&self.refunded).iter().cloned().collect()
+        let refunds = lock(&self.refunds);
+        let refunded = refunds.iter();
+        refunded
+            .filter(|(_, status)| **status == RefundStatus::Refunded)
+            .map(|(reference, _)| reference.clone())
+            .collect()
+    }
+
+    fn refund_of(&self, reference: &str) -> Option<RefundStatus> {
+        lock(&self.refunds).get(reference).cloned()
+    }
+
+    /// Moves a refund on, as the script says.
+    fn move_refund(&self, reference: &str) -> RefundStatus {
+        let planned = lock(&self.refund_script).pop_front();
+        let status = planned.unwrap_or(RefundStatus::Refunded);
+        lock(&self.refunds).insert(reference.to_owned(), status.clone());
+        status
     }
 
     /// From now on the partner carries nothing out, or does again.
@@ -258,7 +293,8 @@ impl BillingPartner for PlayedPartner {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
         self.check_refused("open")?;
         self.charges_by("open", request);
-        let name = format!("{}/{}", request.invoice, request.attempt);
+        let method = method_of(request);
+        let name = format!("{}/{}/{method:?}", request.invoice, request.attempt);
         let mut opened = lock(&self.opened);
         let next = format!("charge_{}", opened.len() + 1);
         let reference = opened.entry(name).or_insert(next).clone();
@@ -266,6 +302,7 @@ impl BillingPartner for PlayedPartner {
             .entry(reference.clone())
             .or_insert(PlayedCharge {
                 amount: request.amount,
+                method,
                 status: ChargeStatus::Unconfirmed,
             });
         self.answer("open", reference)
@@ -273,6 +310,12 @@ impl BillingPartner for PlayedPartner {
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.check_refused("confirm")?;
+        let opened_with = lock(&self.charges)
+            .get(&charge.reference)
+            .and_then(|entry| entry.method.clone());
+        if opened_with != method_of(&charge.request) {
+            return Err(PartnerError::OtherMethod);
+        }
         self.charges_by("confirm", &charge.request);
         let mut status = self.status(&charge.reference)?;
         if status == ChargeStatus::Unconfirmed {
@@ -297,12 +340,28 @@ impl BillingPartner for PlayedPartner {
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         self.check_refused("refund")?;
-        let planned = lock(&self.refund_script).pop_front();
-        let status = planned.unwrap_or(RefundStatus::Refunded);
-        if status == RefundStatus::Refunded {
-            lock(&self.refunded).insert(charge.reference.clone());
-        }
+        let status = match self.refund_of(&charge.reference) {
+            Some(RefundStatus::Refunded) => RefundStatus::Refunded,
+            _ => self.move_refund(&charge.reference),
+        };
         self.answer("refund", status)
+    }
+
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("played", "")
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        self.check_refused("refund_status")?;
+        let status = match self.refund_of(&charge.reference) {
+            // It settles, as planned, while it is looked at.
+            Some(RefundStatus::Pending) => Some(self.move_refund(&charge.reference)),
+            standing => standing,
+        };
+        self.answer("refund_status", status)
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

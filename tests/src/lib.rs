@@ -12,7 +12,7 @@ mod services;
 pub mod sim;
 
 pub use cloud::{Cloud, Options};
-pub use database::{Capacity, Database, StreamReader};
+pub use database::{Capacity, Database, SentWrite, SentWrites, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
 pub use services::{
     EASYPOST_WEBHOOK_SECRET, Ends, Reply, STRIPE_WEBHOOK_SECRET, Services, batch, customer_request,

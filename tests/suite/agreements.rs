@@ -5,7 +5,7 @@ use std::time::Duration;
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
 use shared::domain::{OrderId, PartnerName};
-use shared::store::{Claim, Settlement};
+use shared::store::{Claim, OpenedCharge, Settlement};
 use tests::{Cloud, Options, PlayedPartner, Reply, customer_request, request};
 
 use crate::contract::{cart_with_checkout, invoice, payment, text};
@@ -105,10 +105,13 @@ impl Shop {
                 .unwrap(),
         };
         let reference = self.partner.open(&request).await.unwrap();
-        let settlement = store
-            .charge_opened(&id, fence, &reference, now)
-            .await
-            .unwrap();
+        let opened = OpenedCharge {
+            reference: &reference,
+            account: self.partner.account(),
+            method: request.method(),
+            at: now,
+        };
+        let settlement = store.charge_opened(&id, fence, &opened).await.unwrap();
         assert!(matches!(settlement, Settlement::Written(_)));
         self.cloud.pass(payment::LEASE + Duration::from_secs(1));
     }
@@ -383,17 +386,19 @@ async fn a_revocation_between_opening_and_confirming_moves_no_money() {
     assert_eq!(shop.partner.calls(), ["open", "look_up"]);
     assert!(shop.partner.captured().is_empty());
 
-    // Approved again, the same charge is confirmed, by what the customer agreed to now.
+    // After another approval the charge, which is bound to the first card, is closed, and another
+    // one is opened with the second.
     shop.approve(&with_method("pm_SecondCard")).await;
     assert_eq!(shop.pay().await.status, 201);
     assert_eq!(
         shop.partner.calls(),
-        ["open", "look_up", "look_up", "confirm"]
+        ["open", "look_up", "look_up", "cancel", "open", "confirm"]
     );
     assert_eq!(
         methods(&shop.partner.charged_by()),
         [
             ("open", "pm_FirstCard".to_owned()),
+            ("open", "pm_SecondCard".to_owned()),
             ("confirm", "pm_SecondCard".to_owned())
         ]
     );
@@ -426,12 +431,155 @@ async fn a_partner_that_wants_an_agreement_costs_one_read_more_and_the_sandbox_n
 }
 
 #[tokio::test]
-async fn an_approval_is_one_write_and_a_key_adds_its_row_to_it() {
+async fn an_approval_is_a_read_and_a_write_and_a_key_adds_its_row_before_it() {
     let cloud: Cloud<Sandbox> = Cloud::start().await;
-    cloud.database.capacity.reset();
+    let calls = || {
+        let calls = cloud.database.capacity.by_operation();
+        cloud.database.capacity.reset();
+        let calls = calls.into_iter().map(|(name, (calls, _))| (name, calls));
+        calls.collect::<Vec<_>>()
+    };
+    let expected = |of: &[(&str, u64)]| {
+        let named = of.iter().map(|(name, calls)| ((*name).to_owned(), *calls));
+        named.collect::<Vec<_>>()
+    };
+    calls();
     cloud.post(AGREEMENT, &agreement()).await;
+    assert_eq!(calls(), expected(&[("GetItem", 1), ("PutItem", 1)]));
     cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
-    let calls = cloud.database.capacity.by_operation();
-    let names: Vec<_> = calls.keys().map(String::as_str).collect();
-    assert_eq!(names, ["PutItem", "TransactWriteItems"]);
+    assert_eq!(
+        calls(),
+        expected(&[("GetItem", 1), ("PutItem", 1), ("TransactWriteItems", 1)])
+    );
+    // A repeat reads its row with the write that the row refuses.
+    cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
+    assert_eq!(calls(), expected(&[("PutItem", 1)]));
+}
+
+#[tokio::test]
+async fn a_write_that_arrives_late_brings_back_no_agreement_and_takes_none_away() {
+    for key in [None, Some("k")] {
+        let cloud = Cloud::start().await;
+        let send = async |body: &Value| match key {
+            Some(key) => cloud.post_with_key(AGREEMENT, key, body).await,
+            None => cloud.post(AGREEMENT, body).await,
+        };
+        let status = async || {
+            let shown = cloud.send(&customer_request("GET", "8080", "")).await;
+            text(&shown.body["agreements"][0]["status"]).to_owned()
+        };
+        let _ = cloud.database.writes.take();
+        assert_eq!(send(&agreement()).await.status, 201);
+        let approvals = cloud.database.writes.take();
+        let revoked = cloud.send(&customer_request("DELETE", "8080", "")).await;
+        assert_eq!(revoked.status, 200, "{}", revoked.text);
+        let revocations = cloud.database.writes.take();
+        for write in &approvals {
+            let _ = cloud.database.arrive_late(write);
+            assert_eq!(status().await, "revoked", "{write:?}");
+        }
+        let again = cloud.post_with_key(AGREEMENT, "again", &agreement()).await;
+        assert_eq!(again.status, 201, "{}", again.text);
+        for write in &revocations {
+            assert!(!cloud.database.arrive_late(write));
+            assert_eq!(status().await, "approved", "{write:?}");
+        }
+    }
+}
+
+/// Where the agreement with Stripe stands, and by which payment method.
+async fn standing(cloud: &Cloud<Sandbox>) -> Option<String> {
+    let customer = shared::domain::CustomerId::parse("8080").unwrap();
+    let agreement = cloud
+        .store
+        .approved_agreement(&customer, PartnerName::Stripe);
+    let method = agreement.await.unwrap()?.payment_method;
+    Some(method.as_str().to_owned())
+}
+
+/// A write of another request to the agreement with Stripe.
+fn beside(expression: &str, values: &Value) -> tests::SentWrite {
+    let mut body = json!({
+        "TableName": "CustomersTable",
+        "Key": {"customerId": {"S": "8080"}, "partner": {"S": "stripe"}},
+        "UpdateExpression": expression,
+        "ExpressionAttributeNames": {"#state": "state"},
+        "ExpressionAttributeValues": {":one": {"N": "1"}}
+    });
+    for (name, value) in values.as_object().unwrap() {
+        body["ExpressionAttributeValues"][name] = value.clone();
+    }
+    tests::SentWrite::new("UpdateItem", body)
+}
+
+fn revoked_beside() -> tests::SentWrite {
+    beside(
+        "SET #state = :to, revokedAt = :one, version = version + :one \
+         REMOVE paymentMethodId, partnerCustomerId",
+        &json!({":to": {"S": "revoked"}}),
+    )
+}
+
+fn approved_beside() -> tests::SentWrite {
+    beside(
+        "SET #state = :to, paymentMethodId = :method, version = version + :one",
+        &json!({":to": {"S": "approved"}, ":method": {"S": "pm_Beside"}}),
+    )
+}
+
+#[tokio::test]
+async fn an_approval_that_is_overtaken_counts_as_the_earlier_one() {
+    for key in [None, Some("late")] {
+        for (write, left) in [
+            (revoked_beside(), None),
+            (approved_beside(), Some("pm_Beside")),
+        ] {
+            let cloud = Cloud::start().await;
+            cloud.post(AGREEMENT, &agreement()).await;
+            // With a key, the first write is that of the key's row.
+            cloud.database.slip_in(usize::from(key.is_some()), write);
+            let late = with_method("pm_Late");
+            let reply = match key {
+                Some(key) => cloud.post_with_key(AGREEMENT, key, &late).await,
+                None => cloud.post(AGREEMENT, &late).await,
+            };
+            assert_eq!(reply.status, 201, "{}", reply.text);
+            assert_eq!(standing(&cloud).await.as_deref(), left);
+            if let Some(key) = key {
+                let again = cloud.post_with_key(AGREEMENT, key, &late).await;
+                assert_eq!((again.status, &again.text), (201, &reply.text));
+                assert_eq!(standing(&cloud).await.as_deref(), left);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_takes_back_an_approval_that_comes_beside_it() {
+    let cloud = Cloud::start().await;
+    cloud.post(AGREEMENT, &agreement()).await;
+    cloud.database.slip_in(0, approved_beside());
+    let revoked = cloud.send(&customer_request("DELETE", "8080", "")).await;
+    assert_eq!(revoked.body["agreements"][0]["status"], "revoked");
+    assert_eq!(standing(&cloud).await, None);
+}
+
+#[tokio::test]
+async fn an_agreement_from_before_versions_is_revoked_and_approved_like_any_other() {
+    let cloud = Cloud::start().await;
+    let old = || {
+        beside(
+            "SET #state = :to, paymentMethodId = :method, approvedAt = :one REMOVE version",
+            &json!({":to": {"S": "approved"}, ":method": {"S": "pm_Old"}}),
+        )
+    };
+    for _ in 0..2 {
+        assert!(cloud.database.arrive_late(&old()));
+        assert_eq!(standing(&cloud).await.as_deref(), Some("pm_Old"));
+        let revoked = cloud.send(&customer_request("DELETE", "8080", "")).await;
+        assert_eq!(revoked.body["agreements"][0]["status"], "revoked");
+        assert!(cloud.database.arrive_late(&old()));
+        assert_eq!(cloud.post(AGREEMENT, &agreement()).await.status, 201);
+        assert_eq!(standing(&cloud).await.as_deref(), Some("pm_FirstCard"));
+    }
 }

@@ -397,7 +397,7 @@ async fn a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_a
         .unwrap();
     cloud.settle().await;
     assert_eq!(cloud.mailer.taken().len(), 2, "the other two");
-    cloud.pass(OVERDUE);
+    cloud.pass(stale);
     cloud.sweep().await;
     cloud.settle().await;
     let emails = cloud.get(&order).await.body["emails"].clone();

@@ -845,3 +845,156 @@ async fn a_parcel_that_the_carrier_refuses_at_the_counter_ships_once_it_was_boug
     let reply = shop.ship().await;
     shop.assert_shipped_once(&reply).await;
 }
+
+/// A parcel that another carrier has, while `Carrier` changes.
+mod two_carriers {
+    use shared::domain::{OpenParcel, Text};
+    use shared::http::{Call, Caller};
+    use shared::lambda::Function;
+    use shared::store::Shipping;
+    use shipment::Shipments;
+    use shipment::carriers::Own;
+
+    use super::*;
+
+    fn own(shop: &Shop) -> Shipments<Own, tests::PlayedQueues> {
+        let queues = shop.cloud.queues.clone();
+        Shipments::new(
+            shop.cloud.store.clone(),
+            Own,
+            queues,
+            shop.cloud.runtime.clone(),
+        )
+    }
+
+    async fn stored(shop: &Shop) -> shared::domain::Order {
+        let id = OrderId::parse(&shop.order).unwrap();
+        shop.cloud.store.order(&id).await.unwrap().unwrap()
+    }
+
+    fn parcel(carrier: &str) -> OpenParcel {
+        let text = |text| Text::parse(text).unwrap();
+        OpenParcel {
+            reference: "shp_other".to_owned(),
+            carrier: carrier.to_owned(),
+            name: text("Lital Hay"),
+            phone: text("0545870006"),
+            shipping_address: text("17 boulevard"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_carrier_ships_no_parcel_of_another_carriers() {
+        // Registered at EasyPost, and the own carrier comes along: by request and by message.
+        let shop = paid(ADDRESS).await;
+        let order = stored(&shop).await;
+        let opened = shop
+            .cloud
+            .store
+            .open_parcel(&order.id, &parcel("easypost"))
+            .await;
+        assert!(matches!(opened.unwrap(), Shipping::Open(_)));
+        let call = Call::new(Caller::backend("x"), None, Some(shipping(&shop.order)));
+        let error = own(&shop).answer(call).await.unwrap_err();
+        assert_eq!(error.code(), "carrier_unavailable");
+        shop.cloud.relay_stream().await;
+        let (_, message) = shop.cloud.queues.take().pop().unwrap();
+        let error = own(&shop).consume(message).await.unwrap_err();
+        assert_eq!(error.code(), "carrier_unavailable");
+        assert_eq!(stored(&shop).await.status.as_str(), "paid");
+
+        // Another carrier's, and EasyPost's client comes along: it asks nothing.
+        let shop = paid(ADDRESS).await;
+        let order = stored(&shop).await;
+        let opened = shop
+            .cloud
+            .store
+            .open_parcel(&order.id, &parcel("acme"))
+            .await;
+        assert!(matches!(opened.unwrap(), Shipping::Open(_)));
+        let calls = shop.sides.calls().len();
+        let reply = shop.ship().await;
+        assert_eq!((reply.status, reply.code()), (503, "carrier_unavailable"));
+        assert_eq!(shop.sides.calls().len(), calls, "it was asked");
+        assert!(shop.sides.double.bought().is_empty());
+    }
+
+    /// The own carrier, beside which EasyPost's worker registers its parcel.
+    struct Beside(shared::store::Store);
+
+    impl shipment::carriers::Carrier for Beside {
+        fn name(&self) -> &'static str {
+            Own.name()
+        }
+
+        async fn open(&self, own: &Parcel) -> Result<Opened, CarrierError> {
+            let opened = self.0.open_parcel(&own.order, &parcel("easypost")).await;
+            assert!(matches!(opened.unwrap(), Shipping::Open(_)));
+            Own.open(own).await
+        }
+
+        async fn buy(&self, reference: &str) -> Result<Label, CarrierError> {
+            panic!("{reference} is another carrier's")
+        }
+
+        async fn look_up(&self, reference: &str) -> Result<Option<Label>, CarrierError> {
+            panic!("{reference} is another carrier's")
+        }
+
+        async fn track(
+            &self,
+            reference: &shared::event::PartnerReference,
+        ) -> Result<Option<shipment::carriers::Tracked>, CarrierError> {
+            Own.track(reference).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_parcel_that_another_carrier_registers_meanwhile_is_left_to_it() {
+        let shop = paid(ADDRESS).await;
+        shop.cloud.relay_stream().await;
+        let (_, message) = shop.cloud.queues.take().pop().unwrap();
+        let store = shop.cloud.store.clone();
+        let (queues, runtime) = (shop.cloud.queues.clone(), shop.cloud.runtime.clone());
+        let beside = Shipments::new(store.clone(), Beside(store), queues, runtime);
+        let error = beside.consume(message).await.unwrap_err();
+        assert_eq!(error.code(), "carrier_unavailable");
+        let order = stored(&shop).await;
+        assert_eq!((order.status.as_str(), order.shipment), ("paid", None));
+    }
+
+    #[tokio::test]
+    async fn a_label_is_written_only_for_the_parcel_that_it_was_bought_for() {
+        let shop = paid(ADDRESS).await;
+        let before = stored(&shop).await;
+        let shipment = shared::domain::Shipment {
+            tracking_number: 5.into(),
+            label_url: None,
+            carrier: "own".to_owned(),
+            name: parcel("x").name,
+            phone: parcel("x").phone,
+            shipping_address: parcel("x").shipping_address,
+        };
+        let (store, now) = (&shop.cloud.store, shop.cloud.runtime.now());
+        let opened = store.open_parcel(&before.id, &parcel("easypost")).await;
+        assert!(matches!(opened.unwrap(), Shipping::Open(_)));
+        // As the order was read: without a parcel, with another reference, at another carrier.
+        let mut other = stored(&shop).await;
+        other.parcel = Some(OpenParcel {
+            reference: "shp_second".to_owned(),
+            ..parcel("easypost")
+        });
+        let mut elsewhere = stored(&shop).await;
+        elsewhere.parcel = Some(parcel("acme"));
+        for stale in [before, other, elsewhere] {
+            let shipped = store.ship(&stale, &shipment, now).await.unwrap();
+            let Shipping::Open(standing) = shipped else {
+                panic!("{shipped:?}")
+            };
+            assert_eq!(standing.parcel, Some(parcel("easypost")));
+        }
+        let order = stored(&shop).await;
+        let shipped = store.ship(&order, &shipment, now).await.unwrap();
+        assert!(matches!(shipped, Shipping::Shipped(_)));
+    }
+}

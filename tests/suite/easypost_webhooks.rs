@@ -105,11 +105,16 @@ async fn of_two_pieces_of_news_the_later_one_holds_in_whatever_order_they_come()
         (news(DeliveryState::Delivered, 5), Noted::Known),
         (news(DeliveryState::ReturnToSender, 6), Noted::Written),
     ] {
-        let noted = store.note_delivery(&id, &reference, delivery).await;
+        let noted = store
+            .note_delivery(&id, "easypost", &reference, delivery)
+            .await;
         assert_eq!(noted.unwrap(), expected, "{delivery:?}");
     }
-    let other = store.note_delivery(&id, "shp_other", news(DeliveryState::Failed, 7));
-    assert_eq!(other.await.unwrap(), Noted::Foreign);
+    for (carrier, reference) in [("easypost", "shp_other"), ("acme", &*reference)] {
+        let late = news(DeliveryState::Failed, 7);
+        let other = store.note_delivery(&id, carrier, reference, late);
+        assert_eq!(other.await.unwrap(), Noted::Foreign, "{carrier}");
+    }
     assert_eq!(shown(&shop).await["delivery"]["state"], "return_to_sender");
 }
 

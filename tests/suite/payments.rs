@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payment::partners::ChargeStatus;
+use payment::partners::{ChargeStatus, OpenCharge};
 use serde_json::{Value, json};
-use shared::domain::{ChargeState, OrderId};
+use shared::domain::{ChargeState, OrderId, PartnerAccount, Timestamp};
 use shared::queue::Queue;
-use shared::store::{Claim, Fence, Settlement};
+use shared::store::{Claim, Confirmation, DeclinedCharge, Fence, OpenedCharge, Settlement};
 use tests::{Cloud, Options, PlayedPartner, Reply};
 
 use crate::contract::{cart_with_checkout, invoice, payment, text};
@@ -39,6 +39,16 @@ async fn invoiced() -> Invoiced {
         partner,
         order,
         body,
+    }
+}
+
+/// A charge of that name at the played partner, as it is stored once it was opened.
+fn opened_charge(reference: &str, at: Timestamp) -> OpenedCharge<'_> {
+    OpenedCharge {
+        reference,
+        account: PartnerAccount::new("played", ""),
+        method: None,
+        at,
     }
 }
 
@@ -151,7 +161,7 @@ async fn a_crash_after_storing_the_reference_is_mended_by_asking_for_it() {
     let opened = open(&test).await;
     test.cloud
         .store
-        .charge_opened(&test.id(), fence, &opened, now)
+        .charge_opened(&test.id(), fence, &opened_charge(&opened, now))
         .await
         .unwrap();
     test.lease_ends();
@@ -225,19 +235,18 @@ async fn a_frozen_worker_that_wakes_after_its_lease_changes_nothing() {
         attempt: 1,
         code: "late".to_owned(),
         retryable: true,
-        key: None,
     };
     for settlement in [
         store
-            .charge_opened(&id, frozen, "other", now)
+            .charge_opened(&id, frozen, &opened_charge("other", now))
             .await
             .unwrap(),
         store
-            .charge_declined(&order, frozen, &decline, now)
+            .charge_declined(&order, frozen, &decline, DeclinedCharge::Dead, now)
             .await
             .unwrap(),
         store
-            .release_payment(&id, frozen, ChargeState::Due)
+            .release_payment(&id, frozen, ChargeState::Due, Confirmation::Answered)
             .await
             .unwrap(),
     ] {
@@ -266,9 +275,15 @@ async fn a_worker_that_was_overtaken_cannot_write_under_its_old_fence() {
     let new = test.claim().await;
     assert_ne!(old, new);
     let (store, id, now) = (&test.cloud.store, test.id(), test.cloud.runtime.now());
-    let settlement = store.charge_opened(&id, old, "theirs", now).await.unwrap();
+    let settlement = store
+        .charge_opened(&id, old, &opened_charge("theirs", now))
+        .await
+        .unwrap();
     assert!(matches!(settlement, Settlement::Overtaken(_)));
-    let settlement = store.charge_opened(&id, new, "ours", now).await.unwrap();
+    let settlement = store
+        .charge_opened(&id, new, &opened_charge("ours", now))
+        .await
+        .unwrap();
     let Settlement::Written(order) = settlement else {
         panic!("{settlement:?}")
     };
@@ -292,7 +307,13 @@ async fn only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_doe
         (402, &json!("second"))
     );
     let calls = test.partner.calls();
-    assert_eq!(calls, ["open", "confirm", "cancel", "open", "confirm"]);
+    // Each declined charge is closed, and closed before another is opened.
+    assert_eq!(
+        calls,
+        [
+            "open", "confirm", "cancel", "cancel", "open", "confirm", "cancel"
+        ]
+    );
     // The same key is the same wish: it gets the same answer and tries nothing.
     let repeat = test.pay_with("second-try").await;
     assert_eq!((repeat.status, &repeat.text), (402, &second.text));
@@ -321,11 +342,12 @@ async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_l
     assert_eq!(test.pay().await.status, 201);
     // It wakes up and confirms the first attempt's reference.
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
-    let charge = OpenCharge {
-        request: request(&order),
-        reference: "charge_1".to_owned(),
-        opened_at: test.cloud.runtime.now(),
-    };
+    let charge = OpenCharge::new(
+        request(&order),
+        "charge_1".to_owned(),
+        test.partner.account(),
+        test.cloud.runtime.now(),
+    );
     assert_eq!(
         test.partner.confirm(&charge).await.unwrap(),
         ChargeStatus::Cancelled
@@ -375,13 +397,15 @@ async fn an_invoice_has_twenty_attempts_at_most() {
     for attempt in 1..=20 {
         assert_eq!(test.pay().await.code(), "payment_declined", "{attempt}");
     }
-    let calls = test.partner.calls().len();
+    let mut calls = test.partner.calls();
     let reply = test.pay().await;
     assert_eq!(
         (reply.status, reply.code()),
         (409, "too_many_payment_attempts")
     );
-    assert_eq!(test.partner.calls().len(), calls);
+    // The last declined charge is closed once more, and nothing else is asked for.
+    calls.push("cancel");
+    assert_eq!(test.partner.calls(), calls);
 }
 
 #[tokio::test]
@@ -472,18 +496,15 @@ async fn two_workers_that_confirm_the_same_charge_take_the_money_once() {
     let kept = test
         .cloud
         .store
-        .charge_opened(&test.id(), fence, &reference, now)
+        .charge_opened(&test.id(), fence, &opened_charge(&reference, now))
         .await;
     assert!(matches!(kept.unwrap(), Settlement::Written(_)));
     // The first worker stands still before its confirmation, for longer than its lease.
     test.lease_ends();
     assert_eq!(test.pay().await.status, 201);
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
-    let charge = payment::partners::OpenCharge {
-        request: request(&order),
-        reference,
-        opened_at: now,
-    };
+    let account = test.partner.account();
+    let charge = OpenCharge::new(request(&order), reference, account, now);
     let again = test.partner.confirm(&charge).await.unwrap();
     assert!(matches!(again, ChargeStatus::Captured(_)));
     test.assert_charged_once().await;

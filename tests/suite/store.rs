@@ -71,6 +71,7 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
     match command {
         Command::UpdateCart => {
             let contents = CartContents {
+                currency: order.currency,
                 lines: order.lines.clone(),
                 amounts: order.amounts,
                 checkout: None,
@@ -294,4 +295,36 @@ async fn the_history_tells_when_each_event_happened() {
         (EventType::OrderShipped, 4),
     ];
     assert_eq!(history, expected);
+}
+
+#[tokio::test]
+async fn no_write_of_an_order_that_arrives_once_more_changes_anything() {
+    let cloud = Cloud::start().await;
+    let reply = cloud.post("/api/order/cart.json", &cart()).await;
+    let order = text(&reply.body["orderId"]).to_owned();
+    let mut update = cart();
+    update["orderId"] = order.as_str().into();
+    let path = "/api/order/cart.json";
+    assert_eq!(cloud.post(path, &update).await.status, 200);
+    let keyed = cloud.post_with_key(path, "k", &update).await;
+    assert_eq!(keyed.status, 200, "{}", keyed.text);
+    for (path, body) in [
+        ("/api/order/invoice.json", invoice(&order)),
+        (
+            "/api/order/payment.json",
+            payment(&order.replace("ord_", "inv_")),
+        ),
+        ("/api/order/shipping.json", shipping(&order)),
+    ] {
+        let reply = cloud.post_with_key(path, "k", &body).await;
+        assert_eq!(reply.status, 201, "{path}: {}", reply.text);
+    }
+    let writes = cloud.database.writes.take();
+    assert!(writes.len() >= 11, "{}", writes.len());
+    let id = OrderId::parse(&order).unwrap();
+    let before = read(&cloud, &id).await;
+    for write in &writes {
+        assert!(!cloud.database.arrive_late(write), "{write:?}");
+        assert_eq!(read(&cloud, &id).await, before, "{write:?}");
+    }
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use shared::aws::Aws;
 use shared::config::Environment;
 use shared::domain::{Dispute, DisputeState, OrderId, Timestamp};
+use shared::event::PartnerReference;
 use shared::https::{Https, Secret};
 use shared::queue::Queue;
 use shared::runtime::Runtime;
-use shared::store::Noted;
+use shared::store::NotedDispute;
 use tests::partners::{Misbehaviour, Operation, PlayedStripe};
 use tests::{
     Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
@@ -23,14 +24,14 @@ const CUSTOMER: &str = "cus_played";
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
 
 /// A shop that bills by the double, with an invoiced order of 200 dollars.
-struct Shop {
-    cloud: Cloud<Stripe>,
-    played: PlayedStripe,
-    order: String,
+pub(crate) struct Shop {
+    pub(crate) cloud: Cloud<Stripe>,
+    pub(crate) played: PlayedStripe,
+    pub(crate) order: String,
     body: Value,
 }
 
-async fn shop(method: &str) -> Shop {
+pub(crate) async fn shop(method: &str) -> Shop {
     let clock = Runtime::new(
         || Timestamp::from_millis(1_795_428_725_000),
         |bytes| bytes.fill(7),
@@ -97,18 +98,18 @@ pub(crate) fn event(id: &str, kind: &str, object: &Value) -> String {
 }
 
 impl Shop {
-    async fn tell(&self, id: &str, kind: &str, object: &Value) -> Reply {
+    pub(crate) async fn tell(&self, id: &str, kind: &str, object: &Value) -> Reply {
         let body = event(id, kind, object);
         let header = signature(self.cloud.runtime.now().seconds(), &body);
         let request = webhook("stripe", ("stripe-signature", &header), &body);
         self.cloud.send(&request).await
     }
 
-    async fn pay(&self) -> Reply {
+    pub(crate) async fn pay(&self) -> Reply {
         self.cloud.post("/api/order/payment.json", &self.body).await
     }
 
-    async fn shown(&self) -> Value {
+    pub(crate) async fn shown(&self) -> Value {
         self.cloud.get(&self.order).await.body
     }
 
@@ -118,7 +119,7 @@ impl Shop {
     }
 
     /// Stripe tells of a dispute, and the worker hears of it.
-    async fn dispute(&self, event: &str, kind: &str, id: &str, status: &str) {
+    pub(crate) async fn dispute(&self, event: &str, kind: &str, id: &str, status: &str) {
         let object = json!({"id": id, "object": "dispute", "status": status,
             "charge": "ch_1", "payment_intent": "pi_1", "metadata": {}});
         let reply = self.tell(event, kind, &object).await;
@@ -296,8 +297,7 @@ async fn a_dispute_is_shown_as_stripe_has_it_whatever_the_webhook_says() {
             .await;
         let mut after = shop.shown().await;
         assert_eq!(after["payment"]["dispute"]["state"], state);
-        // Late news that somebody read before it was decided does not open it again.
-        shop.played.set_dispute_status("needs_response");
+        // A late event that tells how it stood before does not open it again.
         shop.dispute("evt_4", "charge.dispute.created", &ids[0], "needs_response")
             .await;
         assert_eq!(shop.shown().await, after);
@@ -329,12 +329,16 @@ async fn a_dispute_that_is_none_of_the_shops_changes_nothing() {
     shop.played.dispute();
     let ids = shop.played.disputes();
     let id = OrderId::parse(&shop.order).unwrap();
-    let dispute = Dispute {
+    let news = Dispute {
+        id: None,
         state: DisputeState::Open,
         at: shop.cloud.runtime.now(),
+        since: shop.cloud.runtime.now(),
     };
-    let noted = shop.cloud.store.note_dispute(&id, "pi_other", dispute);
-    assert_eq!(noted.await.unwrap(), Noted::Foreign);
+    let name = PartnerReference::parse(&ids[0]).unwrap();
+    let store = &shop.cloud.store;
+    let noted = store.note_dispute(&id, "pi_other", &name, &news).await;
+    assert_eq!(noted.unwrap(), NotedDispute::Foreign);
     assert_eq!(shop.shown().await, before);
     shop.dispute("evt_4", "charge.dispute.created", &ids[0], "lost")
         .await;

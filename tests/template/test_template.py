@@ -157,15 +157,29 @@ def every_dead_letter_queue_raises_an_alarm(template: Template) -> Iterator[str]
 
 
 @rule
-def an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
-    """The sweep looks at one order up to an hour apart, and counts it only then."""
-    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
-        properties = alarm["Properties"]
-        if properties.get("MetricName") == "OrdersOverdue":
-            if properties["Period"] >= 3600 and properties.get("DatapointsToAlarm", properties["EvaluationPeriods"]) == 1:
-                return
-            yield name
-    yield "no alarm on OrdersOverdue"
+def what_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at(template: Template) -> Iterator[str]:
+    """The sweep looks at one order or mail up to an hour apart, and counts it only then."""
+    for metric in ("OrdersOverdue", "MailsOverdue", "SweepFailed"):
+        alarms = [alarm["Properties"] for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()]
+        if not any(
+            alarm["MetricName"] == metric
+            and alarm.get("Statistic") == "Maximum"
+            and alarm["Period"] >= 3600
+            and alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]) == 1
+            for alarm in alarms
+        ):
+            yield f"no alarm on {metric}"
+
+
+@rule
+def a_sweep_that_does_not_run_raises_an_alarm(template: Template) -> Iterator[str]:
+    """What is not there writes no metric, so that missing data is what has to raise the alarm."""
+    alarms = [alarm["Properties"] for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()]
+    if not any(
+        alarm["MetricName"] == "SweepFailed" and alarm.get("Statistic") == "SampleCount" and alarm["TreatMissingData"] == "breaching"
+        for alarm in alarms
+    ):
+        yield "no alarm on a sweep that does not run"
 
 
 @rule
@@ -456,10 +470,18 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("RelayFailures.Properties.MessageRetentionPeriod", 345600),
     ],
     "every_dead_letter_queue_raises_an_alarm": [("PaymentDeadLettersAlarm", None), ("RelayFailuresAlarm", None)],
-    "an_overdue_order_raises_an_alarm_however_rarely_it_is_looked_at": [
+    "what_is_overdue_or_fails_raises_an_alarm_however_rarely_it_is_looked_at": [
         ("OrdersOverdueAlarm", None),
+        ("MailsOverdueAlarm", None),
+        ("MailsOverdueAlarm.Properties.Period", 60),
         ("OrdersOverdueAlarm.Properties.Period", 60),
         ("OrdersOverdueAlarm.Properties.EvaluationPeriods", 5),
+        ("SweepFailedAlarm", None),
+        ("SweepFailedAlarm.Properties.Period", 60),
+    ],
+    "a_sweep_that_does_not_run_raises_an_alarm": [
+        ("SweepStoppedAlarm", None),
+        ("SweepStoppedAlarm.Properties.TreatMissingData", "notBreaching"),
     ],
     "every_queue_is_encrypted": [("PaymentQueue.Properties.SqsManagedSseEnabled", False)],
     "a_message_stays_hidden_for_six_timeouts": [
@@ -536,6 +558,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "a_table_or_queue_that_a_function_knows_is_one_that_it_may_use": [
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
+        ("ShippingFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
     ],
     "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
         ("ShippingWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),

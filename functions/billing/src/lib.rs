@@ -16,7 +16,7 @@ use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{InvoiceIssue, Store, StoreError};
 
-use request::InvoiceRequest;
+use request::{InvoiceRequest, order_named_by};
 
 /// How often an order that changes under our hands is read again.
 const TRIES: u32 = 4;
@@ -48,6 +48,29 @@ impl Billing {
             shop,
             runtime,
         }
+    }
+
+    /// Reads the request in the shop's currency, which it must name. Only an order that has its
+    /// invoice already is answered in its own, if the shop has changed to another since.
+    async fn read(&self, call: &Call) -> Result<InvoiceRequest, Error> {
+        let body = call.body()?;
+        let request = match InvoiceRequest::read(body, self.shop.currency) {
+            Ok(request) => request,
+            Err(error) => {
+                let Some((currency, customer, id)) = order_named_by(body) else {
+                    return Err(error);
+                };
+                let order = call.own_order(&self.store, &customer, &id).await?;
+                let is_issued = order
+                    .is_some_and(|order| order.invoice().is_some() && order.currency == currency);
+                if !is_issued {
+                    return Err(error);
+                }
+                InvoiceRequest::read(body, currency)?
+            }
+        };
+        call.caller.check(&request.customer, Missing::Order)?;
+        Ok(request)
     }
 
     /// Issues the invoice unless there is one. `contact` says from the order as it stands whom the
@@ -97,8 +120,7 @@ impl Billing {
 
 impl Function for Billing {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        let request = InvoiceRequest::read(call.body()?, self.shop.currency)?;
-        call.caller.check(&request.customer, Missing::Order)?;
+        let request = self.read(&call).await?;
         call.claim_key(&self.store, "invoice", self.runtime.now())
             .await?;
         let id = request.order.or_missing(Missing::Order)?;

@@ -12,6 +12,7 @@ use shared::http::{
 pub(crate) struct InvoiceRequest {
     pub(crate) customer: CustomerId,
     pub(crate) order: Named<OrderId>,
+    currency: Currency,
     amounts: Amounts,
     lines: OrderLines,
     pub(crate) contact: Contact,
@@ -27,14 +28,14 @@ impl InvoiceRequest {
             let tax = amount("tax");
             let sub_total = amount("subTotalAmount");
             let total = amount("totalAmount");
-            let currency_fits = fields.required("currency", as_currency(currency));
+            let named = fields.required("currency", as_currency(currency));
             let lines = read_items(&fields, currency);
             let contact = read_contact(&fields, false);
             fields.close();
-            currency_fits?;
             Some(Self {
                 customer: customer?,
                 order: order?,
+                currency: named?,
                 amounts: Amounts {
                     sub_total: sub_total?,
                     tax: tax?,
@@ -47,7 +48,7 @@ impl InvoiceRequest {
         report.finish(request)
     }
 
-    /// Names every amount, quantity and price that differs from the order's. Product ids are not
+    /// Names the currency and every amount, quantity and price that differs from the order's. Product ids are not
     /// compared: the invoice takes its lines from the order, never from the request.
     pub(crate) fn differences(&self, order: &Order) -> Vec<Difference> {
         let mut differences = Vec::new();
@@ -60,6 +61,8 @@ impl InvoiceRequest {
                 });
             }
         };
+        let (expected, actual) = (order.currency.to_string(), self.currency.to_string());
+        compare("/currency".to_owned(), expected, actual);
         for (name, expected, actual) in [
             ("/tax", order.amounts.tax, self.amounts.tax),
             (
@@ -89,4 +92,12 @@ impl InvoiceRequest {
         }
         differences
     }
+}
+
+/// The currency, customer and order that an invoice's body names, whatever else it says.
+pub(crate) fn order_named_by(body: &Value) -> Option<(Currency, CustomerId, OrderId)> {
+    let text = |name| body.get(name)?.as_str();
+    let currency = text("currency")?.parse().ok()?;
+    let customer = CustomerId::parse(text("customerId")?).ok()?;
+    Some((currency, customer, OrderId::parse(text("orderId")?).ok()?))
 }

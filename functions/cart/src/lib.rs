@@ -15,7 +15,10 @@ use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
 
-use request::CartRequest;
+use request::{CartRequest, order_named_by};
+
+/// What the idempotency keys of this path belong to, whether a cart is made or updated.
+const ENDPOINT: &str = "cart";
 
 /// The cart service.
 #[derive(Clone, Debug)]
@@ -74,7 +77,6 @@ impl Cart {
             id,
             contents: self.price(&request),
             customer: request.customer,
-            currency: self.shop.currency,
             request_hash: request_hash.clone(),
             traceparent: call.traceparent.clone(),
         };
@@ -105,13 +107,13 @@ impl Cart {
         if let Some(key) = &call.key
             && OrderId::from_key(call.caller.id(), &request.customer, key.as_str()) == id
         {
-            // The key that made this order; an update is another body.
+            // The key that made this order, also once its row has expired; an update is another body.
             return Err(Error::KeyReused);
         }
         let contents = self.price(&request);
         let answer = Answer::ok(&CartBody::new(id, &contents.lines, &contents.amounts))?;
         let hash = call.body_hash()?;
-        let key = call.key_id("cart");
+        let key = call.key_id(ENDPOINT);
         let record = key.as_deref().map(|key| KeyRecord {
             key,
             body_hash: &hash,
@@ -132,15 +134,38 @@ impl Cart {
                 status,
                 detail: "a cart can be changed only until its invoice is issued",
             }),
-            CartUpdate::KeyUsed { body_hash, answer } if body_hash == hash => {
-                Ok(Answer::recorded(answer))
-            }
-            CartUpdate::KeyUsed { .. } => Err(Error::KeyReused),
+            CartUpdate::OtherCurrency(order) => Err(Error::CurrencyMismatch {
+                order,
+                shop: self.shop.currency,
+            }),
+            CartUpdate::Answered(answer) => Ok(Answer::recorded(answer)),
+            CartUpdate::KeyReused => Err(Error::KeyReused),
         }
+    }
+
+    /// Reads the request in the shop's currency, or else in that of the order that it updates or has
+    /// made, which may have been placed before the shop changed to another.
+    async fn read(&self, call: &Call) -> Result<CartRequest, Error> {
+        let body = call.body()?;
+        let request = match CartRequest::read(body, self.shop.currency) {
+            Ok(request) => request,
+            Err(error) => {
+                let Some((customer, id)) = order_named_by(call)? else {
+                    return Err(error);
+                };
+                match call.own_order(&self.store, &customer, &id).await? {
+                    Some(order) => CartRequest::read(body, order.currency)?,
+                    None => return Err(error),
+                }
+            }
+        };
+        call.caller.check(&request.customer, Missing::Order)?;
+        Ok(request)
     }
 
     fn price(&self, request: &CartRequest) -> CartContents {
         CartContents {
+            currency: self.shop.currency,
             amounts: self.shop.tax.amounts(&request.lines, self.shop.currency),
             lines: request.lines.clone(),
             checkout: request.checkout.clone(),
@@ -150,8 +175,11 @@ impl Cart {
 
 impl Function for Cart {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        let request = CartRequest::read(call.body()?, self.shop.currency)?;
-        call.caller.check(&request.customer, Missing::Order)?;
+        let request = self.read(&call).await?;
+        let now = self.runtime.now();
+        if let Some(answer) = call.claim_key(&self.store, ENDPOINT, now).await? {
+            return Ok(Answer::recorded(answer));
+        }
         match request.order {
             Some(named) => {
                 let id = named.or_missing(Missing::Order)?;

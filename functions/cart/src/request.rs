@@ -4,7 +4,7 @@ use serde_json::Value;
 use shared::domain::{Contact, Currency, CustomerId, OrderId, OrderLines};
 use shared::error::Error;
 use shared::http::{
-    Fields, Named, Report, as_currency, as_id, as_own_id, read_contact, read_items,
+    Call, Fields, Named, Report, as_currency, as_id, as_own_id, read_contact, read_items,
 };
 
 /// `{customerId, items, orderId?, checkout?}`
@@ -40,6 +40,23 @@ impl CartRequest {
         });
         report.finish(request)
     }
+}
+
+/// The order that a request updates, or that its key has made, and its customer, whatever else the
+/// body says.
+pub(crate) fn order_named_by(call: &Call) -> Result<Option<(CustomerId, OrderId)>, Error> {
+    let body = call.body()?;
+    let customer = body.get("customerId").and_then(Value::as_str);
+    let Some(customer) = customer.and_then(|id| CustomerId::parse(id).ok()) else {
+        return Ok(None);
+    };
+    let named = body.get("orderId").and_then(Value::as_str);
+    let id = match (named, &call.key) {
+        (Some(id), _) => OrderId::parse(id).ok(),
+        (None, Some(key)) => Some(OrderId::from_key(call.caller.id(), &customer, key.as_str())),
+        (None, None) => None,
+    };
+    Ok(id.map(|id| (customer, id)))
 }
 
 /// `{name, phone, email, shipping_address, currency?}`

@@ -18,6 +18,9 @@ use shared::store::{Approval, KeyRecord, Revocation, Store};
 
 use request::{ApprovalRequest, partners_to_revoke};
 
+/// What the idempotency keys of approvals belong to.
+const ENDPOINT: &str = "agreement";
+
 /// The customer service.
 #[derive(Clone, Debug)]
 pub struct Customers {
@@ -60,7 +63,8 @@ impl Customers {
     }
 
     /// Keeps the approval. With an idempotency key it takes effect once: a repeat that comes after
-    /// a revocation is answered and does not approve again.
+    /// a revocation is answered and does not approve again. One that is overtaken counts as the
+    /// earlier, and is answered as it would have been.
     async fn approve(&self, call: &Call) -> Result<Answer, Error> {
         let request = ApprovalRequest::read(call.body()?)?;
         let ApprovalRequest {
@@ -75,14 +79,17 @@ impl Customers {
             status: AgreementState::APPROVED,
         };
         let answer = Answer::created(&body, location(customer))?;
+        let now = self.runtime.now();
+        if call.claim_key(&self.store, ENDPOINT, now).await?.is_some() {
+            return Ok(answer);
+        }
         let body_hash = call.body_hash()?;
-        let key = call.key_id("agreement");
+        let key = call.key_id(ENDPOINT);
         let record = key.as_deref().map(|key| KeyRecord {
             key,
             body_hash: &body_hash,
             answer: answer.body(),
         });
-        let now = self.runtime.now();
         match self
             .store
             .approve_agreement(customer, agreement, name.as_ref(), record, now)
@@ -92,8 +99,12 @@ impl Customers {
                 tracing::info!(partner = %agreement.partner, "billing agreement approved");
                 Ok(answer)
             }
-            Approval::KeyUsed { body_hash: first } if first == body_hash => Ok(answer),
-            Approval::KeyUsed { .. } => Err(Error::KeyReused),
+            Approval::Overtaken => {
+                tracing::info!(partner = %agreement.partner, "billing agreement overtaken");
+                Ok(answer)
+            }
+            Approval::Answered => Ok(answer),
+            Approval::KeyReused => Err(Error::KeyReused),
         }
     }
 
@@ -108,7 +119,16 @@ impl Customers {
         let mut records = Vec::new();
         for partner in partners_to_revoke(call)? {
             let now = self.runtime.now();
-            match self.store.revoke_agreement(customer, partner, now).await? {
+            let revocation = self.store.revoke_agreement(customer, partner, now).await;
+            let revocation = revocation.map_err(|error| {
+                let error = Error::from(error);
+                if records.is_empty() {
+                    error
+                } else {
+                    error.after_an_effect()
+                }
+            });
+            match revocation? {
                 Revocation::Revoked(record) => {
                     tracing::info!(%partner, "billing agreement revoked");
                     records.push(record);

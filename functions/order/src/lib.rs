@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use serde_json::Number;
-use shared::domain::{EventType, Order, OrderId, Text, TrackingNumber};
+use shared::domain::{ChargeState, Dispute, EventType, Order, OrderId, Text, TrackingNumber};
 use shared::error::{Error, Missing};
 use shared::event::Message;
 use shared::http::{Answer, Call, ItemBody, item_bodies};
@@ -61,16 +61,53 @@ struct PaymentBody<'a> {
     decline_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retryable: Option<bool>,
-    /// Whether the customer has disputed the charge at the bank, and how that went.
+    /// What the partner last said of the refund, unless the money went back at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund: Option<RefundBody<'a>>,
+    /// Whether the customer has disputed the charge at the bank, and how that went: of several
+    /// disputes the one that matters most.
     #[serde(skip_serializing_if = "Option::is_none")]
     dispute: Option<DisputeBody>,
+    /// All disputes, what matters most first, if there is more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disputes: Vec<NamedDisputeBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct RefundBody<'a> {
+    state: &'static str,
+    /// The partner's reason, where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    /// When the partner was asked.
+    at: String,
 }
 
 #[derive(Serialize)]
 struct DisputeBody {
     state: &'static str,
-    /// Since when this service knows.
+    /// When it was so, by the partner's clock; by ours where the partner has no time for it.
     at: String,
+}
+
+#[derive(Serialize)]
+struct NamedDisputeBody<'a> {
+    /// The partner's id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(flatten)]
+    dispute: DisputeBody,
+    /// Since when this service knows of it.
+    since: String,
+}
+
+impl DisputeBody {
+    fn of(dispute: &Dispute) -> Self {
+        Self {
+            state: dispute.state.as_str(),
+            at: dispute.at.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -97,7 +134,7 @@ struct DueBody {
     step: &'static str,
     /// When the sweep looks at it next.
     at: String,
-    /// How often the sweep has already published it again.
+    /// How often the sweep has looked at it.
     tries: u32,
 }
 
@@ -109,13 +146,25 @@ impl Orders {
     }
 }
 
+fn disputes(disputes: &[Dispute]) -> Vec<NamedDisputeBody<'_>> {
+    if disputes.len() < 2 {
+        return Vec::new();
+    }
+    let named = disputes.iter().map(|dispute| NamedDisputeBody {
+        id: dispute.id.as_deref(),
+        dispute: DisputeBody::of(dispute),
+        since: dispute.since.to_string(),
+    });
+    named.collect()
+}
+
 fn payment(order: &Order) -> Option<PaymentBody<'_>> {
     let payment = order.payment.as_ref()?;
     let card = payment.charge.as_ref().map(|charge| &charge.card);
     let decline = payment
         .declines
         .last()
-        .filter(|decline| decline.attempt == payment.attempt);
+        .filter(|_| payment.state == ChargeState::Declined);
     Some(PaymentBody {
         state: payment.state.as_str(),
         attempt: payment.attempt,
@@ -125,10 +174,13 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
         last_digits: card.and_then(|card| card.last_digits.as_deref()),
         decline_code: decline.map(|decline| decline.code.as_str()),
         retryable: decline.map(|decline| decline.retryable),
-        dispute: order.dispute.map(|dispute| DisputeBody {
-            state: dispute.state.as_str(),
-            at: dispute.at.to_string(),
+        refund: payment.refund.as_ref().map(|refund| RefundBody {
+            state: refund.status.as_str(),
+            code: refund.status.code(),
+            at: refund.at.to_string(),
         }),
+        dispute: order.disputes.first().map(DisputeBody::of),
+        disputes: disputes(&order.disputes),
     })
 }
 

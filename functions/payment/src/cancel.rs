@@ -2,14 +2,18 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use shared::domain::{ChargeState, CustomerId, Order, OrderId, Payment, Status, Text};
+use shared::domain::{
+    ChargeState, CustomerId, Order, OrderId, RefundStatus, Status, Text, Timestamp,
+};
 use shared::error::{Error, Missing};
 use shared::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
-use shared::store::{CancelBasis, Claim, ClaimRefusal, Fence, NextCharge, Settlement, StoreError};
+use shared::store::{
+    CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, StoreError,
+};
 use shared::telemetry;
 
-use super::partners::{BillingPartner, ChargeStatus, RefundStatus};
-use super::{LEASE, Payments, RETRY_IN_PROGRESS, open_charge, partner_failed};
+use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
+use super::{LEASE, Payments, in_progress, partner_failed};
 
 /// How often an order that moves on under our hands is read again.
 const TRIES: u32 = 4;
@@ -62,7 +66,9 @@ impl<P: BillingPartner> Payments<P> {
             .await?;
         let id = request.order.or_missing(Missing::Order)?;
         let reason = request.reason.as_ref();
-        let order = self.cancel(&id, &request.customer, reason).await?;
+        let order = self.cancel(&id, &request.customer, reason).await;
+        // A failure on the way says nothing of the steps before it.
+        let order = order.map_err(Error::after_an_effect)?;
         Answer::ok(&CancelledBody {
             order_id: order.id.to_string(),
             status: order.status.as_str(),
@@ -82,7 +88,7 @@ impl<P: BillingPartner> Payments<P> {
                 .filter(|order| order.customer == *customer)
                 .ok_or(Error::NotFound(Missing::Order))?;
             let step = match order.status {
-                Status::Cancelled => Step::Done(Box::new(order)),
+                Status::Cancelled => return self.refund_again(order).await,
                 Status::Refunding => return self.refund(order).await,
                 Status::Shipped => return Err(too_late(&order)),
                 Status::Pending => {
@@ -122,12 +128,18 @@ impl<P: BillingPartner> Payments<P> {
             return Err(Error::Internal("an invoiced order has no payment".into()));
         };
         if payment.state == ChargeState::Declined {
-            if let Some(charge) = open_charge(&order, payment) {
+            if let Some(charge) = self.charge_of(&order, payment)? {
                 // Whoever still holds the declined attempt must not be able to confirm it any more.
                 match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-                    ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => {}
+                    ChargeStatus::Cancelled
+                    | ChargeStatus::Expired
+                    | ChargeStatus::Declined { .. } => {}
+                    // Once that is written down, it is paid back like any other.
                     status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
-                        return self.take_up(&order, status).await;
+                        return match self.take_up(&order, &charge, status).await {
+                            Ok(_) | Err(Error::InProgress { .. }) => Ok(Step::Again),
+                            Err(error) => Err(error),
+                        };
                     }
                     ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => {
                         tracing::warn!(order_id = %order.id, "a declined charge is alive");
@@ -157,15 +169,22 @@ impl<P: BillingPartner> Payments<P> {
             }
             Claim::Refused(ClaimRefusal::Standing(_)) => return Ok(Step::Again),
         };
-        let charge = order
-            .payment
-            .as_ref()
-            .and_then(|payment: &Payment| open_charge(&order, payment));
+        let charge = match &order.payment {
+            Some(payment) => self.charge_of(&order, payment),
+            None => Ok(None),
+        };
+        let charge = match charge {
+            Ok(charge) => charge,
+            Err(error) => {
+                self.give_back_unknown(&order, fence).await?;
+                return Err(error);
+            }
+        };
         let Some(charge) = charge else {
             return self.cancel_claimed(&order, fence, reason).await;
         };
         match self.partner.cancel(&charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Declined { .. }) => {
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
                 self.cancel_claimed(&order, fence, reason).await
             }
             // The money was taken before: it is paid back in the next round.
@@ -178,32 +197,20 @@ impl<P: BillingPartner> Payments<P> {
                 Ok(Step::Again)
             }
             Ok(ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed) => {
-                self.release(&order, fence, ChargeState::Unknown).await?;
+                self.give_back_unknown(&order, fence).await?;
                 Err(in_progress())
             }
             Err(error) => {
-                self.release(&order, fence, ChargeState::Unknown).await?;
+                self.give_back_unknown(&order, fence).await?;
                 Err(partner_failed(error))
             }
         }
     }
 
-    /// Goes on with the charge of a declined attempt whose money was taken all the same, or may be:
-    /// once that is written down, it is paid back like any other.
-    async fn take_up(&self, order: &Order, status: ChargeStatus) -> Result<Step, Error> {
-        let now = self.runtime.now();
-        let claim = self
-            .store
-            .claim_next_attempt(order, NextCharge::Same, None, LEASE, now);
-        let Claim::Held(order, fence) = claim.await? else {
-            return Ok(Step::Again);
-        };
-        tracing::error!(order_id = %order.id, "a declined charge was made all the same");
-        let payment = order.payment.as_ref();
-        let charge = payment.and_then(|payment| open_charge(&order, payment));
-        let charge = charge.ok_or_else(|| Error::Internal("a claimed charge is gone".into()))?;
-        self.settle(&order, fence, &charge, status).await?;
-        Ok(Step::Again)
+    async fn give_back_unknown(&self, order: &Order, fence: Fence) -> Result<(), Error> {
+        let unknown = ChargeState::Unknown;
+        self.release(order, fence, unknown, Confirmation::AsBefore)
+            .await
     }
 
     async fn cancel_claimed(
@@ -216,15 +223,47 @@ impl<P: BillingPartner> Payments<P> {
         step(self.store.cancel_order(order, claimed, reason, now).await?)
     }
 
+    /// The charge of an order that was paid.
+    pub(super) fn paid_charge(&self, order: &Order) -> Result<OpenCharge, Error> {
+        let charge = match &order.payment {
+            Some(payment) => self.charge_of(order, payment)?,
+            None => None,
+        };
+        charge.ok_or_else(|| Error::Internal("a paid order has no charge".into()))
+    }
+
     /// Gives back what was charged; returns the order cancelled. The partner refunds a charge once,
-    /// however often it is asked, so whoever comes after a crash asks again.
-    pub(super) async fn refund(&self, order: Order) -> Result<Order, Error> {
-        let charge = order
-            .payment
-            .as_ref()
-            .and_then(|payment| open_charge(&order, payment))
-            .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
-        match self.partner.refund(&charge).await.map_err(partner_failed)? {
+    /// however often it is asked, so whoever comes after a crash asks again. A refund that failed is
+    /// made once more.
+    async fn refund(&self, order: Order) -> Result<Order, Error> {
+        let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
+        let status = self.partner.refund(&charge).await.map_err(partner_failed)?;
+        self.settle_refund(order, status, asked).await
+    }
+
+    /// Goes on with a refund because a message reminds of it. One that failed is left as it is: only a
+    /// request makes another one.
+    pub(super) async fn remind_of_refund(&self, order: Order) -> Result<Order, Error> {
+        let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
+        let standing = self.partner.refund_status(&charge).await;
+        let status = match standing.map_err(partner_failed)? {
+            Some(status) => status,
+            None => self.partner.refund(&charge).await.map_err(partner_failed)?,
+        };
+        self.settle_refund(order, status, asked).await
+    }
+
+    /// Writes what became of the refund of an order that is refunding.
+    async fn settle_refund(
+        &self,
+        order: Order,
+        status: RefundStatus,
+        asked: Timestamp,
+    ) -> Result<Order, Error> {
+        if status != RefundStatus::Refunded {
+            self.note_refund(&order, &status, asked).await?;
+        }
+        match status {
             RefundStatus::Refunded => {}
             RefundStatus::Pending => return Err(Error::RefundPending),
             RefundStatus::Failed { code } => {
@@ -249,12 +288,6 @@ fn step(settlement: Settlement) -> Result<Step, Error> {
         Settlement::Written(order) => Ok(Step::Done(order)),
         Settlement::Overtaken(_) => Ok(Step::Again),
         Settlement::NotFound => Err(Error::NotFound(Missing::Order)),
-    }
-}
-
-fn in_progress() -> Error {
-    Error::InProgress {
-        retry_after: RETRY_IN_PROGRESS,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Notes on an order that its customer disputes the charge.
 
-use shared::domain::{Dispute, DisputeState};
+use shared::domain::Dispute;
 use shared::error::Error;
 use shared::event::PartnerReference;
-use shared::store::Noted;
+use shared::store::NotedDispute;
 use shared::telemetry;
 
 use super::partners::BillingPartner;
@@ -11,28 +11,41 @@ use super::{Payments, partner_failed};
 
 impl<P: BillingPartner> Payments<P> {
     /// Asks the partner how a dispute stands and notes that on the order. Whoever reported it is
-    /// believed in nothing but that there may be one.
+    /// believed in nothing but that there may be one. Each dispute counts once, in whatever state it is
+    /// first heard of.
     pub(super) async fn hear_of_dispute(&self, id: &PartnerReference) -> Result<(), Error> {
+        let asked = self.runtime.now();
         let disputed = self.partner.dispute(id).await.map_err(partner_failed)?;
         let Some(disputed) = disputed else {
             tracing::info!(code = "dispute_ignored", "it is of no charge of ours");
             return Ok(());
         };
-        let (order, state) = (disputed.order, disputed.state);
-        let now = self.runtime.now();
+        let order = disputed.order;
+        let news = Dispute {
+            id: Some(id.as_str().to_owned()),
+            state: disputed.state,
+            at: disputed.at.unwrap_or(asked),
+            since: asked,
+        };
+        let state = news.state.as_str();
         let noted = self
             .store
-            .note_dispute(&order, &disputed.reference, Dispute { state, at: now })
+            .note_dispute(&order, &disputed.reference, id, &news)
             .await?;
         match noted {
-            Noted::Written => {
-                tracing::warn!(order_id = %order, state = state.as_str(), "charge disputed");
-                if state == DisputeState::Open {
-                    telemetry::count(&self.stage, "ChargeDisputed", 1, now);
-                }
+            NotedDispute::New => {
+                tracing::warn!(order_id = %order, state, "charge disputed");
+                telemetry::count(&self.stage, "ChargeDisputed", 1, asked);
             }
-            Noted::Known => {}
-            Noted::Foreign => {
+            NotedDispute::Full => {
+                tracing::error!(order_id = %order, state, code = "dispute_not_kept", "charge disputed");
+                telemetry::count(&self.stage, "ChargeDisputed", 1, asked);
+            }
+            NotedDispute::Changed => {
+                tracing::warn!(order_id = %order, state, "dispute has another state");
+            }
+            NotedDispute::Known => {}
+            NotedDispute::Foreign => {
                 tracing::info!(order_id = %order, code = "dispute_ignored", "it is of another charge");
             }
         }

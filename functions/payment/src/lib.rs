@@ -2,8 +2,8 @@
 //!
 //! `POST /api/order/payment.json`, or by itself when `InvoiceCreated` arrives; event
 //! `PaymentProcessed`. `POST /api/order/cancel.json`, or by itself when `RefundRequested` arrives;
-//! events `PaymentRefunded`, `OrderCancelled`. And when the partner reports a dispute, it is asked how
-//! that stands.
+//! events `PaymentRefunded`, `OrderCancelled`. And when the partner reports a dispute, or a refund that
+//! may have failed late, it is asked how that stands.
 //!
 //! The order is claimed under a lease and a fence; the charge is *opened* at the partner without
 //! moving money; its reference is stored under the fence; that reference is *confirmed*; the outcome
@@ -14,24 +14,29 @@
 mod cancel;
 mod dispute;
 pub mod partners;
+mod refund_news;
 mod request;
 
 use std::time::Duration;
 
 use shared::config::Shop;
 use shared::domain::{
-    Agreement, Charge, ChargeState, Decline, Order, OrderId, Payment, Status, number_from_digest,
+    Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
+    Status, number_from_digest,
 };
-use shared::error::{Dependency, Difference, Error, Missing};
+use shared::error::{Dependency, Difference, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
-use shared::store::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settlement, Store};
+use shared::store::{
+    Claim, ClaimRefusal, Confirmation, DeclinedCharge, Fence, MAX_PAYMENT_KEYS, NextCharge,
+    OpenedCharge, PaymentTerms, Settlement, Store,
+};
 use shared::telemetry;
 
 use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
-use request::{PaymentBody, PaymentRequest};
+use request::{PaymentBody, PaymentRequest, invoice_named_by};
 
 /// How long a claim holds: longer than any payment function runs (template.yaml: 30 s), so that a
 /// claim that has run out was left by one that is dead or frozen.
@@ -39,6 +44,14 @@ pub const LEASE: Duration = Duration::from_secs(90);
 
 /// When to ask again while another call holds the claim.
 const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
+
+/// How long a confirmation that was not answered may take to arrive: until then the charge is asked
+/// for by no other payment method.
+const ON_ITS_WAY: Duration = Duration::from_mins(15);
+
+/// How long a declined charge that the partner cannot close is asked about. PayPal's orders live for
+/// hours; what is open after this long is at an account that this deployment no longer has.
+const DECLINED_IS_WATCHED: Duration = Duration::from_hours(7 * 24);
 
 /// How many attempts an invoice has: cards are not to be tried out here.
 const MAX_ATTEMPTS: u32 = 20;
@@ -93,6 +106,28 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
+    /// Reads the request: its amount in the shop's currency, or else in that of the order, which may
+    /// have been placed before the shop changed to another.
+    async fn read(&self, call: &Call) -> Result<PaymentRequest, Error> {
+        let body = call.body()?;
+        let request = match PaymentRequest::read(body, self.shop.currency) {
+            Ok(request) => request,
+            Err(error) => {
+                let Some((customer, invoice)) = invoice_named_by(body) else {
+                    return Err(error);
+                };
+                let id = invoice.order();
+                match call.own_order(&self.store, &customer, &id).await? {
+                    Some(order) => PaymentRequest::read(body, order.currency)?,
+                    None => return Err(error),
+                }
+            }
+        };
+        call.caller
+            .check(&request.terms.customer, Missing::Invoice)?;
+        Ok(request)
+    }
+
     /// Charges the order unless it is charged; returns it paid.
     async fn pay(&self, id: &OrderId, wish: Wish<'_>) -> Result<Order, Error> {
         let now = self.runtime.now();
@@ -125,7 +160,7 @@ impl<P: BillingPartner> Payments<P> {
             return Err(Error::Declined(decline.clone()));
         }
         if order.status == Status::Refunding && matches!(wish, Wish::Message) {
-            return self.refund(order).await;
+            return self.remind_of_refund(order).await;
         }
         if order.charge().is_some() {
             return Ok(order);
@@ -140,13 +175,82 @@ impl<P: BillingPartner> Payments<P> {
             };
         }
         if payment.state != ChargeState::Declined {
-            return Err(Error::InProgress {
-                retry_after: RETRY_IN_PROGRESS,
+            let is_new = wish
+                .key()
+                .is_some_and(|key| !payment.keys.contains_key(key));
+            return Err(if is_new && payment.keys.len() >= MAX_PAYMENT_KEYS {
+                Error::TooManyAttempts
+            } else {
+                in_progress()
             });
         }
         match wish {
-            Wish::Message => Err(declined(payment)),
+            Wish::Message => self.look_after_declined(&order, payment).await,
             Wish::Request { key, .. } => self.try_again(&order, payment, key).await,
+        }
+    }
+
+    /// Asks where the charge of a declined payment stands: money that it took all the same is written
+    /// down, and once nobody can confirm it any more it is not asked for again. While the partner
+    /// cannot tell, the order stays due: no message has to be kept for it.
+    async fn look_after_declined(&self, order: &Order, payment: &Payment) -> Result<Order, Error> {
+        let standing = match self.charge_of(order, payment) {
+            Ok(None) => return Err(declined(payment)),
+            Ok(Some(charge)) => {
+                let standing = self.partner.cancel(&charge).await;
+                standing
+                    .map(|status| (charge, status))
+                    .map_err(partner_failed)
+            }
+            Err(error) => Err(error),
+        };
+        let is_over = match standing {
+            Ok((charge, status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending))) => {
+                return self.take_up(order, &charge, status).await;
+            }
+            Ok((
+                _,
+                ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. },
+            )) => true,
+            Ok((_, ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired)) => false,
+            Err(error) => {
+                let code = error.code();
+                tracing::warn!(order_id = %order.id, code, "a declined charge may be open");
+                false
+            }
+        };
+        let now = self.runtime.now();
+        let is_due = order.due.is_some_and(|due| due.step == DueStep::Payment);
+        let is_old = payment
+            .opened_at
+            .is_some_and(|opened| now >= opened.plus(DECLINED_IS_WATCHED));
+        if is_due && is_old && !is_over {
+            tracing::error!(
+                order_id = %order.id,
+                code = "declined_charge_not_closed",
+                "the partner never said that the declined charge is closed; it is not asked any more"
+            );
+        }
+        if is_due && (is_over || is_old) {
+            self.store.declined_charge_closed(order, now).await?;
+        }
+        Err(declined(payment))
+    }
+
+    /// Writes down that the charge of a declined payment took the money all the same, or may yet.
+    pub(crate) async fn take_up(
+        &self,
+        order: &Order,
+        charge: &OpenCharge,
+        status: ChargeStatus,
+    ) -> Result<Order, Error> {
+        let now = self.runtime.now();
+        match self.store.claim_declined(order, LEASE, now).await? {
+            Claim::Held(order, fence) => {
+                tracing::error!(order_id = %order.id, "a declined charge was made all the same");
+                self.settle(&order, fence, charge, status).await
+            }
+            Claim::Refused(_) => Err(in_progress()),
         }
     }
 
@@ -157,30 +261,30 @@ impl<P: BillingPartner> Payments<P> {
         payment: &Payment,
         key: Option<&str>,
     ) -> Result<Order, Error> {
-        if payment.attempt >= MAX_ATTEMPTS {
-            return Err(Error::TooManyAttempts);
-        }
         // Whoever still holds the declined attempt must not be able to confirm it beside the next
         // one: it is cancelled, or the next attempt has no charge but that one.
-        let next = match open_charge(order, payment) {
+        let next = match self.charge_of(order, payment)? {
             None => NextCharge::Another,
             Some(charge) => match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-                ChargeStatus::Cancelled | ChargeStatus::Declined { .. } => NextCharge::Another,
-                ChargeStatus::Unconfirmed
-                | ChargeStatus::Captured(_)
-                | ChargeStatus::Pending
-                | ChargeStatus::ActionRequired => NextCharge::Same,
+                ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
+                    NextCharge::Another
+                }
+                status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
+                    return self.take_up(order, &charge, status).await;
+                }
+                ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired => NextCharge::Same,
             },
         };
+        if payment.attempt >= MAX_ATTEMPTS || payment.keys.len() >= MAX_PAYMENT_KEYS {
+            return Err(Error::TooManyAttempts);
+        }
         match self
             .store
             .claim_next_attempt(order, next, key, LEASE, self.runtime.now())
             .await?
         {
             Claim::Held(order, fence) => self.charge(*order, fence).await,
-            Claim::Refused(_) => Err(Error::InProgress {
-                retry_after: RETRY_IN_PROGRESS,
-            }),
+            Claim::Refused(_) => Err(in_progress()),
         }
     }
 
@@ -189,47 +293,156 @@ impl<P: BillingPartner> Payments<P> {
         let Some(payment) = &order.payment else {
             return Err(Error::Internal("an invoiced order has no payment".into()));
         };
-        let (charge, status) = if let Some(mut charge) = open_charge(&order, payment) {
-            // Somebody came this far and died, or the partner settles later: ask what became of it.
-            // If the money moved, it did whatever the customer has revoked since.
-            match self.partner.look_up(&charge).await {
-                Ok(ChargeStatus::Unconfirmed) => {
-                    charge.request.agreement = self.agreement(&order, fence).await?;
-                    (charge, ChargeStatus::Unconfirmed)
-                }
-                Ok(status) => (charge, status),
-                Err(error) => {
-                    self.release(&order, fence, ChargeState::Unknown).await?;
-                    return Err(partner_failed(error));
-                }
+        let charge = match self.charge_of(&order, payment) {
+            Ok(charge) => charge,
+            Err(error) => {
+                self.release(&order, fence, ChargeState::Unknown, Confirmation::AsBefore)
+                    .await?;
+                return Err(error);
             }
-        } else {
+        };
+        let Some(mut charge) = charge else {
             let mut request = charge_request(&order, payment);
             request.agreement = self.agreement(&order, fence).await?;
             let charge = self.open(&order, request, fence).await?;
-            (charge, ChargeStatus::Unconfirmed)
+            return self.confirm(&order, fence, &charge).await;
         };
-        let status = match status {
-            ChargeStatus::Unconfirmed => match self.partner.confirm(&charge).await {
-                Ok(status) => status,
-                Err(PartnerError::Refused { code }) => ChargeStatus::Declined {
-                    code,
-                    retryable: false,
-                },
-                Err(error @ (PartnerError::Unavailable(_) | PartnerError::NoAgreement)) => {
-                    self.release(&order, fence, state_after(&error)).await?;
-                    return Err(partner_failed(error));
-                }
-                Err(PartnerError::Unanswered(source)) => {
-                    tracing::warn!(order_id = %order.id, %source, "the charge's outcome is unknown");
-                    telemetry::count(&self.stage, "PaymentUnknown", 1, self.runtime.now());
-                    self.release(&order, fence, ChargeState::Unknown).await?;
+        // Somebody came this far and died, or the partner settles later: ask what became of it. If
+        // the money moved, it did whatever the customer has revoked since.
+        let status = match self.partner.look_up(&charge).await {
+            Ok(status) => status,
+            Err(error) => return self.is_unknown(&order, fence, error).await,
+        };
+        let may_go_on = matches!(
+            status,
+            ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired
+        );
+        if !may_go_on {
+            return self.settle(&order, fence, &charge, status).await;
+        }
+        charge.request.agreement = self.agreement(&order, fence).await?;
+        if charge.has_other_method() {
+            return self.change_method(&order, fence, charge).await;
+        }
+        if status == ChargeStatus::ActionRequired {
+            return self.settle(&order, fence, &charge, status).await;
+        }
+        if charge.unanswered_since.is_none() {
+            self.ask(&order, fence, &mut charge).await?;
+        }
+        self.confirm(&order, fence, &charge).await
+    }
+
+    /// Goes on with a charge whose payment method the customer has replaced: it is closed and another
+    /// one is opened. Where the partner cannot close it, it is the only one that the attempt has, and
+    /// is asked for by the new method once no confirmation by the old one can be on its way.
+    async fn change_method(
+        &self,
+        order: &Order,
+        fence: Fence,
+        mut charge: OpenCharge,
+    ) -> Result<Order, Error> {
+        match self.partner.cancel(&charge).await {
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
+                let charge = self.open(order, charge.request, fence).await?;
+                self.confirm(order, fence, &charge).await
+            }
+            Ok(status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending)) => {
+                self.settle(order, fence, &charge, status).await
+            }
+            Ok(ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired) => {
+                let now = self.runtime.now();
+                let since = charge.unanswered_since;
+                if since.is_some_and(|since| now < since.plus(ON_ITS_WAY)) {
+                    self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
+                        .await?;
                     return Err(Error::PaymentUnknown);
                 }
-            },
-            status => status,
-        };
-        self.settle(&order, fence, &charge, status).await
+                self.ask(order, fence, &mut charge).await?;
+                self.confirm(order, fence, &charge).await
+            }
+            Err(error) => self.is_unknown(order, fence, error).await,
+        }
+    }
+
+    /// Writes down that the charge is about to be confirmed, by the method that holds now.
+    async fn ask(&self, order: &Order, fence: Fence, charge: &mut OpenCharge) -> Result<(), Error> {
+        let (method, now) = (charge.request.method(), self.runtime.now());
+        let asked = self
+            .store
+            .charge_asked(&order.id, fence, method.as_ref(), now)
+            .await?;
+        match asked {
+            Settlement::Written(_) => {
+                charge.method = method;
+                charge.unanswered_since = Some(now);
+                Ok(())
+            }
+            Settlement::Overtaken(_) => Err(in_progress()),
+            Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
+        }
+    }
+
+    /// Confirms a charge whose reference is stored. One that expired before anybody answered for it is
+    /// replaced by another, once: the customer has refused nothing.
+    async fn confirm(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &OpenCharge,
+    ) -> Result<Order, Error> {
+        let status = self.try_confirm(order, fence, charge).await?;
+        if status != ChargeStatus::Expired {
+            return self.settle(order, fence, charge, status).await;
+        }
+        let charge = self.open(order, charge.request.clone(), fence).await?;
+        let status = self.try_confirm(order, fence, &charge).await?;
+        self.settle(order, fence, &charge, status).await
+    }
+
+    /// Asks the partner to confirm; gives the claim back where no outcome is known.
+    async fn try_confirm(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &OpenCharge,
+    ) -> Result<ChargeStatus, Error> {
+        match self.partner.confirm(charge).await {
+            Ok(status) => Ok(status),
+            Err(PartnerError::Refused { code }) => Ok(ChargeStatus::Declined {
+                code,
+                retryable: false,
+            }),
+            Err(
+                error @ (PartnerError::Unavailable(_)
+                | PartnerError::NoAgreement
+                | PartnerError::OtherMethod),
+            ) => {
+                // This one did nothing; an earlier one may still be on its way.
+                self.release(order, fence, state_after(&error), Confirmation::AsBefore)
+                    .await?;
+                Err(partner_failed(error))
+            }
+            Err(PartnerError::Unanswered(source)) => {
+                tracing::warn!(order_id = %order.id, %source, "the charge's outcome is unknown");
+                telemetry::count(&self.stage, "PaymentUnknown", 1, self.runtime.now());
+                self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
+                    .await?;
+                Err(Error::PaymentUnknown)
+            }
+        }
+    }
+
+    /// Gives the claim back where the partner could not be asked how the charge stands.
+    async fn is_unknown(
+        &self,
+        order: &Order,
+        fence: Fence,
+        error: PartnerError,
+    ) -> Result<Order, Error> {
+        self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
+            .await?;
+        Err(partner_failed(error))
     }
 
     /// What the customer has agreed to at the partner, where the partner needs that: read once for
@@ -251,7 +464,8 @@ impl<P: BillingPartner> Payments<P> {
             Ok(None) => (ChargeState::ActionRequired, Error::NoAgreement),
             Err(error) => (ChargeState::Due, error.into()),
         };
-        self.release(order, fence, state).await?;
+        self.release(order, fence, state, Confirmation::AsBefore)
+            .await?;
         Err(error)
     }
 
@@ -265,41 +479,39 @@ impl<P: BillingPartner> Payments<P> {
         let reference = match self.partner.open(&request).await {
             Ok(reference) => reference,
             Err(PartnerError::Refused { code }) => {
-                let declined = self
-                    .decline(order, fence, request.attempt, code, false)
-                    .await;
-                // Somebody else has claimed meanwhile, and knows better.
-                let overtaken = Error::InProgress {
-                    retry_after: RETRY_IN_PROGRESS,
+                let decline = Decline {
+                    attempt: request.attempt,
+                    code,
+                    retryable: false,
                 };
-                return Err(declined.err().unwrap_or(overtaken));
+                let dead = DeclinedCharge::Dead;
+                let declined = self.decline(order, fence, decline, dead).await;
+                // Another worker has since claimed this payment; its outcome wins.
+                return Err(declined.err().unwrap_or_else(in_progress));
             }
             // Whether it was opened or not: unconfirmed, it moves no money.
             Err(error) => {
-                self.release(order, fence, state_after(&error)).await?;
+                self.release(order, fence, state_after(&error), Confirmation::AsBefore)
+                    .await?;
                 return Err(partner_failed(error));
             }
         };
-        let opened_at = self.runtime.now();
-        match self
-            .store
-            .charge_opened(&order.id, fence, &reference, opened_at)
-            .await?
-        {
-            Settlement::Written(_) => Ok(OpenCharge {
-                request,
-                reference,
-                opened_at,
-            }),
-            Settlement::Overtaken(_) => Err(Error::InProgress {
-                retry_after: RETRY_IN_PROGRESS,
-            }),
+        let (account, method, at) = (self.partner.account(), request.method(), self.runtime.now());
+        let opened = OpenedCharge {
+            reference: &reference,
+            account: account.clone(),
+            method,
+            at,
+        };
+        match self.store.charge_opened(&order.id, fence, &opened).await? {
+            Settlement::Written(_) => Ok(OpenCharge::new(request, reference, account, at)),
+            Settlement::Overtaken(_) => Err(in_progress()),
             Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
         }
     }
 
     /// Writes what became of the charge.
-    async fn settle(
+    pub(crate) async fn settle(
         &self,
         order: &Order,
         fence: Fence,
@@ -308,78 +520,123 @@ impl<P: BillingPartner> Payments<P> {
     ) -> Result<Order, Error> {
         let attempt = charge.request.attempt;
         match status {
-            ChargeStatus::Captured(card) => {
-                let now = self.runtime.now();
-                let number = [&*charge.request.invoice.to_string(), &*attempt.to_string()];
-                let captured = Charge {
-                    transaction_id: number_from_digest(&number),
-                    created_at: charge.opened_at,
-                    completed_at: now,
-                    card,
-                };
-                let settlement = self
-                    .store
-                    .charge_captured(order, fence, &captured, now)
-                    .await?;
-                let order = standing(settlement)?;
-                tracing::info!(order_id = %order.id, attempt, "payment captured");
-                Ok(order)
-            }
+            ChargeStatus::Captured(card) => self.captured(order, fence, charge, card).await,
             ChargeStatus::Declined { code, retryable } => {
-                self.decline(order, fence, attempt, code, retryable).await
-            }
-            ChargeStatus::Cancelled => {
-                self.decline(
-                    order,
-                    fence,
+                let decline = Decline {
                     attempt,
-                    "cancelled_at_partner".to_owned(),
-                    true,
-                )
-                .await
+                    code,
+                    retryable,
+                };
+                self.close_and_decline(order, fence, charge, decline).await
+            }
+            ChargeStatus::Cancelled | ChargeStatus::Expired => {
+                let decline = Decline {
+                    attempt,
+                    code: "cancelled_at_partner".to_owned(),
+                    retryable: true,
+                };
+                self.decline(order, fence, decline, DeclinedCharge::Dead)
+                    .await
             }
             ChargeStatus::ActionRequired => {
-                self.release(order, fence, ChargeState::ActionRequired)
-                    .await?;
+                self.release(
+                    order,
+                    fence,
+                    ChargeState::ActionRequired,
+                    Confirmation::Answered,
+                )
+                .await?;
                 Err(Error::ActionRequired)
             }
             ChargeStatus::Pending => {
-                self.release(order, fence, ChargeState::Pending).await?;
+                self.release(order, fence, ChargeState::Pending, Confirmation::Answered)
+                    .await?;
                 Err(Error::PaymentPending)
             }
             ChargeStatus::Unconfirmed => {
-                self.release(order, fence, ChargeState::Unknown).await?;
+                self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
+                    .await?;
                 Err(Error::PaymentUnknown)
             }
         }
+    }
+
+    async fn captured(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &OpenCharge,
+        card: Card,
+    ) -> Result<Order, Error> {
+        let now = self.runtime.now();
+        let attempt = charge.request.attempt;
+        let number = [&*charge.request.invoice.to_string(), &*attempt.to_string()];
+        let captured = Charge {
+            transaction_id: number_from_digest(&number),
+            created_at: charge.opened_at,
+            completed_at: now,
+            card,
+        };
+        match self
+            .store
+            .charge_captured(order, fence, &captured, now)
+            .await?
+        {
+            Settlement::Written(order) => {
+                tracing::info!(order_id = %order.id, attempt, "payment captured");
+                Ok(*order)
+            }
+            Settlement::Overtaken(standing) if standing.charge().is_some() => Ok(*standing),
+            // Another worker has since claimed this payment and does not know of the money: whoever
+            // looks next asks the partner, and we look now.
+            Settlement::Overtaken(standing) => {
+                tracing::warn!(order_id = %order.id, attempt, "a capture was overtaken");
+                Box::pin(self.pay(&standing.id, Wish::Message)).await
+            }
+            Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
+        }
+    }
+
+    /// Records a decline once its charge is closed, so that nobody can take its money afterwards;
+    /// where the partner cannot close it, the payment stays due until it is dead.
+    async fn close_and_decline(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &OpenCharge,
+        decline: Decline,
+    ) -> Result<Order, Error> {
+        let declined = match self.partner.cancel(charge).await {
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
+                DeclinedCharge::Dead
+            }
+            Ok(status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending)) => {
+                return Box::pin(self.settle(order, fence, charge, status)).await;
+            }
+            Ok(ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired) => DeclinedCharge::Open,
+            Err(error) => {
+                tracing::warn!(order_id = %order.id, %error, "a declined charge may be open");
+                DeclinedCharge::Open
+            }
+        };
+        self.decline(order, fence, decline, declined).await
     }
 
     async fn decline(
         &self,
         order: &Order,
         fence: Fence,
-        attempt: u32,
-        code: String,
-        retryable: bool,
+        decline: Decline,
+        charge: DeclinedCharge,
     ) -> Result<Order, Error> {
-        let key = order
-            .payment
-            .as_ref()
-            .and_then(|payment| payment.key.clone());
-        let decline = Decline {
-            attempt,
-            code,
-            retryable,
-            key,
-        };
         let now = self.runtime.now();
         match self
             .store
-            .charge_declined(order, fence, &decline, now)
+            .charge_declined(order, fence, &decline, charge, now)
             .await?
         {
             Settlement::Written(order) => {
-                let code = decline.code.as_str();
+                let (attempt, code) = (decline.attempt, decline.code.as_str());
                 tracing::info!(order_id = %order.id, attempt, code, "payment declined");
                 Err(Error::Declined(decline))
             }
@@ -388,9 +645,41 @@ impl<P: BillingPartner> Payments<P> {
     }
 
     /// Gives the claim back. Where somebody else has claimed meanwhile there is nothing to give.
-    async fn release(&self, order: &Order, fence: Fence, state: ChargeState) -> Result<(), Error> {
-        self.store.release_payment(&order.id, fence, state).await?;
+    async fn release(
+        &self,
+        order: &Order,
+        fence: Fence,
+        state: ChargeState,
+        confirmation: Confirmation,
+    ) -> Result<(), Error> {
+        self.store
+            .release_payment(&order.id, fence, state, confirmation)
+            .await?;
         Ok(())
+    }
+
+    /// The charge that the current attempt has at the partner, if it came that far. One at another
+    /// partner than this function's cannot be asked for.
+    fn charge_of(&self, order: &Order, payment: &Payment) -> Result<Option<OpenCharge>, Error> {
+        let charge = open_charge(order, payment);
+        let account = charge.as_ref().and_then(|charge| charge.account.as_ref());
+        let ours = self.partner.account();
+        if account.is_some_and(|account| !account.is_at_partner_of(&ours)) {
+            tracing::error!(
+                order_id = %order.id,
+                code = "charge_at_other_partner",
+                "the charge was opened at another billing partner than this deployment's"
+            );
+            let source = "the charge is at another partner";
+            return Err(partner_failed(PartnerError::Unavailable(source.into())));
+        }
+        Ok(charge)
+    }
+}
+
+fn in_progress() -> Error {
+    Error::InProgress {
+        retry_after: RETRY_IN_PROGRESS,
     }
 }
 
@@ -399,9 +688,7 @@ fn standing(settlement: Settlement) -> Result<Order, Error> {
     match settlement {
         Settlement::Written(order) => Ok(*order),
         Settlement::Overtaken(order) if order.charge().is_some() => Ok(*order),
-        Settlement::Overtaken(_) => Err(Error::InProgress {
-            retry_after: RETRY_IN_PROGRESS,
-        }),
+        Settlement::Overtaken(_) => Err(in_progress()),
         Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
     }
 }
@@ -422,11 +709,9 @@ fn check_terms(order: &Order, terms: &PaymentTerms) -> Result<(), Error> {
 
 /// The refusal that this very key has had: its repeat gets it again.
 fn past_decline<'a>(payment: &'a Payment, key: Option<&str>) -> Option<&'a Decline> {
-    let key = key?;
-    payment
-        .declines
-        .iter()
-        .find(|decline| decline.key.as_deref() == Some(key))
+    let attempt = payment.keys.get(key?)?;
+    let mut declines = payment.declines.iter();
+    declines.find(|decline| decline.attempt == *attempt)
 }
 
 fn declined(payment: &Payment) -> Error {
@@ -454,18 +739,39 @@ fn open_charge(order: &Order, payment: &Payment) -> Option<OpenCharge> {
         request: charge_request(order, payment),
         reference: payment.reference.clone()?,
         opened_at: payment.opened_at?,
+        account: payment.account.clone(),
+        method: payment.method.clone(),
+        unanswered_since: payment.unanswered_since,
     })
 }
 
 fn partner_failed(error: PartnerError) -> Error {
     match error {
         PartnerError::NoAgreement => Error::NoAgreement,
-        PartnerError::Refused { .. }
-        | PartnerError::Unavailable(_)
-        | PartnerError::Unanswered(_) => Error::Unavailable {
+        PartnerError::Refused { .. } | PartnerError::OtherMethod | PartnerError::Unavailable(_) => {
+            Error::Unavailable {
+                dependency: Dependency::BillingPartner,
+                outcome: Outcome::NothingDone,
+                source: error.into(),
+            }
+        }
+        PartnerError::Unanswered(_) => Error::Unavailable {
             dependency: Dependency::BillingPartner,
+            outcome: Outcome::Unknown,
             source: error.into(),
         },
+    }
+}
+
+/// Of a database that fails after a claim, nobody knows here whether the money was taken before. A
+/// partner's error says itself what is known.
+fn begun(error: Error) -> Error {
+    match error {
+        Error::Unavailable {
+            dependency: Dependency::Database,
+            ..
+        } => error.after_an_effect(),
+        other => other,
     }
 }
 
@@ -475,6 +781,7 @@ fn state_after(error: &PartnerError) -> ChargeState {
     match error {
         PartnerError::NoAgreement => ChargeState::ActionRequired,
         PartnerError::Refused { .. }
+        | PartnerError::OtherMethod
         | PartnerError::Unavailable(_)
         | PartnerError::Unanswered(_) => ChargeState::Due,
     }
@@ -485,9 +792,7 @@ impl<P: BillingPartner> Function for Payments<P> {
         if call.last_segment() == "cancel.json" {
             return self.answer_cancel(&call).await;
         }
-        let PaymentRequest { invoice, terms } =
-            PaymentRequest::read(call.body()?, self.shop.currency)?;
-        call.caller.check(&terms.customer, Missing::Invoice)?;
+        let PaymentRequest { invoice, terms } = self.read(&call).await?;
         call.claim_key(&self.store, "payment", self.runtime.now())
             .await?;
         let id = invoice.or_missing(Missing::Invoice)?.order();
@@ -500,7 +805,8 @@ impl<P: BillingPartner> Function for Payments<P> {
                     key: key.as_deref(),
                 },
             )
-            .await?;
+            .await
+            .map_err(begun)?;
         let body = PaymentBody::of(&order)
             .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
         Answer::created(&body, format!("/api/order/{id}"))
@@ -512,6 +818,11 @@ impl<P: BillingPartner> Function for Payments<P> {
             return Ok(Consumed::Done);
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
+        if message.kind == MessageKind::Event(EventType::RefundRequested)
+            && self.hear_of_refund(&id).await?
+        {
+            return Ok(Consumed::Done);
+        }
         match self.pay(&id, Wish::Message).await {
             // What is final, what only the customer can change and what settles later needs no
             // message: the order itself remembers what is due.

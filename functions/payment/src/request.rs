@@ -33,6 +33,13 @@ impl PaymentRequest {
     }
 }
 
+/// The customer and the invoice that a payment's body names, whatever else it says.
+pub(crate) fn invoice_named_by(body: &Value) -> Option<(CustomerId, InvoiceId)> {
+    let text = |name| body.get(name)?.as_str();
+    let customer = CustomerId::parse(text("customerId")?).ok()?;
+    Some((customer, InvoiceId::parse(text("invoiceId")?).ok()?))
+}
+
 /// What the seed answers; card fields that the partner does not give are `null`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,14 +1,18 @@
 //! What the relay's Lambdas are called with: records of the stream, or the schedule's tick.
 
+use futures_util::future::join;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use shared::lambda::deadline;
 use shared::queue::EventQueue;
 use shared::runtime::Runtime;
 use shared::store::Store;
 use shared::telemetry;
 use tracing::Instrument as _;
 
+use crate::mails::{MailReport, sweep_mails};
+use crate::queues::Persistent;
 use crate::relay::{RelayFailures, relay};
 use crate::sweep::{SweepReport, sweep};
 
@@ -62,40 +66,67 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         event: LambdaEvent<Box<RawValue>>,
     ) -> Result<Box<RawValue>, serde_json::Error> {
         let span = tracing::info_span!("invocation", request_id = %event.context.request_id);
-        let probe: Probe<'_> = serde_json::from_str(event.payload.get())?;
+        let answer = self.answer(&event.payload).instrument(span);
+        deadline::until(event.context.deadline(), answer).await
+    }
+
+    async fn answer(&self, payload: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
+        let probe: Probe<'_> = serde_json::from_str(payload.get())?;
         if let Some(records) = probe.records {
-            return to_raw_value(&self.relay(&records).instrument(span).await);
+            return to_raw_value(&self.relay(&records).await);
         }
-        let report = self.sweep().instrument(span).await;
+        let report = self.sweep().await;
         to_raw_value(&serde_json::json!({
             "published": report.published,
             "settled": report.settled,
             "overdue": report.overdue,
             "failed": report.failed,
+            "unfinished": report.unfinished,
         }))
     }
 
     /// Publishes the events that the records carry.
     pub async fn relay(&self, records: &[&RawValue]) -> RelayFailures {
-        relay(&self.queues, records).await
+        let queues = Persistent::new(&self.queues, &self.runtime);
+        let relayed = relay(&queues, records).await;
+        if relayed.deferred > 0 {
+            self.count("RelayDeferred", relayed.deferred);
+        }
+        relayed.failures
     }
 
-    /// Publishes again what has waited too long, and counts what is overdue.
+    /// Publishes again what has waited too long, orders and promised mails side by side, and counts
+    /// what is overdue and what failed.
     pub async fn sweep(&self) -> SweepReport {
+        let mails = Box::pin(self.sweep_mails());
+        let (orders, mails) = join(Box::pin(self.sweep_orders()), mails).await;
+        SweepReport { mails, ..orders }
+    }
+
+    async fn sweep_mails(&self) -> MailReport {
+        let report = sweep_mails(&self.store, &self.queues, &self.runtime).await;
+        let now = self.runtime.now();
+        telemetry::count(&self.stage, "MailsOverdue", report.overdue, now);
+        telemetry::count(&self.stage, "EmailFailed", report.given_up, now);
+        report
+    }
+
+    async fn sweep_orders(&self) -> SweepReport {
         let report = sweep(&self.store, &self.queues, &self.runtime).await;
-        telemetry::count(
-            &self.stage,
-            "OrdersOverdue",
-            report.overdue,
-            self.runtime.now(),
-        );
+        self.count("OrdersOverdue", report.overdue);
+        self.count("SweepFailed", report.failed + report.unfinished);
         tracing::info!(
             published = report.published,
             settled = report.settled,
             overdue = report.overdue,
             failed = report.failed,
+            unfinished = report.unfinished,
             "swept"
         );
         report
+    }
+
+    fn count(&self, metric: &'static str, value: u64) {
+        telemetry::count(&self.stage, metric, value, self.runtime.now());
     }
 }

@@ -1,5 +1,6 @@
 //! Which queue wants to know what.
 
+use futures_util::future::join_all;
 use shared::domain::{EventType, Order};
 use shared::event::Message;
 use shared::queue::{EventQueue, Queue, QueueError};
@@ -43,35 +44,34 @@ pub(crate) fn mail_dispatch(order: &Order, kind: EventType) -> Option<Dispatch> 
     })
 }
 
-/// Sends the messages queue by queue; returns the queues that did not take theirs.
+/// Sends the messages to their queues, side by side; returns the queues that did not take theirs.
 pub(crate) async fn send(
     queues: &impl EventQueue,
     dispatches: &[Dispatch],
 ) -> Vec<(Queue, QueueError)> {
-    let mut failed = Vec::new();
-    for queue in [
-        Queue::Billing,
-        Queue::Payment,
-        Queue::Shipping,
-        Queue::Email,
-    ] {
-        let messages: Vec<Message> = dispatches
-            .iter()
-            .filter(|dispatch| dispatch.queue == queue)
-            .map(|dispatch| dispatch.message.clone())
-            .collect();
-        if messages.is_empty() {
-            continue;
-        }
-        if let Err(error) = queues.send(queue, &messages).await {
-            tracing::warn!(?queue, %error, count = messages.len(), "not published");
-            failed.push((queue, error));
-        } else {
-            for message in &messages {
-                let order_id = message.order.map(|order| order.to_string());
-                tracing::info!(?queue, event_id = message.id, order_id, "published");
-            }
-        }
+    let sends = Queue::ALL.map(|queue| Box::pin(send_to(queues, queue, dispatches)));
+    join_all(sends).await.into_iter().flatten().collect()
+}
+
+async fn send_to(
+    queues: &impl EventQueue,
+    queue: Queue,
+    dispatches: &[Dispatch],
+) -> Option<(Queue, QueueError)> {
+    let messages: Vec<Message> = dispatches
+        .iter()
+        .filter(|dispatch| dispatch.queue == queue)
+        .map(|dispatch| dispatch.message.clone())
+        .collect();
+    if messages.is_empty() {
+        return None;
     }
-    failed
+    if let Err(error) = queues.send(queue, &messages).await {
+        return Some((queue, error));
+    }
+    for message in &messages {
+        let order_id = message.order.map(|order| order.to_string());
+        tracing::info!(?queue, event_id = message.id, order_id, "published");
+    }
+    None
 }

@@ -88,20 +88,37 @@ fn read(record: &RawValue) -> Result<Option<(Order, EventType)>, PoisonRecord> {
         .map(|kind| (order, kind)))
 }
 
-/// Publishes what the records carry. A queue that fails fails only the records that it wants, and a
-/// damaged record only itself; what was published with the others comes again and is a no-op.
-pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> RelayFailures {
-    let mut wanted: Vec<(usize, Dispatch)> = Vec::new();
+/// A message, the record that wants it, and whether the record's order is marked as due.
+struct Wanted {
+    record: usize,
+    dispatch: Dispatch,
+    is_due: bool,
+}
+
+/// What came of a batch of records.
+pub(crate) struct Relayed {
+    pub(crate) failures: RelayFailures,
+    /// How many messages were left to the sweep.
+    pub(crate) deferred: u64,
+}
+
+/// Publishes what the records carry.
+///
+/// A queue that refuses holds back no record: the write that made an event has also marked its order
+/// as due, so the sweep publishes what was not taken. Only what the sweep cannot bring back is
+/// reported: a damaged record, and a message of an order without a mark.
+pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> Relayed {
+    let mut wanted: Vec<Wanted> = Vec::new();
     let mut failed: Vec<usize> = Vec::new();
     for (index, record) in records.iter().enumerate() {
         match read(record) {
             Ok(None) => {}
             Ok(Some((order, kind))) => {
-                wanted.extend(
-                    dispatches(&order, kind)
-                        .into_iter()
-                        .map(|each| (index, each)),
-                );
+                wanted.extend(dispatches(&order, kind).into_iter().map(|dispatch| Wanted {
+                    record: index,
+                    dispatch,
+                    is_due: order.due.is_some(),
+                }));
             }
             Err(error) => {
                 tracing::error!(code = "poison_record", %error, "not published");
@@ -109,17 +126,15 @@ pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> Re
             }
         }
     }
-    let all: Vec<Dispatch> = wanted
-        .iter()
-        .map(|(_, dispatch)| dispatch.clone())
-        .collect();
-    let refused = send(queues, &all).await;
-    failed.extend(wanted.iter().filter_map(|(index, dispatch)| {
-        refused
-            .iter()
-            .any(|(queue, _)| *queue == dispatch.queue)
-            .then_some(*index)
-    }));
+    let all: Vec<Dispatch> = wanted.iter().map(|each| each.dispatch.clone()).collect();
+    let mut deferred = 0;
+    for (queue, error) in send(queues, &all).await {
+        let refused = wanted.iter().filter(|each| each.dispatch.queue == queue);
+        let (left, kept): (Vec<&Wanted>, Vec<&Wanted>) = refused.partition(|each| each.is_due);
+        tracing::warn!(?queue, %error, deferred = left.len(), failed = kept.len(), "left to the sweep");
+        deferred += left.len() as u64;
+        failed.extend(kept.iter().map(|each| each.record));
+    }
     failed.sort_unstable();
     failed.dedup();
     let failures = failed.into_iter().filter_map(|index| {
@@ -128,7 +143,10 @@ pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> Re
             item_identifier: numbered.dynamodb.sequence_number.to_owned(),
         })
     });
-    RelayFailures {
-        batch_item_failures: failures.collect(),
+    Relayed {
+        failures: RelayFailures {
+            batch_item_failures: failures.collect(),
+        },
+        deferred,
     }
 }

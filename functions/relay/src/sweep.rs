@@ -1,48 +1,67 @@
 //! What has waited too long.
+//!
+//! A look moves its order's mark before it publishes. So whatever fails then, no order stays at the
+//! head of its shard, and what one queue took is not sent again because another refused.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::AddAssign;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use shared::domain::{ChargeState, Due, DueStep, EventType, Order, OrderId, Status, Timestamp};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use shared::domain::{ChargeState, Due, DueStep, EventType, Order, Status, Timestamp};
 use shared::error::Error;
+use shared::lambda::deadline;
 use shared::queue::EventQueue;
 use shared::runtime::Runtime;
-use shared::store::{Store, StoreError};
+use shared::store::{Corrupt, DueCursor, DueMark, DueOrder, EmailState, Store};
 
+use crate::mails::MailReport;
 use crate::publish::{Dispatch, dispatches, mail_dispatch, send};
+use crate::queues::Sparing;
 
 /// How many orders of one index partition are looked at together.
 const PAGE: i32 = 25;
 
-/// How many pages of one partition one sweep takes; the rest waits for the next.
-const PAGES: usize = 40;
+/// An order that was looked at this often without effect is overdue: manual action may be needed.
+pub(crate) const OVERDUE_TRIES: u32 = 3;
 
-/// An order that was published this often without effect is overdue: somebody should look.
-const OVERDUE_TRIES: u32 = 3;
+/// What is kept of the invocation for saying what was done.
+const RESERVE: Duration = Duration::from_secs(2);
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Orders whose events were published again.
+    /// Orders whose events were published again, to one queue at least.
     pub published: u64,
     /// Orders that turned out to wait for nothing.
     pub settled: u64,
-    /// Of the published ones, those that had been published often before.
+    /// Orders that were looked at for the third time or more, except payments that wait for their
+    /// customer.
     pub overdue: u64,
-    /// Orders that could not be dealt with; they stay due.
+    /// Orders that could not be read, or whose events not every queue took, and index partitions
+    /// that could not be read. Their next look tries again.
     pub failed: u64,
+    /// Index partitions that there was no time left for; the next sweep goes on with them.
+    pub unfinished: u64,
+    /// The promised mails, which are looked at beside the orders.
+    pub mails: MailReport,
 }
 
-/// What became of one order.
-enum Fate {
-    Published { overdue: bool },
-    Settled,
-    MovedOn,
+impl AddAssign for SweepReport {
+    fn add_assign(&mut self, other: Self) {
+        self.published += other.published;
+        self.settled += other.settled;
+        self.overdue += other.overdue;
+        self.failed += other.failed;
+        self.unfinished += other.unfinished;
+    }
 }
 
-/// When an order that was published `tries` times is looked at again: 2, 4, 8 … minutes later, at
+/// When an order that was looked at `tries` times is looked at again: 2, 4, 8 … minutes later, at
 /// most an hour.
-fn next_look(now: Timestamp, tries: u32) -> Timestamp {
+pub(crate) fn next_look(now: Timestamp, tries: u32) -> Timestamp {
     let minutes = 1_u64 << tries.clamp(1, 6);
     now.plus(Duration::from_secs(60 * minutes.min(60)))
 }
@@ -59,124 +78,252 @@ fn latest_event(order: &Order) -> EventType {
     }
 }
 
+/// How far the sweep is in one partition of the index.
+#[derive(Clone, Debug)]
+struct Place {
+    step: DueStep,
+    shard: u8,
+    after: Option<DueCursor>,
+}
+
+/// The beginning of every partition. Each minute begins with another one, so that none is always the
+/// last.
+fn places(now: Timestamp) -> VecDeque<Place> {
+    let shards = |step| {
+        (0..DueStep::SHARDS).map(move |shard| Place {
+            step,
+            shard,
+            after: None,
+        })
+    };
+    let mut places: VecDeque<Place> = DueStep::ALL.into_iter().flat_map(shards).collect();
+    let minute = usize::try_from(now.millis() / 60_000).unwrap_or_default();
+    places.rotate_left(minute % places.len());
+    places
+}
+
+/// Looks at every order whose time had come when it began, a page of each partition in turn, for as
+/// long as the invocation lasts.
 pub(crate) async fn sweep(
     store: &Store,
     queues: &impl EventQueue,
     runtime: &Runtime,
 ) -> SweepReport {
-    let mut report = SweepReport::default();
-    for step in DueStep::ALL {
-        for shard in 0..DueStep::SHARDS {
-            let swept = Box::pin(sweep_shard(
-                store,
-                queues,
-                runtime,
-                step,
-                shard,
-                &mut report,
-            ))
+    let began = runtime.now();
+    let mut progress = Progress {
+        places: places(began),
+        report: SweepReport::default(),
+    };
+    let sweeper = Sweeper {
+        store,
+        queues: Sparing::new(queues),
+        runtime,
+    };
+    let whole = Box::pin(progress.go_on(&sweeper, began));
+    match deadline::remaining() {
+        // What is cut off here has moved its mark, or is found again where it was.
+        Some(left) => drop(tokio::time::timeout(left.saturating_sub(RESERVE), whole).await),
+        None => whole.await,
+    }
+    progress.report.unfinished = progress.places.len() as u64;
+    progress.report
+}
+
+struct Progress {
+    /// What is not looked at to its end.
+    places: VecDeque<Place>,
+    report: SweepReport,
+}
+
+impl Progress {
+    async fn go_on(&mut self, sweeper: &Sweeper<'_, impl EventQueue>, until: Timestamp) {
+        while let Some(place) = self.places.front().cloned() {
+            let next = self.page(sweeper, &place, until).await;
+            self.places.pop_front();
+            self.places.extend(next);
+        }
+    }
+
+    /// Looks at a page of orders; returns where the next one begins.
+    async fn page(
+        &mut self,
+        sweeper: &Sweeper<'_, impl EventQueue>,
+        place: &Place,
+        until: Timestamp,
+    ) -> Option<Place> {
+        let Place { step, shard, after } = place.clone();
+        let page = sweeper
+            .store
+            .due_orders(step, shard, until, PAGE, after)
             .await;
-            if let Err(error) = swept {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
                 tracing::warn!(%step, shard, %error, "the index could not be read");
-                report.failed += 1;
+                self.report.failed += 1;
+                return None;
             }
+        };
+        let looks = page.marks.iter().map(|mark| Box::pin(sweeper.look(mark)));
+        let mut looks: FuturesUnordered<_> = looks.collect();
+        while let Some(look) = looks.next().await {
+            self.report += look;
         }
-    }
-    report
-}
-
-async fn sweep_shard(
-    store: &Store,
-    queues: &impl EventQueue,
-    runtime: &Runtime,
-    step: DueStep,
-    shard: u8,
-    report: &mut SweepReport,
-) -> Result<(), StoreError> {
-    for _ in 0..PAGES {
-        let due = store.due_orders(step, shard, runtime.now(), PAGE).await?;
-        let fates = due
-            .iter()
-            .map(|id| Box::pin(revive(store, queues, runtime.now(), id)));
-        let failed_before = report.failed;
-        for (fate, id) in join_all(fates).await.into_iter().zip(&due) {
-            match fate {
-                Ok(Fate::Published { overdue }) => {
-                    report.published += 1;
-                    report.overdue += u64::from(overdue);
-                }
-                Ok(Fate::Settled) => report.settled += 1,
-                Ok(Fate::MovedOn) => {}
-                Err(error) => {
-                    tracing::warn!(order_id = %id, code = error.code(), "could not be revived");
-                    report.failed += 1;
-                }
-            }
-        }
-        // What failed is still due and would come again at once; the next sweep takes it.
-        if due.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) || report.failed > failed_before
-        {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Publishes again what an order waits for, and looks at it again later.
-async fn revive(
-    store: &Store,
-    queues: &impl EventQueue,
-    now: Timestamp,
-    id: &OrderId,
-) -> Result<Fate, Error> {
-    let Some((order, emails)) = store.order_and_emails(id).await? else {
-        return Ok(Fate::MovedOn);
-    };
-    // The index lags behind: the order itself says what is due.
-    let Some(due) = order.due.filter(|due| due.at <= now) else {
-        return Ok(Fate::MovedOn);
-    };
-    let missing_mails = order
-        .mailed_events()
-        .filter(|kind| {
-            !emails
-                .get(kind)
-                .is_some_and(shared::store::EmailState::is_final)
+        page.next.map(|after| Place {
+            step,
+            shard,
+            after: Some(after),
         })
-        .filter_map(|kind| mail_dispatch(&order, kind));
-    let mut wanted: Vec<Dispatch> = missing_mails.collect();
-    if due.step != DueStep::Email {
-        let step = dispatches(&order, latest_event(&order));
-        wanted.extend(step.into_iter().filter(|each| each.message.mail.is_none()));
     }
-    if wanted.is_empty() {
-        tracing::info!(order_id = %id, "nothing is due any more");
-        store.set_due(&order, None).await?;
-        return Ok(Fate::Settled);
-    }
-    if let Some((_, error)) = send(queues, &wanted).await.into_iter().next() {
-        return Err(error.into());
-    }
-    let tries = due.tries + u32::from(!due.by_operator);
-    tracing::info!(order_id = %id, step = %due.step, tries, mails = ?missing(&wanted), "published again");
-    let next = Due {
-        step: due.step,
-        at: next_look(now, tries),
-        tries,
-        by_operator: false,
-    };
-    store.set_due(&order, Some(next)).await?;
-    Ok(Fate::Published {
-        overdue: tries >= OVERDUE_TRIES && !waits_for_customer(&order),
-    })
 }
 
-/// Whether only the customer can bring the order on: nobody here has anything to mend.
-fn waits_for_customer(order: &Order) -> bool {
-    order
-        .payment
-        .as_ref()
-        .is_some_and(|payment| payment.state == ChargeState::ActionRequired)
+struct Sweeper<'a, Q> {
+    store: &'a Store,
+    queues: Sparing<'a, Q>,
+    runtime: &'a Runtime,
+}
+
+impl<Q: EventQueue> Sweeper<'_, Q> {
+    /// Looks at one order. Whatever fails fails for it alone, and its next look comes later.
+    async fn look(&self, mark: &DueMark) -> SweepReport {
+        let looked = AssertUnwindSafe(self.try_look(mark)).catch_unwind().await;
+        let looked = looked.unwrap_or_else(|_| Err(Error::Internal("the look panicked".into())));
+        match looked {
+            Ok(report) => report,
+            Err(error) => {
+                self.look_failed(mark, &error).await;
+                SweepReport {
+                    failed: 1,
+                    ..SweepReport::default()
+                }
+            }
+        }
+    }
+
+    async fn try_look(&self, mark: &DueMark) -> Result<SweepReport, Error> {
+        match self.store.due_order(mark).await? {
+            DueOrder::Gone => Ok(SweepReport::default()),
+            DueOrder::Read(order, mails) => self.revive(&order, &mails).await,
+            DueOrder::Unreadable { tries, source } => {
+                let tries = tries.saturating_add(1);
+                let at = next_look(self.runtime.now(), tries);
+                let order_id = mark.order();
+                tracing::error!(order_id, tries, %source, "cannot be read; looked at again later");
+                self.store.postpone(mark, at, Some(tries)).await?;
+                Ok(SweepReport {
+                    failed: 1,
+                    ..SweepReport::default()
+                })
+            }
+        }
+    }
+
+    async fn look_failed(&self, mark: &DueMark, error: &Error) {
+        let (order_id, code) = (mark.order(), error.code());
+        match error {
+            Error::Internal(source) => {
+                tracing::error!(order_id, code, %source, "could not be looked at");
+            }
+            Error::Unavailable { source, .. } => {
+                tracing::warn!(order_id, code, %source, "could not be looked at");
+            }
+            _ => tracing::warn!(order_id, code, "could not be looked at"),
+        }
+        // Moved already, unless the order could not be asked or moved by what was read of it.
+        let at = next_look(self.runtime.now(), 1);
+        if let Err(error) = self.store.postpone(mark, at, None).await {
+            tracing::warn!(order_id, %error, "its look could not be moved");
+        }
+    }
+
+    /// Moves an order's next look, and publishes again what it waits for.
+    async fn revive(
+        &self,
+        order: &Order,
+        mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,
+    ) -> Result<SweepReport, Error> {
+        let now = self.runtime.now();
+        // The index lags behind: the order itself says what is due.
+        let Some(due) = order.due.filter(|due| due.at <= now) else {
+            return Ok(SweepReport::default());
+        };
+        let order_id = order.id.to_string();
+        let wanted = wanted(order, due.step, mails);
+        let unreadable = mails.values().filter(|mail| mail.is_err()).count();
+        if wanted.is_empty() && unreadable == 0 {
+            tracing::info!(order_id, "nothing is due any more");
+            let is_settled = self.store.set_due(order, None).await?;
+            return Ok(SweepReport {
+                settled: u64::from(is_settled),
+                ..SweepReport::default()
+            });
+        }
+        let tries = due.tries.saturating_add(u32::from(!due.by_operator));
+        let next = Due {
+            step: due.step,
+            at: next_look(now, tries),
+            tries,
+            by_operator: false,
+        };
+        if !self.store.set_due(order, Some(next)).await? {
+            return Ok(SweepReport::default());
+        }
+        if unreadable > 0 {
+            tracing::error!(
+                order_id,
+                unreadable,
+                "the state of its mails cannot be read"
+            );
+        }
+        let refused = send(&self.queues, &wanted).await;
+        for (queue, error) in &refused {
+            tracing::warn!(order_id, ?queue, %error, "not published; the next look tries again");
+        }
+        let is_refused = |each: &Dispatch| refused.iter().any(|(queue, _)| *queue == each.queue);
+        let is_published = wanted.iter().any(|each| !is_refused(each));
+        if is_published {
+            tracing::info!(order_id, step = %due.step, tries, mails = ?missing(&wanted), "published again");
+        }
+        Ok(SweepReport {
+            published: u64::from(is_published),
+            overdue: u64::from(tries >= OVERDUE_TRIES && !waits_for_customer(order, due.step)),
+            failed: u64::from(!refused.is_empty() || unreadable > 0),
+            ..SweepReport::default()
+        })
+    }
+}
+
+/// The messages that an order waits for: of its mails those that have not ended, and its next step.
+fn wanted(
+    order: &Order,
+    step: DueStep,
+    mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,
+) -> Vec<Dispatch> {
+    let is_missing = |kind: &EventType| match mails.get(kind) {
+        None => true,
+        Some(Ok(state)) => !state.is_final(),
+        // Whoever sends it could not read it either.
+        Some(Err(_)) => false,
+    };
+    let missing = order.mailed_events().filter(is_missing);
+    let mut wanted: Vec<Dispatch> = missing
+        .filter_map(|kind| mail_dispatch(order, kind))
+        .collect();
+    if step != DueStep::Email {
+        let next = dispatches(order, latest_event(order));
+        wanted.extend(next.into_iter().filter(|each| each.message.mail.is_none()));
+    }
+    wanted
+}
+
+/// Whether only the customer can bring the order's payment on: nobody here has anything to mend.
+fn waits_for_customer(order: &Order, step: DueStep) -> bool {
+    let state = order.payment.as_ref().map(|payment| payment.state);
+    step == DueStep::Payment
+        && matches!(
+            state,
+            Some(ChargeState::ActionRequired | ChargeState::Declined)
+        )
 }
 
 fn missing(wanted: &[Dispatch]) -> Vec<String> {
@@ -189,6 +336,8 @@ fn missing(wanted: &[Dispatch]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -199,5 +348,19 @@ mod tests {
             [0, 1, 2, 3, 4, 5, 6, 60].map(minutes),
             [2, 2, 4, 8, 16, 32, 60, 60]
         );
+    }
+
+    #[test]
+    fn every_sweep_visits_every_partition_and_each_minute_begins_with_another() {
+        let name = |place: &Place| place.step.partition(place.shard);
+        let all = usize::from(DueStep::SHARDS) * DueStep::ALL.len();
+        let mut firsts = BTreeSet::new();
+        for minute in 0..16 {
+            let places = places(Timestamp::from_millis(1_795_428_725_000 + minute * 60_000));
+            let visited: BTreeSet<String> = places.iter().map(name).collect();
+            assert_eq!((places.len(), visited.len()), (all, all));
+            firsts.extend(places.front().map(name));
+        }
+        assert_eq!(firsts.len(), all);
     }
 }

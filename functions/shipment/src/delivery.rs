@@ -19,7 +19,10 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         };
         let (order, delivery) = (tracked.order, tracked.delivery);
         let reference = parcel.as_str();
-        let noted = self.store.note_delivery(&order, reference, delivery);
+        let carrier = self.carrier.name();
+        let noted = self
+            .store
+            .note_delivery(&order, carrier, reference, delivery);
         match noted.await? {
             Noted::Written => {
                 let state = delivery.state.as_str();

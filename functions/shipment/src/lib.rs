@@ -5,8 +5,8 @@
 //! after a crash finds the reference and asks the carrier what became of it.
 //!
 //! `POST /api/order/shipping.json`, or by itself when `PaymentProcessed` arrives; event
-//! `OrderShipped`. A body with `event` is a request for a mail and goes to the email queue. When a
-//! carrier reports news of a parcel, it is asked where that is.
+//! `OrderShipped`. A body with `event` is a request for a mail: it is kept in the ledger of mails and
+//! goes to the email queue. When a carrier reports news of a parcel, it is asked where that is.
 
 pub mod carriers;
 mod delivery;
@@ -16,16 +16,19 @@ use serde::Serialize;
 use shared::domain::{
     Command, Contact, OpenParcel, Order, OrderId, Refusal, Shipment, Status, TrackingNumber,
 };
-use shared::error::{Dependency, Error, Missing};
+use shared::error::{Dependency, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call, MailRequest};
 use shared::lambda::{Consumed, Function};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
-use shared::store::{Shipping, Store};
+use shared::store::{Promise, Shipping, Store, StoreError};
 
 use carriers::{Carrier, CarrierError, Opened, Parcel};
 use request::ShippingRequest;
+
+/// What the idempotency keys of this path belong to, whether a shipment or a mail is asked for.
+const ENDPOINT: &str = "shipping";
 
 /// The shipment service.
 #[derive(Clone, Debug)]
@@ -34,6 +37,17 @@ pub struct Shipments<C, Q> {
     carrier: C,
     queue: Q,
     runtime: Runtime,
+}
+
+/// How often an order that changes while it is being shipped is read again.
+const TRIES: u32 = 4;
+
+/// Outcome of a try to ship.
+enum Step {
+    /// The order is shipped.
+    Done(Box<Shipment>),
+    /// It has changed: try with the order as it stands.
+    Again(Box<Order>),
 }
 
 /// What the seed answers.
@@ -59,8 +73,19 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// Ships the order unless it is shipped. The number is the one that was recorded first.
-    async fn ship(&self, order: Order, contact: &Contact) -> Result<Shipment, Error> {
+    /// Ships the order unless it is shipped. The number is the one that was recorded first. An order
+    /// that changes while its label is asked for is read again.
+    async fn ship(&self, mut order: Order, contact: &Contact) -> Result<Shipment, Error> {
+        for _ in 0..TRIES {
+            match self.try_to_ship(order, contact).await? {
+                Step::Done(shipment) => return Ok(*shipment),
+                Step::Again(standing) => order = *standing,
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    async fn try_to_ship(&self, order: Order, contact: &Contact) -> Result<Step, Error> {
         match order.status.apply(Command::Ship) {
             Ok(_) => {}
             Err(Refusal::AlreadyDone) => return recorded(&order),
@@ -102,15 +127,13 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                     phone: parcel.phone,
                     shipping_address: parcel.shipping_address,
                 };
-                let reference = parcel.reference.clone();
                 match self.store.open_parcel(&order.id, &parcel).await? {
                     Shipping::Open(order) => {
                         // Another worker's reference may already have its label.
-                        let is_ours = order
-                            .parcel
-                            .as_ref()
-                            .is_some_and(|first| first.reference == reference);
-                        self.buy(*order, !is_ours).await
+                        let is_ours = order.parcel.as_ref() == Some(&parcel);
+                        let shipped = self.buy(*order, !is_ours).await;
+                        // From its reference on, the parcel is on its way.
+                        shipped.map_err(Error::after_an_effect)
                     }
                     Shipping::Shipped(order) => recorded(&order),
                     Shipping::Refused(status) => Err(not_paid(status)),
@@ -120,11 +143,17 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// Buys the label of the order's parcel, unless it turns out to be bought already.
-    async fn buy(&self, order: Order, may_be_bought: bool) -> Result<Shipment, Error> {
+    /// Buys the label of the order's parcel, unless it turns out to be bought already. Only the
+    /// carrier that has registered the parcel knows its reference; no other is asked.
+    async fn buy(&self, order: Order, may_be_bought: bool) -> Result<Step, Error> {
         let Some(parcel) = &order.parcel else {
             return Err(Error::Internal("an open parcel has no reference".into()));
         };
+        if parcel.carrier != self.carrier.name() {
+            let (carrier, code) = (parcel.carrier.as_str(), "parcel_of_another_carrier");
+            tracing::error!(order_id = %order.id, carrier, code, "not shipped");
+            return Err(carrier_failed(CarrierError::Unavailable(code.into())));
+        }
         let reference = &parcel.reference;
         let bought = if may_be_bought {
             let found = self.carrier.look_up(reference).await;
@@ -144,17 +173,18 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             phone: parcel.phone.clone(),
             shipping_address: parcel.shipping_address.clone(),
         };
-        self.finish(&order, &shipment).await
+        let finished = self.finish(&order, &shipment).await;
+        finished.map_err(Error::after_an_effect)
     }
 
     /// Writes that the carrier has taken the parcel.
-    async fn finish(&self, order: &Order, shipment: &Shipment) -> Result<Shipment, Error> {
+    async fn finish(&self, order: &Order, shipment: &Shipment) -> Result<Step, Error> {
         match self.store.ship(order, shipment, self.runtime.now()).await? {
             Shipping::Shipped(order) => {
                 tracing::info!(order_id = %order.id, "order shipped");
                 recorded(&order)
             }
-            Shipping::Open(order) => Err(not_paid(order.status)),
+            Shipping::Open(order) => Ok(Step::Again(order)),
             Shipping::Refused(status) => Err(not_paid(status)),
             Shipping::NotFound => Err(Error::NotFound(Missing::Order)),
         }
@@ -167,25 +197,41 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             .ok_or(Error::NotFound(Missing::Order))
     }
 
+    /// Promises a mail. The ledger has it before it is queued, so the sweep publishes what the queue
+    /// refuses or loses.
     async fn queue_mail(&self, call: &Call, request: MailRequest) -> Result<Answer, Error> {
         let message = request
-            .into_message(call, &self.store, &self.runtime)
+            .into_message(call, ENDPOINT, &self.store, &self.runtime)
             .await?;
-        self.queue.send(Queue::Email, &[message]).await?;
+        let promise = self.store.promise_email(&message, self.runtime.now());
+        if promise.await? == Promise::Kept {
+            let email_id = message.email_id();
+            if let Err(error) = self.queue.send(Queue::Email, &[message]).await {
+                tracing::warn!(email_id, %error, "not queued; the sweep publishes it");
+            }
+        }
         Answer::ok(&MailTakenBody { status: "OK" })
     }
 }
 
-fn recorded(order: &Order) -> Result<Shipment, Error> {
-    let shipment = order.shipment.clone();
-    shipment.ok_or_else(|| Error::Internal("a shipped order has no shipment".into()))
+fn recorded(order: &Order) -> Result<Step, Error> {
+    let shipment = order.shipment.clone().map(Box::new);
+    shipment
+        .map(Step::Done)
+        .ok_or_else(|| Error::Internal("a shipped order has no shipment".into()))
 }
 
 fn carrier_failed(error: CarrierError) -> Error {
     match error {
         CarrierError::Refused(errors) => Error::Invalid(errors),
-        CarrierError::Unavailable(_) | CarrierError::Unanswered(_) => Error::Unavailable {
+        CarrierError::Unavailable(_) => Error::Unavailable {
             dependency: Dependency::Carrier,
+            outcome: Outcome::NothingDone,
+            source: error.into(),
+        },
+        CarrierError::Unanswered(_) => Error::Unavailable {
+            dependency: Dependency::Carrier,
+            outcome: Outcome::Unknown,
             source: error.into(),
         },
     }
@@ -204,7 +250,7 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
             ShippingRequest::Ship { order, contact } => (order, contact),
             ShippingRequest::Mail(request) => return self.queue_mail(&call, request).await,
         };
-        call.claim_key(&self.store, "shipping", self.runtime.now())
+        call.claim_key(&self.store, ENDPOINT, self.runtime.now())
             .await?;
         let order = self.find(&id.or_missing(Missing::Order)?).await?;
         call.caller.check(&order.customer, Missing::Order)?;

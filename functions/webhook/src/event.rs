@@ -12,7 +12,7 @@ use shared::event::PartnerReference;
 pub(crate) enum News {
     /// The outcome of the order's charge may be known now.
     Charge(OrderId),
-    /// The outcome of the order's refund may be known now.
+    /// The order's refund may stand differently now, also long after it was done.
     Refund(OrderId),
     /// The customer's bank or PayPal has news of this dispute.
     Dispute(PartnerReference),

@@ -15,7 +15,7 @@ use lambda_http::{Body, Request, RequestExt};
 use serde_json::json;
 use shared::aws::Aws;
 use shared::config::{Authentication, ConfigError, Environment};
-use shared::domain::{EventType, OrderId, Status, digest_hex};
+use shared::domain::{EventType, Order, OrderId, Status, digest_hex};
 use shared::error::{Error, FieldError, Missing};
 use shared::event::{Message, MessageKind, PartnerReference};
 use shared::http::{Answer, Call};
@@ -131,7 +131,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
             "paypal" => {
                 let signer = known(self.signers.paypal.as_ref())?;
                 let body = body(request)?;
-                signer.check(headers, body, now).await?;
+                signer.check(headers, body).await?;
                 self.once::<PayPalEvent>("paypal", body).await?;
             }
             "easypost" => {
@@ -184,11 +184,12 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         match news {
             News::Charge(order) => {
                 let kind = EventType::InvoiceCreated;
-                self.look_at(&order, Status::Invoiced, kind).await
+                let waits = |order: &Order| order.status == Status::Invoiced;
+                self.look_at(&order, waits, kind).await
             }
             News::Refund(order) => {
                 let kind = EventType::RefundRequested;
-                self.look_at(&order, Status::Refunding, kind).await
+                self.look_at(&order, may_be_refunded, kind).await
             }
             News::Dispute(id) => {
                 let kind = MessageKind::Dispute(id);
@@ -202,11 +203,16 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
     }
 
     /// Has the payment worker look at an order again, if it still waits for this.
-    async fn look_at(&self, id: &OrderId, waits: Status, kind: EventType) -> Result<bool, Error> {
+    async fn look_at(
+        &self,
+        id: &OrderId,
+        waits: impl Fn(&Order) -> bool,
+        kind: EventType,
+    ) -> Result<bool, Error> {
         let Some(order) = self.store.order(id).await? else {
             return Ok(false);
         };
-        if order.status != waits {
+        if !waits(&order) {
             return Ok(true);
         }
         let Some(message) = Message::of_order(&order, kind) else {
@@ -230,6 +236,12 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         self.queue.send(queue, &[message]).await?;
         Ok(true)
     }
+}
+
+/// Whether news of a refund can change anything: the money is on its way back, or has gone back, or
+/// was to.
+fn may_be_refunded(order: &Order) -> bool {
+    order.status == Status::Refunding || order.is_paid_back()
 }
 
 /// A header's value; what is no text cannot be a signature.

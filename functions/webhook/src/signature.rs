@@ -13,9 +13,9 @@ use shared::https::Secret;
 
 pub use paypal::PayPalSigner;
 
-/// How far a signature's time may be from ours, before or after ("Resolve webhook signature
-/// verification errors" of Stripe has five minutes for the past; a future one is no better). Stripe
-/// signs each delivery anew; PayPal documents its time as that of the transmission.
+/// How far the time of Stripe's signature may be from ours, before or after ("Resolve webhook
+/// signature verification errors" has five minutes for the past; a future one is no better). Stripe
+/// signs each delivery anew, so its repeats pass; PayPal's and EasyPost's signatures have no limit.
 const TOLERANCE: Duration = Duration::from_mins(5);
 
 /// Why a webhook is not believed. It is logged by its code and never told apart for the caller.

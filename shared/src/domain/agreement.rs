@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Text, Timestamp};
+use super::{Text, Timestamp, digest_hex};
 
 /// A billing partner that customers agree with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +97,78 @@ pub struct Agreement {
     pub partner_customer: Option<PartnerToken>,
     /// The partner's name for what is charged.
     pub payment_method: PartnerToken,
+}
+
+impl Agreement {
+    /// What tells it from every other agreement.
+    #[must_use]
+    pub fn fingerprint(&self) -> MethodFingerprint {
+        let customer = self.partner_customer.as_ref();
+        let customer = customer.map(PartnerToken::as_str).unwrap_or_default();
+        let method = self.payment_method.as_str();
+        let digest = digest_hex(&["agreement", self.partner.as_str(), customer, method]);
+        MethodFingerprint(digest[..16].to_owned())
+    }
+}
+
+/// Tells which payment method a charge is asked for by, without naming it: whoever reads it can
+/// charge nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MethodFingerprint(String);
+
+impl MethodFingerprint {
+    /// Reads what [`MethodFingerprint::as_str`] gave; `None` for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// 16 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An account at a billing partner. A charge belongs to the account that opened it: what another one
+/// does not find proves nothing about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartnerAccount(String);
+
+impl PartnerAccount {
+    /// The account that `identity` names at the partner of that name: a word of lower-case letters.
+    #[must_use]
+    pub fn new(partner: &str, identity: &str) -> Self {
+        let digest = digest_hex(&["account", partner, identity]);
+        Self(format!("{partner}:{}", &digest[..16]))
+    }
+
+    /// Reads what [`PartnerAccount::as_str`] gave; `None` for any other text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (partner, digest) = text.split_once(':')?;
+        let fits = partner.bytes().all(|b| b.is_ascii_lowercase())
+            && digest.len() == 16
+            && digest.bytes().all(|b| b.is_ascii_hexdigit());
+        (fits && !partner.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// The partner's name, `:` and 16 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether both are accounts at the same partner.
+    #[must_use]
+    pub fn is_at_partner_of(&self, other: &Self) -> bool {
+        self.partner() == other.partner()
+    }
+
+    fn partner(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
 }
 
 /// What became of a customer's permission.

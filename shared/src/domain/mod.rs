@@ -2,9 +2,11 @@
 
 mod agreement;
 mod delivery;
+mod dispute;
 mod ids;
 mod money;
 mod order;
+mod refund;
 mod state;
 mod tax;
 mod text;
@@ -12,19 +14,21 @@ mod time;
 mod tracking;
 
 pub use agreement::{
-    Agreement, AgreementRecord, AgreementState, PartnerName, PartnerToken, PartnerTokenError,
-    UnknownPartner,
+    Agreement, AgreementRecord, AgreementState, MethodFingerprint, PartnerAccount, PartnerName,
+    PartnerToken, PartnerTokenError, UnknownPartner,
 };
 pub use delivery::{Delivery, DeliveryState};
+pub use dispute::{Dispute, DisputeState};
 pub use ids::{
     CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError};
 pub use order::{
-    Amounts, Card, Charge, ChargeState, Contact, Decline, Dispute, DisputeState, Due, DueStep,
-    EventMark, EventRecord, Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError,
-    Shipment, UnknownChargeState,
+    Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
+    Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,
+    UnknownChargeState,
 };
+pub use refund::{RefundNews, RefundStatus};
 pub use state::{Command, EventType, Refusal, Status, UnknownEvent, UnknownStatus};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
 pub use text::{Email, EmailError, Text, TextError};

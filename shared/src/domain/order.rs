@@ -7,8 +7,8 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use super::{
-    Currency, CustomerId, Delivery, Email, EventType, InvoiceId, Money, OrderId, ProductId, Status,
-    Text, Timestamp, TrackingNumber,
+    Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, MethodFingerprint, Money,
+    OrderId, PartnerAccount, ProductId, RefundNews, Status, Text, Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -134,11 +134,14 @@ pub enum ChargeState {
     Cancelled,
     /// The money was taken and has gone back.
     Refunded,
+    /// The money was taken and was to go back: the partner refused the refund, or said later that it
+    /// failed. The customer does not have the money.
+    RefundFailed,
 }
 
 impl ChargeState {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Due,
         Self::Processing,
         Self::Pending,
@@ -148,6 +151,7 @@ impl ChargeState {
         Self::Captured,
         Self::Cancelled,
         Self::Refunded,
+        Self::RefundFailed,
     ];
 
     /// The name in answers and in the store.
@@ -163,6 +167,7 @@ impl ChargeState {
             Self::Captured => "captured",
             Self::Cancelled => "cancelled",
             Self::Refunded => "refunded",
+            Self::RefundFailed => "refund_failed",
         }
     }
 }
@@ -196,16 +201,26 @@ pub struct Payment {
     pub holder: Option<String>,
     /// Until when that claim holds.
     pub lease_until: Option<Timestamp>,
-    /// The idempotency key that began the current attempt, hashed.
-    pub key: Option<String>,
+    /// The idempotency keys that have claimed the payment, hashed, each with the attempt that it
+    /// claimed: its repeat gets that attempt's outcome and no other.
+    pub keys: BTreeMap<String, u32>,
     /// The partner's name for the current attempt's charge.
     pub reference: Option<String>,
     /// When the current attempt's charge was opened.
     pub opened_at: Option<Timestamp>,
+    /// The account at the partner that the charge belongs to.
+    pub account: Option<PartnerAccount>,
+    /// The payment method that the charge was opened with, or is asked for by now.
+    pub method: Option<MethodFingerprint>,
+    /// Since when a confirmation of the charge is unanswered: it may still be carried out.
+    pub unanswered_since: Option<Timestamp>,
     /// Past and current refusals, oldest first.
     pub declines: Vec<Decline>,
     /// The captured charge.
     pub charge: Option<Charge>,
+    /// What the partner last said of its refund, where that is more than that the money went back at
+    /// once.
+    pub refund: Option<RefundNews>,
 }
 
 /// A refused attempt.
@@ -217,8 +232,6 @@ pub struct Decline {
     pub code: String,
     /// Whether the same card may work later.
     pub retryable: bool,
-    /// The idempotency key that began the attempt, hashed.
-    pub key: Option<String>,
 }
 
 /// A captured charge, as the partner confirmed it.
@@ -369,51 +382,10 @@ pub struct Due {
     pub step: DueStep,
     /// When the sweep looks at it.
     pub at: Timestamp,
-    /// How often the sweep published it again.
+    /// How often the sweep has looked at it.
     pub tries: u32,
     /// Whether an operator asked for the look at `at`; that look does not count as a try.
     pub by_operator: bool,
-}
-
-/// How a customer's dispute of a charge stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisputeState {
-    /// The bank has not decided.
-    Open,
-    /// The shop keeps the money.
-    Won,
-    /// The money is gone.
-    Lost,
-}
-
-impl DisputeState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Open, Self::Won, Self::Lost];
-
-    /// The name in answers and in the store.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Won => "won",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// The state of that name.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-}
-
-/// A customer's dispute of the captured charge. It is a flag for people: no step looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dispute {
-    /// How it stands.
-    pub state: DisputeState,
-    /// Since when we know.
-    pub at: Timestamp,
 }
 
 /// An order, whole.
@@ -444,8 +416,9 @@ pub struct Order {
     pub checkout: bool,
     /// The payment, from the invoice on.
     pub payment: Option<Payment>,
-    /// The customer's dispute of the charge, if there ever was one.
-    pub dispute: Option<Dispute>,
+    /// The customer's disputes of the charge, at most [`Dispute::MOST`], in the order of
+    /// [`Dispute::sort`].
+    pub disputes: Vec<Dispute>,
     /// The parcel at a remote carrier, once it was registered there.
     pub parcel: Option<OpenParcel>,
     /// The shipment, once shipped.
@@ -477,6 +450,20 @@ impl Order {
     #[must_use]
     pub fn charge(&self) -> Option<&Charge> {
         self.payment.as_ref()?.charge.as_ref()
+    }
+
+    /// Whether it was cancelled after it was paid and its refund was done, whatever became of that
+    /// since.
+    #[must_use]
+    pub fn is_paid_back(&self) -> bool {
+        let payment = self.payment.as_ref();
+        self.status == Status::Cancelled
+            && payment.is_some_and(|payment| {
+                matches!(
+                    payment.state,
+                    ChargeState::Refunded | ChargeState::RefundFailed
+                )
+            })
     }
 
     /// What has happened to it that the customer is written about.

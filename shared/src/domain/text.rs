@@ -88,6 +88,14 @@ impl Email {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The address with its domain in lower case, by which two addresses are compared. The case of
+    /// the local part may matter to the receiving server (RFC 5321, section 2.4).
+    #[must_use]
+    pub fn mailbox(&self) -> String {
+        let (local, domain) = self.0.split_once('@').unwrap_or((&self.0, ""));
+        format!("{local}@{}", domain.to_ascii_lowercase())
+    }
 }
 
 /// An address never reaches a log by accident.
@@ -135,5 +143,12 @@ mod tests {
         ] {
             assert!(Email::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_case_of_a_domain_does_not_count_and_that_of_a_local_part_may() {
+        let mailbox = |text| Email::parse(text).unwrap().mailbox();
+        assert_eq!(mailbox("a@B.Example"), mailbox("a@b.example"));
+        assert_ne!(mailbox("A@b.example"), mailbox("a@b.example"));
     }
 }

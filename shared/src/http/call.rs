@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Caller, card_numbers};
 use crate::config::Authentication;
-use crate::domain::{Timestamp, digest_hex};
-use crate::error::{CardPlace, Error};
+use crate::domain::{CustomerId, Order, OrderId, Timestamp, digest_hex};
+use crate::error::{CardPlace, Error, Missing};
 use crate::store::{KeyUse, Store};
 
 /// Bodies above this many bytes are refused.
@@ -116,33 +116,52 @@ impl Call {
         Ok(digest_hex(&[&text]))
     }
 
-    /// The hash that names this caller's key for `operation`.
+    /// The hash that names this caller's key at `endpoint`.
     #[must_use]
-    pub fn key_id(&self, operation: &str) -> Option<String> {
+    pub fn key_id(&self, endpoint: &str) -> Option<String> {
         let key = self.key.as_ref()?;
         Some(digest_hex(&[
             "key",
             self.caller.id(),
-            operation,
+            endpoint,
             key.as_str(),
         ]))
     }
 
-    /// Remembers that this caller's key for `operation` goes with this body; refuses another body.
-    /// One write, and only when a key was sent. What the key stands for is idempotent by itself.
+    /// Remembers that this caller's key at `endpoint` goes with this body; refuses another body,
+    /// whatever that is about. One write, and only when a key was sent. It comes before anything
+    /// that the key is for, and after what needs the body alone: a body that cannot be read uses no
+    /// key up.
+    ///
+    /// Gives the answer that was recorded for the key, if its request has one.
     pub async fn claim_key(
         &self,
         store: &Store,
-        operation: &str,
+        endpoint: &str,
         now: Timestamp,
-    ) -> Result<(), Error> {
-        let Some(key) = self.key_id(operation) else {
-            return Ok(());
+    ) -> Result<Option<String>, Error> {
+        let Some(key) = self.key_id(endpoint) else {
+            return Ok(None);
         };
         match store.use_key(&key, &self.body_hash()?, now).await? {
-            KeyUse::Fits => Ok(()),
+            KeyUse::Fits => Ok(None),
+            KeyUse::Answered(answer) => Ok(Some(answer)),
             KeyUse::OtherBody => Err(Error::KeyReused),
         }
+    }
+
+    /// The order, if it is that customer's and the caller acts for that customer; a read.
+    pub async fn own_order(
+        &self,
+        store: &Store,
+        customer: &CustomerId,
+        id: &OrderId,
+    ) -> Result<Option<Order>, Error> {
+        if self.caller.check(customer, Missing::Order).is_err() {
+            return Ok(None);
+        }
+        let order = store.order(id).await?;
+        Ok(order.filter(|order| order.customer == *customer))
     }
 
     /// A call with a JSON body, as tests and workers make it.

@@ -4,11 +4,14 @@
 use serde_json::Value;
 
 use super::{Call, Invalid, Named, Report, as_email, as_own_id, as_text};
-use crate::domain::{Email, EventType, Order, OrderId, Text, Timestamp};
+use crate::domain::{Email, EventType, Order, OrderId, Text};
 use crate::error::{Error, FieldError, Missing};
 use crate::event::{MailData, Message, MessageKind};
 use crate::runtime::Runtime;
 use crate::store::Store;
+
+/// The endpoint whose keys name mails.
+pub const MAILS: &str = "email";
 
 /// `{event, name, email, orderId?}`
 #[derive(Clone, Debug)]
@@ -40,13 +43,15 @@ impl MailRequest {
     }
 
     /// The message that asks for the mail, once its order, if it names one, was found to be the
-    /// caller's and to have come as far as the event says.
+    /// caller's and to have come as far as the event says. `endpoint` is where it was asked for.
     ///
-    /// Its id makes it one mail: the order and the event; else the caller's idempotency key; else a
-    /// new one with each request.
+    /// Its id makes it one mail: the order, the event and the address; else the caller's idempotency
+    /// key; else a new one with each request. Since a key makes one mail at both paths that take such
+    /// requests, it goes with one of them at both.
     pub async fn into_message(
         self,
         call: &Call,
+        endpoint: &str,
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Message, Error> {
@@ -56,46 +61,54 @@ impl MailRequest {
             let pointer = "/orderId".to_owned();
             return Err(Error::Invalid(vec![FieldError { pointer, detail }]));
         }
-        call.claim_key(store, "email", runtime.now()).await?;
-        let order = match self.order {
-            None => None,
-            Some(id) => Some(self.find(id, call, store).await?),
+        let now = runtime.now();
+        call.claim_key(store, endpoint, now).await?;
+        if endpoint != MAILS {
+            call.claim_key(store, MAILS, now).await?;
+        }
+        let message = match self.order {
+            None => self.of_no_order(call, runtime),
+            Some(id) => self.about(&find(id, call, store).await?)?,
         };
-        let mail = order
-            .as_ref()
-            .map(|order| MailData::about_order(order, self.event));
-        let mail = MailData {
-            name: self.name.as_str().to_owned(),
-            email: self.email.as_str().to_owned(),
-            ..mail.unwrap_or_default()
-        };
-        let request = call.key_id("email").unwrap_or_else(|| runtime.token());
-        let now: Timestamp = runtime.now();
         Ok(Message {
-            id: format!("request/{request}"),
-            kind: MessageKind::Event(self.event),
-            order: order.map(|order| order.id),
-            time: now,
-            traceparent: call.traceparent.clone(),
-            mail: Some(mail),
+            traceparent: call.traceparent.clone().or(message.traceparent),
+            ..message
         })
     }
 
-    async fn find(&self, id: Named<OrderId>, call: &Call, store: &Store) -> Result<Order, Error> {
-        let id = id.or_missing(Missing::Order)?;
-        let order = store
-            .order(&id)
-            .await?
-            .ok_or(Error::NotFound(Missing::Order))?;
-        call.caller.check(&order.customer, Missing::Order)?;
-        if !order.mailed_events().any(|event| event == self.event) {
-            return Err(Error::WrongState {
-                status: order.status,
-                detail: "that event has not happened yet",
-            });
-        }
-        Ok(order)
+    fn about(&self, order: &Order) -> Result<Message, Error> {
+        let mail = Message::mail_to(order, self.event, &self.name, &self.email);
+        mail.ok_or(Error::WrongState {
+            status: order.status,
+            detail: "that event has not happened yet",
+        })
     }
+
+    fn of_no_order(&self, call: &Call, runtime: &Runtime) -> Message {
+        let request = call.key_id(MAILS).unwrap_or_else(|| runtime.token());
+        Message {
+            id: format!("request/{request}"),
+            kind: MessageKind::Event(self.event),
+            order: None,
+            time: runtime.now(),
+            traceparent: None,
+            mail: Some(MailData {
+                name: self.name.as_str().to_owned(),
+                email: self.email.as_str().to_owned(),
+                ..MailData::default()
+            }),
+        }
+    }
+}
+
+async fn find(id: Named<OrderId>, call: &Call, store: &Store) -> Result<Order, Error> {
+    let id = id.or_missing(Missing::Order)?;
+    let order = store
+        .order(&id)
+        .await?
+        .ok_or(Error::NotFound(Missing::Order))?;
+    call.caller.check(&order.customer, Missing::Order)?;
+    Ok(order)
 }
 
 fn as_mailed_event(value: &Value) -> Result<EventType, Invalid> {

@@ -19,4 +19,5 @@ pub use fields::{
     as_text_lines,
 };
 pub use items::{ItemBody, item_bodies, read_items};
-pub use mail_request::MailRequest;
+pub use mail_request::{MAILS, MailRequest};
+pub use problem::Repeat;

@@ -3,18 +3,39 @@
 use std::time::Duration;
 
 use lambda_http::http::header::RETRY_AFTER;
-use lambda_http::http::{HeaderValue, StatusCode};
+use lambda_http::http::{HeaderMap, HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
 use super::answer::json_response;
-use crate::error::{CardPlace, Dependency, Error, Missing};
+use crate::error::{CardPlace, Dependency, Error, Missing, Outcome};
 
 /// When to come back after a dependency failed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
 
 /// When to ask again for a payment that the partner settles later.
 const RETRY_PENDING: Duration = Duration::from_secs(30);
+
+/// What a repeat of a request is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Its idempotency key.
+    Keyed,
+    /// Nothing: it may be another request.
+    Unkeyed,
+}
+
+impl Repeat {
+    /// What the request was sent with.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        if headers.contains_key("idempotency-key") {
+            Self::Keyed
+        } else {
+            Self::Unkeyed
+        }
+    }
+}
 
 impl Error {
     /// The HTTP status of the case.
@@ -29,6 +50,7 @@ impl Error {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongState { .. }
             | Self::Mismatch(_)
+            | Self::CurrencyMismatch { .. }
             | Self::InProgress { .. }
             | Self::PaymentPending
             | Self::RefundPending
@@ -57,7 +79,7 @@ impl Error {
     }
 
     /// What is wrong and what to do, for people. Written here, never taken from an inner error.
-    fn detail(&self) -> String {
+    fn detail(&self, repeat: Repeat) -> String {
         match self {
             Self::EmptyBody => "The body is empty; send a JSON object.".to_owned(),
             Self::NotJson { line, column } => {
@@ -66,8 +88,8 @@ impl Error {
             Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
             Self::WebhookTooLarge => "The body is over 256 KiB; send less.".to_owned(),
             Self::WebhookSignature => {
-                "The signature is missing, wrong or of another time; sign the body with the webhook's \
-                 secret."
+                "The signature is missing, invalid, or outside its tolerance of five minutes; sign \
+                 the body with the webhook's secret."
                     .to_owned()
             }
             Self::UnsupportedMediaType => {
@@ -104,6 +126,10 @@ impl Error {
             Self::Mismatch(_) => {
                 "The request differs from what is stored; errors lists each difference.".to_owned()
             }
+            Self::CurrencyMismatch { order, shop } => format!(
+                "The order is in {order}, and the shop now sells in {shop}: the cart cannot be \
+                 changed. Place a new order."
+            ),
             Self::InProgress { .. } => {
                 "This is in progress right now; ask again a little later.".to_owned()
             }
@@ -115,7 +141,8 @@ impl Error {
                     .to_owned()
             }
             Self::RefundFailed => {
-                "The billing partner refuses to pay the money back; somebody has to look at it."
+                "The billing partner refused the refund, or the refund failed: the customer does not \
+                 have the money. Fix the cause at the partner, then send this request again."
                     .to_owned()
             }
             Self::NoAgreement => {
@@ -144,23 +171,18 @@ impl Error {
                 "Whether this mail went out is not known; it is not sent again by itself."
                     .to_owned()
             }
-            Self::Unavailable { dependency, .. } => {
-                let what = match dependency {
-                    Dependency::Database => "The database",
-                    Dependency::Queue => "The queue",
-                    Dependency::Mail => "The mail service",
-                    Dependency::BillingPartner => "The billing partner",
-                    Dependency::Carrier => "The carrier",
-                };
-                format!("{what} is not available right now; nothing is half done, try again.")
-            }
+            Self::Unavailable {
+                dependency,
+                outcome,
+                ..
+            } => unavailable(*dependency, *outcome, repeat),
             Self::NoQueue | Self::Internal(_) => "Something went wrong on our side.".to_owned(),
         }
     }
 
     /// The answer to the caller.
     #[must_use]
-    pub fn to_response(&self) -> Response<Body> {
+    pub fn to_response(&self, repeat: Repeat) -> Response<Body> {
         let status = self.status();
         let mut problem = Map::new();
         problem.insert("type".to_owned(), "about:blank".into());
@@ -170,7 +192,7 @@ impl Error {
         );
         problem.insert("status".to_owned(), status.as_u16().into());
         problem.insert("code".to_owned(), self.code().into());
-        problem.insert("detail".to_owned(), self.detail().into());
+        problem.insert("detail".to_owned(), self.detail(repeat).into());
         match self {
             Self::Invalid(errors) => {
                 let errors = errors
@@ -214,6 +236,30 @@ impl Error {
                 .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         response
+    }
+}
+
+/// What is known of a request that `dependency` has failed, and how to repeat it.
+fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> String {
+    let what = match dependency {
+        Dependency::Database => "The database",
+        Dependency::Queue => "The queue",
+        Dependency::Mail => "The mail service",
+        Dependency::BillingPartner => "The billing partner",
+        Dependency::Carrier => "The carrier",
+    };
+    let unknown = "did not answer; whether the request was carried out is not known.";
+    match (outcome, repeat) {
+        (Outcome::NothingDone, _) => format!(
+            "{what} is not available right now; nothing was changed. Send the request again."
+        ),
+        (Outcome::Unknown, Repeat::Keyed) => {
+            format!("{what} {unknown} Send it again with the same Idempotency-Key.")
+        }
+        (Outcome::Unknown, Repeat::Unkeyed) => format!(
+            "{what} {unknown} Look at the order before you send it again, or use an \
+             Idempotency-Key."
+        ),
     }
 }
 

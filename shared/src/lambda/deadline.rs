@@ -13,7 +13,7 @@ task_local! {
 /// Runs `work` as part of an invocation that Lambda ends at `deadline`. One that is over when the
 /// invocation begins is none: Lambda gives no such, but tests do, and `cargo lambda watch` counts from
 /// the epoch.
-pub(crate) async fn until<T>(deadline: SystemTime, work: impl Future<Output = T>) -> T {
+pub async fn until<T>(deadline: SystemTime, work: impl Future<Output = T>) -> T {
     #[expect(
         clippy::disallowed_methods,
         reason = "Lambda tells its deadline by the machine's clock; a test's clock has no part in it"

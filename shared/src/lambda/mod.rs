@@ -24,7 +24,7 @@ use crate::aws::Aws;
 use crate::config::{Authentication, ConfigError, Environment, Tables};
 use crate::error::Error;
 use crate::event::Message;
-use crate::http::{Answer, Call};
+use crate::http::{Answer, Call, Repeat};
 use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::telemetry;
@@ -188,7 +188,7 @@ impl<F: Function> Handler<F> {
             Ok(answer) => answer.into_response(),
             Err(error) => {
                 log_failure(&error);
-                error.to_response()
+                error.to_response(Repeat::of(request.headers()))
             }
         }
     }

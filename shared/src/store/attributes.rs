@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use crate::domain::{
     Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Delivery, DeliveryState,
-    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line, Money,
-    OpenParcel, Order, OrderId, OrderLines, Payment, ProductId, Quantity, Shipment, Text,
-    Timestamp, TrackingNumber,
+    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line,
+    MethodFingerprint, Money, OpenParcel, Order, OrderId, OrderLines, PartnerAccount, Payment,
+    ProductId, Quantity, RefundNews, RefundStatus, Shipment, Text, Timestamp, TrackingNumber,
 };
 
 pub(super) type Item = HashMap<String, Value>;
@@ -108,6 +108,21 @@ impl<'a> Reader<'a> {
             .transpose()
     }
 
+    /// A map of maps, with its keys.
+    fn entries(&self, name: &'static str) -> Result<Vec<(&'a str, Reader<'a>)>, Corrupt> {
+        let Some(value) = self.0.get(name) else {
+            return Ok(Vec::new());
+        };
+        let entries = value.as_m().map_err(|_| Corrupt(name))?;
+        entries
+            .iter()
+            .map(|(key, value)| {
+                let value = value.as_m().map(Reader).map_err(|_| Corrupt(name))?;
+                Ok((key.as_str(), value))
+            })
+            .collect()
+    }
+
     fn list(&self, name: &'static str) -> Result<Vec<Reader<'a>>, Corrupt> {
         let Some(value) = self.0.get(name) else {
             return Ok(Vec::new());
@@ -198,6 +213,7 @@ pub(super) fn new_payment_value() -> Value {
         ("attempt", Some(n(1))),
         ("fence", Some(n(0))),
         ("declines", Some(Value::L(Vec::new()))),
+        ("keys", Some(Value::M(HashMap::new()))),
     ])
 }
 
@@ -206,7 +222,6 @@ pub(super) fn decline_value(decline: &Decline) -> Value {
         ("attempt", Some(n(decline.attempt))),
         ("code", Some(s(decline.code.as_str()))),
         ("retryable", Some(Value::Bool(decline.retryable))),
-        ("key", decline.key.as_ref().map(s)),
     ])
 }
 
@@ -258,7 +273,6 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
                 attempt: decline.required_number("attempt")?,
                 code: decline.required_text("code")?.to_owned(),
                 retryable: decline.bool("retryable")?,
-                key: decline.text("key")?.map(str::to_owned),
             })
         })
         .collect::<Result<_, Corrupt>>()?;
@@ -268,26 +282,78 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         fence: reader.required_number("fence")?,
         holder: text("holder")?,
         lease_until: reader.time("leaseUntil")?,
-        key: text("key")?,
+        keys: keys(reader)?,
         reference: text("reference")?,
         opened_at: reader.time("openedAt")?,
+        account: reader.parsed("account", PartnerAccount::parse)?,
+        method: reader.parsed("method", MethodFingerprint::parse)?,
+        unanswered_since: reader.time("unansweredSince")?,
         declines,
         charge: reader.map("charge")?.as_ref().map(charge).transpose()?,
+        refund: reader.map("refund")?.as_ref().map(refund).transpose()?,
     })
 }
 
+fn keys(reader: &Reader<'_>) -> Result<BTreeMap<String, u32>, Corrupt> {
+    let attempt = |(key, value): (&String, &Value)| {
+        let attempt = value.as_n().ok().and_then(|text| text.parse().ok());
+        attempt.map(|attempt| (key.clone(), attempt))
+    };
+    let Some(keys) = reader.map("keys")? else {
+        return Ok(BTreeMap::new());
+    };
+    keys.0
+        .iter()
+        .map(attempt)
+        .collect::<Option<_>>()
+        .ok_or(Corrupt("keys"))
+}
+
+pub(super) fn refund_value(refund: &RefundNews) -> Value {
+    map([
+        ("state", Some(s(refund.status.as_str()))),
+        ("code", refund.status.code().map(s)),
+        ("at", Some(n(refund.at.millis()))),
+    ])
+}
+
+fn refund(reader: &Reader<'_>) -> Result<RefundNews, Corrupt> {
+    let code = reader.text("code")?.unwrap_or_default();
+    Ok(RefundNews {
+        status: reader.required("state", |name| RefundStatus::of_name(name, code))?,
+        at: reader.required_time("at")?,
+    })
+}
+
+/// A dispute without its id, which is its key in the map of all disputes.
 pub(super) fn dispute_value(dispute: &Dispute) -> Value {
     map([
         ("state", Some(s(dispute.state.as_str()))),
         ("at", Some(n(dispute.at.millis()))),
+        ("since", Some(n(dispute.since.millis()))),
     ])
 }
 
-fn dispute(reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
+fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
+    let at = reader.required_time("at")?;
     Ok(Dispute {
+        id: id.map(str::to_owned),
         state: reader.required("state", DisputeState::of_name)?,
-        at: reader.required_time("at")?,
+        at,
+        since: reader.time("since")?.unwrap_or(at),
     })
+}
+
+/// `disputes` by the partner's ids, and `dispute`, the only one that earlier versions kept, without
+/// its id.
+fn disputes(reader: &Reader<'_>) -> Result<Vec<Dispute>, Corrupt> {
+    let entries = reader.entries("disputes")?.into_iter();
+    let named = entries.map(|(id, entry)| dispute(Some(id), &entry));
+    let nameless = reader.map("dispute")?.into_iter();
+    let nameless = nameless.map(|entry| dispute(None, &entry));
+    let mut disputes: Vec<_> = named.chain(nameless).collect::<Result<_, Corrupt>>()?;
+    Dispute::sort(&mut disputes);
+    Ok(disputes)
 }
 
 pub(super) fn shipment_value(shipment: &Shipment) -> Value {
@@ -455,7 +521,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         contact: reader.map("contact")?.as_ref().map(contact).transpose()?,
         checkout: reader.bool("checkout")?,
         payment: reader.map("payment")?.as_ref().map(payment).transpose()?,
-        dispute: reader.map("dispute")?.as_ref().map(dispute).transpose()?,
+        disputes: disputes(&reader)?,
         parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
         shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
         delivery: reader.map("delivery")?.as_ref().map(delivery).transpose()?,

@@ -131,7 +131,9 @@ impl Store {
             .expression_attribute_values(":back", s(ChargeState::Refunded.as_str()))
             .expression_attribute_values(":refunded", record_value(&record));
         let set = ", payment.#state = :back, events.#refunded = :refunded";
-        settled(cancelled(update, order, set, Vec::new(), now), |order| {
+        // What was said of the refund on the way is over: the money has gone back.
+        let remove = vec!["payment.refund"];
+        settled(cancelled(update, order, set, remove, now), |order| {
             order.status == Status::Cancelled
         })
         .await

@@ -1,16 +1,23 @@
-//! The ledger of mails: one row for each order and event, so that each mail is sent once.
+//! The ledger of mails: one row for each order, event and address, so that each mail is sent once.
+//!
+//! The row of a promised mail holds its message, and a mark in the index `due`, until the mail has
+//! ended. The write that ends it removes both, so that nothing personal stays.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
-use super::{Store, StoreError, failed};
-use crate::domain::{OrderId, Timestamp};
-use std::time::Duration;
+use super::orders::DUE_AFTER;
+use super::{Store, StoreError, TRANSACTION_TRIES, failed};
+use crate::domain::{DueStep, OrderId, Timestamp, digest};
+use crate::event::Message;
+
+/// Removes what only the row of a promised mail has.
+const FORGET: &str = " REMOVE message, keptAt, dueShard, dueAt, dueTries";
 
 /// How far a mail is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +32,18 @@ pub enum EmailState {
     Unconfirmed,
     /// SES refuses the address.
     Rejected,
+    /// SES did not take it for days, and the sweep stopped retrying; a new request may claim it.
+    Failed,
 }
 
 impl EmailState {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Queued,
         Self::Sending,
         Self::Sent,
         Self::Unconfirmed,
         Self::Rejected,
+        Self::Failed,
     ];
 
     /// The name in answers and in the store.
@@ -45,6 +55,7 @@ impl EmailState {
             Self::Sent => "sent",
             Self::Unconfirmed => "unconfirmed",
             Self::Rejected => "rejected",
+            Self::Failed => "failed",
         }
     }
 
@@ -69,8 +80,223 @@ pub enum EmailClaim {
     Parked,
 }
 
+/// What became of the promise to send a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// The ledger keeps the mail until it has ended.
+    Kept,
+    /// The mail ended before; nothing is kept.
+    Ended(EmailState),
+}
+
+/// A promised mail whose time has come, as the index shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueEmail {
+    /// The key of its row.
+    pub id: String,
+    /// How often the sweep has looked at it.
+    pub tries: u32,
+    at: Timestamp,
+}
+
+/// A page of promised mails whose time has come, oldest first.
+#[derive(Clone, Debug)]
+pub struct DueEmails {
+    /// The mails.
+    pub emails: Vec<DueEmail>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Item>,
+}
+
+/// What the ledger keeps of a promised mail.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PromisedEmail {
+    /// How far it is.
+    pub state: EmailState,
+    /// When it was promised.
+    pub kept_at: Timestamp,
+    /// The message that asks for it, as it travels.
+    pub message: String,
+}
+
+/// The message never reaches a log by accident.
+impl std::fmt::Debug for PromisedEmail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PromisedEmail")
+            .field("state", &self.state)
+            .field("kept_at", &self.kept_at)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Store {
-    /// Claims the right to send a mail. A claim older than `stale` was left by somebody who died
+    /// Keeps the message of a mail that is promised to a caller, to be published again until the
+    /// mail has ended; one write, and another where the mail is being sent right now. A message that
+    /// is kept already stays: it asks for the same mail.
+    pub async fn promise_email(
+        &self,
+        message: &Message,
+        now: Timestamp,
+    ) -> Result<Promise, StoreError> {
+        for attempt in 1..=TRANSACTION_TRIES {
+            for state in [EmailState::Queued, EmailState::Sending] {
+                let Err(row) = self.keep_message(message, state, now).await? else {
+                    return Ok(Promise::Kept);
+                };
+                let found = self::state(&Reader(&row)).map_err(damaged)?;
+                if found.is_final() && found != EmailState::Failed {
+                    return Ok(Promise::Ended(found));
+                }
+                if row.contains_key("message") {
+                    return Ok(Promise::Kept);
+                }
+            }
+            // It was claimed or given back between the two writes.
+            self.back_off(attempt).await;
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Keeps the message in a row that is then in `state`, `Queued` or `Sending`, and has none; else
+    /// brings the row as it is.
+    async fn keep_message(
+        &self,
+        message: &Message,
+        state: EmailState,
+        now: Timestamp,
+    ) -> Result<Result<Item, Item>, StoreError> {
+        let id = message.email_id();
+        let json = message.to_json().map_err(|_| damaged(Corrupt("message")))?;
+        let mut set = "SET #state = :state, message = :message, keptAt = :now, \
+             dueShard = :shard, dueAt = :due, dueTries = :zero"
+            .to_owned();
+        let mut update = self
+            .email_update(&id)?
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":state", s(state.as_str()))
+            .expression_attribute_values(":message", s(json))
+            .expression_attribute_values(":now", n(now.millis()))
+            .expression_attribute_values(":shard", s(shard_of(&id)))
+            .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
+            .expression_attribute_values(":zero", n(0));
+        update = if state == EmailState::Queued {
+            update
+                .condition_expression(
+                    "attribute_not_exists(emailId) OR #state = :failed \
+                     OR (#state = :state AND attribute_not_exists(message))",
+                )
+                .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
+        } else {
+            update.condition_expression("#state = :state AND attribute_not_exists(message)")
+        };
+        if let Some(order) = &message.order {
+            set += ", orderId = :order";
+            update = update.expression_attribute_values(":order", s(order.to_string()));
+        }
+        conditional(update.update_expression(set)).await
+    }
+
+    /// Promised mails of one shard whose time has come, at most `limit`, after `start`.
+    pub async fn due_emails(
+        &self,
+        shard: u8,
+        now: Timestamp,
+        start: Option<Item>,
+        limit: i32,
+    ) -> Result<DueEmails, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(self.emails_table()?)
+            .index_name("due")
+            .key_condition_expression("dueShard = :shard AND dueAt <= :now")
+            .expression_attribute_values(":shard", s(shard.to_string()))
+            .expression_attribute_values(":now", n(now.millis()))
+            .set_exclusive_start_key(start)
+            .limit(limit)
+            .send()
+            .await
+            .map_err(|error| failed("Query", &error))?;
+        let emails = output.items().iter().map(|item| {
+            let reader = Reader(item);
+            Ok(DueEmail {
+                id: reader.required_text("emailId")?.to_owned(),
+                at: reader.required_time("dueAt")?,
+                // What cannot be read is looked at as rarely as can be.
+                tries: reader.required_number("dueTries").unwrap_or(u32::MAX),
+            })
+        });
+        let emails = emails.collect::<Result<_, Corrupt>>().map_err(damaged)?;
+        Ok(DueEmails {
+            emails,
+            next: output.last_evaluated_key,
+        })
+    }
+
+    /// Moves the next look at a promised mail to `next` and brings what is kept of it; one write.
+    /// `None` where it has ended, or been looked at, since the index was read.
+    ///
+    /// The time moves whatever the row holds, also where the row cannot be read.
+    pub async fn look_at_email(
+        &self,
+        due: &DueEmail,
+        next: Timestamp,
+    ) -> Result<Option<PromisedEmail>, StoreError> {
+        let update = self
+            .email_update(&due.id)?
+            .update_expression("SET dueAt = :next, dueTries = :tries")
+            .condition_expression("dueAt = :read")
+            .expression_attribute_values(":read", n(due.at.millis()))
+            .expression_attribute_values(":next", n(next.millis()))
+            .expression_attribute_values(":tries", n(due.tries.saturating_add(1)));
+        let Ok(row) = conditional(update).await? else {
+            return Ok(None);
+        };
+        let reader = Reader(&row);
+        let read = || {
+            Ok(PromisedEmail {
+                state: state(&reader)?,
+                kept_at: reader.required_time("keptAt")?,
+                message: reader.required_text("message")?.to_owned(),
+            })
+        };
+        read().map(Some).map_err(damaged)
+    }
+
+    /// Ends a promised mail that SES has not taken as [`EmailState::Failed`]; one write. False if the
+    /// mail is claimed or has ended otherwise.
+    pub async fn give_up_email(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let update = self
+            .email_update(id)?
+            .update_expression(format!("SET #state = :failed, settledAt = :now{FORGET}"))
+            .condition_expression("#state = :queued")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":queued", s(EmailState::Queued.as_str()))
+            .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
+            .expression_attribute_values(":now", n(now.millis()));
+        let Err(row) = conditional(update).await? else {
+            return Ok(true);
+        };
+        // Our own write: its first answer was lost on the way.
+        let reader = Reader(&row);
+        let ended = reader.time("settledAt").map_err(damaged)?;
+        Ok(ended == Some(now) && state(&reader).map_err(damaged)? == EmailState::Failed)
+    }
+
+    /// An update of a row that brings it back: as it is after the write, or as it was when the
+    /// condition refused it.
+    fn email_update(&self, id: &str) -> Result<UpdateItemFluentBuilder, StoreError> {
+        Ok(self
+            .client
+            .update_item()
+            .table_name(self.emails_table()?)
+            .key("emailId", s(id))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
+    }
+
+    /// Claims the right to send a mail; one write, which leaves the message of a promised one where
+    /// it is. A claim older than `stale` was left by somebody who died
     /// around the call to SES: nobody can know whether the mail went out, so it is parked.
     pub async fn claim_email(
         &self,
@@ -80,44 +306,35 @@ impl Store {
         stale: Duration,
     ) -> Result<EmailClaim, StoreError> {
         let holder = self.runtime.token();
-        let mut put = self
-            .client
-            .put_item()
-            .table_name(self.emails_table()?)
-            .item("emailId", s(email_id))
-            .item("state", s(EmailState::Sending.as_str()))
-            .item("holder", s(&holder))
-            .item("claimedAt", n(now.millis()))
-            .condition_expression("attribute_not_exists(emailId) OR #state = :queued")
+        let mut set = "SET #state = :sending, holder = :holder, claimedAt = :now".to_owned();
+        let mut update = self
+            .email_update(email_id)?
+            .condition_expression(
+                "attribute_not_exists(emailId) OR #state = :queued OR #state = :failed",
+            )
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":queued", s(EmailState::Queued.as_str()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
+            .expression_attribute_values(":sending", s(EmailState::Sending.as_str()))
+            .expression_attribute_values(":holder", s(&holder))
+            .expression_attribute_values(":now", n(now.millis()));
         if let Some(order) = order {
-            put = put.item("orderId", s(order.to_string()));
+            set += ", orderId = :order";
+            update = update.expression_attribute_values(":order", s(order.to_string()));
         }
-        let old = match put.send().await {
-            Ok(_) => return Ok(EmailClaim::Yours(holder)),
-            Err(SdkError::ServiceError(error)) => match error.err() {
-                PutItemError::ConditionalCheckFailedException(refused) => {
-                    refused.item().cloned().unwrap_or_default()
-                }
-                _ => return Err(failed("PutItem", &SdkError::ServiceError(error))),
-            },
-            Err(error) => return Err(failed("PutItem", &error)),
+        let Err(old) = conditional(update.update_expression(set)).await? else {
+            return Ok(EmailClaim::Yours(holder));
         };
         let reader = Reader(&old);
-        let row = || {
-            let state = state(&reader)?;
-            Ok((
-                state,
-                reader.text("holder")?,
-                reader.required_time("claimedAt")?,
-            ))
-        };
-        let (state, claimed_by, claimed_at) = row().map_err(damaged)?;
-        if state != EmailState::Sending {
-            return Ok(EmailClaim::Settled(state));
+        let found = state(&reader).map_err(damaged)?;
+        if found != EmailState::Sending {
+            return Ok(EmailClaim::Settled(found));
         }
+        let claim = || {
+            let by = reader.text("holder")?;
+            Ok((by, reader.required_time("claimedAt")?))
+        };
+        let (claimed_by, claimed_at) = claim().map_err(damaged)?;
         if claimed_by == Some(holder.as_str()) {
             // Our own write: its first answer was lost on the way.
             return Ok(EmailClaim::Yours(holder));
@@ -138,7 +355,8 @@ impl Store {
     }
 
     /// Writes how the mail that `holder` claimed ended, or gives the claim back
-    /// ([`EmailState::Queued`]). A mail that is settled stays as it is; tells whether it was not.
+    /// ([`EmailState::Queued`]). What was kept of a promised mail goes with its end. A mail that is
+    /// settled otherwise stays as it is; tells whether this holds.
     pub async fn settle_email(
         &self,
         email_id: &str,
@@ -147,12 +365,9 @@ impl Store {
         message_id: Option<&str>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let mut expression = "SET #state = :state, settledAt = :now".to_owned();
         let mut update = self
-            .client
-            .update_item()
-            .table_name(self.emails_table()?)
-            .key("emailId", s(email_id))
-            .update_expression("SET #state = :state, settledAt = :now")
+            .email_update(email_id)?
             .condition_expression("#state = :sending AND holder = :holder")
             .expression_attribute_values(":holder", s(holder))
             .expression_attribute_names("#state", "state")
@@ -160,22 +375,41 @@ impl Store {
             .expression_attribute_values(":now", n(now.millis()))
             .expression_attribute_values(":sending", s(EmailState::Sending.as_str()));
         if let Some(message_id) = message_id {
-            update = update
-                .update_expression("SET #state = :state, settledAt = :now, messageId = :message")
-                .expression_attribute_values(":message", s(message_id));
+            expression += ", messageId = :message";
+            update = update.expression_attribute_values(":message", s(message_id));
         }
-        match update.send().await {
-            Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    UpdateItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(false)
+        if state.is_final() {
+            expression += FORGET;
+        }
+        let update = update.update_expression(expression);
+        Ok(match conditional(update).await? {
+            Ok(_) => true,
+            // Our own write: its first answer was lost on the way, and the SDK tried again.
+            Err(row) => {
+                let is = |name: &str, value: &str| row.get(name) == Some(&s(value));
+                is("state", state.as_str()) && is("holder", holder)
             }
-            Err(error) => Err(failed("UpdateItem", &error)),
-        }
+        })
+    }
+}
+
+/// Over which of the index's partitions a mail goes.
+fn shard_of(email_id: &str) -> String {
+    let [first, ..] = digest(&[email_id]);
+    (first % DueStep::SHARDS).to_string()
+}
+
+/// The row after the write, or as it stood when the condition refused it.
+async fn conditional(update: UpdateItemFluentBuilder) -> Result<Result<Item, Item>, StoreError> {
+    match update.send().await {
+        Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
+        Err(SdkError::ServiceError(error)) => match error.err() {
+            UpdateItemError::ConditionalCheckFailedException(refused) => {
+                Ok(Err(refused.item().cloned().unwrap_or_default()))
+            }
+            _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
+        },
+        Err(error) => Err(failed("UpdateItem", &error)),
     }
 }
 
@@ -186,19 +420,13 @@ fn damaged(source: Corrupt) -> StoreError {
     }
 }
 
+/// The state in a ledger row.
+pub(super) fn email_state(row: &Item) -> Result<EmailState, Corrupt> {
+    state(&Reader(row))
+}
+
 fn state(reader: &Reader<'_>) -> Result<EmailState, Corrupt> {
     reader.required("state", |text| {
         EmailState::ALL.into_iter().find(|s| s.as_str() == text)
     })
-}
-
-/// The states in a batch of ledger rows, by their keys.
-pub(super) fn states(rows: &[Item]) -> Result<HashMap<String, EmailState>, StoreError> {
-    rows.iter()
-        .map(|row| {
-            let reader = Reader(row);
-            Ok((reader.required_text("emailId")?.to_owned(), state(&reader)?))
-        })
-        .collect::<Result<_, Corrupt>>()
-        .map_err(damaged)
 }

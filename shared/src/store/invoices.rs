@@ -24,6 +24,7 @@ impl Store {
     ///
     /// `#status = :pending AND version = :old` is `Command::IssueInvoice`'s row of the state table:
     /// lines and amounts of the invoice are those of the very version that it closes.
+    /// `currency = :currency` is what those amounts are in.
     pub async fn issue_invoice(
         &self,
         order: &Order,
@@ -77,7 +78,7 @@ impl Store {
         Update::builder()
             .table_name(self.orders_table()?)
             .key("orderId", s(order.id.to_string()))
-            .condition_expression("#status = :pending AND version = :old")
+            .condition_expression("#status = :pending AND version = :old AND currency = :currency")
             .update_expression(
                 "SET #status = :invoiced, version = :version, contact = :contact, \
                  payment = :payment, #event = :event, events.#kind = :record, \
@@ -90,6 +91,7 @@ impl Store {
             .expression_attribute_values(":invoiced", s(Status::Invoiced.as_str()))
             .expression_attribute_values(":old", n(order.version))
             .expression_attribute_values(":version", n(version))
+            .expression_attribute_values(":currency", s(order.currency.code()))
             .expression_attribute_values(":contact", contact_value(contact))
             .expression_attribute_values(":payment", new_payment_value())
             .expression_attribute_values(

@@ -3,6 +3,7 @@
 mod agreements;
 mod attributes;
 mod cancellations;
+mod due;
 mod emails;
 mod idempotency;
 mod invoices;
@@ -18,16 +19,20 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
 pub use cancellations::CancelBasis;
-pub use emails::{EmailClaim, EmailState};
+pub use due::{DueCursor, DueMark, DueOrder, DuePage};
+pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Promise, PromisedEmail};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
-pub use news::Noted;
+pub use news::{Noted, NotedDispute};
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
-pub use payments::{Claim, ClaimRefusal, Fence, NextCharge, PaymentTerms, Settlement};
+pub use payments::{
+    Claim, ClaimRefusal, Confirmation, DeclinedCharge, Fence, MAX_PAYMENT_KEYS, NextCharge,
+    OpenedCharge, PaymentTerms, Settlement,
+};
 
 use crate::aws::{AwsFailure, FailureKind};
 use crate::config::Tables;
-use crate::error::{Dependency, Error};
+use crate::error::{Dependency, Error, Outcome};
 use crate::runtime::Runtime;
 
 /// The tables, over the real client.
@@ -70,8 +75,14 @@ impl From<StoreError> for Error {
             })
             | StoreError::Corrupt { .. }
             | StoreError::NotConfigured(_) => Self::Internal(error.into()),
-            StoreError::Aws(_) | StoreError::Conflict => Self::Unavailable {
+            StoreError::Aws(failure) => Self::Unavailable {
                 dependency: Dependency::Database,
+                outcome: failure.outcome(),
+                source: error.into(),
+            },
+            StoreError::Conflict => Self::Unavailable {
+                dependency: Dependency::Database,
+                outcome: Outcome::NothingDone,
                 source: error.into(),
             },
         }
@@ -126,9 +137,8 @@ impl Store {
 
     /// A random pause before try `attempt` (from 1), at most 50 ms × 2^attempt.
     async fn back_off(&self, attempt: u32) {
-        let cap = 50_u64 << attempt.min(5);
-        let random = u64::from_str_radix(&self.runtime.token()[..8], 16).unwrap_or_default();
-        tokio::time::sleep(Duration::from_millis(random % cap)).await;
+        let most = Duration::from_millis(50_u64 << attempt.min(5));
+        tokio::time::sleep(self.runtime.jitter(most)).await;
     }
 }
 

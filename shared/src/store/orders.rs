@@ -1,4 +1,4 @@
-//! Orders: carts, transitions that need no transaction, reads and the index of what is due.
+//! Orders: carts, transitions that need no transaction, and reads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -14,11 +14,12 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::attributes::{
-    Corrupt, Item, contact_value, event_value, lines_value, money, n, new_order_item,
-    order_from_item, parcel_value, record_value, s, shipment_value,
+    Item, contact_value, event_value, lines_value, money, n, new_order_item, order_from_item,
+    parcel_value, record_value, s, shipment_value,
 };
-use super::emails::{EmailState, states};
-use super::{Store, StoreError, TRANSACTION_TRIES, failed};
+use super::emails::{EmailState, email_state};
+use super::idempotency::key_use;
+use super::{KeyUse, Store, StoreError, TRANSACTION_TRIES, failed};
 use crate::domain::{
     Amounts, Command, Contact, Currency, CustomerId, Due, DueStep, EventMark, EventRecord,
     EventType, OpenParcel, Order, OrderId, OrderLines, Shipment, Status, Timestamp,
@@ -31,6 +32,8 @@ pub(super) const DUE_AFTER: Duration = Duration::from_mins(2);
 /// What a cart holds, priced.
 #[derive(Clone, Debug)]
 pub struct CartContents {
+    /// What its prices and amounts are in.
+    pub currency: Currency,
     /// What was ordered.
     pub lines: OrderLines,
     /// What it costs.
@@ -46,8 +49,6 @@ pub struct NewOrder {
     pub id: OrderId,
     /// Whose.
     pub customer: CustomerId,
-    /// The shop's currency.
-    pub currency: Currency,
     /// What it holds.
     pub contents: CartContents,
     /// The hash of the body, when it came with an idempotency key.
@@ -65,8 +66,7 @@ pub enum CreateOrder {
     Existed(Box<Order>),
 }
 
-/// The first use of an idempotency key for a write that is not idempotent by itself, kept with the
-/// answer that it gets.
+/// The answer to an idempotency key's request for a write that is not idempotent by itself.
 #[derive(Clone, Debug)]
 pub struct KeyRecord<'a> {
     /// The key's hash.
@@ -86,13 +86,12 @@ pub enum CartUpdate {
     NotFound,
     /// The order is no longer pending.
     Refused(Status),
-    /// The key was used before, with this body or another.
-    KeyUsed {
-        /// The hash of the body it was first used with.
-        body_hash: String,
-        /// The answer it got.
-        answer: String,
-    },
+    /// The order is in this currency, and the contents are in another.
+    OtherCurrency(Currency),
+    /// Its key was answered before with this; nothing was written.
+    Answered(String),
+    /// Its key was used with another body.
+    KeyReused,
 }
 
 /// What became of a shipment.
@@ -100,7 +99,7 @@ pub enum CartUpdate {
 pub enum Shipping {
     /// It is shipped, now or before: this is the order as it stands.
     Shipped(Box<Order>),
-    /// Its parcel is registered with the carrier, now or before, and not shipped yet.
+    /// It is paid and not shipped; from [`Store::open_parcel`], with its parcel, now or before.
     Open(Box<Order>),
     /// The order is not paid.
     Refused(Status),
@@ -121,7 +120,7 @@ impl Store {
             customer: new.customer,
             status: Status::Pending,
             version: 1,
-            currency: new.currency,
+            currency: new.contents.currency,
             lines: new.contents.lines,
             amounts: new.contents.amounts,
             first: None,
@@ -129,7 +128,7 @@ impl Store {
             contact: new.contents.checkout,
             checkout,
             payment: None,
-            dispute: None,
+            disputes: Vec::new(),
             delivery: None,
             parcel: None,
             cancel_reason: None,
@@ -175,11 +174,12 @@ impl Store {
         }
     }
 
-    /// Replaces the contents of a pending order; a read and a transaction, which holds the key's
-    /// row where there is a key.
+    /// Replaces the contents of a pending order; a read and a transaction, which records the answer
+    /// in the key's row where there is a key.
     ///
     /// The order's first contents are kept aside, because a repeat of the request that made it is
-    /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table.
+    /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table,
+    /// `currency = :currency` is what the new amounts are in.
     pub async fn update_cart(
         &self,
         id: &OrderId,
@@ -202,13 +202,16 @@ impl Store {
             {
                 return Ok(CartUpdate::Refused(order.status));
             }
+            if order.currency != contents.currency {
+                return Ok(CartUpdate::OtherCurrency(order.currency));
+            }
             let update = self.cart_update(&order, contents, now)?;
             let mut transaction = self
                 .client
                 .transact_write_items()
                 .transact_items(TransactWriteItem::builder().update(update).build());
             if let Some(key) = &key {
-                let put = self.first_key_use(key.key, key.body_hash, key.answer, now)?;
+                let put = self.key_answer(key, now)?;
                 transaction =
                     transaction.transact_items(TransactWriteItem::builder().put(put).build());
             }
@@ -227,18 +230,12 @@ impl Store {
                     .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
                     .map(|reason| reason.item().cloned().unwrap_or_default())
             };
-            if let Some(row) = refused(1) {
-                let text = |name: &'static str| match row.get(name) {
-                    Some(Value::S(text)) => Ok(text.clone()),
-                    _ => Err(StoreError::Corrupt {
-                        table: "IdempotencyKeys",
-                        source: Corrupt(name),
-                    }),
-                };
-                return Ok(CartUpdate::KeyUsed {
-                    body_hash: text("bodyHash")?,
-                    answer: text("answer")?,
-                });
+            if let (Some(row), Some(key)) = (refused(1), &key) {
+                match key_use(&row, key.body_hash)? {
+                    KeyUse::Answered(answer) => return Ok(CartUpdate::Answered(answer)),
+                    KeyUse::OtherBody => return Ok(CartUpdate::KeyReused),
+                    KeyUse::Fits => {}
+                }
             }
             if refused(0).is_some() && order.status != Status::Pending {
                 return Ok(CartUpdate::Refused(order.status));
@@ -260,7 +257,7 @@ impl Store {
         let mut update = Update::builder()
             .table_name(self.orders_table()?)
             .key("orderId", s(order.id.to_string()))
-            .condition_expression("#status = :pending AND version = :old")
+            .condition_expression("#status = :pending AND version = :old AND currency = :currency")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#lines", "lines")
@@ -269,6 +266,7 @@ impl Store {
             .expression_attribute_names("#kind", EventType::CartUpdated.as_str())
             .expression_attribute_values(":pending", s(Status::Pending.as_str()))
             .expression_attribute_values(":old", n(order.version))
+            .expression_attribute_values(":currency", s(contents.currency.code()))
             .expression_attribute_values(":version", n(version))
             .expression_attribute_values(":lines", lines_value(&contents.lines))
             .expression_attribute_values(":sub", money(contents.amounts.sub_total))
@@ -348,7 +346,9 @@ impl Store {
     /// Ships a paid order; one write. `#status = :paid` is [`Command::Ship`]'s row of the state
     /// table. What an order that was shipped before got stays as it is.
     ///
-    /// `order` is as it was read; the write is refused when another transition came in between.
+    /// `order` is as it was read, with the parcel that the label is for: a label that needed none is
+    /// refused by an order that has one. [`Shipping::Open`] is an order that is still to be shipped
+    /// and has changed since it was read.
     pub async fn ship(
         &self,
         order: &Order,
@@ -357,9 +357,21 @@ impl Store {
     ) -> Result<Shipping, StoreError> {
         let version = order.version + 1;
         let record = EventRecord { version, at: now };
-        let mut update = self
-            .order_update(&order.id)?
-            .condition_expression("#status = :paid AND version = :old")
+        let mut condition = "#status = :paid AND version = :old AND ".to_owned();
+        let mut update = self.order_update(&order.id)?;
+        match &order.parcel {
+            None => condition += "attribute_not_exists(parcel)",
+            Some(parcel) => {
+                condition += "parcel.#reference = :reference AND parcel.#carrier = :carrier";
+                update = update
+                    .expression_attribute_names("#reference", "reference")
+                    .expression_attribute_names("#carrier", "carrier")
+                    .expression_attribute_values(":reference", s(&parcel.reference))
+                    .expression_attribute_values(":carrier", s(&parcel.carrier));
+            }
+        }
+        update = update
+            .condition_expression(condition)
             .expression_attribute_names("#kind", EventType::OrderShipped.as_str())
             .expression_attribute_values(":paid", s(Status::Paid.as_str()))
             .expression_attribute_values(":shipped", s(Status::Shipped.as_str()))
@@ -388,6 +400,7 @@ impl Store {
                 Ok(order) => Shipping::Shipped(Box::new(order)),
                 Err(None) => Shipping::NotFound,
                 Err(Some(order)) if order.shipment.is_some() => Shipping::Shipped(Box::new(order)),
+                Err(Some(order)) if order.status == Status::Paid => Shipping::Open(Box::new(order)),
                 Err(Some(order)) => Shipping::Refused(order.status),
             },
         )
@@ -412,20 +425,39 @@ impl Store {
         &self,
         id: &OrderId,
     ) -> Result<Option<(Order, BTreeMap<EventType, EmailState>)>, StoreError> {
+        let (order, rows) = self.items_of(&id.to_string()).await?;
+        let Some(order) = order else {
+            return Ok(None);
+        };
+        let states = rows.into_iter().map(|(event, row)| {
+            let state = email_state(&row).map_err(|source| StoreError::Corrupt {
+                table: "Emails",
+                source,
+            });
+            Ok::<_, StoreError>((event, state?))
+        });
+        let states = states.collect::<Result<_, _>>()?;
+        Ok(Some((read(&order)?, states)))
+    }
+
+    /// The items of an order and of the mails about it, unread; one consistent call.
+    pub(super) async fn items_of(
+        &self,
+        order: &str,
+    ) -> Result<(Option<Item>, BTreeMap<EventType, Item>), StoreError> {
         let orders = self.orders_table()?;
         let emails = self.emails_table()?;
-        let mailed = EventType::MAILED;
+        let mut mailed: BTreeMap<String, EventType> = EventType::MAILED
+            .into_iter()
+            .map(|event| (email_id(&order, event), event))
+            .collect();
+        let rows = mailed.keys().map(|id| ("emailId", id.clone()));
         let mut wanted = HashMap::from([
-            (orders.to_owned(), keys(vec![("orderId", id.to_string())])?),
             (
-                emails.to_owned(),
-                keys(
-                    mailed
-                        .iter()
-                        .map(|event| ("emailId", email_id(id, *event)))
-                        .collect(),
-                )?,
+                orders.to_owned(),
+                keys(vec![("orderId", order.to_owned())])?,
             ),
+            (emails.to_owned(), keys(rows.collect())?),
         ]);
         let mut found: HashMap<String, Vec<Item>> = HashMap::new();
         for attempt in 1..=TRANSACTION_TRIES {
@@ -441,94 +473,17 @@ impl Store {
             }
             wanted = output.unprocessed_keys.unwrap_or_default();
             if wanted.is_empty() {
-                let Some(item) = found.get(orders).and_then(|items| items.first()) else {
-                    return Ok(None);
-                };
-                let rows = states(found.get(emails).map(Vec::as_slice).unwrap_or_default())?;
-                let states = mailed
-                    .iter()
-                    .filter_map(|event| Some((*event, *rows.get(&email_id(id, *event))?)))
-                    .collect();
-                return Ok(Some((read(item)?, states)));
+                let order = found.remove(orders).and_then(|mut items| items.pop());
+                let rows = found.remove(emails).unwrap_or_default();
+                let rows = rows.into_iter().filter_map(|row| {
+                    let event = mailed.remove(row.get("emailId")?.as_s().ok()?)?;
+                    Some((event, row))
+                });
+                return Ok((order, rows.collect()));
             }
             self.back_off(attempt).await;
         }
         Err(StoreError::Conflict)
-    }
-
-    /// Orders of one shard of `step` whose time has come, oldest first, at most `limit`.
-    pub async fn due_orders(
-        &self,
-        step: DueStep,
-        shard: u8,
-        now: Timestamp,
-        limit: i32,
-    ) -> Result<Vec<OrderId>, StoreError> {
-        let output = self
-            .client
-            .query()
-            .table_name(self.orders_table()?)
-            .index_name("due")
-            .key_condition_expression("dueStep = :step AND dueAt <= :now")
-            .expression_attribute_values(":step", s(step.partition(shard)))
-            .expression_attribute_values(":now", n(now.millis()))
-            .limit(limit)
-            .send()
-            .await
-            .map_err(|error| failed("Query", &error))?;
-        let id = |item: &Item| match item.get("orderId") {
-            Some(Value::S(text)) => OrderId::parse(text).ok(),
-            _ => None,
-        };
-        output
-            .items()
-            .iter()
-            .map(|item| {
-                id(item).ok_or(StoreError::Corrupt {
-                    table: "Orders",
-                    source: Corrupt("orderId"),
-                })
-            })
-            .collect()
-    }
-
-    /// Moves the time of the next look at what an order waits for, or ends the waiting (`None`);
-    /// one write. Nothing happens when the order has moved on, or waits for something else, since it
-    /// was read.
-    pub async fn set_due(&self, order: &Order, due: Option<Due>) -> Result<(), StoreError> {
-        let Some(read) = &order.due else {
-            return Ok(());
-        };
-        let mut update = self
-            .client
-            .update_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(order.id.to_string()))
-            .condition_expression("version = :version AND dueStep = :read AND dueAt = :readAt")
-            .expression_attribute_names("#event", "event")
-            .expression_attribute_values(":read", s(read.step.partition_of(&order.id)))
-            .expression_attribute_values(":readAt", n(read.at.millis()))
-            .expression_attribute_values(":version", n(order.version));
-        update = match due {
-            // A write that is no transition carries no event: the relay has nothing to tell.
-            Some(due) => update
-                .update_expression("SET dueAt = :at, dueTries = :tries REMOVE #event")
-                .expression_attribute_values(":at", n(due.at.millis()))
-                .expression_attribute_values(":tries", n(due.tries)),
-            None => update.update_expression("REMOVE dueStep, dueAt, dueTries, #event"),
-        };
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    UpdateItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failed("UpdateItem", &error)),
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! once somebody else has claimed. So a worker that was frozen and wakes up after its lease can
 //! still not overwrite what the next one did.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -13,9 +14,12 @@ use super::attributes::{charge_value, decline_value, event_value, money, n, reco
 use super::orders::{DUE_AFTER, conditional};
 use super::{Store, StoreError};
 use crate::domain::{
-    Charge, ChargeState, CustomerId, Decline, DueStep, EventRecord, EventType, Money, Order,
-    OrderId, Status, Timestamp,
+    Charge, ChargeState, CustomerId, Decline, DueStep, EventRecord, EventType, MethodFingerprint,
+    Money, Order, OrderId, PartnerAccount, Payment, Status, Timestamp,
 };
+
+/// How many idempotency keys one payment remembers; its item must not grow without end.
+pub const MAX_PAYMENT_KEYS: usize = 100;
 
 /// The claim that a write is made under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,47 @@ pub enum NextCharge {
     Same,
 }
 
+/// A charge that was opened at the partner.
+#[derive(Clone, Debug)]
+pub struct OpenedCharge<'a> {
+    /// The partner's name for it.
+    pub reference: &'a str,
+    /// Whose it is.
+    pub account: PartnerAccount,
+    /// By what it is charged, where the partner needs an agreement.
+    pub method: Option<MethodFingerprint>,
+    /// When it was opened.
+    pub at: Timestamp,
+}
+
+/// How a claim stores its idempotency key.
+enum KeptKey<'a> {
+    /// It joins the keys that the payment has.
+    Joins(&'a str),
+    /// The payment, as it was read, has no keys, and no place for them if an earlier version issued its
+    /// invoice. A claim that adds a key raises the fence, so the fence that was read proves that there
+    /// is still none.
+    First(&'a str, &'a Payment),
+}
+
+/// Whether somebody could still confirm the charge of a declined attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeclinedCharge {
+    /// It may still take the money.
+    Open,
+    /// It never will, or there is none.
+    Dead,
+}
+
+/// Whether the partner has answered every confirmation of the charge that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// None is on its way.
+    Answered,
+    /// One may be, as before this claim.
+    AsBefore,
+}
+
 /// What became of a write under a fence.
 #[derive(Clone, Debug)]
 pub enum Settlement {
@@ -82,6 +127,32 @@ impl Store {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
+        let Some(key) = key else {
+            return self.try_claim(id, terms, None, lease, now).await;
+        };
+        let joins = Some(KeptKey::Joins(key));
+        let claim = self.try_claim(id, terms, joins, lease, now).await?;
+        let Claim::Refused(ClaimRefusal::Standing(order)) = &claim else {
+            return Ok(claim);
+        };
+        let free = |payment: &&Payment| payment.lease_until.is_none_or(|until| until < now);
+        match order.payment.as_ref().filter(free) {
+            Some(payment) if payment.keys.is_empty() => {
+                let first = Some(KeptKey::First(key, payment));
+                self.try_claim(id, terms, first, lease, now).await
+            }
+            Some(_) | None => Ok(claim),
+        }
+    }
+
+    async fn try_claim(
+        &self,
+        id: &OrderId,
+        terms: Option<&PaymentTerms>,
+        key: Option<KeptKey<'_>>,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
         let holder = self.runtime.token();
         let mut expression = "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
              payment.leaseUntil = :until, payment.#state = :processing"
@@ -97,11 +168,26 @@ impl Store {
             .expression_attribute_values(":now", n(now.millis()))
             .expression_attribute_values(":processing", s(ChargeState::Processing.as_str()))
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()));
-        if let Some(key) = key {
-            expression += ", payment.#key = if_not_exists(payment.#key, :key)";
-            update = update
-                .expression_attribute_names("#key", "key")
-                .expression_attribute_values(":key", s(key));
+        match key {
+            None => {}
+            // A key stands for the attempt that it claimed first, and claims no other.
+            Some(KeptKey::Joins(key)) => {
+                expression += ", payment.#keys.#key = payment.attempt";
+                condition += " AND (payment.#keys.#key = payment.attempt \
+                     OR (attribute_not_exists(payment.#keys.#key) AND size(payment.#keys) < :most))";
+                update = update
+                    .expression_attribute_names("#keys", "keys")
+                    .expression_attribute_names("#key", key)
+                    .expression_attribute_values(":most", n(MAX_PAYMENT_KEYS));
+            }
+            Some(KeptKey::First(key, payment)) => {
+                expression += ", payment.#keys = :keys";
+                condition += " AND payment.fence = :fence";
+                update = update
+                    .expression_attribute_names("#keys", "keys")
+                    .expression_attribute_values(":keys", first_key(key, payment.attempt))
+                    .expression_attribute_values(":fence", n(payment.fence));
+            }
         }
         if let Some(terms) = terms {
             condition += " AND customerId = :customer AND #total = :total";
@@ -137,57 +223,118 @@ impl Store {
             ))));
         };
         let holder = self.runtime.token();
-        let mut expression = "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
-             payment.leaseUntil = :until, payment.#state = :processing, \
-             payment.attempt = payment.attempt + :one, \
-             dueStep = :step, dueAt = :due, dueTries = :zero"
-            .to_owned();
+        let attempt = payment.attempt + 1;
+        let mut set = ", payment.attempt = :attempt".to_owned();
+        let mut remove = Vec::new();
         let mut update = self
+            .declined_update(order, payment, &holder, lease, now)?
+            .expression_attribute_values(":attempt", n(attempt));
+        if let Some(key) = key {
+            update = update.expression_attribute_names("#keys", "keys");
+            // The fence tells that no key was added since.
+            if payment.keys.is_empty() {
+                set += ", payment.#keys = :keys";
+                update = update.expression_attribute_values(":keys", first_key(key, attempt));
+            } else {
+                set += ", payment.#keys.#key = :attempt";
+                update = update.expression_attribute_names("#key", key);
+            }
+        }
+        if next == NextCharge::Another {
+            remove.extend(FORGOTTEN_WITH_A_CHARGE);
+            update = named_charge(update);
+        }
+        claimed(reclaiming(update, &set, remove), &holder).await
+    }
+
+    /// Claims a declined payment, as it was read, whose charge took the money all the same, or may
+    /// yet, so that this is written down; one write. The attempt stays the same.
+    pub async fn claim_declined(
+        &self,
+        order: &Order,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
+        let Some(payment) = &order.payment else {
+            return Ok(Claim::Refused(ClaimRefusal::Standing(Box::new(
+                order.clone(),
+            ))));
+        };
+        let holder = self.runtime.token();
+        let update = self.declined_update(order, payment, &holder, lease, now)?;
+        claimed(reclaiming(update, "", Vec::new()), &holder).await
+    }
+
+    /// An update of a declined payment as it was read: refused once anybody has claimed it since.
+    fn declined_update(
+        &self,
+        order: &Order,
+        payment: &Payment,
+        holder: &str,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<UpdateItemFluentBuilder, StoreError> {
+        Ok(self
             .payment_update(&order.id)?
-            .condition_expression(
-                "#status = :invoiced AND payment.#state = :declined AND payment.fence = :fence",
-            )
-            .expression_attribute_names("#key", "key")
+            .condition_expression(AS_DECLINED)
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":holder", s(&holder))
+            .expression_attribute_values(":holder", s(holder))
             .expression_attribute_values(":until", n(now.plus(lease).millis()))
             .expression_attribute_values(":step", s(DueStep::Payment.partition_of(&order.id)))
             .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
             .expression_attribute_values(":processing", s(ChargeState::Processing.as_str()))
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
-            .expression_attribute_values(":fence", n(payment.fence));
-        if let Some(key) = key {
-            expression += ", payment.#key = :key REMOVE";
-            update = update.expression_attribute_values(":key", s(key));
-        } else {
-            expression += " REMOVE payment.#key,";
-        }
-        if next == NextCharge::Another {
-            expression += " payment.#reference, payment.openedAt,";
-            update = update.expression_attribute_names("#reference", "reference");
-        }
-        expression += " #event";
-        claimed(update.update_expression(expression), &holder).await
+            .expression_attribute_values(":fence", n(payment.fence)))
     }
 
-    /// Keeps the partner's name for the opened charge, before it is confirmed; one write.
+    /// Keeps the partner's name for the opened charge, its account and by which method it is charged,
+    /// before it is confirmed; one write. From then on a confirmation may be carried out, until
+    /// [`Store::release_payment`] says that it was answered.
     pub async fn charge_opened(
         &self,
         id: &OrderId,
         fence: Fence,
-        reference: &str,
+        opened: &OpenedCharge<'_>,
+    ) -> Result<Settlement, StoreError> {
+        let mut expression = "SET payment.#reference = :reference, payment.openedAt = :at, \
+             payment.#account = :account, payment.unansweredSince = :at"
+            .to_owned();
+        let mut update = named_charge(self.fenced_update(id, fence)?)
+            .expression_attribute_values(":reference", s(opened.reference))
+            .expression_attribute_values(":account", s(opened.account.as_str()))
+            .expression_attribute_values(":at", n(opened.at.millis()));
+        match &opened.method {
+            Some(method) => {
+                expression += ", payment.#method = :method REMOVE #event";
+                update = update.expression_attribute_values(":method", s(method.as_str()));
+            }
+            None => expression += " REMOVE payment.#method, #event",
+        }
+        settled(update.update_expression(expression), |_| false).await
+    }
+
+    /// Keeps that a charge which was opened before is about to be confirmed, by that method; one
+    /// write.
+    pub async fn charge_asked(
+        &self,
+        id: &OrderId,
+        fence: Fence,
+        method: Option<&MethodFingerprint>,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let update = self
+        let mut expression = "SET payment.unansweredSince = :now".to_owned();
+        let mut update = self
             .fenced_update(id, fence)?
-            .update_expression(
-                "SET payment.#reference = :reference, payment.openedAt = :now REMOVE #event",
-            )
-            .expression_attribute_names("#reference", "reference")
-            .expression_attribute_values(":reference", s(reference))
             .expression_attribute_values(":now", n(now.millis()));
-        settled(update, |_| false).await
+        if let Some(method) = method {
+            expression += ", payment.#method = :method";
+            update = update
+                .expression_attribute_names("#method", "method")
+                .expression_attribute_values(":method", s(method.as_str()));
+        }
+        expression += " REMOVE #event";
+        settled(update.update_expression(expression), |_| false).await
     }
 
     /// Marks the order paid, with its `PaymentProcessed` event; one write.
@@ -205,7 +352,7 @@ impl Store {
                 "SET #status = :paid, version = :version, payment.#state = :captured, \
                  payment.charge = :charge, #event = :event, events.#kind = :record, \
                  dueStep = :step, dueAt = :due, dueTries = :zero \
-                 REMOVE payment.holder, payment.leaseUntil",
+                 REMOVE payment.holder, payment.leaseUntil, payment.unansweredSince",
             )
             .expression_attribute_names("#kind", EventType::PaymentProcessed.as_str())
             .expression_attribute_values(":paid", s(Status::Paid.as_str()))
@@ -223,37 +370,51 @@ impl Store {
         settled(update, |order| order.charge().is_some()).await
     }
 
-    /// Records that the partner refused the attempt; one write. What remains due are the mails.
+    /// Records that the partner refused the attempt; one write. While somebody could still confirm
+    /// the refused charge ([`DeclinedCharge::Open`]), the payment stays due: the partner is asked
+    /// until that is over. After that, what remains due are the mails.
     pub async fn charge_declined(
         &self,
         order: &Order,
         fence: Fence,
         decline: &Decline,
+        charge: DeclinedCharge,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let mut expression = "SET payment.#state = :declined, \
-             payment.declines = list_append(payment.declines, :decline)"
-            .to_owned();
-        let mut update = self
+        let set = "SET payment.#state = :declined, \
+             payment.declines = list_append(payment.declines, :decline)";
+        let remove = "payment.holder, payment.leaseUntil, payment.unansweredSince, #event";
+        let update = self
             .fenced_update(&order.id, fence)?
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
             .expression_attribute_values(":decline", Value::L(vec![decline_value(decline)]));
-        if order.email().is_some() {
-            expression += ", dueStep = :step, dueAt = :due, dueTries = :zero REMOVE";
-            update = update
-                .expression_attribute_values(":step", s(DueStep::Email.partition_of(&order.id)))
-                .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
-                .expression_attribute_values(":zero", n(0));
-        } else {
-            expression += " REMOVE dueStep, dueAt, dueTries,";
-        }
-        expression += " payment.holder, payment.leaseUntil, #event";
-        settled(update.update_expression(expression), |order| {
+        let step = match charge {
+            DeclinedCharge::Open => Some(DueStep::Payment),
+            DeclinedCharge::Dead => order.email().map(|_| DueStep::Email),
+        };
+        settled(with_due(update, order, step, set, remove, now), |order| {
             order.payment.as_ref().is_some_and(|payment| {
                 payment.fence == fence.0 && payment.state == ChargeState::Declined
             })
         })
         .await
+    }
+
+    /// Records that nobody can confirm a declined charge any more, as the order was read; one write.
+    /// What remains due are the mails.
+    pub async fn declined_charge_closed(
+        &self,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let fence = order.payment.as_ref().map_or(0, |payment| payment.fence);
+        let update = self
+            .payment_update(&order.id)?
+            .condition_expression(AS_DECLINED)
+            .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
+            .expression_attribute_values(":fence", n(fence));
+        let step = order.email().map(|_| DueStep::Email);
+        settled(with_due(update, order, step, "", "#event", now), |_| false).await
     }
 
     /// Gives the claim back with the charge in `state`, neither captured nor declined; one write.
@@ -263,12 +424,17 @@ impl Store {
         id: &OrderId,
         fence: Fence,
         state: ChargeState,
+        confirmation: Confirmation,
     ) -> Result<Settlement, StoreError> {
+        let mut expression =
+            "SET payment.#state = :new REMOVE payment.holder, payment.leaseUntil, #event"
+                .to_owned();
+        if confirmation == Confirmation::Answered {
+            expression += ", payment.unansweredSince";
+        }
         let update = self
             .fenced_update(id, fence)?
-            .update_expression(
-                "SET payment.#state = :new REMOVE payment.holder, payment.leaseUntil, #event",
-            )
+            .update_expression(expression)
             .expression_attribute_values(":new", s(state.as_str()));
         settled(update, |order| {
             order
@@ -303,6 +469,75 @@ impl Store {
             .expression_attribute_values(":fence", n(fence.0))
             .expression_attribute_values(":processing", s(ChargeState::Processing.as_str())))
     }
+}
+
+/// A declined payment as it was read: nobody has claimed it since.
+const AS_DECLINED: &str =
+    "#status = :invoiced AND payment.#state = :declined AND payment.fence = :fence";
+
+/// The keys of a payment that had none.
+fn first_key(key: &str, attempt: u32) -> Value {
+    Value::M(HashMap::from([(key.to_owned(), n(attempt))]))
+}
+
+/// What belongs to a charge and goes with it.
+const FORGOTTEN_WITH_A_CHARGE: [&str; 5] = [
+    "payment.#reference",
+    "payment.openedAt",
+    "payment.#account",
+    "payment.#method",
+    "payment.unansweredSince",
+];
+
+fn named_charge(update: UpdateItemFluentBuilder) -> UpdateItemFluentBuilder {
+    update
+        .expression_attribute_names("#reference", "reference")
+        .expression_attribute_names("#account", "account")
+        .expression_attribute_names("#method", "method")
+}
+
+/// Adds what every claim of a declined payment writes.
+fn reclaiming(
+    update: UpdateItemFluentBuilder,
+    set: &str,
+    remove: Vec<&str>,
+) -> UpdateItemFluentBuilder {
+    let mut expression = format!(
+        "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
+         payment.leaseUntil = :until, payment.#state = :processing, \
+         dueStep = :step, dueAt = :due, dueTries = :zero{set} REMOVE #event"
+    );
+    for attribute in remove {
+        expression += ", ";
+        expression += attribute;
+    }
+    update.update_expression(expression)
+}
+
+/// Adds what is due from now on, or that nothing is.
+fn with_due(
+    mut update: UpdateItemFluentBuilder,
+    order: &Order,
+    step: Option<DueStep>,
+    set: &str,
+    remove: &str,
+    now: Timestamp,
+) -> UpdateItemFluentBuilder {
+    let expression = if let Some(step) = step {
+        update = update
+            .expression_attribute_values(":step", s(step.partition_of(&order.id)))
+            .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
+            .expression_attribute_values(":zero", n(0));
+        let set = if set.is_empty() {
+            "SET".to_owned()
+        } else {
+            format!("{set},")
+        };
+        format!("{set} dueStep = :step, dueAt = :due, dueTries = :zero REMOVE {remove}")
+    } else {
+        format!("{set} REMOVE {remove}, dueStep, dueAt, dueTries")
+    };
+    update.update_expression(expression)
 }
 
 async fn claimed(update: UpdateItemFluentBuilder, holder: &str) -> Result<Claim, StoreError> {

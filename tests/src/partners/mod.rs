@@ -16,10 +16,14 @@ pub struct BookedCharge {
     pub invoice: String,
     /// A decimal, in units of the currency.
     pub amount: rust_decimal::Decimal,
+    /// ISO 4217.
+    pub currency: String,
     /// How often money was taken.
     pub captures: u32,
     /// How often it was given back.
     pub refunds: u32,
+    /// What was given back in all, a decimal.
+    pub refunded: rust_decimal::Decimal,
 }
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};

@@ -75,6 +75,13 @@ impl Default for Habits {
 /// A status and a body that say no.
 type Refusal = (u16, Value);
 
+/// Whose orders they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Account {
+    First,
+    Other,
+}
+
 /// What a vaulted token names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -96,6 +103,13 @@ struct Refund {
     status: &'static str,
 }
 
+impl Refund {
+    /// Whether the money has gone back or is on its way.
+    fn holds(&self) -> bool {
+        matches!(self.status, "COMPLETED" | "PENDING")
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Capture {
     id: String,
@@ -108,10 +122,13 @@ struct Capture {
 #[derive(Clone, Debug)]
 struct Order {
     id: String,
+    account: Account,
     status: &'static str,
     unit: Value,
     created: Timestamp,
     source: Option<Kind>,
+    /// The vaulted token that paid it.
+    token: Option<String>,
     capture: Option<Capture>,
 }
 
@@ -130,7 +147,8 @@ impl Order {
 #[derive(Debug, Default)]
 struct Books {
     count: u64,
-    tokens: BTreeMap<String, Timestamp>,
+    /// Until when each is good, and for which account.
+    tokens: BTreeMap<String, (Timestamp, Account)>,
     vault: BTreeMap<String, Vaulted>,
     orders: BTreeMap<String, Order>,
     /// What became of the path and id that were asked for, and when: the id of what was made, or
@@ -138,6 +156,7 @@ struct Books {
     ids: BTreeMap<(String, String), (Timestamp, Result<String, Refusal>)>,
     habits: Habits,
     refunds_end_as: Option<&'static str>,
+    refunds_are_refused: Option<&'static str>,
     /// By id.
     disputes: BTreeMap<String, Dispute>,
 }
@@ -148,6 +167,9 @@ struct Dispute {
     capture: String,
     status: &'static str,
     outcome: Option<&'static str>,
+    opened: Timestamp,
+    /// `update_time`
+    updated: Timestamp,
 }
 
 /// The double. Everything it says follows from its books, its clock and the request.
@@ -156,6 +178,7 @@ pub struct PayPalDouble {
     books: Mutex<Books>,
     runtime: Runtime,
     authorization: Secret,
+    other_authorization: Secret,
 }
 
 impl PayPalDouble {
@@ -163,6 +186,8 @@ impl PayPalDouble {
     pub const CLIENT: &'static str = "played-client";
     /// That client's secret.
     pub const SECRET: &'static str = "played-secret";
+    /// A client of another account; its secret is the same.
+    pub const OTHER_CLIENT: &'static str = "played-other-client";
 
     /// Empty books, by this clock.
     #[must_use]
@@ -171,6 +196,10 @@ impl PayPalDouble {
             books: Mutex::default(),
             runtime,
             authorization: Secret::basic_authorization(Self::CLIENT, &Secret::new(Self::SECRET)),
+            other_authorization: Secret::basic_authorization(
+                Self::OTHER_CLIENT,
+                &Secret::new(Self::SECRET),
+            ),
         }
     }
 
@@ -186,6 +215,41 @@ impl PayPalDouble {
     /// From now on refunds have this status.
     pub fn refunds_end_as(&self, status: &'static str) {
         self.books().refunds_end_as = Some(status);
+    }
+
+    /// From now on refunds are refused with this issue, or no longer.
+    pub fn refuse_refunds(&self, issue: Option<&'static str>) {
+        self.books().refunds_are_refused = issue;
+    }
+
+    /// Every refund that was made or is pending fails, as one to a bank account may days later
+    /// ("Payments", `refund_status`; webhook `PAYMENT.REFUND.FAILED`); its capture can be refunded
+    /// again.
+    pub fn fail_refunds(&self) {
+        let mut books = self.books();
+        let captures = books.orders.values_mut();
+        for capture in captures.filter_map(|order| order.capture.as_mut()) {
+            let mut failed = false;
+            for refund in capture.refunds.iter_mut().filter(|refund| refund.holds()) {
+                refund.status = "FAILED";
+                failed = true;
+            }
+            if failed {
+                capture.status = "COMPLETED";
+            }
+        }
+    }
+
+    /// The account's people give back by hand what is not.
+    pub fn refund_by_hand(&self) {
+        let mut books = self.books();
+        let captures = books.orders.values();
+        let captures: Vec<String> = captures
+            .filter_map(|order| Some(order.capture.as_ref()?.id.clone()))
+            .collect();
+        for capture in captures {
+            books.refund(&capture, &Value::Null).ok();
+        }
     }
 
     /// Vaults a card whose captures end like this, and after that in success.
@@ -253,6 +317,22 @@ impl PayPalDouble {
             .collect()
     }
 
+    /// The vaulted tokens by which money was taken, in no particular order.
+    #[must_use]
+    pub fn charged_tokens(&self) -> Vec<String> {
+        self.settle();
+        let books = self.books();
+        let taken = books.orders.values().filter(|order| {
+            let capture = order.capture.as_ref();
+            let status = capture.map(|capture| capture.status);
+            matches!(
+                status,
+                Some("COMPLETED" | "REFUNDED" | "PARTIALLY_REFUNDED")
+            )
+        });
+        taken.filter_map(|order| order.token.clone()).collect()
+    }
+
     /// Its books.
     #[must_use]
     pub fn charges(&self) -> Vec<BookedCharge> {
@@ -264,16 +344,22 @@ impl PayPalDouble {
                 status,
                 Some("COMPLETED" | "REFUNDED" | "PARTIALLY_REFUNDED")
             );
-            let refunds = order
-                .capture
-                .as_ref()
-                .map_or(0, |capture| capture.refunds.len());
+            let refunds = order.capture.as_ref().map_or(0, |capture| {
+                let refunds = capture.refunds.iter();
+                refunds.filter(|refund| refund.holds()).count()
+            });
+            let refunded = order.capture.iter().flat_map(|capture| &capture.refunds);
+            let refunded = refunded.filter(|refund| refund.holds());
+            let refunded =
+                refunded.filter_map(|refund| refund.value.parse::<rust_decimal::Decimal>().ok());
             BookedCharge {
                 reference: order.id.clone(),
                 invoice: order.text("custom_id").to_owned(),
                 amount: order.amount().1.parse().unwrap_or_default(),
+                currency: order.amount().0.to_owned(),
                 captures: u32::from(is_taken),
                 refunds: u32::try_from(refunds).unwrap_or(u32::MAX),
+                refunded: refunded.sum(),
             }
         };
         books.orders.values().map(booked).collect()
@@ -305,22 +391,34 @@ impl PayPalDouble {
         }
     }
 
-    /// The customers dispute every capture.
+    /// The customers dispute every capture, and once more if they did before.
     pub fn dispute(&self) {
+        let now = self.runtime.now();
         let mut books = self.books();
         let captures = books.orders.values();
         let captures: Vec<String> = captures
             .filter_map(|order| Some(order.capture.as_ref()?.id.clone()))
             .collect();
-        let opened = captures.into_iter().enumerate().map(|(index, capture)| {
+        for capture in captures {
+            let id = format!("PP-D-{}", books.disputes.len() + 1);
             let dispute = Dispute {
                 capture,
                 status: "OPEN",
                 outcome: None,
+                opened: now,
+                updated: now,
             };
-            (format!("PP-D-{}", index + 1), dispute)
-        });
-        books.disputes = opened.collect();
+            books.disputes.insert(id, dispute);
+        }
+    }
+
+    /// The dispute of this id stands like this from now on, with that outcome if it has one.
+    pub fn set_dispute(&self, id: &str, status: &'static str, outcome: Option<&'static str>) {
+        let now = self.runtime.now();
+        let mut books = self.books();
+        let dispute = books.disputes.get_mut(id);
+        let dispute = dispute.expect("a test changes what it has opened");
+        (dispute.status, dispute.outcome, dispute.updated) = (status, outcome, now);
     }
 
     /// The ids of all disputes.
@@ -331,8 +429,8 @@ impl PayPalDouble {
 
     /// All disputes stand like this now, with that outcome if they have one.
     pub fn set_disputes(&self, status: &'static str, outcome: Option<&'static str>) {
-        for dispute in self.books().disputes.values_mut() {
-            (dispute.status, dispute.outcome) = (status, outcome);
+        for id in self.disputes() {
+            self.set_dispute(&id, status, outcome);
         }
     }
 
@@ -350,16 +448,25 @@ impl PayPalDouble {
         }
     }
 
-    fn is_authorized(&self, request: &DoubleRequest) -> bool {
+    /// The account whose token the request carries, if the token is good.
+    fn account(&self, request: &DoubleRequest) -> Option<Account> {
         let header = request.header("authorization").unwrap_or_default();
         let token = header.strip_prefix("Bearer ").unwrap_or_default();
-        let until = self.books().tokens.get(token).copied();
-        until.is_some_and(|until| self.runtime.now() < until)
+        let (until, account) = self.books().tokens.get(token).copied()?;
+        (self.runtime.now() < until).then_some(account)
     }
 
     fn token(&self, request: &DoubleRequest) -> (u16, Value) {
-        let is_ours = request.header("authorization") == Some(self.authorization.expose());
-        if !is_ours || request.body != b"grant_type=client_credentials" {
+        let sent = request.header("authorization");
+        let account = if sent == Some(self.authorization.expose()) {
+            Some(Account::First)
+        } else if sent == Some(self.other_authorization.expose()) {
+            Some(Account::Other)
+        } else {
+            None
+        };
+        let known = account.unwrap_or(Account::First);
+        if account.is_none() || request.body != b"grant_type=client_credentials" {
             let body = json!({"error": "invalid_client",
                 "error_description": "Client Authentication failed"});
             return (401, body);
@@ -368,7 +475,7 @@ impl PayPalDouble {
         let token = format!("A21AA{}", books.next_id());
         let lives = books.habits.token_lives;
         let until = self.runtime.now().plus(lives);
-        books.tokens.insert(token.clone(), until);
+        books.tokens.insert(token.clone(), (until, known));
         let body = json!({
             "scope": "https://uri.paypal.com/services/payments/payment",
             "access_token": token,
@@ -429,17 +536,25 @@ impl PayPalDouble {
         }
     }
 
-    fn open(&self, request: &DoubleRequest) -> (u16, Value) {
+    fn owns(&self, account: Option<Account>, id: &str) -> bool {
+        let books = self.books();
+        let order = books.orders.get(id);
+        order.is_none_or(|order| Some(order.account) == account)
+    }
+
+    fn open(&self, request: &DoubleRequest, account: Account) -> (u16, Value) {
         let now = self.runtime.now();
         let work = |books: &mut Books, body: &Value| {
             let unit = check_order(body)?;
             let id = books.next_id();
             let order = Order {
                 id: id.clone(),
+                account,
                 status: "CREATED",
                 unit,
                 created: now,
                 source: None,
+                token: None,
                 capture: None,
             };
             books.orders.insert(id.clone(), order);
@@ -481,12 +596,18 @@ impl PartnerDouble for PayPalDouble {
         let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
         let (status, body) = match (&*request.method, &*parts) {
             ("POST", ["v1", "oauth2", "token"]) => self.token(request),
-            _ if !self.is_authorized(request) => {
+            _ if self.account(request).is_none() => {
                 let body = json!({"error": "invalid_token",
                     "error_description": "Token signature verification failed"});
                 (401, body)
             }
-            ("POST", ["v2", "checkout", "orders"]) => self.open(request),
+            ("POST", ["v2", "checkout", "orders"]) => {
+                self.open(request, self.account(request).unwrap_or(Account::First))
+            }
+            // An account sees its own orders only.
+            (_, ["v2", "checkout", "orders", id, ..]) if !self.owns(self.account(request), id) => {
+                not_found()
+            }
             ("GET", ["v2", "checkout", "orders", id]) => self.order(id),
             ("POST", ["v2", "checkout", "orders", id, "capture"]) => self.capture(request, id),
             ("POST", ["v2", "payments", "captures", id, "refund"]) => self.refund(request, id),
@@ -573,6 +694,7 @@ impl Books {
         if let Some(order) = self.orders.get_mut(id) {
             order.status = "COMPLETED";
             order.source = Some(kind);
+            order.token = Some(token);
             order.capture = Some(capture);
         }
         Ok(id.to_owned())
@@ -582,6 +704,7 @@ impl Books {
         let refuse = |issue| Err(refusal(422, issue, None));
         let id = self.next_id();
         let status = self.refunds_end_as.unwrap_or("COMPLETED");
+        let refused = self.refunds_are_refused;
         let order = self.orders.values_mut().find(|order| {
             let capture = order.capture.as_ref();
             capture.is_some_and(|capture| capture.id == capture_id)
@@ -602,6 +725,9 @@ impl Books {
         }
         if body.get("amount").is_some() {
             return refuse("PARTIAL_REFUND_NOT_ALLOWED");
+        }
+        if let Some(issue) = refused {
+            return refuse(issue);
         }
         if matches!(status, "COMPLETED" | "PENDING") {
             capture.status = "REFUNDED";
@@ -684,7 +810,8 @@ impl Books {
         });
         let order = order.expect("a dispute is about a capture in the books");
         let mut shown = json!({
-            "dispute_id": id, "create_time": time(order.created), "update_time": time(order.created),
+            "dispute_id": id, "create_time": time(dispute.opened),
+            "update_time": time(dispute.updated),
             "disputed_transactions": [{
                 "seller_transaction_id": dispute.capture, "create_time": time(order.created),
                 "transaction_status": "COMPLETED", "gross_amount": order.unit["amount"],

@@ -188,7 +188,6 @@ struct Charge {
     seen: StripeCharge,
     method: String,
     failure: Option<(&'static str, &'static str)>,
-    disputed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -212,8 +211,16 @@ struct Refund {
     amount: u64,
     currency: String,
     status: &'static str,
+    failure_reason: Option<&'static str>,
     reason: Option<String>,
     metadata: Value,
+}
+
+impl Refund {
+    /// Whether the money has gone back or is on its way.
+    fn holds(&self) -> bool {
+        !matches!(self.status, "failed" | "canceled")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -221,6 +228,14 @@ struct Dispute {
     intent: String,
     charge: String,
     status: &'static str,
+    created: Timestamp,
+}
+
+impl Dispute {
+    /// Whether the bank holds the money.
+    fn takes_money(&self) -> bool {
+        !matches!(self.status, "won" | "prevented") && !self.status.starts_with("warning_")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -416,26 +431,33 @@ impl PlayedStripe {
         }
     }
 
-    /// Every captured charge is charged back.
+    /// Every charge is charged back, and once more if it was before.
     pub fn dispute(&self) {
+        let created = self.runtime.now();
         let mut ledger = self.ledger();
-        let mut disputes = BTreeMap::new();
-        for (charge, entry) in &mut ledger.charges {
-            entry.disputed = true;
+        for (charge, entry) in ledger.charges.clone() {
+            let id = format!("du_3Played{:06}", ledger.disputes.len() + 1);
             let dispute = Dispute {
-                intent: entry.seen.intent.clone(),
-                charge: charge.clone(),
+                intent: entry.seen.intent,
+                charge,
                 status: "needs_response",
+                created,
             };
-            disputes.insert(charge.replacen("ch_", "du_", 1), dispute);
+            ledger.disputes.insert(id, dispute);
         }
-        ledger.disputes.extend(disputes);
     }
 
-    /// The ids of all disputes.
+    /// The ids of all disputes, in the order of their making.
     #[must_use]
     pub fn disputes(&self) -> Vec<String> {
         self.ledger().disputes.keys().cloned().collect()
+    }
+
+    /// From now on the dispute of this id has this status.
+    pub fn set_dispute(&self, id: &str, status: &'static str) {
+        let mut ledger = self.ledger();
+        let dispute = ledger.disputes.get_mut(id);
+        dispute.expect("a test changes what it has opened").status = status;
     }
 
     /// From now on all disputes have this status.
@@ -445,13 +467,28 @@ impl PlayedStripe {
         }
     }
 
-    /// From now on refunds begin with this status, and those that there are get it too.
+    /// From now on refunds begin with this status, and those that hold get it too: one that has failed
+    /// stays so.
     pub fn set_refund_status(&self, status: &'static str) {
         let mut ledger = self.ledger();
         ledger.refund_status = Some(status);
-        for refund in &mut ledger.refunds {
-            refund.status = status;
-        }
+        let reason = (status == "failed").then_some("expired_or_canceled_card");
+        ledger.move_refunds(status, reason);
+    }
+
+    /// The bank gives back every refund that it had taken, days later: each fails with this
+    /// `failure_reason`, and its amount is again the account's. Later refunds succeed ("Refund and
+    /// cancel payments", section "Failed refunds"; "The Refund object", `failure_reason`).
+    pub fn fail_refunds(&self, reason: &'static str) {
+        self.ledger().move_refunds("failed", Some(reason));
+    }
+
+    /// The refunds that hold: those whose money went back or is on its way.
+    #[must_use]
+    pub fn given_back(&self) -> Vec<u64> {
+        let ledger = self.ledger();
+        let refunds = ledger.refunds.iter().filter(|refund| refund.holds());
+        refunds.map(|refund| refund.amount).collect()
     }
 
     /// The account's people give a part back by hand.
@@ -489,17 +526,46 @@ impl PlayedStripe {
             let charges = ledger.charges.values();
             let taken = charges
                 .filter(|charge| charge.seen.intent == *id && charge.seen.status == "succeeded");
-            let refunds = ledger.refunds.iter().filter(|refund| refund.intent == *id);
+            let refunds = ledger.refunds.iter();
+            let refunds = refunds.filter(|refund| refund.intent == *id && refund.holds());
             let invoice = intent.metadata["invoice_id"].as_str().unwrap_or_default();
+            let decimal =
+                |minor: u64| rust_decimal::Decimal::new(i64::try_from(minor).unwrap_or(0), 2);
             BookedCharge {
                 reference: id.clone(),
                 invoice: invoice.to_owned(),
-                amount: rust_decimal::Decimal::new(i64::try_from(intent.amount).unwrap_or(0), 2),
+                amount: decimal(intent.amount),
+                currency: intent.currency.to_ascii_uppercase(),
                 captures: u32::try_from(taken.count()).unwrap_or(u32::MAX),
-                refunds: u32::try_from(refunds.count()).unwrap_or(u32::MAX),
+                refunds: u32::try_from(refunds.clone().count()).unwrap_or(u32::MAX),
+                refunded: decimal(refunds.map(|refund| refund.amount).sum()),
             }
         };
         ledger.intents.iter().map(booked).collect()
+    }
+
+    /// The customer pays the intent on a page of Stripe's, with another card ("Accept a payment": a
+    /// client secret confirms an intent until it succeeds or is canceled).
+    pub fn pay_on_page(&self, intent: &str) {
+        let mut ledger = self.ledger();
+        let waits = [
+            "requires_payment_method",
+            "requires_confirmation",
+            "requires_action",
+        ];
+        let status = ledger.intents.get(intent).map(|intent| intent.status);
+        if status.is_some_and(|status| waits.contains(&status)) {
+            ledger.charge(intent, "pm_card_visa", "succeeded", "succeeded");
+        }
+    }
+
+    /// Which payment methods have been charged, in order.
+    #[must_use]
+    pub fn charged_methods(&self) -> Vec<String> {
+        let ledger = self.ledger();
+        let charges = ledger.charges.values();
+        let taken = charges.filter(|charge| charge.seen.status == "succeeded");
+        taken.map(|charge| charge.method.clone()).collect()
     }
 
     /// The amounts that were taken.
@@ -510,7 +576,7 @@ impl PlayedStripe {
         charges.filter(taken).map(|charge| charge.amount).collect()
     }
 
-    /// How many refunds there are.
+    /// How many refunds there are, failed ones included.
     #[must_use]
     pub fn refunds(&self) -> usize {
         self.ledger().refunds.len()
@@ -987,7 +1053,6 @@ impl Ledger {
             seen,
             method: method.to_owned(),
             failure: None,
-            disputed: false,
         };
         self.charges.insert(charge, entry);
     }
@@ -1096,7 +1161,7 @@ impl Ledger {
         if entry.seen.status != "succeeded" {
             return self.unexpected(&id, "refund");
         }
-        if entry.disputed {
+        if self.is_taken_back(&charge) {
             return refused("charge_disputed");
         }
         if entry.seen.refunded >= entry.seen.amount {
@@ -1126,9 +1191,6 @@ impl Ledger {
         };
         let amount = amount.unwrap_or(entry.seen.amount - entry.seen.refunded);
         let status = self.refund_status.unwrap_or("succeeded");
-        if status != "failed" && status != "canceled" {
-            entry.seen.refunded += amount;
-        }
         let refund = Refund {
             id: format!("re_3Played{:06}", self.refunds.len() + 1),
             intent: intent.to_owned(),
@@ -1136,10 +1198,32 @@ impl Ledger {
             amount,
             currency: entry.seen.currency.clone(),
             status,
+            failure_reason: (status == "failed").then_some("expired_or_canceled_card"),
             reason,
             metadata,
         };
+        if refund.holds() {
+            entry.seen.refunded += amount;
+        }
         self.refunds.push(refund);
+    }
+
+    /// Moves every refund that holds to this status, and each charge's `amount_refunded` with it.
+    fn move_refunds(&mut self, status: &'static str, failure_reason: Option<&'static str>) {
+        for refund in self.refunds.iter_mut().filter(|refund| refund.holds()) {
+            (refund.status, refund.failure_reason) = (status, failure_reason);
+            if let Some(entry) = self.charges.get_mut(&refund.charge)
+                && !refund.holds()
+            {
+                entry.seen.refunded -= refund.amount;
+            }
+        }
+    }
+
+    /// Whether a dispute has taken the charge's money: then it cannot be refunded.
+    fn is_taken_back(&self, charge: &str) -> bool {
+        let mut disputes = self.disputes.values();
+        disputes.any(|dispute| dispute.charge == charge && dispute.takes_money())
     }
 
     /// The intent as JSON ("The `PaymentIntent` object").
@@ -1197,7 +1281,8 @@ impl Ledger {
                 "email": null, "name": method.name, "phone": null, "tax_id": null,
             },
             "captured": taken, "created": 1_795_428_725, "currency": charge.seen.currency,
-            "customer": self.intents[&charge.seen.intent].customer, "disputed": charge.disputed,
+            "customer": self.intents[&charge.seen.intent].customer,
+            "disputed": self.disputes.values().any(|dispute| dispute.charge == id),
             "failure_code": charge.failure.map(|(code, _)| code), "failure_message": null,
             "livemode": false, "metadata": {}, "outcome": outcome,
             "paid": charge.seen.status != "failed", "payment_intent": charge.seen.intent,
@@ -1219,13 +1304,13 @@ impl Ledger {
         };
         json!({
             "id": id, "object": "dispute", "amount": charge.amount, "balance_transactions": [],
-            "charge": dispute.charge, "created": 1_795_428_725, "currency": charge.currency,
-            "enhanced_eligibility_types": [], "evidence": {},
+            "charge": dispute.charge, "created": dispute.created.seconds(),
+            "currency": charge.currency, "enhanced_eligibility_types": [], "evidence": {},
             "evidence_details": {
                 "due_by": 1_796_428_725, "enhanced_eligibility": {}, "has_evidence": false,
                 "past_due": false, "submission_count": 0,
             },
-            "is_charge_refundable": false, "livemode": false, "metadata": {},
+            "is_charge_refundable": !dispute.takes_money(), "livemode": false, "metadata": {},
             "payment_intent": intent,
             "payment_method_details": {
                 "card": {
@@ -1269,8 +1354,9 @@ impl Refund {
             "receipt_number": null, "source_transfer_reversal": null, "status": self.status,
             "transfer_reversal": null,
         });
-        if self.status == "failed" {
-            refund["failure_reason"] = "expired_or_canceled_card".into();
+        if let Some(reason) = self.failure_reason {
+            refund["failure_reason"] = reason.into();
+            refund["failure_balance_transaction"] = "txn_played".into();
         }
         refund
     }

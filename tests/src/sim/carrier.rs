@@ -8,7 +8,7 @@ use shared::config::Environment;
 use shared::event::PartnerReference;
 use shared::https::Secret;
 use shipment::carriers::{
-    Carrier, CarrierError, EasyPost, EasyPostSettings, Label, Opened, Parcel, Tracked,
+    Carrier, CarrierError, EasyPost, EasyPostSettings, Label, Opened, Own, Parcel, Tracked,
 };
 
 use super::ends::Outside;
@@ -47,6 +47,8 @@ pub(super) struct BookedLabel {
     /// What it is for.
     pub(super) order: String,
     pub(super) tracking_number: String,
+    /// Where it goes; `None` where the books do not tell.
+    pub(super) address: Option<String>,
 }
 
 impl Depot {
@@ -84,6 +86,7 @@ impl Depot {
                     reference: label.shipment,
                     order: label.reference.unwrap_or_default(),
                     tracking_number: label.tracking_code,
+                    address: None,
                 });
                 booked.collect()
             }
@@ -96,6 +99,7 @@ impl Depot {
                         reference: reference.clone(),
                         order: parcel.order.clone(),
                         tracking_number: label.tracking_number.as_str().to_owned(),
+                        address: Some(parcel.address.clone()),
                     })
                 });
                 booked.collect()
@@ -125,6 +129,7 @@ fn settings() -> EasyPostSettings {
 pub(super) enum Shipper {
     Played(Outside),
     EasyPost(Box<EasyPost>),
+    Own,
 }
 
 impl Carrier for Shipper {
@@ -132,6 +137,7 @@ impl Carrier for Shipper {
         match self {
             Self::Played(carrier) => Carrier::name(carrier),
             Self::EasyPost(carrier) => carrier.name(),
+            Self::Own => Own.name(),
         }
     }
 
@@ -139,6 +145,7 @@ impl Carrier for Shipper {
         match self {
             Self::Played(carrier) => Carrier::open(carrier, parcel).await,
             Self::EasyPost(carrier) => carrier.open(parcel).await,
+            Self::Own => Own.open(parcel).await,
         }
     }
 
@@ -146,6 +153,7 @@ impl Carrier for Shipper {
         match self {
             Self::Played(carrier) => carrier.buy(reference).await,
             Self::EasyPost(carrier) => carrier.buy(reference).await,
+            Self::Own => Own.buy(reference).await,
         }
     }
 
@@ -153,6 +161,7 @@ impl Carrier for Shipper {
         match self {
             Self::Played(carrier) => Carrier::look_up(carrier, reference).await,
             Self::EasyPost(carrier) => carrier.look_up(reference).await,
+            Self::Own => Own.look_up(reference).await,
         }
     }
 
@@ -160,6 +169,7 @@ impl Carrier for Shipper {
         match self {
             Self::Played(carrier) => carrier.track(reference).await,
             Self::EasyPost(carrier) => carrier.track(reference).await,
+            Self::Own => Own.track(reference).await,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The embedded DynamoDB behind a connector that loses requests and answers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{AsyncSleep, BehaviorVersion, Region, Sleep};
 use aws_smithy_runtime_api::client::http::{
@@ -11,6 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use dynoxide::Database as Engine;
 use serde_json::{Value, json};
+use shared::aws::AllTries;
 
 use super::world::Fate;
 use super::{Faults, World};
@@ -41,8 +44,25 @@ impl Connector {
         let operation = target.rsplit('.').next().unwrap_or_default();
         let body = request.body().bytes().unwrap_or_default();
         let lost = |what: &str| Err(ConnectorError::io(what.into()));
-        match self.world.effect(operation).await {
-            Fate::RequestLost => return lost("played: the request was lost"),
+        let fate = self.world.effect(operation).await;
+        let late = {
+            let (connector, operation) = (self.clone(), operation.to_owned());
+            let body = body.to_vec();
+            move || {
+                connector.carry_out(&operation, &body);
+            }
+        };
+        if let Some(thaws_at) = self.frozen_until() {
+            // The client waits in vain; what it sent is there when the database thaws.
+            self.world.pass(1_000);
+            self.world.arrive_at(thaws_at, operation.to_owned(), late);
+            return lost("played: the database is frozen");
+        }
+        match fate {
+            Fate::RequestLost => {
+                self.world.lose(operation, late);
+                return lost("played: the request was lost");
+            }
             Fate::Throttled => return Ok(throttled()),
             Fate::AnswerLost => {
                 self.carry_out(operation, body);
@@ -58,6 +78,13 @@ impl Connector {
             }
         }
         Ok(self.carry_out(operation, body))
+    }
+
+    fn frozen_until(&self) -> Option<i64> {
+        let now = self.world.now();
+        let frozen = self.world.state().database_frozen;
+        let (_, until) = frozen.filter(|(from, until)| (*from..*until).contains(&now))?;
+        Some(until)
     }
 
     fn carry_out(&self, operation: &str, body: &[u8]) -> HttpResponse {
@@ -162,7 +189,15 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
         // Nobody checks signatures here, and they cost more than the call.
         .allow_no_auth()
         .http_client(http)
+        .interceptor(AllTries)
         .retry_config(RetryConfig::standard().with_max_attempts(4))
+        // A budget of retries of its own, as an instance has: the default one is the whole process's, so
+        // that one history would take another's.
+        .retry_partition(
+            RetryPartition::custom("instance")
+                .token_bucket(TokenBucket::default())
+                .build(),
+        )
         .timeout_config(TimeoutConfig::disabled())
         .sleep_impl(NoPause)
         .build();
@@ -172,4 +207,42 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
 /// A client whose calls go through, for whoever checks what is stored.
 pub(super) fn honest_client(engine: &Engine) -> Client {
     client(engine, &World::new(0, Faults::default(), false))
+}
+
+fn scan(engine: &Engine, table: &str) -> Vec<Value> {
+    let scan = serde_json::from_value(json!({ "TableName": table }))
+        .expect("a scan needs a table's name only");
+    let scan = engine.scan(scan).expect("the table is there");
+    json!(scan)["Items"].as_array().cloned().unwrap_or_default()
+}
+
+fn text(item: &Value, attribute: &str) -> String {
+    item[attribute]["S"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Every invoice document, by its id.
+pub(super) fn invoices(engine: &Engine) -> BTreeMap<String, Value> {
+    let items = scan(engine, "InvoicesTable").into_iter();
+    items.map(|item| (text(&item, "invoiceId"), item)).collect()
+}
+
+/// The orders of which a mail may or may not have been taken.
+pub(super) fn unconfirmed(engine: &Engine) -> BTreeSet<String> {
+    let rows = scan(engine, "EmailsTable").into_iter();
+    let parked = rows.filter(|row| row["state"]["S"] == "unconfirmed");
+    parked.map(|row| text(&row, "orderId")).collect()
+}
+
+/// Has the sweep look at an order at once, as the operator's tool does.
+pub(super) fn requeue(engine: &Engine, order: &str, now: i64) {
+    let update = json!({
+        "TableName": "OrdersTable", "Key": {"orderId": {"S": order}},
+        "UpdateExpression": "SET dueAt = :now REMOVE #event",
+        "ConditionExpression": "attribute_exists(dueStep) AND dueAt > :now",
+        "ExpressionAttributeNames": {"#event": "event"},
+        "ExpressionAttributeValues": {":now": {"N": now.to_string()}}
+    });
+    let update = serde_json::from_value(update).expect("it is an UpdateItem");
+    // Refused where nothing is due.
+    engine.update_item(update).ok();
 }

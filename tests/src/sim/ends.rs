@@ -6,13 +6,16 @@ use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
 use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Card, Email, PartnerName, number_from_digest};
+use shared::domain::{Email, PartnerAccount, PartnerName, number_from_digest};
 use shared::event::{Message, PartnerReference};
 use shared::queue::{EventQueue, Queue, QueueError};
 use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
 use super::World;
-use super::world::{Fate, LedgerCharge, LedgerParcel, Queued};
+use super::world::{Fate, LedgerParcel, Protocol, Queued, Taken};
+
+/// SES refuses every address of it.
+pub(super) const REFUSED_DOMAIN: &str = "@refused.example";
 
 /// Everything outside, seen from one process.
 #[derive(Clone, Debug)]
@@ -61,12 +64,22 @@ impl Outside {
 impl EventQueue for Outside {
     async fn send(&self, queue: Queue, messages: &[Message]) -> Result<(), QueueError> {
         let lost = || failure("SendMessageBatch", FailureKind::Unanswered, None);
-        match self
-            .0
-            .effect(&format!("send {} to {queue:?}", messages.len()))
-            .await
-        {
-            Fate::RequestLost => Err(lost().into()),
+        let name = format!("send {} to {queue:?}", messages.len());
+        let fate = self.0.effect(&name).await;
+        let out = self.0.state().queue_out;
+        if out.is_some_and(|(which, until)| which == queue && self.0.now() < until) {
+            return Err(failure("SendMessageBatch", FailureKind::ServerFault, None).into());
+        }
+        match fate {
+            Fate::RequestLost => {
+                let (outside, messages) = (self.clone(), messages.to_vec());
+                self.0.lose(&name, move || {
+                    for message in &messages {
+                        outside.store_message(queue, message);
+                    }
+                });
+                Err(lost().into())
+            }
             // Some were taken, some were not.
             Fate::Throttled => {
                 let taken = messages.len() / 2;
@@ -93,167 +106,106 @@ impl EventQueue for Outside {
 }
 
 impl Outside {
-    fn partner_error(&self, fate: Fate) -> Option<PartnerError> {
-        let out = self.0.now() < self.0.state().partner_out_until;
+    /// One call to the partner: carried out at once, late, or not at all.
+    async fn ask_partner<T: 'static>(
+        &self,
+        name: &str,
+        carry_out: impl FnOnce(&World) -> Result<T, PartnerError> + Send + 'static,
+    ) -> Result<T, PartnerError> {
+        let fate = self.0.effect(name).await;
+        if self.0.now() < self.0.state().partner_out_until {
+            return Err(PartnerError::Unavailable("played: an outage".into()));
+        }
         match fate {
-            _ if out => Some(PartnerError::Unavailable("played: an outage".into())),
-            Fate::Throttled => Some(PartnerError::Unavailable("played: 429".into())),
-            Fate::RequestLost => Some(PartnerError::Unanswered("played: a time-out".into())),
-            Fate::Done | Fate::AnswerLost => None,
-        }
-    }
-
-    fn answer<T>(fate: Fate, value: T) -> Result<T, PartnerError> {
-        if fate == Fate::AnswerLost {
-            return Err(PartnerError::Unanswered(
-                "played: the answer was lost".into(),
-            ));
-        }
-        Ok(value)
-    }
-
-    /// Where the charge stands now, settled if its time has come.
-    fn charge_status(&self, reference: &str) -> ChargeStatus {
-        let now = self.0.now();
-        let mut state = self.0.state();
-        let Some(charge) = state.charges.get_mut(reference) else {
-            return ChargeStatus::Cancelled;
-        };
-        if let Some((at, status)) = charge.settles.clone()
-            && now >= at
-        {
-            charge.captures += u32::from(matches!(status, ChargeStatus::Captured(_)));
-            charge.status = status;
-            charge.settles = None;
-        }
-        charge.status.clone()
-    }
-
-    /// What becomes of a charge that is confirmed; the customer's id tells, or chance.
-    fn decide(&self, charge: &OpenCharge) -> (ChargeStatus, Option<(i64, ChargeStatus)>) {
-        let captured = || ChargeStatus::Captured(Card::default());
-        let declined = || ChargeStatus::Declined {
-            code: "insufficient_funds".to_owned(),
-            retryable: true,
-        };
-        let now = self.0.now();
-        let mut state = self.0.state();
-        let later = |millis| Some((now + millis, captured()));
-        match charge.request.customer.as_str() {
-            "declined" => (declined(), None),
-            "declined-once" if charge.request.attempt == 1 => (declined(), None),
-            "pending" => {
-                let wait = state.random.millis(6 * 3_600_000);
-                (ChargeStatus::Pending, later(wait))
+            Fate::Throttled => Err(PartnerError::Unavailable("played: 429".into())),
+            Fate::RequestLost => {
+                let world = self.0.clone();
+                self.0.lose(name, move || {
+                    carry_out(&world).ok();
+                });
+                Err(PartnerError::Unanswered("played: a time-out".into()))
             }
-            "pending-then-declined" => (ChargeStatus::Pending, Some((now + 3_600_000, declined()))),
-            "must-act" => (ChargeStatus::ActionRequired, None),
-            "acts-later" => {
-                let wait = state.random.millis(3_600_000);
-                (ChargeStatus::ActionRequired, later(wait))
+            Fate::AnswerLost => {
+                carry_out(&self.0).ok();
+                let what = "played: the answer was lost";
+                Err(PartnerError::Unanswered(what.into()))
             }
-            _ => (captured(), None),
+            Fate::Done => carry_out(&self.0),
         }
+    }
+}
+
+/// The one account of every history.
+fn account() -> PartnerAccount {
+    PartnerAccount::new("played", "")
+}
+
+/// Where the charge stands. That it is not found says nothing to another account, and nothing while a
+/// confirmation is unanswered: it is asked for again, as the client of PayPal has it.
+fn standing(world: &World, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+    match world.charge_status(&charge.reference) {
+        ChargeStatus::Expired if charge.account.as_ref() != Some(&account()) => {
+            let what = "played: there is no such charge";
+            Err(PartnerError::Unavailable(what.into()))
+        }
+        ChargeStatus::Expired if charge.unanswered_since.is_some() => Ok(ChargeStatus::Unconfirmed),
+        status => Ok(status),
     }
 }
 
 impl BillingPartner for Outside {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
-        let fate = self.0.effect("open the charge").await;
-        if let Some(error) = self.partner_error(fate) {
-            return Err(error);
-        }
-        let key = format!("{}/{}", request.invoice, request.attempt);
-        let now = self.0.now();
-        let mut state = self.0.state();
-        let known = state
-            .charge_keys
-            .get(&key)
-            .filter(|(_, since)| now - since < state.partner_memory)
-            .map(|(reference, _)| reference.clone());
-        let reference = known.unwrap_or_else(|| {
-            let reference = format!("charge_{}", state.charges.len() + 1);
-            state.charge_keys.insert(key, (reference.clone(), now));
-            let charge = LedgerCharge {
-                invoice: request.invoice.to_string(),
-                amount: request.amount,
-                status: ChargeStatus::Unconfirmed,
-                settles: None,
-                captures: 0,
-                refunds: 0,
-            };
-            state.charges.insert(reference.clone(), charge);
-            reference
-        });
-        drop(state);
-        Self::answer(fate, reference)
+        let request = request.clone();
+        let open = move |world: &World| world.open_charge(&request);
+        self.ask_partner("open the charge", open).await
     }
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let fate = self.0.effect("confirm the charge").await;
-        if let Some(error) = self.partner_error(fate) {
-            return Err(error);
-        }
-        let mut status = self.charge_status(&charge.reference);
-        if status == ChargeStatus::Unconfirmed {
-            let (decided, settles) = self.decide(charge);
-            let mut state = self.0.state();
-            if let Some(entry) = state.charges.get_mut(&charge.reference) {
-                entry.captures += u32::from(matches!(decided, ChargeStatus::Captured(_)));
-                entry.status = decided.clone();
-                entry.settles = settles;
-            }
-            status = decided;
-        }
-        Self::answer(fate, status)
+        let charge = charge.clone();
+        let confirm = move |world: &World| world.confirm_charge(&charge);
+        self.ask_partner("confirm the charge", confirm).await
     }
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let fate = self.0.effect("look the charge up").await;
-        if let Some(error) = self.partner_error(fate) {
-            return Err(error);
-        }
-        Self::answer(fate, self.charge_status(&charge.reference))
+        let charge = charge.clone();
+        let look_up = move |world: &World| standing(world, &charge);
+        self.ask_partner("look the charge up", look_up).await
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        let fate = self.0.effect("refund the charge").await;
-        if let Some(error) = self.partner_error(fate) {
-            return Err(error);
-        }
-        let mut state = self.0.state();
-        let entry = state.charges.get_mut(&charge.reference);
-        let status = match entry {
-            Some(entry) if entry.captures > 0 => {
-                // The whole of a charge can be given back once.
-                entry.refunds = 1;
-                RefundStatus::Refunded
-            }
-            _ => RefundStatus::Failed {
-                code: "nothing_captured".to_owned(),
-            },
-        };
-        drop(state);
-        Self::answer(fate, status)
+        let reference = charge.reference.clone();
+        let refund = move |world: &World| Ok(world.refund_charge(&reference));
+        self.ask_partner("refund the charge", refund).await
+    }
+
+    fn account(&self) -> PartnerAccount {
+        account()
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let reference = charge.reference.clone();
+        let look_up = move |world: &World| Ok(world.refund_status(&reference));
+        self.ask_partner("look the refund up", look_up).await
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {
-        None
+        match self.0.state().protocol {
+            Protocol::Everybody => None,
+            Protocol::Intents => Some(PartnerName::Stripe),
+            Protocol::Orders => Some(PartnerName::PayPal),
+        }
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let fate = self.0.effect("cancel the charge").await;
-        if let Some(error) = self.partner_error(fate) {
-            return Err(error);
-        }
-        let status = self.charge_status(&charge.reference);
-        if !matches!(status, ChargeStatus::Captured(_))
-            && let Some(entry) = self.0.state().charges.get_mut(&charge.reference)
-        {
-            entry.status = ChargeStatus::Cancelled;
-            entry.settles = None;
-        }
-        Self::answer(fate, self.charge_status(&charge.reference))
+        let charge = charge.clone();
+        let cancel = move |world: &World| {
+            world.cancel_charge(&charge.reference);
+            standing(world, &charge)
+        };
+        self.ask_partner("cancel the charge", cancel).await
     }
 
     async fn dispute(&self, _id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
@@ -262,20 +214,28 @@ impl BillingPartner for Outside {
 }
 
 impl Outside {
-    fn carrier_error(fate: Fate) -> Option<CarrierError> {
-        match fate {
-            Fate::Throttled => Some(CarrierError::Unavailable("played: 429".into())),
-            Fate::RequestLost => Some(CarrierError::Unanswered("played: a time-out".into())),
-            Fate::Done | Fate::AnswerLost => None,
+    /// One call to the carrier: carried out at once, late, or not at all.
+    async fn ask_carrier<T: 'static>(
+        &self,
+        name: &str,
+        carry_out: impl FnOnce(&World) -> T + Send + 'static,
+    ) -> Result<T, CarrierError> {
+        match self.0.effect(name).await {
+            Fate::Throttled => Err(CarrierError::Unavailable("played: 429".into())),
+            Fate::RequestLost => {
+                let world = self.0.clone();
+                self.0.lose(name, move || {
+                    carry_out(&world);
+                });
+                Err(CarrierError::Unanswered("played: a time-out".into()))
+            }
+            Fate::AnswerLost => {
+                carry_out(&self.0);
+                let what = "played: the label may exist, the answer was lost";
+                Err(CarrierError::Unanswered(what.into()))
+            }
+            Fate::Done => Ok(carry_out(&self.0)),
         }
-    }
-
-    fn carrier_answer<T>(fate: Fate, value: T) -> Result<T, CarrierError> {
-        if fate == Fate::AnswerLost {
-            let what = "played: the label may exist, the answer was lost";
-            return Err(CarrierError::Unanswered(what.into()));
-        }
-        Ok(value)
     }
 }
 
@@ -286,47 +246,45 @@ impl Carrier for Outside {
     }
 
     async fn open(&self, parcel: &Parcel) -> Result<Opened, CarrierError> {
-        let fate = self.0.effect("register the parcel").await;
-        if let Some(error) = Self::carrier_error(fate) {
-            return Err(error);
-        }
-        let mut state = self.0.state();
-        let reference = format!("parcel_{}", state.parcels.len() + 1);
         let parcel = LedgerParcel {
             order: parcel.order.to_string(),
+            address: parcel.shipping_address.as_str().to_owned(),
             label: None,
         };
-        state.parcels.insert(reference.clone(), parcel);
-        drop(state);
-        Self::carrier_answer(fate, Opened::Registered(reference))
+        let register = move |world: &World| {
+            let mut state = world.state();
+            let reference = format!("parcel_{}", state.parcels.len() + 1);
+            state.parcels.insert(reference.clone(), parcel);
+            Opened::Registered(reference)
+        };
+        self.ask_carrier("register the parcel", register).await
     }
 
     async fn buy(&self, reference: &str) -> Result<Label, CarrierError> {
-        let fate = self.0.effect("buy the label").await;
-        if let Some(error) = Self::carrier_error(fate) {
-            return Err(error);
-        }
-        let number = number_from_digest(&["played", reference]).into();
-        let label = Label {
-            tracking_number: number,
-            url: None,
+        let reference = reference.to_owned();
+        let buy = move |world: &World| {
+            let label = Label {
+                tracking_number: number_from_digest(&["played", &reference]).into(),
+                url: None,
+            };
+            let mut state = world.state();
+            state.touched = true;
+            if let Some(parcel) = state.parcels.get_mut(&reference) {
+                parcel.label = Some(label.clone());
+            }
+            label
         };
-        if let Some(parcel) = self.0.state().parcels.get_mut(reference) {
-            parcel.label = Some(label.clone());
-        }
-        Self::carrier_answer(fate, label)
+        self.ask_carrier("buy the label", buy).await
     }
 
     async fn look_up(&self, reference: &str) -> Result<Option<Label>, CarrierError> {
-        let fate = self.0.effect("look the parcel up").await;
-        if let Some(error) = Self::carrier_error(fate) {
-            return Err(error);
-        }
-        let state = self.0.state();
-        let label = state.parcels.get(reference);
-        let label = label.and_then(|parcel| parcel.label.clone());
-        drop(state);
-        Self::carrier_answer(fate, label)
+        let reference = reference.to_owned();
+        let look_up = move |world: &World| {
+            let state = world.state();
+            let parcel = state.parcels.get(&reference);
+            parcel.and_then(|parcel| parcel.label.clone())
+        };
+        self.ask_carrier("look the parcel up", look_up).await
     }
 
     async fn track(&self, _reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
@@ -337,10 +295,22 @@ impl Carrier for Outside {
 impl Mailer for Outside {
     async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let fate = self.0.effect("send the mail").await;
+        // SES refuses the domain's every address.
+        if to.as_str().ends_with(REFUSED_DOMAIN) {
+            let code = Some("BadRequestException");
+            return Err(classify(failure("SendEmail", FailureKind::Refused, code)));
+        }
+        if self.0.now() < self.0.state().mailer_out_until {
+            return Err(classify(failure("SendEmail", FailureKind::NotSent, None)));
+        }
         if fate == Fate::Throttled {
             let code = Some("TooManyRequestsException");
             return Err(classify(failure("SendEmail", FailureKind::Throttled, code)));
         }
+        let key = Taken {
+            to: to.as_str().to_owned(),
+            subject: mail.subject.clone(),
+        };
         if fate == Fate::RequestLost {
             // No connection proves that nothing was taken; a time-out proves nothing.
             let proof = self.0.state().random.chance(500);
@@ -349,9 +319,14 @@ impl Mailer for Outside {
             } else {
                 FailureKind::Unanswered
             };
+            if !proof {
+                let (world, key) = (self.0.clone(), key.clone());
+                self.0.lose("send the mail", move || {
+                    *world.state().mails.entry(key).or_default() += 1;
+                });
+            }
             return Err(classify(failure("SendEmail", kind, None)));
         }
-        let key = (to.as_str().to_owned(), mail.subject.clone());
         *self.0.state().mails.entry(key).or_default() += 1;
         if fate == Fate::AnswerLost {
             return Err(classify(failure(

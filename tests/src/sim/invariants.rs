@@ -1,33 +1,50 @@
-//! What must hold after every history, whatever happened in it.
+//! What must hold in every history: on its way, whenever money or a parcel has moved, and at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
-use shared::domain::{ChargeState, Order, OrderId, Status};
+use serde_json::Value;
+use shared::domain::{ChargeState, InvoiceId, Order, OrderId, PartnerAccount, PartnerName, Status};
 use shared::event::{Message, MessageKind, email_id};
+use shared::queue::Queue;
 use shared::store::{EmailState, Store};
 
 use super::carrier::BookedLabel;
-use super::run::Client;
-use super::world::World;
+use super::client::{ADDRESS, Client};
+use super::scenario::{Act, Mailing, Method, Plan};
+use super::world::{Protocol, World};
 use crate::Reply;
-use crate::partners::BookedCharge;
+use crate::partners::{BookedCharge, PayPalDouble};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// The history did not come to rest.
-    Endless,
+    Endless(String),
     /// An order was charged more than once.
     ChargedTwice(String),
-    /// A charge was refunded more than once, or without having been captured.
-    RefundedTwice(String),
-    /// A charge is not of the invoice's total.
+    /// An order was charged that was cancelled.
+    ChargedAfterCancelled(String),
+    /// A payment method was charged that the customer had taken back, or never approved.
+    ChargedAnotherMethod(String),
+    /// A charge was refunded more than once, or without having been captured, or not in whole.
+    RefundedWrongly(String),
+    /// Money went back of an order that nobody cancelled.
+    RefundedUnasked(String),
+    /// A charge is not of the invoice's total, or in another currency.
     WrongAmount(String),
+    /// The invoice's document is not that of its order.
+    WrongInvoice(String),
     /// An order has more than one label.
     ShippedTwice(String),
+    /// A label was bought for an order that was not paid.
+    ShippedUnpaid(String),
+    /// A parcel goes elsewhere than the customer said.
+    ShippedElsewhere(String),
     /// A mail went out twice.
     MailedTwice(String),
+    /// A mail went to somebody whom nobody named.
+    MailedElsewhere(String),
     /// An order is paid and was not charged, or charged and is not paid.
     PaidUnlikeCharged(String),
     /// The ledger's sum is not that of the paid orders.
@@ -42,25 +59,102 @@ pub enum Violation {
     Contradiction(String),
     /// A dead letter whose order does not show that something is due.
     HiddenDeadLetter(String),
-    /// A mail that ended nowhere.
+    /// A mail that ended nowhere, or was given up without any fault of SES.
     MailLost(String),
+    /// An agreement is not as the customer last said.
+    WrongAgreement(String),
 }
 
-/// What the other side has written down.
+/// What the other side has written down, and the invoices' documents.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) charges: Vec<BookedCharge>,
     pub(super) labels: Vec<BookedLabel>,
+    pub(super) invoices: BTreeMap<String, Value>,
+    /// The orders of which a mail is parked.
+    pub(super) unconfirmed: BTreeSet<String>,
+}
+
+/// What was seen at the other side so far.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// How often money was taken and given back, by reference.
+    moved: BTreeMap<String, (u32, u32)>,
+    labels: BTreeSet<String>,
+}
+
+impl Watch {
+    /// Checks each movement that is new against its order as it is stored right now; returns the
+    /// invoices of all charges that moved.
+    pub(super) async fn look(
+        &mut self,
+        store: &Store,
+        charges: &[BookedCharge],
+        labels: &[BookedLabel],
+    ) -> Result<Vec<String>, Violation> {
+        let mut told = Vec::new();
+        for charge in charges {
+            let now = (charge.captures, charge.refunds);
+            let before = self.moved.insert(charge.reference.clone(), now);
+            let (captures, refunds) = before.unwrap_or_default();
+            if before != Some(now) {
+                told.push(charge.invoice.clone());
+            }
+            if now == (captures, refunds) {
+                continue;
+            }
+            let invoice = InvoiceId::parse(&charge.invoice).ok();
+            let order = match invoice {
+                Some(invoice) => store.order(&invoice.order()).await.ok().flatten(),
+                None => None,
+            };
+            let Some(order) = order else {
+                return Err(Violation::PaidUnlikeCharged(format!("{charge:?}")));
+            };
+            if charge.captures > captures && order.status == Status::Cancelled {
+                let what = format!("{charge:?} {order:?}");
+                return Err(Violation::ChargedAfterCancelled(what));
+            }
+            let is_cancelled = matches!(order.status, Status::Refunding | Status::Cancelled);
+            if charge.refunds > refunds && !is_cancelled {
+                return Err(Violation::RefundedUnasked(format!("{charge:?} {order:?}")));
+            }
+        }
+        for label in labels {
+            if !self.labels.insert(label.reference.clone()) {
+                continue;
+            }
+            let order = OrderId::parse(&label.order).ok();
+            let order = match order {
+                Some(order) => store.order(&order).await.ok().flatten(),
+                None => None,
+            };
+            let status = order.as_ref().map(|order| order.status);
+            if !matches!(status, Some(Status::Paid | Status::Shipped)) {
+                return Err(Violation::ShippedUnpaid(format!("{label:?} {order:?}")));
+            }
+            if label.address.as_deref().is_some_and(|to| to != ADDRESS) {
+                return Err(Violation::ShippedElsewhere(format!("{label:?}")));
+            }
+        }
+        Ok(told)
+    }
 }
 
 pub(super) async fn check(
     world: &World,
     store: &Store,
+    plan: &Plan,
     clients: &[Client],
     answers: &BTreeMap<String, Reply>,
     books: &Books,
 ) -> Result<(), Violation> {
-    let Books { charges, labels } = books;
+    let Books {
+        charges,
+        labels,
+        invoices,
+        unconfirmed,
+    } = books;
     let mut paid_sum = Decimal::ZERO;
     let mut shipped = 0;
     for client in clients {
@@ -76,16 +170,29 @@ pub(super) async fn check(
         let id = OrderId::parse(name).map_err(|_| Violation::Forgotten(name.clone()))?;
         let order = store.order(&id).await.ok().flatten();
         let order = order.ok_or_else(|| Violation::Forgotten(name.clone()))?;
-        check_charges(charges, &order)?;
+        check_charges(charges, &order, plan)?;
+        check_invoice(invoices, &order, client)?;
         check_labels(labels, &order)?;
-        check_end(&order, client)?;
+        check_end(&order, client, plan)?;
         check_answers(&order, client, answers)?;
-        check_mails(world, store, &order).await?;
-        if is_paid(&order) {
+        let is_parked = unconfirmed.contains(name);
+        check_mails(world, store, plan, &order, client, is_parked).await?;
+        check_agreement(store, plan, client, &order).await?;
+        let payment = order.payment.as_ref();
+        let is_owed = payment.is_some_and(|payment| payment.state == ChargeState::RefundFailed);
+        if is_paid(&order) || is_owed {
             paid_sum += order.amounts.total.decimal();
+        }
+        if is_out_of_reach(&order, plan) {
+            let invoice = order.id.invoice().to_string();
+            let lost = charges.iter().filter(|charge| charge.invoice == invoice);
+            let lost = lost.map(|charge| charge.amount * Decimal::from(kept(charge)));
+            paid_sum += lost.sum::<Decimal>();
         }
         shipped += usize::from(order.status == Status::Shipped);
     }
+    check_methods(world)?;
+    check_addresses(world, clients)?;
     let ledger_sum: Decimal = charges
         .iter()
         .map(|charge| charge.amount * Decimal::from(kept(charge)))
@@ -95,12 +202,29 @@ pub(super) async fn check(
             "ledger {ledger_sum}, orders {paid_sum}"
         )));
     }
-    if labels.len() != shipped {
+    let remote = labels.len();
+    let own = clients.len().saturating_sub(remote);
+    let ships_itself = plan.change.is_some_and(|change| change.own_carrier);
+    let most = if ships_itself { remote + own } else { remote };
+    if !(remote..=most).contains(&shipped) {
         return Err(Violation::LabelsDiffer(format!(
             "{shipped} orders shipped, {labels:?}"
         )));
     }
     check_dead_letters(world, store).await
+}
+
+/// Whether the order's charge belongs to an account whose credentials are gone: nobody can ask how it
+/// stands, so the order shows that it is not known, and is never charged anew.
+pub(super) fn is_out_of_reach(order: &Order, plan: &Plan) -> bool {
+    let ours = PartnerAccount::new("paypal", PayPalDouble::CLIENT);
+    let account = order
+        .payment
+        .as_ref()
+        .and_then(|payment| payment.account.as_ref());
+    plan.change.is_some_and(|change| change.other_account)
+        && !matches!(order.status, Status::Paid | Status::Shipped)
+        && account.is_some_and(|account| *account != ours)
 }
 
 /// Whether the shop has the customer's money.
@@ -113,7 +237,7 @@ fn kept(charge: &BookedCharge) -> u32 {
     charge.captures.saturating_sub(charge.refunds)
 }
 
-fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violation> {
+fn check_charges(charges: &[BookedCharge], order: &Order, plan: &Plan) -> Result<(), Violation> {
     let invoice = order.id.invoice().to_string();
     let charges: Vec<_> = charges
         .iter()
@@ -123,20 +247,26 @@ fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violatio
     if captures > 1 {
         return Err(Violation::ChargedTwice(format!("{charges:?}")));
     }
+    let is_wrong = |charge: &&BookedCharge| {
+        charge.amount != order.amounts.total.decimal() || charge.currency != order.currency.code()
+    };
     if charges
         .iter()
-        .any(|charge| charge.captures > 0 && charge.amount != order.amounts.total.decimal())
+        .any(|charge| charge.captures > 0 && is_wrong(charge))
     {
         return Err(Violation::WrongAmount(format!("{charges:?}")));
     }
-    if charges
-        .iter()
-        .any(|charge| charge.refunds > charge.captures)
-    {
-        return Err(Violation::RefundedTwice(format!("{charges:?}")));
+    if charges.iter().any(|charge| {
+        charge.refunds > charge.captures
+            || charge.refunded != charge.amount * Decimal::from(charge.refunds)
+    }) {
+        return Err(Violation::RefundedWrongly(format!("{charges:?}")));
     }
     let kept: u32 = charges.iter().map(|charge| kept(charge)).sum();
-    if (kept == 1) != is_paid(order) {
+    // A refund that failed after it had succeeded left the money with the shop, and the order says so.
+    let state = order.payment.as_ref().map(|payment| payment.state);
+    let is_owed = state == Some(ChargeState::RefundFailed);
+    if (kept == 1) != (is_paid(order) || is_owed) && !is_out_of_reach(order, plan) {
         return Err(Violation::PaidUnlikeCharged(format!(
             "{order:?} {charges:?}"
         )));
@@ -155,17 +285,67 @@ fn check_charges(charges: &[BookedCharge], order: &Order) -> Result<(), Violatio
     Ok(())
 }
 
+/// The document has the order's amounts, and both are in the currency of the shops that answered.
+fn check_invoice(
+    invoices: &BTreeMap<String, Value>,
+    order: &Order,
+    client: &Client,
+) -> Result<(), Violation> {
+    let currency = order.currency.code();
+    for (place, asked) in &client.currencies {
+        let is_done = client.answers.get(place);
+        let is_done = is_done.is_some_and(|(status, _)| *status < 300);
+        if is_done && !asked.contains(currency) {
+            return Err(Violation::WrongAmount(format!("{asked:?} {order:?}")));
+        }
+    }
+    if order.invoice().is_none() {
+        return Ok(());
+    }
+    let document = invoices.get(&order.id.invoice().to_string());
+    let Some(document) = document else {
+        return Err(Violation::WrongInvoice(format!("none: {order:?}")));
+    };
+    let amounts = &order.amounts;
+    let expected = [
+        ("total", amounts.total),
+        ("tax", amounts.tax),
+        ("subTotal", amounts.sub_total),
+    ];
+    let is_right = expected.iter().all(|(field, amount)| {
+        let stored = document[*field]["N"].as_str();
+        stored.and_then(|text| text.parse().ok()) == Some(amount.decimal())
+    });
+    let is_right = is_right
+        && document["currency"]["S"] == currency
+        && document["contact"]["M"]["shippingAddress"]["S"] == ADDRESS;
+    if is_right {
+        Ok(())
+    } else {
+        Err(Violation::WrongInvoice(format!("{document} {order:?}")))
+    }
+}
+
 fn check_labels(labels: &[BookedLabel], order: &Order) -> Result<(), Violation> {
     let id = order.id.to_string();
     let labels: Vec<_> = labels.iter().filter(|label| label.order == id).collect();
     if labels.len() > 1 {
         return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));
     }
+    let shipment = order.shipment.as_ref();
+    let is_own = shipment.is_some_and(|shipment| shipment.carrier == "own");
+    if is_own {
+        // Nobody else has the parcel, or is about to.
+        return match order.parcel {
+            None if labels.is_empty() => Ok(()),
+            _ => Err(Violation::ShippedTwice(format!("{order:?} {labels:?}"))),
+        };
+    }
     // What the order calls its parcel and its number are those of that label.
     let booked = labels
         .first()
         .map(|label| (label.reference.as_str(), label.tracking_number.as_str()));
-    let recorded = order.parcel.as_ref().zip(order.shipment.as_ref());
+    let recorded = order.parcel.as_ref().zip(shipment);
     let recorded = recorded.map(|(parcel, shipment)| {
         let number = shipment.tracking_number.as_str();
         (parcel.reference.as_str(), number)
@@ -174,25 +354,140 @@ fn check_labels(labels: &[BookedLabel], order: &Order) -> Result<(), Violation> 
         return Err(Violation::ShippedTwice(format!("{order:?} {labels:?}")));
     }
     if !labels.is_empty() && !is_paid(order) {
-        return Err(Violation::ShippedTwice(format!("not paid: {order:?}")));
+        return Err(Violation::ShippedUnpaid(format!("{order:?}")));
     }
     Ok(())
 }
 
 /// Shipped, declined, or parked where everybody sees it.
-fn check_end(order: &Order, client: &Client) -> Result<(), Violation> {
+fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violation> {
     let state = order.payment.as_ref().map(|payment| payment.state);
+    let is_shipped = order.status == Status::Shipped && order.due.is_none();
     let is_cancelled = order.status == Status::Cancelled && order.due.is_none();
-    let ended = match order.customer.as_str() {
+    let is_declined = state == Some(ChargeState::Declined) && order.due.is_none();
+    let waits = state == Some(ChargeState::ActionRequired) && order.due.is_some();
+    let acts = || client.scenario.acts.iter().flatten().map(|(_, act)| *act);
+    let has_agreements = plan.partner.is_some() || plan.protocol != Protocol::Everybody;
+    let pays_on_page = acts().any(|act| act == Act::PayOnPage);
+    let revokes = has_agreements && acts().any(|act| act == Act::Revoke);
+    let uses_bad = has_agreements && acts().any(|act| act == Act::Approve(Method::Bad));
+    let ended = match client.scenario.customer {
+        _ if is_out_of_reach(order, plan) => true,
         _ if client.wants_cancelled() && is_cancelled => true,
-        "declined" | "pending-then-declined" => state == Some(ChargeState::Declined),
-        "must-act" => state == Some(ChargeState::ActionRequired) && order.due.is_some(),
-        _ => order.status == Status::Shipped && order.due.is_none(),
+        // A changed parameter kept the client from going on by itself.
+        _ if client.is_disturbed && order.due.is_none() => true,
+        _ if uses_bad && is_declined => true,
+        _ if revokes && waits => true,
+        // Through a real client the method decides, and the customer may have approved a good one.
+        "declined" if plan.partner.is_some() && is_shipped => acts().next().is_some(),
+        "declined" | "pending-then-declined" => is_declined || (pays_on_page && is_shipped),
+        // What PayPal is not answered for expires.
+        "must-act" if plan.protocol == Protocol::Orders && is_declined => true,
+        "must-act" => waits || (pays_on_page && is_shipped),
+        "declined-once" => is_shipped || is_declined,
+        _ => is_shipped,
     };
     if ended {
         Ok(())
     } else {
         Err(Violation::Stuck(format!("{order:?} {:?}", client.answers)))
+    }
+}
+
+/// Nobody was charged by what had been taken back before the function that charged had begun.
+fn check_methods(world: &World) -> Result<(), Violation> {
+    let state = world.state();
+    if state.protocol == Protocol::Everybody {
+        return Ok(());
+    }
+    for taking in &state.takings {
+        let sayings = state.sayings.get(&taking.customer);
+        let mut sayings = sayings.map(Vec::as_slice).unwrap_or_default().iter();
+        let may_be_charged = sayings.any(|saying| {
+            saying.method.as_deref() == Some(&taking.method)
+                && saying.until.is_none_or(|until| until >= taking.asked_since)
+        });
+        if !may_be_charged {
+            let what = format!("{taking:?} {:?}", state.sayings);
+            return Err(Violation::ChargedAnotherMethod(what));
+        }
+    }
+    Ok(())
+}
+
+/// Every mail went to somebody who was named in a request.
+fn check_addresses(world: &World, clients: &[Client]) -> Result<(), Violation> {
+    let state = world.state();
+    for mail in state.mails.keys() {
+        let is_known = clients.iter().any(|client| {
+            let friend = format!("friend-{}@example.com", client.number);
+            let has_friend = client.scenario.mailing == Some(Mailing::Friend);
+            mail.to == client.email() || (has_friend && mail.to == friend)
+        });
+        if !is_known {
+            return Err(Violation::MailedElsewhere(format!("{mail:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// What the customer said last, and was answered, holds.
+async fn check_agreement(
+    store: &Store,
+    plan: &Plan,
+    client: &Client,
+    order: &Order,
+) -> Result<(), Violation> {
+    let partner = match (plan.partner, plan.protocol) {
+        (Some(partner), _) => partner,
+        (None, Protocol::Everybody) => return Ok(()),
+        (None, Protocol::Intents) => PartnerName::Stripe,
+        (None, Protocol::Orders) => PartnerName::PayPal,
+    };
+    let mut acts = client.scenario.acts.iter().flatten();
+    let Some((_, last)) = acts.rfind(|(_, act)| *act != Act::PayOnPage) else {
+        return Ok(());
+    };
+    let holds = store.approved_agreement(&order.customer, partner).await;
+    let holds = holds.ok().flatten();
+    let holds = holds.map(|agreement| agreement.payment_method.as_str().to_owned());
+    let is_right = match last {
+        Act::Revoke => holds.is_none(),
+        Act::Approve(method) => holds.is_some_and(|holds| {
+            holds.contains(match method {
+                Method::Good => {
+                    if plan.partner == Some(PartnerName::Stripe) {
+                        "visa"
+                    } else {
+                        "good"
+                    }
+                }
+                Method::Other => {
+                    if plan.partner == Some(PartnerName::Stripe) {
+                        "mastercard"
+                    } else {
+                        "other"
+                    }
+                }
+                Method::Bad => {
+                    if plan.partner == Some(PartnerName::Stripe) {
+                        "Declined"
+                    } else {
+                        "bad"
+                    }
+                }
+            })
+        }),
+        Act::PayOnPage => true,
+    };
+    if is_right {
+        Ok(())
+    } else {
+        let acts = &client.scenario.acts;
+        Err(Violation::WrongAgreement(format!(
+            "{acts:?} {}",
+            order.customer.as_str()
+        )))
     }
 }
 
@@ -222,36 +517,44 @@ fn check_answers(
                 answer["transactionId"] == now.body["payment"]["transactionId"]
             }
             "/api/order/cancel.json" => answer["status"] == now.body["status"],
+            // A mail's answer names nothing.
+            "/api/order/shipping.json" if answer["status"] == "OK" => true,
             "/api/order/shipping.json" => answer["tracking_number"] == now.body["tracking_number"],
-            _ => answer["orderId"] == now.body["orderId"],
+            "/api/order/cart.json" => answer["orderId"] == now.body["orderId"],
+            _ => true,
         };
         if !is_kept {
             return forgotten(path, text);
         }
     }
-    // The cart's last update that was answered is what was invoiced.
-    let mut carts = client
-        .answers
-        .iter()
-        .filter(|((path, _), _)| path == "/api/order/cart.json");
-    if let Some((_, (200, text))) = carts.next_back() {
-        let answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-        if answer["totalAmount"] != now.body["totalAmount"] {
-            return forgotten("the update", text);
-        }
+    // What the cart or its last update was answered with is what was invoiced.
+    if client.total != now.body["totalAmount"] {
+        return forgotten("the cart", &client.total.to_string());
     }
     Ok(())
 }
 
-async fn check_mails(world: &World, store: &Store, order: &Order) -> Result<(), Violation> {
-    let twice = world
-        .state()
-        .mails
-        .iter()
-        .find(|(_, count)| **count > 1)
-        .map(|(key, _)| key.clone());
-    if let Some(mail) = twice {
+async fn check_mails(
+    world: &World,
+    store: &Store,
+    plan: &Plan,
+    order: &Order,
+    client: &Client,
+    is_parked: bool,
+) -> Result<(), Violation> {
+    let mails = world.state().mails.clone();
+    if let Some((mail, _)) = mails.iter().find(|(_, count)| **count > 1) {
         return Err(Violation::MailedTwice(format!("{mail:?}")));
+    }
+    let to = |address: &str| {
+        let mails = mails.keys().filter(|mail| mail.to == address);
+        mails.count()
+    };
+    // A promised mail was taken, unless its loss can be SES's.
+    for promised in &client.promised {
+        if to(promised) != 1 && (plan.spares_mails() || !is_parked) {
+            return Err(Violation::MailLost(format!("to {promised}: {mails:?}")));
+        }
     }
     if order.email().is_none() {
         return Ok(());
@@ -262,14 +565,24 @@ async fn check_mails(world: &World, store: &Store, order: &Order) -> Result<(), 
         .ok()
         .flatten()
         .ok_or_else(|| Violation::Forgotten(order.id.to_string()))?;
+    let mut sent = 0;
     for event in order.mailed_events() {
-        if !states.get(&event).is_some_and(EmailState::is_final) {
-            let id = email_id(&order.id, event);
-            return Err(Violation::MailLost(format!(
-                "{id}: {:?} {order:?}",
-                states.get(&event)
-            )));
+        let id = email_id(&order.id, event);
+        let lost = |state: Option<&EmailState>| {
+            Err(Violation::MailLost(format!("{id}: {state:?} {order:?}")))
+        };
+        match states.get(&event) {
+            Some(EmailState::Sent) => sent += 1,
+            // Whether SES took it cannot be known after a lost answer or a crash.
+            Some(EmailState::Unconfirmed) if !plan.spares_mails() => {}
+            // Nobody gave an address of this order's that SES refuses.
+            state => return lost(state),
         }
+    }
+    // What counts as sent was taken.
+    if to(&client.email()) < sent {
+        let what = format!("{sent} sent to {}, but {mails:?}", client.email());
+        return Err(Violation::MailLost(what));
     }
     Ok(())
 }
@@ -289,16 +602,16 @@ async fn check_dead_letters(world: &World, store: &Store) -> Result<(), Violatio
         };
         let message = Message::from_json(&body).ok();
         let is_done = match queue {
-            shared::queue::Queue::Billing => order.status != Status::Pending,
-            shared::queue::Queue::Payment => {
+            Queue::Billing => order.status != Status::Pending,
+            Queue::Payment => {
                 !matches!(order.status, Status::Invoiced | Status::Refunding)
                     || order
                         .payment
                         .as_ref()
                         .is_some_and(|p| p.state == ChargeState::Declined)
             }
-            shared::queue::Queue::Shipping => order.status != Status::Paid,
-            shared::queue::Queue::Email => match message.map(|message| message.kind) {
+            Queue::Shipping => order.status != Status::Paid,
+            Queue::Email => match message.map(|message| message.kind) {
                 Some(MessageKind::Event(kind)) => {
                     emails.get(&kind).is_some_and(EmailState::is_final)
                 }

@@ -3,18 +3,27 @@
 //! process is an *effect*; before each effect the scheduler may let another task run, freeze this
 //! one, or kill it, and the effect itself may be lost on the way there or on the way back.
 
+mod alone;
+mod bank;
 mod carrier;
+mod client;
 mod database;
 mod ends;
+mod fleet;
 mod invariants;
 mod partner;
 mod random;
 mod run;
+mod scenario;
+mod stream;
+mod webhooks;
 mod wire;
 mod world;
 
+pub use alone::AbstractPartner;
 pub use carrier::RealCarrier;
 pub use invariants::Violation;
 pub use random::Random;
-pub use run::{Histories, Plan, Scenario, Simulation};
-pub use world::{Faults, World};
+pub use run::Simulation;
+pub use scenario::{Act, Approvals, Change, Histories, Keys, Mailing, Method, Plan, Scenario};
+pub use world::{Faults, Protocol, World};

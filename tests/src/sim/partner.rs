@@ -8,21 +8,29 @@ use payment::partners::{
     RefundStatus, Stripe,
 };
 use serde_json::{Value, json};
-use shared::domain::PartnerName;
+use shared::domain::{PartnerAccount, PartnerName};
 use shared::event::PartnerReference;
 use shared::https::Secret;
 use shared::runtime::Runtime;
 
 use super::ends::Outside;
+use super::scenario::Method;
 use super::wire;
-use super::world::World;
+use super::world::{Protocol, World};
 use crate::partners::{BookedCharge, PayPalDouble, PlayedStripe, VaultOutcome};
+
+/// Whose credentials a client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    First,
+    Second,
+}
 
 /// The other side of a history's charges.
 #[derive(Clone, Debug)]
 pub(super) enum Double {
     /// The abstract partner, whose books are the world's.
-    Played,
+    Played(Protocol),
     /// Stripe on the wire.
     Stripe(PlayedStripe),
     /// PayPal on the wire.
@@ -31,14 +39,24 @@ pub(super) enum Double {
 
 const CUSTOMER: &str = "cus_played";
 
+/// Stripe's test token of that kind ("Test payment methods").
+fn stripe_token(method: Method) -> &'static str {
+    match method {
+        Method::Good => "pm_card_visa",
+        Method::Other => "pm_card_mastercard",
+        Method::Bad => "pm_card_chargeDeclined",
+    }
+}
+
 impl Double {
     /// The double of that partner, by this clock.
-    pub(super) fn new(partner: Option<PartnerName>, runtime: &Runtime) -> Self {
+    pub(super) fn new(partner: Option<PartnerName>, protocol: Protocol, runtime: &Runtime) -> Self {
         match partner {
-            None => Self::Played,
+            None => Self::Played(protocol),
             Some(PartnerName::Stripe) => {
                 let stripe = PlayedStripe::new(runtime.clone());
-                for token in ["pm_card_visa", "pm_card_chargeDeclined"] {
+                for method in [Method::Good, Method::Other, Method::Bad] {
+                    let token = stripe_token(method);
                     stripe.attach(CUSTOMER, token);
                 }
                 Self::Stripe(stripe)
@@ -46,6 +64,7 @@ impl Double {
             Some(PartnerName::PayPal) => {
                 let paypal = PayPalDouble::new(runtime.clone());
                 paypal.vault_card("vault_good", []);
+                paypal.vault_card("vault_other", []);
                 let refused = || VaultOutcome::Refused("INSTRUMENT_DECLINED");
                 paypal.vault_card("vault_bad", (0..1_000).map(|_| refused()));
                 Self::PayPal(Arc::new(paypal))
@@ -54,34 +73,54 @@ impl Double {
     }
 
     /// What a customer of that id agrees to, as the body of a request.
-    pub(super) fn agreement(&self, customer: &str) -> Option<Value> {
-        let is_bad = customer == "declined";
+    pub(super) fn agreement(&self, customer: &str, method: Method) -> Option<Value> {
+        let with_stripe = |token: &str| {
+            Some(json!({
+                "customerId": customer, "partner": "stripe",
+                "partnerCustomerId": CUSTOMER, "paymentMethodId": token
+            }))
+        };
+        let with_paypal = |token: &str| {
+            Some(json!({
+                "customerId": customer, "partner": "paypal", "paymentMethodId": token
+            }))
+        };
+        let vaulted = match method {
+            Method::Good => "vault_good",
+            Method::Other => "vault_other",
+            Method::Bad => "vault_bad",
+        };
         match self {
-            Self::Played => None,
-            Self::Stripe(_) => {
-                let method = if is_bad {
-                    "pm_card_chargeDeclined"
-                } else {
-                    "pm_card_visa"
-                };
-                Some(json!({
-                    "customerId": customer, "partner": "stripe",
-                    "partnerCustomerId": CUSTOMER, "paymentMethodId": method
-                }))
-            }
-            Self::PayPal(_) => {
-                let token = if is_bad { "vault_bad" } else { "vault_good" };
-                Some(json!({
-                    "customerId": customer, "partner": "paypal", "paymentMethodId": token
-                }))
-            }
+            Self::Played(Protocol::Everybody) => None,
+            Self::Played(Protocol::Intents) => with_stripe(vaulted),
+            Self::Played(Protocol::Orders) | Self::PayPal(_) => with_paypal(vaulted),
+            Self::Stripe(_) => with_stripe(stripe_token(method)),
+        }
+    }
+
+    /// With whom customers agree.
+    pub(super) fn agreement_with(&self) -> Option<PartnerName> {
+        match self {
+            Self::Played(Protocol::Everybody) => None,
+            Self::Played(Protocol::Intents) | Self::Stripe(_) => Some(PartnerName::Stripe),
+            Self::Played(Protocol::Orders) | Self::PayPal(_) => Some(PartnerName::PayPal),
+        }
+    }
+
+    /// The customer pays on the partner's own page, where there is one.
+    pub(super) fn pay_on_page(&self, world: &World, reference: &str) {
+        world.state().touched = true;
+        match self {
+            Self::Played(_) => world.pay_on_page(reference),
+            Self::Stripe(double) => double.pay_on_page(reference),
+            Self::PayPal(double) => double.payers_act(),
         }
     }
 
     /// A client of it in one process of `world`.
-    pub(super) fn client(&self, world: &World, runtime: &Runtime) -> Partner {
+    pub(super) fn client(&self, world: &World, runtime: &Runtime, account: Account) -> Partner {
         match self {
-            Self::Played => Partner::Played(Outside(world.clone())),
+            Self::Played(_) => Partner::Played(Outside(world.clone())),
             Self::Stripe(double) => {
                 let double = Arc::new(double.clone());
                 let too_many = r#"{"error":{"type":"invalid_request_error","code":"rate_limit"}}"#;
@@ -94,7 +133,11 @@ impl Double {
                 let https =
                     wire::https(world, double.clone(), "https://api-m.paypal.com", too_many);
                 let secret = Secret::new(PayPalDouble::SECRET);
-                let client = PayPalDouble::CLIENT.to_owned();
+                let client = match account {
+                    Account::First => PayPalDouble::CLIENT,
+                    Account::Second => PayPalDouble::OTHER_CLIENT,
+                };
+                let client = client.to_owned();
                 Partner::PayPal(PayPal::new(https, client, secret, runtime.clone()))
             }
         }
@@ -105,15 +148,17 @@ impl Double {
         match self {
             Self::Stripe(double) => double.books(),
             Self::PayPal(double) => double.charges(),
-            Self::Played => {
+            Self::Played(_) => {
                 let state = world.state();
                 let charges = state.charges.iter();
                 let booked = charges.map(|(reference, charge)| BookedCharge {
                     reference: reference.clone(),
                     invoice: charge.invoice.clone(),
                     amount: charge.amount.decimal(),
+                    currency: charge.currency.code().to_owned(),
                     captures: charge.captures,
-                    refunds: charge.refunds,
+                    refunds: u32::try_from(charge.refunds.len()).unwrap_or(u32::MAX),
+                    refunded: charge.refunds.iter().sum(),
                 });
                 booked.collect()
             }
@@ -159,6 +204,25 @@ impl BillingPartner for Partner {
             Self::Played(partner) => partner.refund(charge).await,
             Self::Stripe(partner) => partner.refund(charge).await,
             Self::PayPal(partner) => partner.refund(charge).await,
+        }
+    }
+
+    fn account(&self) -> PartnerAccount {
+        match self {
+            Self::Played(partner) => partner.account(),
+            Self::Stripe(partner) => partner.account(),
+            Self::PayPal(partner) => partner.account(),
+        }
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        match self {
+            Self::Played(partner) => partner.refund_status(charge).await,
+            Self::Stripe(partner) => partner.refund_status(charge).await,
+            Self::PayPal(partner) => partner.refund_status(charge).await,
         }
     }
 

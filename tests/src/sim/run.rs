@@ -1,6 +1,6 @@
 //! The scheduler: who acts next, who is killed, what arrives when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,20 +9,25 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use dynoxide::Database as Engine;
 use serde_json::{Value, json};
-use shared::domain::PartnerName;
+use shared::domain::{ChargeState, Order, OrderId};
 use shared::queue::Queue;
-use shared::store::Store;
+use shared::store::{EmailState, Store};
 
-use super::carrier::{Depot, RealCarrier, Shipper};
-use super::database::{client, honest_client};
+use super::carrier::{Depot, Shipper};
+use super::client::{Client, Expects, Role, Wish};
+use super::database::honest_client;
 use super::ends::Outside;
-use super::invariants::{Books, Violation, check};
+use super::fleet::{Fleet, Instance, Lambda};
+use super::invariants::{self, Books, Violation, Watch, check};
 use super::partner::{Double, Partner};
-use super::world::{FUNCTION_TIMEOUT, Faults, World};
+use super::scenario::{Act, Approvals, Method, Plan};
+use super::stream::{RelayBatch, Stream};
+use super::webhooks;
+use super::world::{FUNCTION_TIMEOUT, Faults, Queued, Saying, Stopped, World};
 use crate::cloud::{Options, START};
 use crate::database::engine_with_tables;
 use crate::partners::{Front, PayPalCertificates};
-use crate::services::{Ends, Reply, Services, batch, carries_event, question, request};
+use crate::services::{Ends, Reply, Services, batch, question, request};
 use crate::{Database, StreamReader};
 
 /// The queues' visibility timeout.
@@ -31,300 +36,30 @@ const VISIBILITY: i64 = 180_000;
 /// Receives after which a message goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 
-/// How long a partner remembers an idempotency key: 24 hours, as Stripe does.
-const PARTNER_MEMORY: i64 = 24 * 3_600_000;
-
-/// How long a stream keeps its records.
-const STREAM_RETENTION: i64 = 24 * 3_600_000;
-
 /// No history needs more scheduling decisions; one that does is stuck.
-const MAX_STEPS: u32 = 20_000;
+const MAX_STEPS: u32 = 60_000;
 
-/// Where every order goes; every carrier takes it.
-const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
+/// For how long an operator moves things by hand, in milliseconds: what nobody can mend would be moved
+/// for ever.
+const OPERATOR_WORKS: i64 = 36 * 3_600_000;
 
-/// A customer's wish: one POST after the other, each repeated until it is answered for good.
-#[derive(Clone, Debug)]
-pub struct Scenario {
-    /// Decides what becomes of the charge; see the played partner.
-    pub customer: &'static str,
-    /// Whether the cart carries `checkout`.
-    pub checkout: bool,
-    /// Whether the client also makes the later calls itself.
-    pub explicit: bool,
-    /// Whether the cart is updated once.
-    pub update: bool,
-    /// How often a declined payment is tried again by an explicit request.
-    pub retries_after_decline: u32,
-    /// How long after the cart was answered the order is cancelled, in milliseconds.
-    pub cancel_after: Option<i64>,
-}
-
-impl Scenario {
-    /// The cart goes all the way by itself.
-    pub const CHECKOUT: Self = Self {
-        customer: "8080",
-        checkout: true,
-        explicit: false,
-        update: false,
-        retries_after_decline: 0,
-        cancel_after: None,
-    };
-
-    /// Every step is called, while the chain does the same.
-    pub const EXPLICIT: Self = Self {
-        checkout: false,
-        explicit: true,
-        ..Self::CHECKOUT
-    };
-
-    /// The cart carries `checkout`, and every step is called all the same.
-    pub const BOTH: Self = Self {
-        explicit: true,
-        ..Self::CHECKOUT
-    };
-
-    /// The cart is updated before the rest is called.
-    pub const UPDATED: Self = Self {
-        update: true,
-        ..Self::EXPLICIT
-    };
-
-    /// The first attempt is declined, an explicit second one succeeds.
-    pub const DECLINED_ONCE: Self = Self {
-        customer: "declined-once",
-        retries_after_decline: 2,
-        ..Self::BOTH
-    };
-
-    /// Declined for good.
-    pub const DECLINED: Self = Self {
-        customer: "declined",
-        ..Self::CHECKOUT
-    };
-
-    /// The partner settles hours later.
-    pub const PENDING: Self = Self {
-        customer: "pending",
-        ..Self::CHECKOUT
-    };
-
-    /// The partner refuses hours later.
-    pub const PENDING_THEN_DECLINED: Self = Self {
-        customer: "pending-then-declined",
-        ..Self::CHECKOUT
-    };
-
-    /// The customer acts at the bank, later.
-    pub const ACTS_LATER: Self = Self {
-        customer: "acts-later",
-        ..Self::CHECKOUT
-    };
-
-    /// The customer never acts.
-    pub const MUST_ACT: Self = Self {
-        customer: "must-act",
-        ..Self::CHECKOUT
-    };
-
-    /// Cancelled at once.
-    pub const CANCELLED_AT_ONCE: Self = Self {
-        cancel_after: Some(0),
-        ..Self::CHECKOUT
-    };
-
-    /// Cancelled while the charge is on its way.
-    pub const CANCELLED_WHILE_CHARGED: Self = Self {
-        cancel_after: Some(130),
-        ..Self::CHECKOUT
-    };
-
-    /// Cancelled about when it is paid.
-    pub const CANCELLED_WHEN_PAID: Self = Self {
-        cancel_after: Some(200),
-        ..Self::CHECKOUT
-    };
-
-    /// Declined, then cancelled.
-    pub const DECLINED_THEN_CANCELLED: Self = Self {
-        customer: "declined",
-        cancel_after: Some(10_000),
-        ..Self::CHECKOUT
-    };
-
-    /// Cancelled while the partner settles.
-    pub const PENDING_THEN_CANCELLED: Self = Self {
-        customer: "pending",
-        cancel_after: Some(10_000),
-        ..Self::CHECKOUT
-    };
-
-    /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
-    pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
-
-    /// Every scenario.
-    pub const ALL: [Self; 15] = [
-        Self::CHECKOUT,
-        Self::EXPLICIT,
-        Self::BOTH,
-        Self::UPDATED,
-        Self::DECLINED_ONCE,
-        Self::DECLINED,
-        Self::PENDING,
-        Self::PENDING_THEN_DECLINED,
-        Self::ACTS_LATER,
-        Self::MUST_ACT,
-        Self::CANCELLED_AT_ONCE,
-        Self::CANCELLED_WHILE_CHARGED,
-        Self::CANCELLED_WHEN_PAID,
-        Self::DECLINED_THEN_CANCELLED,
-        Self::PENDING_THEN_CANCELLED,
-    ];
-
-    /// The same, but cancelled sooner or later if it is cancelled, so that it meets every step.
-    #[must_use]
-    pub fn cancelled_at_random(mut self, random: &mut super::Random) -> Self {
-        if let Some(after) = &mut self.cancel_after {
-            let most = [400, 5_000, 600_000][random.below(3)];
-            *after = random.millis(most);
-        }
-        self
-    }
-}
-
-/// What one history is made of.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Decides everything that is left to chance.
-    pub seed: u64,
-    /// Who wants what.
-    pub scenarios: Vec<Scenario>,
-    /// What goes wrong while faults last.
-    pub faults: Faults,
-    /// For how long faults last, in milliseconds.
-    pub faults_last: i64,
-    /// The stream is dead from the beginning for that long, in milliseconds.
-    pub stream_dead: i64,
-    /// The partner is out from the beginning for that long, in milliseconds.
-    pub partner_out: i64,
-    /// How long the partner remembers an idempotency key, in milliseconds.
-    pub partner_memory: i64,
-    /// Kill whoever comes to these effects, counted from 1.
-    pub crash_at: Vec<u64>,
-    /// Let Lambda end whoever comes to these effects, once they are carried out.
-    pub timeout_at: Vec<u64>,
-    /// Carry these effects out and lose their answers.
-    pub lost_answer_at: Vec<u64>,
-    /// How wrong the instances' clocks are, in milliseconds.
-    pub skews: [i64; 3],
-    /// The real client that charges, over a wire to its double; `None` for the abstract partner.
-    pub partner: Option<PartnerName>,
-    /// The real client that ships, over a wire to its double; `None` for the abstract carrier.
-    pub carrier: Option<RealCarrier>,
-    /// Print every effect.
-    pub trace: bool,
-}
-
-impl Plan {
-    /// One order in a world without faults.
-    #[must_use]
-    pub fn calm(scenario: Scenario) -> Self {
-        Self {
-            seed: 1,
-            scenarios: vec![scenario],
-            faults: Faults::default(),
-            faults_last: 0,
-            stream_dead: 0,
-            partner_out: 0,
-            partner_memory: PARTNER_MEMORY,
-            crash_at: Vec::new(),
-            timeout_at: Vec::new(),
-            lost_answer_at: Vec::new(),
-            skews: [0; 3],
-            partner: None,
-            carrier: None,
-            trace: false,
-        }
-    }
-}
-
-/// Random plans, one a seed.
-#[derive(Clone, Copy, Debug)]
-pub struct Histories;
-
-impl Histories {
-    /// The plan of that seed.
-    #[must_use]
-    pub fn plan(seed: u64) -> Plan {
-        let mut random = super::Random::new(seed ^ 0x5eed);
-        let orders = 1 + random.below(4);
-        let scenarios = (0..orders)
-            .map(|_| {
-                let scenario = Scenario::ALL[random.below(Scenario::ALL.len())].clone();
-                scenario.cancelled_at_random(&mut random)
-            })
-            .collect();
-        // Each kind of fault is absent in half of the histories, so that the others show.
-        let mut rate = |most: usize| -> u32 {
-            if random.chance(500) {
-                0
-            } else {
-                u32::try_from(random.below(most)).unwrap_or(0)
-            }
-        };
-        let faults = Faults {
-            crash: rate(60),
-            freeze: rate(40),
-            timeout: rate(40),
-            lost_request: rate(80),
-            lost_answer: rate(80),
-            throttle: rate(80),
-            conflict: rate(300),
-            duplicate: rate(300),
-            vanish: rate(200),
-            delay: rate(300),
-            replay: rate(100),
-        };
-        let hours = |random: &mut super::Random, permille, hours: i64| {
-            if random.chance(permille) {
-                hours * 3_600_000
-            } else {
-                0
-            }
-        };
-        let forgets = random.chance(300);
-        let skewed = random.chance(500);
-        Plan {
-            seed,
-            scenarios,
-            faults,
-            faults_last: random.millis(3_600_000),
-            stream_dead: hours(&mut random, 150, 25),
-            partner_out: hours(&mut random, 100, 30),
-            partner_memory: if forgets { 0 } else { PARTNER_MEMORY },
-            crash_at: Vec::new(),
-            timeout_at: Vec::new(),
-            lost_answer_at: Vec::new(),
-            skews: if skewed {
-                Scenario::CLOCKS_APART
-            } else {
-                [0; 3]
-            },
-            partner: None,
-            carrier: None,
-            trace: false,
-        }
-    }
-}
-
-type Instance = Services<Partner, Shipper, Outside, Outside>;
+/// How often a partner repeats a webhook that was not acknowledged.
+const MAX_DELIVERIES: u32 = 20;
 
 /// What a task was started for.
 #[derive(Clone, Debug)]
 enum Purpose {
-    Request { client: usize, wish: Wish },
-    Batch { queue: Queue, ids: Vec<u64> },
-    Relay { from: usize, numbers: Vec<String> },
+    Request {
+        client: usize,
+        role: Role,
+        wish: Wish,
+    },
+    Batch {
+        queue: Queue,
+        ids: Vec<u64>,
+    },
+    Relay(RelayBatch),
+    Webhook(Webhook),
     Sweep,
 }
 
@@ -334,10 +69,19 @@ enum Outcome {
     Swept,
 }
 
+/// A webhook on its way.
+#[derive(Clone, Debug)]
+struct Webhook {
+    at: i64,
+    deliveries: u32,
+    event: Value,
+}
+
 struct Task {
     purpose: Purpose,
     future: Pin<Box<dyn Future<Output = Outcome>>>,
     woken: Arc<Woken>,
+    since: i64,
     frozen_until: Option<i64>,
 }
 
@@ -349,162 +93,22 @@ impl Wake for Woken {
     }
 }
 
-/// One POST that a client makes.
-#[derive(Clone, Debug)]
-pub(super) struct Wish {
-    path: &'static str,
-    key: String,
-    body: Value,
-}
-
-/// A client that places one order.
-pub(super) struct Client {
-    scenario: Scenario,
-    number: usize,
-    wishes: VecDeque<Wish>,
-    declines: u32,
-    next_at: i64,
-    busy: u32,
-    failures: u32,
-    /// The order, once its cart was answered.
-    pub(super) order: Option<String>,
-    /// Answers that were for good, by path and key.
-    pub(super) answers: BTreeMap<(String, String), (u64, String)>,
-    /// Two answers to the same wish that differ.
-    pub(super) contradictions: Vec<String>,
-}
-
-impl Client {
-    fn new(number: usize, scenario: &Scenario) -> Self {
-        let mut client = Self {
-            scenario: scenario.clone(),
-            number,
-            wishes: VecDeque::new(),
-            declines: 0,
-            next_at: START,
-            busy: 0,
-            failures: 0,
-            order: None,
-            answers: BTreeMap::new(),
-            contradictions: Vec::new(),
-        };
-        let body = client.cart(2);
-        client.wish("/api/order/cart.json", body);
-        client
-    }
-
-    fn wish(&mut self, path: &'static str, body: Value) {
-        let key = format!("client-{}-{}-{}", self.number, path, self.answers.len());
-        self.wishes.push_back(Wish { path, key, body });
-    }
-
-    /// Whether this client cancels its order.
-    pub(super) fn wants_cancelled(&self) -> bool {
-        self.scenario.cancel_after.is_some()
-    }
-
-    fn email(&self) -> String {
-        format!("customer-{}@example.com", self.number)
-    }
-
-    fn cart(&self, quantity: u32) -> Value {
-        let mut cart = json!({
-            "customerId": self.scenario.customer,
-            "items": [{"productId": "1234", "quantity": quantity, "price": 50 + self.number}]
-        });
-        if self.scenario.checkout {
-            cart["checkout"] = json!({
-                "name": "Lital Hay", "phone": "0545870006", "email": self.email(),
-                "shipping_address": ADDRESS
-            });
-        }
-        cart
-    }
-
-    /// Plans what comes after the answer to `wish`.
-    fn answered(&mut self, wish: &Wish, reply: &Reply, now: i64) {
-        let body = &reply.body;
-        match wish.path {
-            "/api/order/cart.json" if self.order.is_none() => {
-                let order = body["orderId"].as_str().unwrap_or_default().to_owned();
-                self.order = Some(order.clone());
-                if let Some(after) = self.scenario.cancel_after {
-                    let cancel = json!({
-                        "customerId": self.scenario.customer, "orderId": order,
-                        "reason": "changed my mind"
-                    });
-                    self.wish("/api/order/cancel.json", cancel);
-                    self.next_at = now + after;
-                }
-                if self.scenario.update {
-                    let mut update = self.cart(3);
-                    update["orderId"] = order.into();
-                    self.wish("/api/order/cart.json", update);
-                } else {
-                    self.want_invoice(body);
-                }
-            }
-            "/api/order/cart.json" => self.want_invoice(body),
-            "/api/order/invoice.json" => {
-                let payment = json!({
-                    "customerId": self.scenario.customer,
-                    "invoiceId": body["invoiceId"],
-                    "totalAmount": body["totalAmount"]
-                });
-                self.wish("/api/order/payment.json", payment);
-            }
-            "/api/order/payment.json"
-                if reply.status == 402 && self.declines < self.scenario.retries_after_decline =>
-            {
-                self.declines += 1;
-                self.wish("/api/order/payment.json", wish.body.clone());
-            }
-            "/api/order/payment.json" if reply.status == 402 => {}
-            "/api/order/payment.json" => {
-                let shipping = json!({
-                    "orderId": self.order, "name": "Lital Hay", "phone": "0545870006",
-                    "shipping_address": ADDRESS
-                });
-                self.wish("/api/order/shipping.json", shipping);
-            }
-            _ => {}
-        }
-    }
-
-    fn want_invoice(&mut self, cart: &Value) {
-        if !self.scenario.explicit {
-            return;
-        }
-        let invoice = json!({
-            "customerId": self.scenario.customer, "orderId": cart["orderId"],
-            "tax": cart["tax"], "subTotalAmount": cart["subTotalAmount"],
-            "totalAmount": cart["totalAmount"], "currency": "USD", "items": cart["items"],
-            "name": "Lital Hay", "phone": "0545870006", "email": self.email(),
-            "shipping_address": ADDRESS
-        });
-        self.wish("/api/order/invoice.json", invoice);
-    }
-}
-
 /// One history as it unfolds.
 pub struct Simulation {
     plan: Plan,
     world: World,
     double: Double,
     depot: Depot,
-    instances: Vec<Arc<Instance>>,
+    fleet: Fleet,
     honest: Instance,
     pub(super) store: Store,
     engine: Engine,
-    stream: StreamReader,
-    /// When each record was written.
-    record_times: Vec<i64>,
-    records: Vec<Value>,
-    relayed: usize,
-    /// After how many events, and when, the stream was read last.
-    read_at: (u64, i64),
+    stream: Stream,
+    watch: Watch,
     tasks: Vec<Task>,
     clients: Vec<Client>,
+    webhooks: Vec<Webhook>,
+    told: u64,
     next_sweep: i64,
 }
 
@@ -526,27 +130,20 @@ impl Simulation {
             state.crash_at.clone_from(&plan.crash_at);
             state.timeout_at.clone_from(&plan.timeout_at);
             state.lost_answer_at.clone_from(&plan.lost_answer_at);
+            state.late_at.clone_from(&plan.late_at);
             state.partner_out_until = START + plan.partner_out;
+            state.mailer_out_until = START + plan.mailer_out;
+            state.queue_out = plan.queue_out.map(|(queue, lasts)| (queue, START + lasts));
+            let frozen = plan.database_frozen;
+            state.database_frozen = frozen.map(|(from, until)| (START + from, START + until));
             state.partner_memory = plan.partner_memory;
+            state.protocol = plan.protocol;
+            state.refunds_fail = plan.refunds_fail;
         }
         let engine = engine_with_tables();
-        let double = Double::new(plan.partner, &world.runtime(0));
+        let double = Double::new(plan.partner, plan.protocol, &world.runtime(0));
         let depot = Depot::new(plan.carrier);
-        let shop = Options::default().shop();
-        let instance = |skew: i64| {
-            let runtime = world.runtime(skew);
-            let store = Store::new(client(&engine, &world), Database::tables(), runtime.clone());
-            let outside = || Outside(world.clone());
-            let ends = Ends {
-                partner: double.client(&world, &runtime),
-                carrier: depot.client(&world),
-                queues: outside(),
-                mailer: outside(),
-                certificates: Front::new(Arc::new(PayPalCertificates)),
-            };
-            Arc::new(Services::new(&store, shop, &runtime, ends))
-        };
-        let instances = plan.skews.iter().map(|skew| instance(*skew)).collect();
+        let fleet = Fleet::new(&plan, &engine, &world, &double, &depot);
         let runtime = world.runtime(0);
         let store = Store::new(honest_client(&engine), Database::tables(), runtime.clone());
         let calm = || Outside(World::new(0, Faults::default(), false));
@@ -557,38 +154,96 @@ impl Simulation {
             mailer: calm(),
             certificates: Front::new(Arc::new(PayPalCertificates)),
         };
-        let honest = Services::new(&store, shop, &runtime, ends);
+        let honest = Services::new(&store, Options::default().shop(), &runtime, ends);
         let clients = plan
             .scenarios
             .iter()
             .enumerate()
             .map(|(number, each)| Client::new(number, each));
-        Self {
+        let simulation = Self {
             clients: clients.collect(),
             double,
             depot,
-            world,
-            instances,
+            fleet,
             honest,
             store,
-            stream: StreamReader::new(engine.clone()),
+            stream: Stream::new(StreamReader::new(engine.clone()), plan.relay_shards, START),
             engine,
-            record_times: Vec::new(),
-            records: Vec::new(),
-            relayed: 0,
-            read_at: (0, START),
+            watch: Watch::default(),
             tasks: Vec::new(),
+            webhooks: Vec::new(),
+            told: 0,
             next_sweep: START + 60_000,
+            world,
             plan,
+        };
+        simulation.let_strangers_in();
+        simulation
+    }
+
+    /// Orders of a newer version, due in each shard of the step `payment`, before all others.
+    fn let_strangers_in(&self) {
+        for shard in 0..4_u8 {
+            for number in 0..self.plan.strangers {
+                let millis = u64::try_from(START).unwrap_or_default() + number as u64;
+                let id = OrderId::from_time(millis, [shard; 10]);
+                let put = json!({"TableName": "OrdersTable", "Item": {
+                    "orderId": {"S": id.to_string()}, "status": {"S": "returned"},
+                    "version": {"N": "9"}, "dueStep": {"S": format!("payment#{shard}")},
+                    "dueAt": {"N": (START - 60_000).to_string()}
+                }});
+                let put = serde_json::from_value(put).expect("it is a PutItem");
+                self.engine
+                    .put_item(put)
+                    .expect("any item with a key is taken");
+            }
         }
     }
 
     /// Sends one event to the API while all goes wrong as the plan says; returns the answer, how many
     /// effects it took, and how many items the tables hold afterwards.
     pub async fn send_once(&self, event: &Value) -> (Reply, u64, usize) {
-        let reply = self.instances[0].send(event).await;
+        let reply = self.fleet.first().send(event).await;
         let effects = self.world.state().effects;
         (reply, effects, self.items())
+    }
+
+    /// After the next `calm` effects, loses the answers of the `lost` ones that follow, and throttles
+    /// the `throttled` ones after those.
+    pub fn strike(&self, calm: u64, lost: u64, throttled: u64) {
+        let mut state = self.world.state();
+        let first = state.effects + calm + 1;
+        state.lost_answer_at = (first..first + lost).collect();
+        state.throttled_at = (first + lost..first + lost + throttled).collect();
+    }
+
+    /// All that somebody outside could see of a request: what is stored, but for claims and keys, and
+    /// what the other side has in its books.
+    #[must_use]
+    pub fn seen(&self) -> String {
+        let mut seen = Vec::new();
+        for table in ["OrdersTable", "InvoicesTable", "CustomersTable"] {
+            let request = serde_json::from_value(json!({ "TableName": table }))
+                .expect("a scan needs a table's name only");
+            let scan = self.engine.scan(request).expect("the table is there");
+            let mut scan = json!(scan);
+            for item in scan["Items"].as_array_mut().into_iter().flatten() {
+                let charge = item["payment"]["M"]["charge"].take();
+                item["payment"] = charge;
+                item["event"] = Value::Null;
+            }
+            seen.push(scan["Items"].to_string());
+        }
+        let state = self.world.state();
+        let charges = state.charges.iter();
+        let moved =
+            charges.map(|(reference, charge)| (reference, charge.captures, &charge.refunds));
+        let moved: Vec<_> = moved.filter(|(_, captures, _)| *captures > 0).collect();
+        let labels = state.parcels.values().filter_map(|each| each.label.clone());
+        let labels: Vec<_> = labels.collect();
+        let queued: Vec<_> = state.queues.values().map(Vec::len).collect();
+        seen.push(format!("{moved:?} {labels:?} {:?} {queued:?}", state.mails));
+        seen.join("\n")
     }
 
     /// How many items the tables hold.
@@ -621,30 +276,98 @@ impl Simulation {
             if self.world.now() >= faults_end {
                 self.world.state().faults = Faults::default();
             }
-            if !self.step().await && !self.jump().await {
+            let has_gone_on = self.step().await || self.jump().await;
+            self.look().await?;
+            if !has_gone_on {
                 let effects = self.world.state().effects;
                 let answers = self.answers().await;
-                let books = Books {
-                    charges: self.double.charges(&self.world),
-                    labels: self.depot.labels(&self.world),
-                };
-                check(&self.world, &self.store, &self.clients, &answers, &books).await?;
+                let books = self.books();
+                check(
+                    &self.world,
+                    &self.store,
+                    &self.plan,
+                    &self.clients,
+                    &answers,
+                    &books,
+                )
+                .await?;
                 return Ok(effects);
             }
         }
-        Err(Violation::Endless)
+        Err(Violation::Endless(format!("{:?}", self.tasks.len())))
+    }
+
+    fn books(&self) -> Books {
+        Books {
+            charges: self.double.charges(&self.world),
+            labels: self.depot.labels(&self.world),
+            invoices: super::database::invoices(&self.engine),
+            unconfirmed: super::database::unconfirmed(&self.engine),
+        }
+    }
+
+    /// What must hold at every step is looked at whenever money or a parcel may have moved.
+    async fn look(&mut self) -> Result<(), Violation> {
+        if !std::mem::take(&mut self.world.state().touched) {
+            return Ok(());
+        }
+        let charges = self.double.charges(&self.world);
+        let labels = self.depot.labels(&self.world);
+        let told = self.watch.look(&self.store, &charges, &labels).await?;
+        if self.plan.webhooks > 0 {
+            for invoice in told {
+                self.tell(&invoice);
+            }
+        }
+        let news = std::mem::take(&mut self.world.state().news);
+        for invoice in news {
+            self.told += 1;
+            let event = webhooks::refund_failed(self.told, &invoice);
+            self.send_webhook(event, 7_200_000);
+        }
+        Ok(())
+    }
+
+    /// The partner tells of a charge: not at all, at once, late, or twice.
+    fn tell(&mut self, invoice: &str) {
+        while self.world.state().random.chance(self.plan.webhooks) {
+            self.told += 1;
+            let most = [1, 60_000, 7_200_000][self.world.state().random.below(3)];
+            let event = webhooks::about_charge(self.told, invoice);
+            self.send_webhook(event, most);
+        }
+    }
+
+    /// Has a webhook arrive within so many milliseconds.
+    fn send_webhook(&mut self, event: Value, most: i64) {
+        let at = self.world.now() + self.world.state().random.millis(most);
+        self.webhooks.push(Webhook {
+            at,
+            deliveries: 0,
+            event,
+        });
     }
 
     /// Every customer agrees to be charged, before anything goes wrong.
     async fn agree(&self) {
-        for scenario in &self.plan.scenarios {
-            if let Some(body) = self.double.agreement(scenario.customer) {
-                let reply = self
-                    .honest
-                    .send(&request("/api/customer/billing.json", &body))
-                    .await;
-                assert_eq!(reply.status, 201, "{}", reply.text);
-            }
+        for client in &self.clients {
+            let customer = client.customer();
+            let is_bad = self.plan.partner.is_some() && client.scenario.customer == "declined";
+            let method = if is_bad { Method::Bad } else { Method::Good };
+            let Some(body) = self.double.agreement(&customer, method) else {
+                continue;
+            };
+            let reply = self
+                .honest
+                .send(&request("/api/customer/billing.json", &body))
+                .await;
+            assert_eq!(reply.status, 201, "{}", reply.text);
+            let saying = Saying {
+                until: None,
+                method: body["paymentMethodId"].as_str().map(str::to_owned),
+            };
+            let mut state = self.world.state();
+            state.sayings.entry(customer).or_default().push(saying);
         }
     }
 
@@ -661,7 +384,8 @@ impl Simulation {
 
     /// Starts or continues something; false when nothing can be done now.
     async fn step(&mut self) -> bool {
-        self.start_what_is_due();
+        let was_late = self.world.carry_out_late();
+        self.start_what_is_due().await;
         let now = self.world.now();
         let runnable: Vec<usize> = (0..self.tasks.len())
             .filter(|index| {
@@ -683,7 +407,7 @@ impl Simulation {
                     .iter()
                     .any(|task| task.woken.0.load(Ordering::SeqCst));
             }
-            return false;
+            return was_late;
         }
         let pick = {
             let mut state = self.world.state();
@@ -699,16 +423,18 @@ impl Simulation {
         let task = &mut self.tasks[index];
         task.frozen_until = None;
         task.woken.0.store(false, Ordering::SeqCst);
+        self.world.state().task_since = task.since;
         let waker = Waker::from(Arc::clone(&task.woken));
         let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
         let (is_killed, timed_out, frozen_until) = {
             let mut state = self.world.state();
             (
-                std::mem::take(&mut state.killed),
-                std::mem::take(&mut state.timed_out),
+                state.stopped == Some(Stopped::Killed),
+                state.stopped == Some(Stopped::TimedOut),
                 state.frozen_until.take(),
             )
         };
+        self.world.state().stopped = None;
         if timed_out {
             self.world.pass(FUNCTION_TIMEOUT);
         }
@@ -743,26 +469,17 @@ impl Simulation {
             purpose,
             future: Box::pin(future),
             woken: Arc::new(Woken(AtomicBool::new(true))),
+            since: self.world.now(),
             frozen_until: None,
         });
     }
 
-    fn instance(&self) -> Arc<Instance> {
-        let pick = self.world.state().random.below(self.instances.len());
-        Arc::clone(&self.instances[pick])
-    }
-
-    fn start_what_is_due(&mut self) {
+    async fn start_what_is_due(&mut self) {
         let now = self.world.now();
         for number in 0..self.clients.len() {
-            let client = &self.clients[number];
-            if client.busy == 0 && client.next_at <= now && !client.wishes.is_empty() {
-                self.start_request(number);
-                // Some clients are impatient and send the same twice.
-                let twice = self.plan.faults_last > 0 && self.world.state().random.chance(100);
-                if twice {
-                    self.start_request(number);
-                }
+            self.let_customer_act(number, now).await;
+            for role in Role::ALL {
+                self.start_requests(number, role, now);
             }
         }
         for queue in [
@@ -776,9 +493,11 @@ impl Simulation {
             }
         }
         self.start_relay(now);
+        self.start_webhooks(now);
         if self.next_sweep <= now {
             self.next_sweep = now + 60_000;
-            let instance = self.instance();
+            self.operate(now);
+            let instance = self.fleet.pick(Lambda::Other, &self.world).instance;
             self.start(Purpose::Sweep, async move {
                 instance.relay.sweep().await;
                 Outcome::Swept
@@ -786,22 +505,154 @@ impl Simulation {
         }
     }
 
-    fn start_request(&mut self, number: usize) {
+    fn start_requests(&mut self, number: usize, role: Role, now: i64) {
+        let caller = self.clients[number].caller(role);
+        if caller.busy > 0 || caller.next_at > now || caller.wishes.is_empty() {
+            return;
+        }
+        self.start_request(number, role);
+        // Some clients are impatient and send the same twice.
+        let twice = self.plan.faults_last > 0 && self.world.state().random.chance(100);
+        if twice {
+            self.start_request(number, role);
+        }
+    }
+
+    fn start_request(&mut self, number: usize, role: Role) {
         let client = &mut self.clients[number];
-        let Some(wish) = client.wishes.front().cloned() else {
+        let customer = client.customer();
+        let caller = client.caller(role);
+        let Some(wish) = caller.wishes.front().cloned() else {
             return;
         };
-        client.busy += 1;
-        let mut event = request(wish.path, &wish.body);
-        event["headers"]["idempotency-key"] = wish.key.as_str().into();
-        let instance = self.instance();
+        caller.busy += 1;
+        if let Some(act) = wish.act {
+            self.say(&customer, act, &wish);
+        }
+        let event = wish.event(&customer);
+        let configured = self.fleet.pick(Lambda::of_path(&wish.path), &self.world);
+        self.clients[number].asks(&wish, configured.currency);
         let purpose = Purpose::Request {
             client: number,
+            role,
             wish,
         };
         self.start(purpose, async move {
-            Outcome::Reply(instance.send(&event).await)
+            Outcome::Reply(configured.instance.send(&event).await)
         });
+    }
+
+    /// From the moment at which it is sent, an approval may hold.
+    fn say(&self, customer: &str, act: Act, wish: &Wish) {
+        if !matches!(act, Act::Approve(_)) {
+            return;
+        }
+        let saying = Saying {
+            until: None,
+            method: wish.body["paymentMethodId"].as_str().map(str::to_owned),
+        };
+        let mut state = self.world.state();
+        let sayings = state.sayings.entry(customer.to_owned()).or_default();
+        sayings.push(saying);
+    }
+
+    /// Once it is answered, nothing that was said before holds any more.
+    fn said(&self, customer: &str, act: Act, wish: &Wish) {
+        let now = self.world.now();
+        let method = wish.body["paymentMethodId"].as_str();
+        let mut state = self.world.state();
+        let sayings = state.sayings.entry(customer.to_owned()).or_default();
+        for saying in sayings {
+            let is_this = matches!(act, Act::Approve(_)) && saying.method.as_deref() == method;
+            if !is_this && saying.until.is_none() {
+                saying.until = Some(now);
+            }
+        }
+    }
+
+    async fn let_customer_act(&mut self, number: usize, now: i64) {
+        let client = &mut self.clients[number];
+        let is_busy = {
+            let caller = client.caller(Role::Customer);
+            caller.busy > 0 || !caller.wishes.is_empty()
+        };
+        if is_busy || client.acts.front().is_none_or(|(at, _)| *at > now) {
+            return;
+        }
+        let Some((_, act)) = client.acts.pop_front() else {
+            return;
+        };
+        let customer = client.customer();
+        let order = client.order.clone().unwrap_or_default();
+        let keyed = client.scenario.approvals == Approvals::Keyed;
+        self.world.note(|| format!("{customer}: {act:?}"));
+        let wish = match act {
+            // The page is that of the charge that the order names.
+            Act::PayOnPage => {
+                let order = self.store.order(&order.parse_id()).await.ok().flatten();
+                let reference = order.and_then(|order| order.payment?.reference);
+                if let Some(reference) = reference {
+                    self.double.pay_on_page(&self.world, &reference);
+                }
+                return;
+            }
+            Act::Approve(method) => {
+                let Some(body) = self.double.agreement(&customer, method) else {
+                    return;
+                };
+                Wish {
+                    method: "POST",
+                    path: "/api/customer/billing.json".to_owned(),
+                    key: keyed.then(|| format!("{customer}-says-{:x}-more", client.acts.len())),
+                    body,
+                    expects: Expects::Answer,
+                    act: Some(act),
+                }
+            }
+            Act::Revoke => {
+                if self.double.agreement(&customer, Method::Good).is_none() {
+                    return;
+                }
+                Wish {
+                    method: "DELETE",
+                    path: format!("/api/customer/{customer}/billing"),
+                    key: None,
+                    body: json!({"revoked at": now}),
+                    expects: Expects::Answer,
+                    act: Some(act),
+                }
+            }
+        };
+        let caller = self.clients[number].caller(Role::Customer);
+        caller.next_at = now;
+        caller.wishes.push_back(wish);
+    }
+
+    /// An operator moves dead letters back, or has the sweep look at an order at once.
+    fn operate(&self, now: i64) {
+        let mut state = self.world.state();
+        if now > START + OPERATOR_WORKS || !state.random.chance(self.plan.operator) {
+            return;
+        }
+        if state.random.chance(500) {
+            for (queue, body) in std::mem::take(&mut state.dead_letters) {
+                state.next_message += 1;
+                let id = state.next_message;
+                let queued = Queued {
+                    id,
+                    body,
+                    visible_at: now,
+                    receives: 0,
+                };
+                state.queues.entry(queue).or_default().push(queued);
+            }
+            return;
+        }
+        let pick = state.random.below(self.clients.len());
+        drop(state);
+        if let Some(order) = &self.clients[pick].order {
+            super::database::requeue(&self.engine, order, now);
+        }
     }
 
     fn start_batch(&mut self, queue: Queue, now: i64) {
@@ -837,72 +688,50 @@ impl Simulation {
             return;
         }
         let (ids, bodies): (Vec<u64>, Vec<String>) = taken.into_iter().unzip();
-        let instance = self.instance();
+        let instance = self.fleet.pick(Lambda::Worker(queue), &self.world).instance;
         self.start(Purpose::Batch { queue, ids }, async move {
             Outcome::Failures(instance.deliver_batch(queue, &batch(&bodies)).await)
         });
     }
 
     fn start_relay(&mut self, now: i64) {
-        let is_relaying = self
-            .tasks
-            .iter()
-            .any(|task| matches!(task.purpose, Purpose::Relay { .. }));
         let is_dead = now < START + self.plan.stream_dead;
-        // A dead stream is looked at too, to know how old its records are, but not all the time.
-        let is_worth_a_look = if is_dead {
-            now >= self.read_at.1 + 3_600_000
-        } else {
-            !is_relaying
-        };
-        let events = self.world.state().events;
-        if is_worth_a_look && self.read_at.0 != events {
-            self.read_at = (events, now);
-            let mut fresh = self.stream.read_new();
-            // As the mapping's filter does.
-            fresh.retain(carries_event);
-            self.record_times.extend(fresh.iter().map(|_| now));
-            self.records.extend(fresh);
-        }
-        if is_dead || is_relaying {
+        self.stream.read(&self.world, is_dead);
+        if is_dead {
             return;
         }
-        // What is older than a day is gone.
-        while self.relayed < self.records.len()
-            && now - self.record_times[self.relayed] > STREAM_RETENTION
-        {
-            self.relayed += 1;
+        for (batch, records) in self.stream.batches(&self.world) {
+            let instance = self.fleet.pick(Lambda::Other, &self.world).instance;
+            self.start(Purpose::Relay(batch), async move {
+                Outcome::Failures(instance.relay_records(&records).await)
+            });
         }
-        if self.relayed >= self.records.len() {
-            return;
+    }
+
+    fn start_webhooks(&mut self, now: i64) {
+        let (due, waiting) = std::mem::take(&mut self.webhooks)
+            .into_iter()
+            .partition(|webhook| webhook.at <= now);
+        self.webhooks = waiting;
+        let due: Vec<Webhook> = due;
+        for webhook in due {
+            let event = webhooks::signed(&webhook.event, now);
+            let instance = self.fleet.pick(Lambda::Other, &self.world).instance;
+            self.start(Purpose::Webhook(webhook), async move {
+                Outcome::Reply(instance.send(&event).await)
+            });
         }
-        let most = 1 + self.world.state().random.below(10);
-        let from = self.relayed;
-        let to = self.records.len().min(from + most);
-        let records = self.records[from..to].to_vec();
-        let number = |record: &Value| {
-            record["dynamodb"]["SequenceNumber"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let numbers = records.iter().map(number).collect();
-        let instance = self.instance();
-        self.start(Purpose::Relay { from, numbers }, async move {
-            Outcome::Failures(instance.relay_records(&records).await)
-        });
     }
 
     /// What follows from the end of a task; `None` when it was killed or its answer lost.
     fn ended(&mut self, purpose: &Purpose, outcome: Option<Outcome>) {
-        let now = self.world.now();
         match (purpose, outcome) {
-            (Purpose::Request { client, wish }, outcome) => {
+            (Purpose::Request { client, role, wish }, outcome) => {
                 let reply = match outcome {
                     Some(Outcome::Reply(reply)) => Some(reply),
                     _ => None,
                 };
-                self.replied(*client, wish, reply.as_ref(), now);
+                self.replied(*client, *role, wish, reply.as_ref());
             }
             (Purpose::Batch { queue, ids }, Some(Outcome::Failures(failures))) => {
                 let kept: Vec<u64> = failures
@@ -914,72 +743,45 @@ impl Simulation {
                         .retain(|message| !ids.contains(&message.id) || kept.contains(&message.id));
                 }
             }
-            (Purpose::Relay { from, numbers }, Some(Outcome::Failures(failures))) => {
-                let first = numbers.iter().position(|number| failures.contains(number));
-                self.relayed = from + first.unwrap_or(numbers.len());
-                let mut state = self.world.state();
-                let replay = state.faults.replay;
-                if state.random.chance(replay) {
-                    let back = state.random.below(10);
-                    self.relayed = self.relayed.saturating_sub(back);
+            (Purpose::Relay(batch), outcome) => {
+                let failures = match &outcome {
+                    Some(Outcome::Failures(failures)) => Some(failures.as_slice()),
+                    _ => None,
+                };
+                self.stream.ended(batch, failures, &self.world);
+            }
+            (Purpose::Webhook(webhook), outcome) => {
+                let is_taken =
+                    matches!(&outcome, Some(Outcome::Reply(reply)) if reply.status == 200);
+                if !is_taken && webhook.deliveries < MAX_DELIVERIES {
+                    self.webhooks.push(Webhook {
+                        at: self.world.now() + 300_000,
+                        deliveries: webhook.deliveries + 1,
+                        ..webhook.clone()
+                    });
                 }
             }
             _ => {}
         }
     }
 
-    fn replied(&mut self, number: usize, wish: &Wish, reply: Option<&Reply>, now: i64) {
+    fn replied(&mut self, number: usize, role: Role, wish: &Wish, reply: Option<&Reply>) {
+        let now = self.world.now();
         let pause = self.world.state().random.millis(5_000);
-        let client = &mut self.clients[number];
-        client.busy -= 1;
-        // Longer with each failure, up to an hour.
-        client.failures += 1;
-        client.next_at = now + pause + (1_000 << client.failures.min(12)).min(3_600_000);
-        let Some(reply) = reply else { return };
-        self.world
-            .note(|| format!("  answer {} {} {}", wish.path, reply.status, reply.text));
-        let is_final = reply.status < 300
-            || (reply.status == 402 && reply.code() == "payment_declined")
-            // A checkout may be invoiced before its cart could be updated.
-            || (reply.status == 409 && reply.code() == "wrong_state");
-        if is_final {
-            client.failures = 0;
-            client.next_at = now + 1_000 + pause;
-            let place = (wish.path.to_owned(), wish.key.clone());
-            let answer = (reply.status, reply.text.clone());
-            if client
-                .wishes
-                .front()
-                .is_some_and(|front| front.key == wish.key)
+        if let Some(reply) = reply {
+            let (path, text) = (&wish.path, &reply.text);
+            self.world
+                .note(|| format!("  answer {role:?} {path} {} {text}", reply.status));
+            let client = &mut self.clients[number];
+            if reply.status < 300
+                && let Some(act) = wish.act
             {
-                client.wishes.pop_front();
-            }
-            match client.answers.get(&place) {
-                // Why something is refused may change with the order.
-                Some(first) if *first != answer && reply.status != 409 => {
-                    client
-                        .contradictions
-                        .push(format!("{place:?}: {first:?} then {answer:?}"));
-                }
-                Some(_) => {}
-                None => {
-                    client.answers.insert(place, answer);
-                    client.answered(wish, reply, now);
-                    // Every answer is asked for once more, late: a repeat gets the same.
-                    client.wishes.push_back(wish.clone());
-                }
-            }
-        } else if reply.status < 500 && reply.code() != "in_progress" {
-            // Pending, or the customer must act: the chain goes on without this client.
-            if matches!(reply.code(), "payment_pending" | "payment_action_required") {
-                client.wishes.clear();
-            } else {
-                client
-                    .contradictions
-                    .push(format!("refused: {wish:?} {}", reply.text));
-                client.wishes.clear();
+                let customer = client.customer();
+                self.said(&customer, act, wish);
             }
         }
+        let may_disturb = self.plan.change.is_some();
+        self.clients[number].replied(role, wish, reply, now, pause, may_disturb);
     }
 
     /// Lets time pass up to the next thing that can happen; false when nothing ever will.
@@ -987,20 +789,25 @@ impl Simulation {
         let now = self.world.now();
         let mut next: Vec<i64> = Vec::new();
         next.extend(self.tasks.iter().filter_map(|task| task.frozen_until));
-        next.extend(
-            self.clients
-                .iter()
-                .filter(|client| !client.wishes.is_empty())
-                .map(|client| client.next_at),
-        );
-        next.extend(
-            self.world
-                .state()
-                .queues
-                .values()
-                .flatten()
-                .map(|message| message.visible_at),
-        );
+        next.extend(self.webhooks.iter().map(|webhook| webhook.at));
+        if now >= START + self.plan.stream_dead {
+            next.extend(self.stream.next_looks());
+        }
+        for client in &self.clients {
+            let callers = client.callers.iter();
+            next.extend(
+                callers
+                    .filter(|caller| !caller.wishes.is_empty())
+                    .map(|caller| caller.next_at),
+            );
+            next.extend(client.acts.front().map(|(at, _)| *at));
+        }
+        {
+            let state = self.world.state();
+            let queued = state.queues.values().flatten();
+            next.extend(queued.map(|message| message.visible_at));
+            next.extend(state.late.iter().map(|late| late.at));
+        }
         if now < START + self.plan.stream_dead {
             next.push(START + self.plan.stream_dead);
         }
@@ -1010,7 +817,7 @@ impl Simulation {
             let id = order.parse_id();
             if let Ok(Some(order)) = self.store.order(&id).await
                 && let Some(due) = order.due
-                && !is_parked(&order)
+                && !self.is_parked(client, &order).await
             {
                 first_due = first_due.min(due.at.millis());
             }
@@ -1027,25 +834,56 @@ impl Simulation {
         self.world.pass_until(next);
         true
     }
-}
 
-/// Whether only the customer can bring the order on; it is looked at again for ever.
-fn is_parked(order: &shared::domain::Order) -> bool {
-    use shared::domain::ChargeState;
-    order.customer.as_str() == "must-act"
-        && order
+    /// Whether only the customer can bring the order on, who does nothing more; it is looked at again
+    /// for ever.
+    async fn is_parked(&self, client: &Client, order: &Order) -> bool {
+        if invariants::is_out_of_reach(order, &self.plan) {
+            return order.due.is_some_and(|due| due.tries >= 3)
+                && self.world.now() >= self.fleet.settled_at();
+        }
+        let waits = order
             .payment
             .as_ref()
-            .is_some_and(|payment| payment.state == ChargeState::ActionRequired)
-        && order.due.is_some_and(|due| due.tries >= 3)
+            .is_some_and(|payment| payment.state == ChargeState::ActionRequired);
+        let is_tired = order.due.is_some_and(|due| due.tries >= 3);
+        if !waits || !is_tired || self.world.now() < self.fleet.settled_at() {
+            return false;
+        }
+        // The money may be there by now, and its mails may not be.
+        let invoice = order.id.invoice().to_string();
+        let charges = self.double.charges(&self.world);
+        let mut charges = charges.iter().filter(|charge| charge.invoice == invoice);
+        if charges.any(|charge| charge.captures > 0) || !self.is_mailed(order).await {
+            return false;
+        }
+        client.scenario.customer == "must-act" || !self.has_agreed(order).await
+    }
+
+    async fn is_mailed(&self, order: &Order) -> bool {
+        let stored = self.store.order_and_emails(&order.id).await.ok().flatten();
+        stored.is_some_and(|(order, states)| {
+            let mut mailed = order.mailed_events();
+            order.email().is_none()
+                || mailed.all(|event| states.get(&event).is_some_and(EmailState::is_final))
+        })
+    }
+
+    async fn has_agreed(&self, order: &Order) -> bool {
+        let Some(partner) = self.double.agreement_with() else {
+            return true;
+        };
+        let agreed = self.store.approved_agreement(&order.customer, partner);
+        agreed.await.is_ok_and(|agreement| agreement.is_some())
+    }
 }
 
 trait ParseId {
-    fn parse_id(&self) -> shared::domain::OrderId;
+    fn parse_id(&self) -> OrderId;
 }
 
 impl ParseId for String {
-    fn parse_id(&self) -> shared::domain::OrderId {
-        shared::domain::OrderId::parse(self).expect("an answered cart names an order of ours")
+    fn parse_id(&self) -> OrderId {
+        OrderId::parse(self).expect("an answered cart names an order of ours")
     }
 }

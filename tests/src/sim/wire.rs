@@ -19,6 +19,7 @@ pub(super) fn https(
 ) -> Https {
     let wire = Wire {
         world: world.clone(),
+        double: double.clone(),
         too_many,
     };
     let front = Front::with_passage(double, Arc::new(wire));
@@ -29,6 +30,7 @@ pub(super) fn https(
 #[derive(Debug)]
 struct Wire {
     world: World,
+    double: Arc<dyn PartnerDouble>,
     too_many: &'static str,
 }
 
@@ -39,9 +41,19 @@ impl Passage for Wire {
     ) -> Pin<Box<dyn Future<Output = Option<Mishap>> + Send + 'a>> {
         Box::pin(async move {
             let name = format!("{} {}", request.method, request.path);
-            match self.world.effect(&name).await {
+            let fate = self.world.effect(&name).await;
+            self.world.state().touched = true;
+            match fate {
                 Fate::Done => None,
-                Fate::RequestLost => Some(Mishap::RequestLost),
+                Fate::RequestLost => {
+                    let (double, request) = (self.double.clone(), request.clone());
+                    let world = self.world.clone();
+                    self.world.lose(&name, move || {
+                        world.state().touched = true;
+                        double.handle(&request);
+                    });
+                    Some(Mishap::RequestLost)
+                }
                 Fate::AnswerLost => Some(Mishap::AnswerLost),
                 Fate::Throttled => Some(Mishap::Instead(DoubleReply::new(429, self.too_many))),
             }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use payment::partners::ChargeStatus;
-use shared::domain::{Money, Timestamp};
+use rust_decimal::Decimal;
+use shared::domain::{Currency, Money, Timestamp};
 use shared::queue::Queue;
 use shared::runtime::Runtime;
 use shipment::carriers::Label;
@@ -27,6 +28,9 @@ pub struct Faults {
     pub timeout: u32,
     /// A request is lost before it arrives.
     pub lost_request: u32,
+    /// Of the lost requests, how many arrive all the same, up to ten minutes after their caller gave
+    /// up.
+    pub late: u32,
     /// An answer is lost after the effect was carried out.
     pub lost_answer: u32,
     /// AWS or a partner asks for less.
@@ -41,6 +45,8 @@ pub struct Faults {
     pub delay: u32,
     /// The relay's checkpoint falls back, so that records come again.
     pub replay: u32,
+    /// The mapping gives a batch of the stream up after it has failed.
+    pub give_up: u32,
 }
 
 /// What happens to one effect on its way.
@@ -50,6 +56,15 @@ pub(super) enum Fate {
     RequestLost,
     AnswerLost,
     Throttled,
+}
+
+/// How a task ends that does not come to its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// Before its effect.
+    Killed,
+    /// After its effect, by Lambda.
+    TimedOut,
 }
 
 /// A message in a queue.
@@ -66,19 +81,78 @@ pub(super) struct Queued {
 pub(super) struct LedgerCharge {
     pub(super) invoice: String,
     pub(super) amount: Money,
+    pub(super) currency: Currency,
+    /// The payment method that it was opened with, until a decline takes it off.
+    pub(super) method: Option<String>,
+    pub(super) opened_at: i64,
     pub(super) status: ChargeStatus,
-    /// What it becomes once `settles_at` is reached.
+    /// At that time it becomes this.
     pub(super) settles: Option<(i64, ChargeStatus)>,
     /// How often money was taken; more than once is the partner's own bug, and would be ours.
     pub(super) captures: u32,
-    /// How often it was given back.
-    pub(super) refunds: u32,
+    /// What was given back, one entry each time.
+    pub(super) refunds: Vec<Decimal>,
+    /// How many refunds failed after they had succeeded.
+    pub(super) failed_refunds: u32,
+}
+
+/// Money that the partner took for us by a payment method.
+#[derive(Clone, Debug)]
+pub(super) struct Taking {
+    pub(super) customer: String,
+    pub(super) method: String,
+    /// When the function that asked for it began: what the customer revoked before that must not be
+    /// charged.
+    pub(super) asked_since: i64,
+}
+
+/// What a customer has said about being charged.
+#[derive(Clone, Debug)]
+pub(super) struct Saying {
+    /// When something else was said and answered.
+    pub(super) until: Option<i64>,
+    /// The method that may be charged in between.
+    pub(super) method: Option<String>,
+}
+
+/// What is carried out although its caller has given up.
+pub(super) struct LateArrival {
+    pub(super) at: i64,
+    pub(super) carry_out: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for LateArrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LateArrival({})", self.at)
+    }
+}
+
+/// A mail that was taken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Taken {
+    pub(super) to: String,
+    pub(super) subject: String,
+}
+
+/// How the abstract partner works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// It charges everybody, whoever the customer is.
+    Everybody,
+    /// As Stripe: a charge is opened with its payment method, is confirmed once, can be cancelled,
+    /// and can be paid by the customer on the partner's page until it is.
+    Intents,
+    /// As PayPal: the payment method is named at each capture, one of which succeeds; a refused one
+    /// leaves the charge open, nothing cancels it, and it expires after three hours.
+    Orders,
 }
 
 /// A parcel at the carrier.
 #[derive(Clone, Debug)]
 pub(super) struct LedgerParcel {
     pub(super) order: String,
+    /// Where it goes.
+    pub(super) address: String,
     /// The label, once it was bought.
     pub(super) label: Option<Label>,
 }
@@ -98,10 +172,12 @@ pub(super) struct State {
     pub(super) timeout_at: Vec<u64>,
     /// Lose the answers of these effects.
     pub(super) lost_answer_at: Vec<u64>,
-    /// Lambda ends the task that runs now before its next effect.
-    pub(super) timed_out: bool,
-    /// The task that runs now was killed.
-    pub(super) killed: bool,
+    /// Lose the requests of these effects, and have them arrive later.
+    pub(super) late_at: Vec<u64>,
+    /// Answer these effects with a wish for less.
+    pub(super) throttled_at: Vec<u64>,
+    /// How the task that runs now ends before its next effect, if it does.
+    pub(super) stopped: Option<Stopped>,
     /// The task that runs now stands still until then.
     pub(super) frozen_until: Option<i64>,
     pub(super) queues: BTreeMap<Queue, Vec<Queued>>,
@@ -111,14 +187,39 @@ pub(super) struct State {
     pub(super) charges: BTreeMap<String, LedgerCharge>,
     /// References by idempotency key, and when the key was first used.
     pub(super) charge_keys: BTreeMap<String, (String, i64)>,
+    /// What became of captures, by what the partner knows a repeat by, and when.
+    pub(super) capture_keys: BTreeMap<String, (ChargeStatus, i64)>,
     /// How long the partner remembers an idempotency key, in milliseconds.
     pub(super) partner_memory: i64,
     /// Until when the partner is out.
     pub(super) partner_out_until: i64,
     /// Parcels by reference.
     pub(super) parcels: BTreeMap<String, LedgerParcel>,
-    /// Mails taken, by their text's subject and address.
-    pub(super) mails: BTreeMap<(String, String), u32>,
+    /// Mails taken, and how often.
+    pub(super) mails: BTreeMap<Taken, u32>,
+    /// Until when the mailer takes nothing.
+    pub(super) mailer_out_until: i64,
+    /// The queue that takes nothing, and until when.
+    pub(super) queue_out: Option<(Queue, i64)>,
+    /// While the database is frozen, requests reach it and are carried out when it thaws.
+    pub(super) database_frozen: Option<(i64, i64)>,
+    pub(super) protocol: Protocol,
+    /// Whether the request that is lost now arrives later.
+    pub(super) surely_late: bool,
+    /// What arrives late.
+    pub(super) late: Vec<LateArrival>,
+    /// When the task that runs now was started.
+    pub(super) task_since: i64,
+    /// Whether something may have changed at the partner or the carrier since the last look.
+    pub(super) touched: bool,
+    /// How often a refund fails days after it succeeded, in permille.
+    pub(super) refunds_fail: u32,
+    /// Invoices of which the partner surely tells, by webhook.
+    pub(super) news: Vec<String>,
+    /// Money that was taken.
+    pub(super) takings: Vec<Taking>,
+    /// Customers' agreements, oldest first.
+    pub(super) sayings: BTreeMap<String, Vec<Saying>>,
     pub(super) trace: bool,
 }
 
@@ -149,8 +250,9 @@ impl World {
                 crash_at: Vec::new(),
                 timeout_at: Vec::new(),
                 lost_answer_at: Vec::new(),
-                timed_out: false,
-                killed: false,
+                late_at: Vec::new(),
+                throttled_at: Vec::new(),
+                stopped: None,
                 frozen_until: None,
                 queues: queues
                     .into_iter()
@@ -160,10 +262,23 @@ impl World {
                 next_message: 0,
                 charges: BTreeMap::new(),
                 charge_keys: BTreeMap::new(),
+                capture_keys: BTreeMap::new(),
                 partner_memory: 24 * 3_600_000,
                 partner_out_until: 0,
                 parcels: BTreeMap::new(),
                 mails: BTreeMap::new(),
+                mailer_out_until: 0,
+                queue_out: None,
+                database_frozen: None,
+                protocol: Protocol::Everybody,
+                surely_late: false,
+                late: Vec::new(),
+                task_since: START,
+                touched: false,
+                refunds_fail: 0,
+                news: Vec::new(),
+                takings: Vec::new(),
+                sayings: BTreeMap::new(),
                 trace,
             })),
         }
@@ -204,6 +319,54 @@ impl World {
         )
     }
 
+    /// A request whose caller gives up: it may arrive all the same.
+    pub(super) fn lose(&self, name: &str, carry_out: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        let late = state.faults.late;
+        let is_planned = std::mem::take(&mut state.surely_late);
+        if is_planned || state.random.chance(late) {
+            let at = self.now() + state.random.millis(600_000);
+            let name = name.to_owned();
+            drop(state);
+            self.arrive_at(at, name, carry_out);
+        }
+    }
+
+    /// Has something carried out at that time, whoever still waits for it.
+    pub(super) fn arrive_at(
+        &self,
+        at: i64,
+        name: String,
+        carry_out: impl FnOnce() + Send + 'static,
+    ) {
+        let (world, task_since) = (self.clone(), self.state().task_since);
+        let carry_out = Box::new(move || {
+            world.note(|| format!("  late: {name}"));
+            world.state().task_since = task_since;
+            carry_out();
+        });
+        self.state().late.push(LateArrival { at, carry_out });
+    }
+
+    /// Carries out what has been on its way until now; tells whether there was any.
+    pub(super) fn carry_out_late(&self) -> bool {
+        let now = self.now();
+        let mut due: Vec<LateArrival> = {
+            let mut state = self.state();
+            let (due, waiting) = std::mem::take(&mut state.late)
+                .into_iter()
+                .partition(|late| late.at <= now);
+            state.late = waiting;
+            due
+        };
+        due.sort_by_key(|late| late.at);
+        let any = !due.is_empty();
+        for late in due {
+            (late.carry_out)();
+        }
+        any
+    }
+
     pub(super) fn note(&self, text: impl FnOnce() -> String) {
         let state = self.state();
         if state.trace {
@@ -211,7 +374,7 @@ impl World {
             drop(state);
             #[expect(clippy::print_stdout, reason = "a trace that was asked for")]
             {
-                println!("{:>12.3} {effects:>5} {}", Duration(now), text());
+                println!("{} {effects:>5} {}", Duration(now), text());
             }
         }
     }
@@ -220,7 +383,7 @@ impl World {
     /// killed here. What happens to the effect itself is drawn once it is reached.
     pub(super) async fn effect(&self, name: &str) -> Fate {
         Yield(false).await;
-        let answer_is_lost = {
+        let (answer_is_lost, is_late, is_throttled) = {
             let mut state = self.state();
             state.effects += 1;
             let effect = state.effects;
@@ -228,38 +391,41 @@ impl World {
             let planned = state.crash_at.contains(&effect);
             let times_out = state.timeout_at.contains(&effect);
             let answer_is_lost = state.lost_answer_at.contains(&effect);
+            let is_late = state.late_at.contains(&effect);
+            let is_throttled = state.throttled_at.contains(&effect);
             if planned || state.random.chance(faults.crash) {
-                state.killed = true;
+                state.stopped = Some(Stopped::Killed);
             } else if times_out || state.random.chance(faults.timeout) {
-                state.timed_out = true;
+                state.stopped = Some(Stopped::TimedOut);
             } else if state.random.chance(faults.freeze) {
                 let until = self.now() + state.random.millis(600_000);
                 state.frozen_until = Some(until);
             }
             drop(state);
             self.note(|| name.to_owned());
-            answer_is_lost
+            (answer_is_lost, is_late, is_throttled)
         };
         // A killed task is dropped here; a frozen one goes on when it is woken.
         let is_stopped = {
             let state = self.state();
-            state.killed || state.frozen_until.is_some()
+            state.stopped == Some(Stopped::Killed) || state.frozen_until.is_some()
         };
         if is_stopped {
             Yield(false).await;
         }
         let mut state = self.state();
         let faults = state.faults;
-        if state.timed_out {
+        if state.stopped == Some(Stopped::TimedOut) {
             drop(state);
             self.note(|| format!("  {name}: carried out, and the function timed out"));
             return Fate::Done;
         }
-        let fate = if state.random.chance(faults.lost_request) {
+        state.surely_late = is_late;
+        let fate = if is_late || state.random.chance(faults.lost_request) {
             Fate::RequestLost
         } else if answer_is_lost || state.random.chance(faults.lost_answer) {
             Fate::AnswerLost
-        } else if state.random.chance(faults.throttle) {
+        } else if is_throttled || state.random.chance(faults.throttle) {
             Fate::Throttled
         } else {
             Fate::Done
@@ -277,7 +443,7 @@ struct Duration(i64);
 
 impl std::fmt::Display for Duration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&format!("{}.{:03}", self.0 / 1000, self.0 % 1000))
+        write!(f, "{:>9}.{:03}", self.0 / 1000, self.0 % 1000)
     }
 }
 

@@ -7,14 +7,15 @@ mod stripe;
 use std::future::Future;
 
 use shared::domain::{
-    Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, Money, OrderId, PartnerName,
-    Timestamp,
+    Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, MethodFingerprint, Money,
+    OrderId, PartnerAccount, PartnerName, Timestamp,
 };
 use shared::error::Source;
 use shared::event::PartnerReference;
 
 pub use paypal::PayPal;
 pub use sandbox::{Entry, Ledger, Sandbox};
+pub use shared::domain::RefundStatus;
 pub use stripe::{API_VERSION as STRIPE_VERSION, Stripe};
 
 /// One attempt at charging one invoice.
@@ -36,6 +37,14 @@ pub struct ChargeRequest {
     pub agreement: Option<Agreement>,
 }
 
+impl ChargeRequest {
+    /// What tells the agreement from others, where the partner needs one.
+    #[must_use]
+    pub fn method(&self) -> Option<MethodFingerprint> {
+        self.agreement.as_ref().map(Agreement::fingerprint)
+    }
+}
+
 /// A charge that was opened at the partner.
 #[derive(Clone, Debug)]
 pub struct OpenCharge {
@@ -45,6 +54,40 @@ pub struct OpenCharge {
     pub reference: String,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// The account that opened it; `None` where that is not known.
+    pub account: Option<PartnerAccount>,
+    /// The payment method that it was opened with or asked for by last, where the partner needs an
+    /// agreement.
+    pub method: Option<MethodFingerprint>,
+    /// Since when a confirmation is unanswered: it may still be carried out.
+    pub unanswered_since: Option<Timestamp>,
+}
+
+impl OpenCharge {
+    /// A charge that `account` has just opened. Its confirmation may be on its way from now on.
+    #[must_use]
+    pub fn new(
+        request: ChargeRequest,
+        reference: String,
+        account: PartnerAccount,
+        opened_at: Timestamp,
+    ) -> Self {
+        Self {
+            method: request.method(),
+            request,
+            reference,
+            opened_at,
+            account: Some(account),
+            unanswered_since: Some(opened_at),
+        }
+    }
+
+    /// Whether its last confirmation, if there was one, named another payment method than the
+    /// customer has agreed to now.
+    #[must_use]
+    pub fn has_other_method(&self) -> bool {
+        self.method != self.request.method()
+    }
 }
 
 /// Where an opened charge stands at the partner.
@@ -67,20 +110,8 @@ pub enum ChargeStatus {
     },
     /// Cancelled at the partner; it can never be confirmed.
     Cancelled,
-}
-
-/// Where the refund of a captured charge stands at the partner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefundStatus {
-    /// The whole charge goes back to the customer.
-    Refunded,
-    /// The partner took the refund and settles it later.
-    Pending,
-    /// The partner refuses it: somebody has to look.
-    Failed {
-        /// Its reason.
-        code: String,
-    },
+    /// Nobody confirmed it in time; it can never be confirmed.
+    Expired,
 }
 
 /// A customer's dispute of a charge, as the partner shows it.
@@ -92,6 +123,8 @@ pub struct Disputed {
     pub reference: String,
     /// How it stands.
     pub state: DisputeState,
+    /// Since when, by the partner's clock; `None` where the partner does not tell.
+    pub at: Option<Timestamp>,
 }
 
 /// Why a partner did not answer a question.
@@ -101,6 +134,9 @@ pub enum PartnerError {
     /// know; nothing happened.
     #[error("the customer has no billing agreement at the partner")]
     NoAgreement,
+    /// The charge is bound to another payment method than the one that holds now; nothing happened.
+    #[error("the charge was opened with another payment method")]
+    OtherMethod,
     /// It will never do what it was asked, such as charge an amount that it cannot express; nothing
     /// happened. Final for this attempt, as a decline is.
     #[error("the billing partner refuses this for good: {code}")]
@@ -130,7 +166,9 @@ pub trait BillingPartner: Send + Sync + 'static {
         request: &ChargeRequest,
     ) -> impl Future<Output = Result<String, PartnerError>> + Send;
 
-    /// Moves the money of an opened charge, by the payment method of the request's agreement.
+    /// Moves the money of an opened charge, by the payment method of the request's agreement or not
+    /// at all: a charge that is bound to the method it was opened with MUST answer
+    /// [`PartnerError::OtherMethod`] where that is another one.
     ///
     /// MUST take effect at most once for a reference, however often and by however many it is
     /// called. MUST return [`PartnerError::Unanswered`], never a decline, when the outcome is not
@@ -141,19 +179,41 @@ pub trait BillingPartner: Send + Sync + 'static {
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
 
     /// Tells where a charge stands, without changing it.
+    ///
+    /// MUST NOT answer [`ChargeStatus::Expired`] because the partner does not find the charge, where
+    /// another account opened it or a confirmation of it is unanswered.
     fn look_up(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
 
-    /// Gives the whole of a captured charge back.
+    /// Gives the whole of a captured charge back, also where an earlier refund of it was refused or
+    /// has failed.
     ///
-    /// MUST take effect at most once for a charge, however often and by however many it is called.
-    /// MUST return [`PartnerError::Unanswered`] when it is not known whether it was taken.
+    /// MUST take effect at most once for a charge as long as no refund of it fails, however often and
+    /// by however many it is called; after one that failed, at most once more. MUST return the
+    /// partner's present answer, never one that it kept from an earlier refusal. MUST return
+    /// [`PartnerError::Unanswered`] when it is not known whether it was taken.
     fn refund(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<RefundStatus, PartnerError>> + Send;
+
+    /// Tells where the refund of a captured charge stands, by the partner's present word: a refund that
+    /// succeeded may fail days later, and another one may be made by hand.
+    ///
+    /// MUST NOT ask for a refund or change anything. MUST NOT answer [`RefundStatus::Refunded`] while
+    /// a part of the money is the shop's: a refund that failed counts for nothing.
+    /// [`RefundStatus::Failed`] says that one has failed and that none since has given the money back
+    /// or is on its way. `None` where the partner shows no refund of the whole charge and none that
+    /// failed: also where it refused one, or does not show yet what it has just made.
+    fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<Option<RefundStatus>, PartnerError>> + Send;
+
+    /// Whose account this is: stored with each charge, so that nobody asks another account for it.
+    fn account(&self) -> PartnerAccount;
 
     /// The partner whose [`Agreement`] a customer must have; `None` where everybody is charged.
     fn agreement_with(&self) -> Option<PartnerName>;
@@ -161,8 +221,9 @@ pub trait BillingPartner: Send + Sync + 'static {
     /// Makes sure that an attempt which was declined can never be confirmed any more, and tells
     /// where it stands.
     ///
-    /// MUST NOT answer with [`ChargeStatus::Cancelled`] or [`ChargeStatus::Declined`] while anybody
-    /// could still confirm it: the next attempt then opens another charge. Any other answer says
+    /// MUST NOT answer with [`ChargeStatus::Cancelled`], [`ChargeStatus::Expired`] or
+    /// [`ChargeStatus::Declined`] while anybody could still confirm it: the next attempt then opens
+    /// another charge. Any other answer says
     /// that it could not be cancelled, or took the money after all: the next attempt then goes on
     /// with this very reference, which can take the money once whatever attempt asks for it.
     fn cancel(

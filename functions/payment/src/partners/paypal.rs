@@ -6,6 +6,7 @@
 //! | confirm | `POST /v2/checkout/orders/{id}/capture` with the customer's vaulted source |
 //! | look up | `GET /v2/checkout/orders/{id}`; the capture's status counts, not the order's |
 //! | refund | `POST /v2/payments/captures/{id}/refund` |
+//! | refund's status | `GET /v2/checkout/orders/{id}` |
 //! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}` of what is disputed |
 //!
 //! # One charge
@@ -24,8 +25,11 @@
 //! they share one order, and that order is captured once.
 //!
 //! An order that nobody captured expires three hours after it was created; PayPal can set more for an
-//! account, never less. From then on it reads as 404. A 404 that comes earlier proves nothing (other
-//! credentials, a replica that lags behind) and counts as no answer.
+//! account, never less. From then on it reads as 404. A 404 that comes earlier proves nothing (a replica
+//! that lags behind) and counts as no answer, and so does one that another account gets. While a capture
+//! is unanswered, a 404 to a look-up proves nothing either: the capture itself is asked for once more,
+//! which is safe because an order has one capture, and only the answer to that says that the order is
+//! gone.
 //!
 //! # A decline is final for its attempt
 //!
@@ -53,7 +57,7 @@ use serde_json::{Value, json};
 use shared::aws::Aws;
 use shared::config::Environment;
 use shared::domain::{
-    Agreement, Currency, Money, PartnerName, PartnerToken, Timestamp, digest_hex,
+    Agreement, Currency, Money, PartnerAccount, PartnerName, PartnerToken, Timestamp, digest_hex,
 };
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
@@ -248,6 +252,23 @@ impl Source {
     }
 }
 
+/// What PayPal says to a refund that was asked for.
+enum Refunding {
+    /// There is one, and it stands like this.
+    Made(RefundStatus),
+    /// There is none, for this issue.
+    Refused(String),
+}
+
+impl Refunding {
+    fn into_status(self) -> RefundStatus {
+        match self {
+            Self::Made(status) => status,
+            Self::Refused(issue) => refund_failed(&issue.to_ascii_lowercase()),
+        }
+    }
+}
+
 /// How a capture ended.
 enum Captured {
     Status(ChargeStatus),
@@ -431,16 +452,22 @@ impl PayPal {
         }
     }
 
+    /// Whether a 404 can say that the order has expired: only to the account that opened it.
     fn may_have_expired(&self, charge: &OpenCharge) -> bool {
-        self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)
+        charge.account.as_ref() == Some(&self.account())
+            && self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)
     }
 
     /// Where the order stands for whoever has not asked for its capture.
     async fn standing(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        match self.order(charge).await? {
-            Some(order) => standing(&order).map_err(Trouble::unavailable),
-            None => Ok(ChargeStatus::Cancelled),
+        if let Some(order) = self.order(charge).await? {
+            return standing(&order).map_err(Trouble::unavailable);
         }
+        Ok(match charge.unanswered_since {
+            None => ChargeStatus::Expired,
+            // Only the capture's own answer says what became of it: it is asked for once more.
+            Some(_) => ChargeStatus::Unconfirmed,
+        })
     }
 
     /// The same after a capture was asked for: what cannot be told now is unknown.
@@ -509,7 +536,7 @@ impl PayPal {
                         tracing::error!(status, issue, "paypal does not let this account charge");
                         return Err(refused(issue).unavailable());
                     }
-                    Issue::Gone if self.may_have_expired(charge) => ChargeStatus::Cancelled,
+                    Issue::Gone if self.may_have_expired(charge) => ChargeStatus::Expired,
                     Issue::Gone => return Err(Trouble::NotFound.unanswered()),
                 }
             }
@@ -517,47 +544,74 @@ impl PayPal {
         Ok(Captured::Status(status))
     }
 
+    /// The captured order, and what it says of its refunds.
+    async fn refunds(&self, charge: &OpenCharge) -> Result<(WireOrder, Refunds), PartnerError> {
+        // A captured order stays readable.
+        let order = self.order(charge).await?;
+        let order = order.ok_or_else(|| Trouble::NotFound.unavailable())?;
+        let refunds = Refunds::of(&order).map_err(Trouble::unavailable)?;
+        Ok((order, refunds))
+    }
+
     /// What a capture that was made says.
     async fn settled(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.standing_after(charge).await? {
-            ChargeStatus::Unconfirmed | ChargeStatus::Cancelled => {
+            ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => {
                 Err(Trouble::Contradiction.unanswered())
             }
             status => Ok(status),
         }
     }
 
-    /// Asks for the refund of what is left of a capture.
+    /// Asks for the refund of what is left of a capture. A refusal may be one that PayPal repeats for
+    /// this id, also once its cause is mended. It did nothing, so it is asked again under an id that
+    /// was never used.
     async fn refund_capture(
         &self,
         charge: &OpenCharge,
         capture: &str,
+        id: &str,
     ) -> Result<RefundStatus, PartnerError> {
+        let first = self.try_refund(charge, capture, id.to_owned()).await?;
+        if !matches!(first, Refunding::Refused(_)) {
+            return Ok(first.into_status());
+        }
+        let token = self.runtime.token();
+        let fresh = format!("{id}-{}", token.get(..16).unwrap_or(&token));
+        let again = self.try_refund(charge, capture, fresh).await?;
+        Ok(again.into_status())
+    }
+
+    async fn try_refund(
+        &self,
+        charge: &OpenCharge,
+        capture: &str,
+        id: String,
+    ) -> Result<Refunding, PartnerError> {
         let capture = path_id(capture).ok_or(Trouble::Illegible);
         let capture = capture.map_err(Trouble::unavailable)?;
         let call = Call::post(
             format!("/v2/payments/captures/{capture}/refund"),
-            format!("refund-{capture}"),
+            id,
             // What a webhook finds our order by. No amount: the whole.
             &json!({"custom_id": charge.request.invoice.to_string()}),
         );
         match self.call::<WireRefund>(call).await? {
             Said::Done(refund) => match RefundWord::of(&refund.status) {
-                Some(RefundWord::Completed) => Ok(RefundStatus::Refunded),
-                Some(RefundWord::Pending) => Ok(RefundStatus::Pending),
-                Some(RefundWord::Failed) => Ok(refund_failed("refund_failed")),
-                Some(RefundWord::Cancelled) => Ok(refund_failed("refund_cancelled")),
+                Some(word) => Ok(Refunding::Made(word.status())),
                 None => Err(Trouble::unknown("refund.status", &refund.status).unanswered()),
             },
             Said::Refused { status, issue, .. } => match RefundIssue::of(&issue) {
                 Some(RefundIssue::FullyRefunded) => {
                     let order = self.order(charge).await;
                     let order = order.map_err(|_| Trouble::NotFound.unanswered())?;
-                    let known = order.as_ref().map(refunded).transpose();
-                    let known = known.map_err(Trouble::unanswered)?.flatten();
-                    known.ok_or_else(|| Trouble::Contradiction.unanswered())
+                    let known = order.as_ref().map(Refunds::of).transpose();
+                    let known = known.map_err(Trouble::unanswered)?;
+                    let standing = known.and_then(|refunds| refunds.standing);
+                    let standing = standing.ok_or_else(|| Trouble::Contradiction.unanswered())?;
+                    Ok(Refunding::Made(standing))
                 }
-                Some(RefundIssue::Refused) => Ok(refund_failed(&issue.to_ascii_lowercase())),
+                Some(RefundIssue::Refused) => Ok(Refunding::Refused(issue)),
                 Some(RefundIssue::Doubtful) => Err(Trouble::Refused { status, issue }.unanswered()),
                 Some(RefundIssue::Ours) => {
                     tracing::error!(status, issue, "paypal does not let this account refund");
@@ -703,22 +757,54 @@ fn refund_failed(code: &str) -> RefundStatus {
     }
 }
 
-/// What the order says of its refund; `None` where all or a part of the money is still ours.
-fn refunded(order: &WireOrder) -> Result<Option<RefundStatus>, Trouble> {
-    let mut pending = false;
-    for refund in order.refunds() {
-        let word = RefundWord::of(&refund.status);
-        let word = word.ok_or_else(|| Trouble::unknown("refund.status", &refund.status))?;
-        pending |= word == RefundWord::Pending;
+/// What an order says of its refunds.
+struct Refunds {
+    /// Whether the whole went back or is on its way; `None` where all or a part of it did not.
+    standing: Option<RefundStatus>,
+    /// How many of them failed.
+    failed: usize,
+    /// One of those.
+    failure: Option<RefundStatus>,
+}
+
+impl Refunds {
+    fn of(order: &WireOrder) -> Result<Self, Trouble> {
+        let (mut done, mut pending, mut failures) = (false, false, Vec::new());
+        for refund in order.refunds() {
+            let word = RefundWord::of(&refund.status);
+            let word = word.ok_or_else(|| Trouble::unknown("refund.status", &refund.status))?;
+            match word.status() {
+                RefundStatus::Refunded => done = true,
+                RefundStatus::Pending => pending = true,
+                failure @ RefundStatus::Failed { .. } => failures.push(failure),
+            }
+        }
+        let all = order
+            .captures()
+            .any(|capture| CaptureStatus::of(&capture.status) == Some(CaptureStatus::Refunded));
+        let standing = if pending {
+            Some(RefundStatus::Pending)
+        } else if all && (done || failures.is_empty()) {
+            Some(RefundStatus::Refunded)
+        } else {
+            None
+        };
+        Ok(Self {
+            standing,
+            failed: failures.len(),
+            failure: failures.pop(),
+        })
     }
-    let all = order
-        .captures()
-        .any(|capture| CaptureStatus::of(&capture.status) == Some(CaptureStatus::Refunded));
-    Ok(match (pending, all) {
-        (true, _) => Some(RefundStatus::Pending),
-        (false, true) => Some(RefundStatus::Refunded),
-        (false, false) => None,
-    })
+
+    /// The id of the next refund: the same for all who see the same refunds, and another one than that
+    /// of a refund that has failed, which PayPal would show again for 45 days. A capture's id has 17 characters, so it is far below
+    /// the 108 that fit.
+    fn next_id(&self, capture: &str) -> String {
+        match self.failed {
+            0 => format!("refund-{capture}"),
+            failed => format!("refund-{capture}-{failed}"),
+        }
+    }
 }
 
 impl BillingPartner for PayPal {
@@ -799,11 +885,8 @@ impl BillingPartner for PayPal {
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        let Some(order) = self.order(charge).await? else {
-            // A captured order stays readable.
-            return Err(Trouble::NotFound.unavailable());
-        };
-        if let Some(status) = refunded(&order).map_err(Trouble::unavailable)? {
+        let (order, refunds) = self.refunds(charge).await?;
+        if let Some(status) = refunds.standing {
             return Ok(status);
         }
         let taken = order.captures().find(|capture| {
@@ -812,10 +895,25 @@ impl BillingPartner for PayPal {
                 Some(CaptureStatus::Completed | CaptureStatus::PartiallyRefunded)
             )
         });
-        match taken {
-            Some(capture) => self.refund_capture(charge, &capture.id).await,
-            None => Ok(refund_failed("not_captured")),
-        }
+        let Some(capture) = taken else {
+            let failure = refunds.failure;
+            return Ok(failure.unwrap_or_else(|| refund_failed("not_captured")));
+        };
+        let id = refunds.next_id(&capture.id);
+        self.refund_capture(charge, &capture.id, &id).await
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let (_, refunds) = self.refunds(charge).await?;
+        Ok(refunds.standing.or(refunds.failure))
+    }
+
+    /// By the client id: what another client does not find proves nothing.
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("paypal", &self.client_id)
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {
@@ -849,6 +947,7 @@ impl BillingPartner for PayPal {
             order: invoice.order(),
             reference,
             state,
+            at: dispute.updated(),
         }))
     }
 }

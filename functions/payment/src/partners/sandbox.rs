@@ -19,7 +19,7 @@ mod ledger;
 
 use std::time::Duration;
 
-use shared::domain::{Card, PartnerName};
+use shared::domain::{Card, PartnerAccount, PartnerName};
 use shared::event::PartnerReference;
 use shared::runtime::Runtime;
 
@@ -155,6 +155,18 @@ impl BillingPartner for Sandbox {
         Ok(RefundStatus::Refunded)
     }
 
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("sandbox", "")
+    }
+
+    /// Its refunds never fail.
+    async fn refund_status(
+        &self,
+        _charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        Ok(Some(RefundStatus::Refunded))
+    }
+
     fn agreement_with(&self) -> Option<PartnerName> {
         None
     }
@@ -234,11 +246,9 @@ mod tests {
 
     async fn opened(sandbox: &Sandbox, customer: &str) -> OpenCharge {
         let request = request(customer);
-        OpenCharge {
-            reference: sandbox.open(&request).await.unwrap(),
-            request,
-            opened_at: Timestamp::from_millis(0),
-        }
+        let reference = sandbox.open(&request).await.unwrap();
+        let at = Timestamp::from_millis(0);
+        OpenCharge::new(request, reference, sandbox.account(), at)
     }
 
     /// A sandbox whose clock stands at `now`, in milliseconds.
@@ -325,7 +335,9 @@ mod tests {
                 ChargeStatus::ActionRequired => "action required",
                 ChargeStatus::Pending => "pending",
                 ChargeStatus::Captured(_) => "captured",
-                ChargeStatus::Unconfirmed | ChargeStatus::Cancelled => "neither",
+                ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => {
+                    "neither"
+                }
             };
             assert_eq!(
                 (status, scratch.files().len()),

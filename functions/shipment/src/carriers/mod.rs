@@ -72,7 +72,8 @@ pub enum CarrierError {
 /// The sequence is open, store the reference, buy. The store keeps the first reference of an order
 /// and no other, so a crash at any point is mended by asking for that reference.
 pub trait Carrier: Send + Sync + 'static {
-    /// The carrier's name, as it is kept on the order.
+    /// The carrier's name, as it is kept on the order. A parcel under another name is another
+    /// carrier's: this one is never asked about it.
     fn name(&self) -> &'static str;
 
     /// Registers a parcel without buying anything.

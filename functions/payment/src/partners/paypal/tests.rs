@@ -35,6 +35,9 @@ fn charge(reference: &str, attempt: u32) -> OpenCharge {
         },
         reference: reference.to_owned(),
         opened_at: Timestamp::from_millis(0),
+        account: None,
+        method: None,
+        unanswered_since: None,
     }
 }
 

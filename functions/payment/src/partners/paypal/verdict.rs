@@ -4,7 +4,7 @@
 //! "Processor Response Code" of its server SDK. A word that is not listed there is never guessed at: it
 //! reads as `None`, and the charge's outcome counts as unknown.
 
-use shared::domain::DisputeState;
+use shared::domain::{DisputeState, RefundStatus};
 
 /// Where an order stands (`order.status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,18 @@ impl RefundWord {
             "COMPLETED" => Self::Completed,
             _ => return None,
         })
+    }
+
+    pub(super) fn status(self) -> RefundStatus {
+        let failed = |code: &str| RefundStatus::Failed {
+            code: code.to_owned(),
+        };
+        match self {
+            Self::Cancelled => failed("refund_cancelled"),
+            Self::Failed => failed("refund_failed"),
+            Self::Pending => RefundStatus::Pending,
+            Self::Completed => RefundStatus::Refunded,
+        }
     }
 }
 

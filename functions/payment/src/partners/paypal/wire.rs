@@ -1,7 +1,7 @@
 //! PayPal's JSON: what is read of its answers. Fields that are not named here are not looked at.
 
 use serde::Deserialize;
-use shared::domain::{Card, InvoiceId};
+use shared::domain::{Card, InvoiceId, Timestamp};
 
 /// An order (`order`, Orders v2).
 #[derive(Deserialize)]
@@ -112,6 +112,7 @@ impl WireCard {
 #[derive(Deserialize)]
 pub(super) struct WireDispute {
     pub(super) status: String,
+    update_time: Option<String>,
     dispute_outcome: Option<DisputeOutcome>,
     #[serde(default)]
     disputed_transactions: Vec<DisputedTransaction>,
@@ -129,6 +130,11 @@ struct DisputedTransaction {
 }
 
 impl WireDispute {
+    /// When it was last changed; `None` where that is no time.
+    pub(super) fn updated(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.update_time.as_deref()?).ok()
+    }
+
     /// The code of its outcome, once it has one.
     pub(super) fn outcome(&self) -> Option<&str> {
         self.dispute_outcome.as_ref()?.outcome_code.as_deref()

@@ -7,6 +7,7 @@
 //! | look up | `GET /v1/payment_intents/{id}` |
 //! | cancel | `POST /v1/payment_intents/{id}/cancel` |
 //! | refund | `GET /v1/refunds?payment_intent={id}`, then `POST /v1/refunds` |
+//! | refund's status | `GET /v1/refunds?payment_intent={id}` |
 //! | dispute | `GET /v1/disputes/{id}` |
 //!
 //! **Why a charge is made at most once.** An intent is confirmed at most once, and this does not rest
@@ -17,9 +18,17 @@
 //! (`payment_intent_unexpected_state` each time). So a worker that was frozen before it confirmed and
 //! wakes after a decline cannot charge the card of an order that is already shown as declined.
 //!
+//! **Which card is charged.** The one that the intent was opened with, so an intent is confirmed only
+//! while that is the one the customer has agreed to. After another approval the intent is cancelled
+//! and another one is opened.
+//!
 //! The keys are a second lock on the same door. They come from the invoice and the attempt, and for a
 //! day Stripe answers a key as it did the first time, failures (5xx) included. A failure would
 //! therefore block an order for that day: see [`Stripe::confirm`].
+//!
+//! **Refunds** that succeeded may fail days later ("Refund and cancel payments", "Failed refunds"): the
+//! money is then the account's again, and the charge can be refunded again. The key of a refund counts
+//! those that failed before it.
 
 mod amount;
 mod refusal;
@@ -30,7 +39,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use shared::aws::Aws;
 use shared::config::Environment;
-use shared::domain::{Agreement, PartnerName, PartnerToken};
+use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsCall, HttpsError, Secret, form};
 use shared::runtime::Runtime;
@@ -54,6 +63,9 @@ const LIMIT: Duration = Duration::from_secs(8);
 /// After this time nothing of an earlier confirmation runs at Stripe any more: its own clients wait
 /// 80 s for an answer.
 const CONFIRMATION_IS_OVER: Duration = Duration::from_secs(90);
+
+/// Stripe's code for a charge of which nothing is left to refund.
+const ALREADY_REFUNDED: &str = "charge_already_refunded";
 
 /// As many refunds as one page takes.
 const PAGE: usize = 100;
@@ -132,6 +144,28 @@ enum Confirmation {
     AskTheIntent,
     /// The answer may be one that this key gets for a day, whatever becomes of the intent.
     KeyIsSpent(Failure),
+}
+
+/// What Stripe shows of a charge's refunds.
+struct Refunds {
+    /// Whether the whole of it went back or is on its way; `None` where at least a part is not.
+    standing: Option<RefundStatus>,
+    /// How many of them failed.
+    failed: usize,
+    /// The latest of those.
+    last_failure: Option<RefundStatus>,
+}
+
+impl Refunds {
+    /// The key of the next refund: the same for all who see the same refunds, and another one than that
+    /// of a refund that has failed, for which Stripe repeats its first answer for a day.
+    fn next_key(&self, request: &ChargeRequest) -> String {
+        let key = key(request, "refund");
+        match self.failed {
+            0 => key,
+            failed => format!("{key}-{failed}"),
+        }
+    }
 }
 
 impl Stripe {
@@ -254,8 +288,8 @@ impl Stripe {
         }
     }
 
-    /// What was refunded of the charge, or is on its way; `None` if nothing of it.
-    async fn refunded(&self, charge: &OpenCharge) -> Result<Option<RefundStatus>, PartnerError> {
+    /// What Stripe shows of the charge's refunds.
+    async fn refunds(&self, charge: &OpenCharge) -> Result<Refunds, PartnerError> {
         let path = format!(
             "/v1/refunds?payment_intent={}&limit={PAGE}",
             charge.reference
@@ -272,25 +306,38 @@ impl Stripe {
         let on_its_way = of(&[WireRefundStatus::Pending, WireRefundStatus::RequiresAction]);
         let whole = amount::minor_units(charge.request.amount, charge.request.currency).ok();
         let whole = whole.unwrap_or(u64::MAX);
-        if done >= whole {
-            return Ok(Some(RefundStatus::Refunded));
-        }
-        if done.saturating_add(on_its_way) >= whole {
-            return Ok(Some(RefundStatus::Pending));
-        }
-        if list.has_more {
+        let standing = if done >= whole {
+            Some(RefundStatus::Refunded)
+        } else if done.saturating_add(on_its_way) >= whole {
+            Some(RefundStatus::Pending)
+        } else if list.has_more {
             return Err(PartnerError::Unanswered(
                 "the charge has more refunds than one page shows".into(),
             ));
-        }
-        // One that failed is not repeated by itself: somebody has to look why.
-        let failed = list.data.iter().find(|refund| {
+        } else {
+            None
+        };
+        let failed = list.data.iter().filter(|refund| {
             matches!(
                 refund.status,
                 WireRefundStatus::Failed | WireRefundStatus::Canceled
             )
         });
-        Ok(failed.map(refund_status))
+        Ok(Refunds {
+            standing,
+            failed: failed.clone().count(),
+            // Stripe lists the latest first.
+            last_failure: failed.map(refund_status).next(),
+        })
+    }
+
+    /// What stands of the charge's refunds after one was asked for.
+    async fn standing_refund(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let refunds = self.refunds(charge).await.map_err(unanswered)?;
+        Ok(refunds.standing)
     }
 
     /// Asks for the refund of what is left of the charge, under this key.
@@ -312,6 +359,12 @@ impl Stripe {
 /// The idempotency key of what is done once for an attempt: nothing of the customer's is in it.
 fn key(request: &ChargeRequest, operation: &str) -> String {
     format!("{}-{}-{operation}", request.invoice, request.attempt)
+}
+
+/// The same for the one confirmation of an intent: an attempt may have several intents, one after
+/// the other.
+fn confirmation_key(charge: &OpenCharge) -> String {
+    format!("{}-{}", key(&charge.request, "confirm"), charge.reference)
 }
 
 fn intent_path(charge: &OpenCharge, rest: &str) -> String {
@@ -340,7 +393,11 @@ fn status_of(intent: &Intent, charge: &OpenCharge) -> Result<ChargeStatus, Partn
         return Err(Failure::Malformed.into());
     }
     Ok(match intent.status {
-        IntentStatus::Canceled => ChargeStatus::Cancelled,
+        // A decline closes its intent: what the decline said is still there.
+        IntentStatus::Canceled => match intent.last_payment_error.as_ref().map(CardRefusal::of) {
+            Some(declined @ CardRefusal::Declined { .. }) => declined.into_status(),
+            Some(CardRefusal::Authentication) | None => ChargeStatus::Cancelled,
+        },
         IntentStatus::Processing => ChargeStatus::Pending,
         IntentStatus::RequiresAction => ChargeStatus::ActionRequired,
         IntentStatus::RequiresConfirmation => ChargeStatus::Unconfirmed,
@@ -379,6 +436,20 @@ fn refund_status(refund: &Refund) -> RefundStatus {
                 code: code.unwrap_or("refund_failed").to_owned(),
             }
         }
+    }
+}
+
+/// Why Stripe refuses to refund the charge; `None` where it says something else.
+fn refused_refund(failure: &Failure) -> Option<&Code> {
+    match failure {
+        Failure::Refused {
+            refusal: Refusal::Invalid(code) | Refusal::Never(code),
+            ..
+        } => {
+            let elsewhere = [ALREADY_REFUNDED, "resource_missing"];
+            Some(code).filter(|code| !elsewhere.contains(&code.as_str()))
+        }
+        Failure::Refused { .. } | Failure::NoAnswer(_) | Failure::Malformed => None,
     }
 }
 
@@ -466,7 +537,10 @@ impl BillingPartner for Stripe {
     /// key of its own. That cannot charge twice: an intent is confirmed at most once, by whatever
     /// key.
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let key = key(&charge.request, "confirm");
+        if charge.has_other_method() {
+            return Err(PartnerError::OtherMethod);
+        }
+        let key = confirmation_key(charge);
         let failure = match self.try_confirm(charge, &key).await? {
             Confirmation::Stands(status) => return Ok(status),
             Confirmation::AskTheIntent => {
@@ -498,45 +572,65 @@ impl BillingPartner for Stripe {
     /// What Stripe has of this charge's refunds is asked first, so that this holds longer than keys
     /// do. A refund names no amount and therefore takes what is left: two of them, under whatever
     /// keys, cannot give more back than was paid.
+    ///
+    /// A refusal may be one that Stripe repeats for a day, also once its cause is mended. It did
+    /// nothing, so it is asked again under a key that was never used.
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        if let Some(status) = self.refunded(charge).await? {
+        let refunds = self.refunds(charge).await?;
+        if let Some(status) = refunds.standing {
             return Ok(status);
         }
-        let key = key(&charge.request, "refund");
+        let key = refunds.next_key(&charge.request);
         let mut result = self.try_refund(charge, &key).await;
         let mut first_is_known = true;
-        if let Err(Failure::Refused {
-            refusal: Refusal::Failed | Refusal::KeyReused,
-            ..
-        }) = result
-        {
-            if let Some(status) = self.refunded(charge).await.map_err(unanswered)? {
-                return Ok(status);
+        match &result {
+            Err(Failure::Refused {
+                refusal: Refusal::Failed | Refusal::KeyReused,
+                ..
+            }) => {
+                if let Some(status) = self.standing_refund(charge).await? {
+                    return Ok(status);
+                }
+                first_is_known = false;
+                result = self.try_refund(charge, &self.new_key(&key)).await;
             }
-            first_is_known = false;
-            result = self.try_refund(charge, &self.new_key(&key)).await;
+            Err(failure) if refused_refund(failure).is_some() => {
+                result = self.try_refund(charge, &self.new_key(&key)).await;
+            }
+            Ok(_) | Err(_) => {}
         }
         match result {
             Ok(status) => Ok(status),
             Err(Failure::Refused {
                 refusal: Refusal::Invalid(code),
                 ..
-            }) if code.as_str() == "charge_already_refunded" => self
-                .refunded(charge)
-                .await
-                .map_err(unanswered)?
-                .ok_or_else(|| {
+            }) if code.as_str() == ALREADY_REFUNDED => {
+                let standing = self.standing_refund(charge).await?;
+                standing.ok_or_else(|| {
                     PartnerError::Unanswered("a refunded charge shows no refund".into())
+                })
+            }
+            Err(failure) => match refused_refund(&failure) {
+                Some(code) => Ok(RefundStatus::Failed {
+                    code: code.as_str().to_owned(),
                 }),
-            Err(Failure::Refused {
-                refusal: Refusal::Invalid(code) | Refusal::Never(code),
-                ..
-            }) if code.as_str() != "resource_missing" => Ok(RefundStatus::Failed {
-                code: code.as_str().to_owned(),
-            }),
-            Err(failure) if first_is_known => Err(failure.into()),
-            Err(failure) => Err(unanswered(failure.into())),
+                None if first_is_known => Err(failure.into()),
+                None => Err(unanswered(failure.into())),
+            },
         }
+    }
+
+    /// Keys are rolled and name no account; nothing is concluded from an intent that is not found.
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("stripe", "")
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let refunds = self.refunds(charge).await?;
+        Ok(refunds.standing.or(refunds.last_failure))
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

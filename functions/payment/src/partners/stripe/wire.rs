@@ -248,6 +248,8 @@ impl Dispute {
             order: OrderId::parse(intent.metadata.order_id.as_deref()?).ok()?,
             reference: intent.id,
             state: self.status.state(),
+            // Stripe tells when a dispute was opened, not since when it stands as it does.
+            at: None,
         })
     }
 }

@@ -1,0 +1,222 @@
+//! How long a queue that refuses is asked. No order's other messages wait for it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shared::event::Message;
+use shared::queue::{EventQueue, Queue, QueueError};
+use shared::runtime::Runtime;
+
+/// How long one queue is waited for. One that works takes a whole batch in a tenth of that.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the relay waits at most before its second and its third try.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+/// After how many failures in a row the sweep asks a queue no more.
+const FAILURES: u32 = 3;
+
+async fn within_patience(
+    send: impl Future<Output = Result<(), QueueError>> + Send,
+) -> Result<(), QueueError> {
+    tokio::time::timeout(PATIENCE, send)
+        .await
+        .unwrap_or(Err(QueueError::TimedOut))
+}
+
+/// Queues that are asked three times: the relay comes by once, and a queue that refuses for a moment
+/// delays nothing by minutes.
+#[derive(Debug)]
+pub(crate) struct Persistent<'a, Q> {
+    queues: &'a Q,
+    runtime: &'a Runtime,
+}
+
+impl<'a, Q> Persistent<'a, Q> {
+    pub(crate) fn new(queues: &'a Q, runtime: &'a Runtime) -> Self {
+        Self { queues, runtime }
+    }
+}
+
+impl<Q: EventQueue> EventQueue for Persistent<'_, Q> {
+    async fn send(&self, queue: Queue, messages: &[Message]) -> Result<(), QueueError> {
+        within_patience(async {
+            for pause in PAUSES {
+                match self.queues.send(queue, messages).await {
+                    Err(QueueError::Aws(_) | QueueError::Partial { .. }) => {
+                        tokio::time::sleep(self.runtime.jitter(pause)).await;
+                    }
+                    done => return done,
+                }
+            }
+            self.queues.send(queue, messages).await
+        })
+        .await
+    }
+}
+
+/// Queues of which one that fails again and again is left alone: the sweep has other orders to look
+/// at, and comes again in a minute.
+#[derive(Debug)]
+pub(crate) struct Sparing<'a, Q> {
+    queues: &'a Q,
+    /// How often each queue has failed in a row, and how it did last.
+    failures: Mutex<BTreeMap<Queue, (u32, QueueError)>>,
+}
+
+impl<'a, Q> Sparing<'a, Q> {
+    pub(crate) fn new(queues: &'a Q) -> Self {
+        Self {
+            queues,
+            failures: Mutex::default(),
+        }
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<Queue, (u32, QueueError)>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn given_up(&self, queue: Queue) -> Result<(), QueueError> {
+        match self.failures().get(&queue) {
+            Some((count, error)) if *count >= FAILURES => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is refused for its own sake says nothing about the queue.
+    fn note(&self, queue: Queue, result: &Result<(), QueueError>) {
+        let mut failures = self.failures();
+        match result {
+            Ok(()) => {
+                failures.remove(&queue);
+            }
+            Err(error @ (QueueError::Aws(_) | QueueError::TimedOut)) => {
+                let count = failures.get(&queue).map_or(0, |(count, _)| *count);
+                failures.insert(queue, (count + 1, error.clone()));
+            }
+            Err(
+                QueueError::Partial { .. } | QueueError::Encoding | QueueError::NotConfigured(_),
+            ) => {}
+        }
+    }
+}
+
+impl<Q: EventQueue> EventQueue for Sparing<'_, Q> {
+    async fn send(&self, queue: Queue, messages: &[Message]) -> Result<(), QueueError> {
+        self.given_up(queue)?;
+        let result = within_patience(self.queues.send(queue, messages)).await;
+        self.note(queue, &result);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use shared::domain::Timestamp;
+
+    use super::*;
+
+    /// Answers as it is told, one answer for each call, and then takes everything; `None` is silence.
+    struct Scripted {
+        answers: Vec<Option<Result<(), QueueError>>>,
+        calls: AtomicUsize,
+    }
+
+    impl Scripted {
+        fn new(answers: impl Into<Vec<Option<Result<(), QueueError>>>>) -> Self {
+            Self {
+                answers: answers.into(),
+                calls: AtomicUsize::new(0),
+            }
+        }
+
+        fn calls(&self) -> usize {
+            self.calls.load(Ordering::SeqCst)
+        }
+    }
+
+    impl EventQueue for Scripted {
+        async fn send(&self, _queue: Queue, _messages: &[Message]) -> Result<(), QueueError> {
+            let call = self.calls.fetch_add(1, Ordering::SeqCst);
+            match self.answers.get(call) {
+                Some(Some(answer)) => answer.clone(),
+                Some(None) => std::future::pending().await,
+                None => Ok(()),
+            }
+        }
+    }
+
+    fn runtime() -> Runtime {
+        Runtime::new(|| Timestamp::from_millis(0), |bytes| bytes.fill(u8::MAX))
+    }
+
+    const REFUSED: QueueError = QueueError::Partial {
+        refused: 1,
+        sent: 1,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn the_relay_asks_a_queue_that_refuses_twice_more() {
+        let queues = Scripted::new([Some(Err(REFUSED)), Some(Err(REFUSED))]);
+        let (began, runtime) = (tokio::time::Instant::now(), runtime());
+        let persistent = Persistent::new(&queues, &runtime);
+        let sent = persistent.send(Queue::Email, &[]);
+        assert_eq!((sent.await, queues.calls()), (Ok(()), 3));
+        assert_eq!(began.elapsed(), PAUSES[0] + PAUSES[1]);
+
+        let queues = Scripted::new(vec![Some(Err(REFUSED)); 9]);
+        let persistent = Persistent::new(&queues, &runtime);
+        let sent = persistent.send(Queue::Email, &[]);
+        assert_eq!((sent.await, queues.calls()), (Err(REFUSED), 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_try_can_change_is_not_tried_again() {
+        let queues = Scripted::new([Some(Err(QueueError::Encoding))]);
+        let sent = Persistent::new(&queues, &runtime())
+            .send(Queue::Email, &[])
+            .await;
+        assert_eq!((sent, queues.calls()), (Err(QueueError::Encoding), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_does_not_answer_is_waited_for_five_seconds_in_all() {
+        let queues = Scripted::new([Some(Err(REFUSED)), None]);
+        let (began, runtime) = (tokio::time::Instant::now(), runtime());
+        let persistent = Persistent::new(&queues, &runtime);
+        let sent = persistent.send(Queue::Email, &[]);
+        assert_eq!(sent.await, Err(QueueError::TimedOut));
+        assert_eq!(began.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_sweep_gives_up_a_queue_after_three_failures_in_a_row_and_no_other() {
+        let silence = || vec![None; 9];
+        let queues = Scripted::new(silence());
+        let sparing = Sparing::new(&queues);
+        for _ in 0..9 {
+            let sent = sparing.send(Queue::Email, &[]).await;
+            assert_eq!(sent, Err(QueueError::TimedOut));
+        }
+        assert_eq!(queues.calls(), 3);
+        assert_eq!(
+            sparing.send(Queue::Payment, &[]).await,
+            Err(QueueError::TimedOut)
+        );
+        assert_eq!(queues.calls(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_refused_for_its_own_sake_gives_up_no_queue() {
+        let queues = Scripted::new(vec![Some(Err(REFUSED)); 9]);
+        let sparing = Sparing::new(&queues);
+        for _ in 0..9 {
+            assert_eq!(sparing.send(Queue::Email, &[]).await, Err(REFUSED));
+        }
+        assert_eq!(sparing.send(Queue::Email, &[]).await, Ok(()));
+    }
+}

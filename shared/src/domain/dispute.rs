@@ -1,0 +1,103 @@
+//! Customers' disputes of a charge. They are flags for people: no step looks at them.
+
+use std::cmp::Reverse;
+
+use super::Timestamp;
+
+/// How a customer's dispute of a charge stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisputeState {
+    /// The bank has not decided.
+    Open,
+    /// The shop keeps the money.
+    Won,
+    /// The money is gone.
+    Lost,
+}
+
+impl DisputeState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Won, Self::Lost];
+
+    /// The name in answers and in the store.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Smaller for what matters more: an open dispute wants an answer, a lost one cost money.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Open => 0,
+            Self::Lost => 1,
+            Self::Won => 2,
+        }
+    }
+}
+
+/// A customer's dispute of the captured charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispute {
+    /// The partner's id of it; `None` for one that was stored before ids were kept.
+    pub id: Option<String>,
+    /// How it stands.
+    pub state: DisputeState,
+    /// The partner's time of that state, or the time at which it was asked where it has none: of two
+    /// pieces of news the later one holds, in any direction.
+    pub at: Timestamp,
+    /// Since when this service knows of the dispute.
+    pub since: Timestamp,
+}
+
+impl Dispute {
+    /// How many disputes of one charge an order keeps.
+    pub const MOST: usize = 20;
+
+    /// Puts what matters most first: open before lost before won, then the latest.
+    pub fn sort(disputes: &mut [Self]) {
+        disputes.sort_by(|one, other| {
+            let key = |dispute: &Self| (dispute.state.rank(), Reverse(dispute.at));
+            key(one)
+                .cmp(&key(other))
+                .then_with(|| one.id.cmp(&other.id))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_comes_before_lost_before_won_and_then_the_latest() {
+        let dispute = |id: &str, state, at| Dispute {
+            id: Some(id.to_owned()),
+            state,
+            at: Timestamp::from_millis(at),
+            since: Timestamp::from_millis(0),
+        };
+        let mut disputes = [
+            dispute("a", DisputeState::Won, 9),
+            dispute("b", DisputeState::Lost, 1),
+            dispute("c", DisputeState::Open, 1),
+            dispute("d", DisputeState::Lost, 2),
+            dispute("e", DisputeState::Open, 3),
+        ];
+        Dispute::sort(&mut disputes);
+        let order: Vec<_> = disputes
+            .iter()
+            .filter_map(|each| each.id.as_deref())
+            .collect();
+        assert_eq!(order, ["e", "c", "d", "b", "a"]);
+    }
+}

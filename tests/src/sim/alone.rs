@@ -1,0 +1,64 @@
+//! The abstract partner without a history, for tests of what every partner owes.
+
+use std::time::Duration;
+
+use payment::partners::BillingPartner;
+use shared::domain::Timestamp;
+
+use super::ends::Outside;
+use super::world::{Faults, Protocol, World};
+
+/// The abstract partner and its books, in a world where nothing goes wrong unless it is asked to.
+#[derive(Clone, Debug)]
+pub struct AbstractPartner(World);
+
+impl AbstractPartner {
+    /// One that works like this.
+    #[must_use]
+    pub fn new(protocol: Protocol) -> Self {
+        let world = World::new(0, Faults::default(), false);
+        world.state().protocol = protocol;
+        Self(world)
+    }
+
+    /// A client of it.
+    #[must_use]
+    pub fn client(&self) -> impl BillingPartner + use<> {
+        Outside(self.0.clone())
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now())
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        self.0
+            .pass(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    /// The next request is carried out and its answer lost.
+    pub fn lose_answer(&self) {
+        let mut state = self.0.state();
+        let next = state.effects + 1;
+        state.lost_answer_at.push(next);
+    }
+
+    /// The payment methods by which money was taken, once for each time.
+    #[must_use]
+    pub fn taken(&self) -> Vec<String> {
+        let state = self.0.state();
+        let takings = state.takings.iter();
+        takings.map(|taking| taking.method.clone()).collect()
+    }
+
+    /// How often money was given back.
+    #[must_use]
+    pub fn given_back(&self) -> usize {
+        let state = self.0.state();
+        let charges = state.charges.values();
+        charges.map(|charge| charge.refunds.len()).sum()
+    }
+}

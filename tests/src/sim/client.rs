@@ -1,0 +1,448 @@
+//! Who makes requests in a history: a shop's back end for each order, a second caller, and the
+//! customer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::ends::REFUSED_DOMAIN;
+use super::scenario::{Act, Keys, Mailing, Scenario};
+use crate::cloud::START;
+use crate::services::{Reply, customer_request, request};
+
+/// Where every order goes; every carrier takes it.
+pub(super) const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
+
+/// How a wish is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expects {
+    /// As the endpoint answers a good request.
+    Answer,
+    /// 422: its key was used with another body.
+    KeyReused,
+}
+
+/// One request that a client makes.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) key: Option<String>,
+    pub(super) body: Value,
+    pub(super) expects: Expects,
+    /// The act of the customer that it carries out.
+    pub(super) act: Option<Act>,
+}
+
+impl Wish {
+    /// As API Gateway brings it.
+    pub(super) fn event(&self, customer: &str) -> Value {
+        let mut event = if self.method == "DELETE" {
+            customer_request("DELETE", customer, "")
+        } else {
+            request(&self.path, &self.body)
+        };
+        match &self.key {
+            Some(key) => event["headers"]["idempotency-key"] = key.as_str().into(),
+            None => {
+                if let Some(headers) = event["headers"].as_object_mut() {
+                    headers.remove("idempotency-key");
+                }
+            }
+        }
+        event
+    }
+
+    /// What tells an answer to it from others.
+    fn place(&self) -> (String, String) {
+        let key = self.key.clone().unwrap_or_default();
+        (self.path.clone(), format!("{key} {}", self.body))
+    }
+}
+
+/// Who of a client's people makes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Shop,
+    Rival,
+    Customer,
+    Mailer,
+}
+
+impl Role {
+    pub(super) const ALL: [Self; 4] = [Self::Shop, Self::Rival, Self::Customer, Self::Mailer];
+}
+
+/// Makes one request after the other.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) wishes: VecDeque<Wish>,
+    pub(super) next_at: i64,
+    pub(super) busy: u32,
+    pub(super) failures: u32,
+}
+
+/// A client that places one order, and those around it.
+pub(super) struct Client {
+    pub(super) scenario: Scenario,
+    pub(super) number: usize,
+    pub(super) callers: [Caller; 4],
+    /// What the customer will do, and when.
+    pub(super) acts: VecDeque<(i64, Act)>,
+    declines: u32,
+    /// The order, once its cart was answered.
+    pub(super) order: Option<String>,
+    /// The total that the cart or its last update was answered with.
+    pub(super) total: Value,
+    /// The currencies of the shops that were asked for the cart or its update, by path and key.
+    pub(super) currencies: BTreeMap<(String, String), BTreeSet<&'static str>>,
+    /// Answers that were for good, by path and key.
+    pub(super) answers: BTreeMap<(String, String), (u64, String)>,
+    /// Two answers to the same wish that differ, and good requests that were refused.
+    pub(super) contradictions: Vec<String>,
+    /// Whether a changed parameter made a request impossible.
+    pub(super) is_disturbed: bool,
+    /// Addresses to which a mail was promised.
+    pub(super) promised: Vec<String>,
+}
+
+impl Client {
+    pub(super) fn new(number: usize, scenario: &Scenario) -> Self {
+        let caller = |_| Caller {
+            wishes: VecDeque::new(),
+            next_at: START,
+            busy: 0,
+            failures: 0,
+        };
+        let mut client = Self {
+            scenario: scenario.clone(),
+            number,
+            callers: Role::ALL.map(caller),
+            acts: VecDeque::new(),
+            declines: 0,
+            order: None,
+            total: Value::Null,
+            currencies: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            contradictions: Vec::new(),
+            is_disturbed: false,
+            promised: Vec::new(),
+        };
+        let body = client.cart(2);
+        client.wish(Role::Shop, "/api/order/cart.json", body);
+        client
+    }
+
+    pub(super) fn caller(&mut self, role: Role) -> &mut Caller {
+        &mut self.callers[role as usize]
+    }
+
+    /// The customer's id: one who acts has no other order.
+    pub(super) fn customer(&self) -> String {
+        let customer = self.scenario.customer;
+        if self.scenario.acts.iter().any(Option::is_some) {
+            format!("{customer}.{}", self.number)
+        } else {
+            customer.to_owned()
+        }
+    }
+
+    fn wish(&mut self, role: Role, path: &str, body: Value) {
+        let key = format!(
+            "client-{}-{role:?}-{path}-{}",
+            self.number,
+            self.answers.len()
+        );
+        let wish = Wish {
+            method: "POST",
+            path: path.to_owned(),
+            key: Some(key),
+            body,
+            expects: Expects::Answer,
+            act: None,
+        };
+        self.caller(role).wishes.push_back(wish);
+    }
+
+    /// Whether this client cancels its order.
+    pub(super) fn wants_cancelled(&self) -> bool {
+        self.scenario.cancel_after.is_some()
+    }
+
+    /// Keeps in which currency the shop bills that is asked now for what names amounts.
+    pub(super) fn asks(&mut self, wish: &Wish, currency: &'static str) {
+        if wish.path == "/api/order/cart.json" {
+            self.currencies
+                .entry(wish.place())
+                .or_default()
+                .insert(currency);
+        }
+    }
+
+    pub(super) fn email(&self) -> String {
+        format!("customer-{}@example.com", self.number)
+    }
+
+    fn cart(&self, quantity: u32) -> Value {
+        let mut cart = json!({
+            "customerId": self.customer(),
+            "items": [{"productId": "1234", "quantity": quantity, "price": 50 + self.number}]
+        });
+        if self.scenario.checkout {
+            cart["checkout"] = json!({
+                "name": "Lital Hay", "phone": "0545870006", "email": self.email(),
+                "shipping_address": ADDRESS
+            });
+        }
+        cart
+    }
+
+    /// The same key with another body.
+    fn misuse(&mut self, wish: &Wish, body: Value) {
+        let misuse = Wish {
+            body,
+            expects: Expects::KeyReused,
+            ..wish.clone()
+        };
+        self.caller(Role::Rival).wishes.push_back(misuse);
+    }
+
+    /// Plans what comes after the answer to `wish`.
+    pub(super) fn answered(&mut self, wish: &Wish, reply: &Reply, now: i64) {
+        if wish.expects == Expects::KeyReused {
+            return;
+        }
+        let body = &reply.body;
+        match wish.path.as_str() {
+            "/api/order/cart.json" if self.order.is_none() => {
+                let order = body["orderId"].as_str().unwrap_or_default().to_owned();
+                self.total = body["totalAmount"].clone();
+                self.order = Some(order);
+                self.cart_answered(wish, body, now);
+            }
+            "/api/order/cart.json" => {
+                if reply.status < 300 {
+                    self.total = body["totalAmount"].clone();
+                    if self.scenario.keys == Keys::Misused {
+                        let mut other = self.cart(4);
+                        other["customerId"] = "9090".into();
+                        self.misuse(wish, other);
+                    }
+                }
+                self.want_invoice(body);
+            }
+            "/api/order/invoice.json" => {
+                let payment = json!({
+                    "customerId": self.customer(),
+                    "invoiceId": body["invoiceId"],
+                    "totalAmount": body["totalAmount"]
+                });
+                self.wish(Role::Shop, "/api/order/payment.json", payment);
+            }
+            "/api/order/payment.json"
+                if reply.status == 402 && self.declines < self.scenario.retries_after_decline =>
+            {
+                self.declines += 1;
+                self.wish(Role::Shop, "/api/order/payment.json", wish.body.clone());
+            }
+            "/api/order/payment.json" if reply.status == 402 => {}
+            "/api/order/payment.json" => {
+                let shipping = json!({
+                    "orderId": self.order, "name": "Lital Hay", "phone": "0545870006",
+                    "shipping_address": ADDRESS
+                });
+                self.wish(Role::Shop, "/api/order/shipping.json", shipping);
+            }
+            "/api/order/shipping.json" if wish.body.get("event").is_some() => {
+                let to = wish.body["email"].as_str().unwrap_or_default();
+                self.promised.push(to.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// Sets everybody else going.
+    fn cart_answered(&mut self, wish: &Wish, body: &Value, now: i64) {
+        let order = body["orderId"].clone();
+        if let Some(after) = self.scenario.cancel_after {
+            let cancel = json!({
+                "customerId": self.customer(), "orderId": order,
+                "reason": "changed my mind"
+            });
+            self.wish(Role::Shop, "/api/order/cancel.json", cancel);
+            self.caller(Role::Shop).next_at = now + after;
+        }
+        if self.scenario.update {
+            let mut update = self.cart(3);
+            update["orderId"] = order.clone();
+            self.wish(Role::Shop, "/api/order/cart.json", update);
+        } else {
+            self.want_invoice(body);
+        }
+        if self.scenario.keys == Keys::Misused {
+            let mut other = self.cart(4);
+            other["customerId"] = "9090".into();
+            self.misuse(wish, other);
+            let mut update = self.cart(4);
+            update["orderId"] = order.clone();
+            self.misuse(wish, update);
+        }
+        if let Some(after) = self.scenario.rival_after {
+            let invoice = order
+                .as_str()
+                .unwrap_or_default()
+                .replacen("ord_", "inv_", 1);
+            let payment = json!({
+                "customerId": self.customer(), "invoiceId": invoice,
+                "totalAmount": body["totalAmount"]
+            });
+            self.wish(Role::Rival, "/api/order/payment.json", payment);
+            self.caller(Role::Rival).next_at = now + after;
+        }
+        let acts = self.scenario.acts.iter().flatten();
+        self.acts = acts.map(|(after, act)| (now + after, *act)).collect();
+        match self.scenario.mailing {
+            None => {}
+            Some(Mailing::Refused) => {
+                let mail = json!({
+                    "event": "InvoiceCreated", "name": "Lital Hay", "orderId": order,
+                    "email": format!("customer-{}{REFUSED_DOMAIN}", self.number)
+                });
+                self.wish(Role::Mailer, "/api/order/email.json", mail);
+            }
+            Some(Mailing::Friend) => {
+                let mail = json!({
+                    "event": "InvoiceCreated", "name": "A Friend", "orderId": order,
+                    "email": format!("friend-{}@example.com", self.number)
+                });
+                self.wish(Role::Mailer, "/api/order/shipping.json", mail);
+            }
+        }
+    }
+
+    fn want_invoice(&mut self, cart: &Value) {
+        if !self.scenario.explicit {
+            return;
+        }
+        let invoice = json!({
+            "customerId": self.customer(), "orderId": cart["orderId"],
+            "tax": cart["tax"], "subTotalAmount": cart["subTotalAmount"],
+            "totalAmount": cart["totalAmount"], "currency": "USD", "items": cart["items"],
+            "name": "Lital Hay", "phone": "0545870006", "email": self.email(),
+            "shipping_address": ADDRESS
+        });
+        self.wish(Role::Shop, "/api/order/invoice.json", invoice);
+    }
+
+    /// Takes an answer, or its loss (`None`). `may_disturb` says whether a parameter changes in this
+    /// history.
+    pub(super) fn replied(
+        &mut self,
+        role: Role,
+        wish: &Wish,
+        reply: Option<&Reply>,
+        now: i64,
+        pause: i64,
+        may_disturb: bool,
+    ) {
+        let caller = self.caller(role);
+        caller.busy -= 1;
+        // Longer with each failure, up to an hour.
+        caller.failures += 1;
+        caller.next_at = now + pause + (1_000 << caller.failures.min(12)).min(3_600_000);
+        let Some(reply) = reply else { return };
+        match verdict(wish, reply, may_disturb) {
+            // What waits for something that may never happen is not asked for ever.
+            Verdict::Later if reply.status < 500 && self.caller(role).failures > 40 => {
+                self.caller(role).wishes.clear();
+            }
+            Verdict::Later => {}
+            Verdict::Final => self.is_final(role, wish, reply, now, pause),
+            Verdict::ChainGoesOn => self.caller(role).wishes.clear(),
+            Verdict::Disturbed => {
+                self.is_disturbed = true;
+                self.caller(role).wishes.clear();
+            }
+            Verdict::Refused => {
+                self.contradictions
+                    .push(format!("refused: {wish:?} {} {}", reply.status, reply.text));
+                self.caller(role).wishes.clear();
+            }
+        }
+    }
+
+    fn is_final(&mut self, role: Role, wish: &Wish, reply: &Reply, now: i64, pause: i64) {
+        let place = wish.place();
+        let caller = self.caller(role);
+        caller.failures = 0;
+        caller.next_at = now + 1_000 + pause;
+        let front = caller.wishes.front();
+        if front.is_some_and(|front| front.place() == place) {
+            caller.wishes.pop_front();
+        }
+        let answer = (reply.status, reply.text.clone());
+        match self.answers.get(&place) {
+            // Why something is refused may change with the order.
+            Some(first) if *first != answer && reply.status != 409 => {
+                self.contradictions
+                    .push(format!("{place:?}: {first:?} then {answer:?}"));
+            }
+            Some(_) => {}
+            None => {
+                self.answers.insert(place, answer);
+                self.answered(wish, reply, now);
+                // Every answer is asked for once more, late: a repeat gets the same. What a customer
+                // says is not repeated: it would be said anew.
+                if wish.act.is_none() {
+                    self.caller(role).wishes.push_back(wish.clone());
+                }
+            }
+        }
+    }
+}
+
+/// What an answer means to whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is for good.
+    Final,
+    /// It is to be asked again.
+    Later,
+    /// Pending, or the customer must act: the chain goes on without this caller.
+    ChainGoesOn,
+    /// A parameter has changed.
+    Disturbed,
+    /// A good request was refused, or a bad one was not.
+    Refused,
+}
+
+fn verdict(wish: &Wish, reply: &Reply, may_disturb: bool) -> Verdict {
+    let code = reply.code();
+    if reply.status >= 500 || code == "in_progress" {
+        return Verdict::Later;
+    }
+    if wish.expects == Expects::KeyReused {
+        return match code {
+            "idempotency_key_reused" => Verdict::Final,
+            _ => Verdict::Refused,
+        };
+    }
+    match (reply.status, code) {
+        (200..300, _) => Verdict::Final,
+        (402, "payment_declined") => Verdict::Final,
+        (402, "billing_agreement_missing" | "payment_action_required") => Verdict::ChainGoesOn,
+        (409, "payment_pending") => Verdict::ChainGoesOn,
+        (409, "refund_failed" | "refund_pending") => Verdict::Later,
+        (409, "mail_unconfirmed") | (422, "address_rejected") => Verdict::Final,
+        // The event that the mail is about has not happened yet, or never will.
+        (409, "wrong_state") if wish.body.get("event").is_some() => Verdict::Later,
+        // A checkout may be invoiced before its cart could be updated.
+        (409, "wrong_state") => Verdict::Final,
+        // A second caller may be there before the invoice is.
+        (404, "invoice_not_found") => Verdict::Later,
+        (409 | 422, "mismatch" | "invalid_fields" | "currency_mismatch") if may_disturb => {
+            Verdict::Disturbed
+        }
+        _ => Verdict::Refused,
+    }
+}

@@ -1,0 +1,513 @@
+//! What a history is made of: who wants what, and what goes wrong.
+
+use shared::domain::PartnerName;
+use shared::queue::Queue;
+
+use super::carrier::RealCarrier;
+use super::world::{Faults, Protocol};
+use crate::cloud::Options;
+
+/// How long a partner remembers an idempotency key: 24 hours, as Stripe does.
+const PARTNER_MEMORY: i64 = 24 * 3_600_000;
+
+/// A payment method that a customer may agree to have charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// It can be charged.
+    Good,
+    /// Another one that can be charged.
+    Other,
+    /// Its every charge is declined.
+    Bad,
+}
+
+/// What a customer does about being charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Agrees to have that method charged from now on.
+    Approve(Method),
+    /// Takes the agreement back.
+    Revoke,
+    /// Pays on the partner's own page, where the partner has one for the charge.
+    PayOnPage,
+}
+
+/// A mail that the shop's back end asks for besides those of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mailing {
+    /// At the email path, about the order, to an address that SES refuses.
+    Refused,
+    /// At the shipping path, about the order, to a friend.
+    Friend,
+}
+
+/// Whether approvals carry idempotency keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approvals {
+    /// Each has one.
+    Keyed,
+    /// None has.
+    Unkeyed,
+}
+
+/// What else the keys of a client's requests are used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// For repeats only.
+    Kept,
+    /// For other bodies too, which is to be refused.
+    Misused,
+}
+
+/// A customer's wish: one POST after the other, each repeated until it is answered for good.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Decides what becomes of the charge; see the played partner.
+    pub customer: &'static str,
+    /// Whether the cart carries `checkout`.
+    pub checkout: bool,
+    /// Whether the client also makes the later calls itself.
+    pub explicit: bool,
+    /// Whether the cart is updated once.
+    pub update: bool,
+    /// How often a declined payment is tried again by an explicit request.
+    pub retries_after_decline: u32,
+    /// How long after the cart was answered the order is cancelled, in milliseconds.
+    pub cancel_after: Option<i64>,
+    /// How long after the cart was answered a second caller pays the order under keys of its own, in
+    /// milliseconds.
+    pub rival_after: Option<i64>,
+    /// What the customer does, and how long after the cart was answered, in milliseconds.
+    pub acts: [Option<(i64, Act)>; 3],
+    /// Whether the customer's approvals carry idempotency keys.
+    pub approvals: Approvals,
+    /// A mail that is asked for.
+    pub mailing: Option<Mailing>,
+    /// What else idempotency keys are used for.
+    pub keys: Keys,
+}
+
+impl Scenario {
+    /// The cart goes all the way by itself.
+    pub const CHECKOUT: Self = Self {
+        customer: "8080",
+        checkout: true,
+        explicit: false,
+        update: false,
+        retries_after_decline: 0,
+        cancel_after: None,
+        rival_after: None,
+        acts: [None; 3],
+        approvals: Approvals::Keyed,
+        mailing: None,
+        keys: Keys::Kept,
+    };
+
+    /// Every step is called, while the chain does the same.
+    pub const EXPLICIT: Self = Self {
+        checkout: false,
+        explicit: true,
+        ..Self::CHECKOUT
+    };
+
+    /// The cart carries `checkout`, and every step is called all the same.
+    pub const BOTH: Self = Self {
+        explicit: true,
+        ..Self::CHECKOUT
+    };
+
+    /// The cart is updated before the rest is called.
+    pub const UPDATED: Self = Self {
+        update: true,
+        ..Self::EXPLICIT
+    };
+
+    /// The first attempt is declined, an explicit second one succeeds.
+    pub const DECLINED_ONCE: Self = Self {
+        customer: "declined-once",
+        retries_after_decline: 2,
+        ..Self::BOTH
+    };
+
+    /// Declined for good.
+    pub const DECLINED: Self = Self {
+        customer: "declined",
+        ..Self::CHECKOUT
+    };
+
+    /// The partner settles hours later.
+    pub const PENDING: Self = Self {
+        customer: "pending",
+        ..Self::CHECKOUT
+    };
+
+    /// The partner refuses hours later.
+    pub const PENDING_THEN_DECLINED: Self = Self {
+        customer: "pending-then-declined",
+        ..Self::CHECKOUT
+    };
+
+    /// The customer acts at the bank, later.
+    pub const ACTS_LATER: Self = Self {
+        customer: "acts-later",
+        ..Self::CHECKOUT
+    };
+
+    /// The customer never acts.
+    pub const MUST_ACT: Self = Self {
+        customer: "must-act",
+        ..Self::CHECKOUT
+    };
+
+    /// Cancelled at once.
+    pub const CANCELLED_AT_ONCE: Self = Self {
+        cancel_after: Some(0),
+        ..Self::CHECKOUT
+    };
+
+    /// Cancelled while the charge is on its way.
+    pub const CANCELLED_WHILE_CHARGED: Self = Self {
+        cancel_after: Some(130),
+        ..Self::CHECKOUT
+    };
+
+    /// Cancelled about when it is paid.
+    pub const CANCELLED_WHEN_PAID: Self = Self {
+        cancel_after: Some(200),
+        ..Self::CHECKOUT
+    };
+
+    /// Declined, then cancelled.
+    pub const DECLINED_THEN_CANCELLED: Self = Self {
+        customer: "declined",
+        cancel_after: Some(10_000),
+        ..Self::CHECKOUT
+    };
+
+    /// Cancelled while the partner settles.
+    pub const PENDING_THEN_CANCELLED: Self = Self {
+        customer: "pending",
+        cancel_after: Some(10_000),
+        ..Self::CHECKOUT
+    };
+
+    /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
+    pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
+
+    /// Every scenario.
+    pub const ALL: [Self; 15] = [
+        Self::CHECKOUT,
+        Self::EXPLICIT,
+        Self::BOTH,
+        Self::UPDATED,
+        Self::DECLINED_ONCE,
+        Self::DECLINED,
+        Self::PENDING,
+        Self::PENDING_THEN_DECLINED,
+        Self::ACTS_LATER,
+        Self::MUST_ACT,
+        Self::CANCELLED_AT_ONCE,
+        Self::CANCELLED_WHILE_CHARGED,
+        Self::CANCELLED_WHEN_PAID,
+        Self::DECLINED_THEN_CANCELLED,
+        Self::PENDING_THEN_CANCELLED,
+    ];
+
+    /// The same, but cancelled sooner or later if it is cancelled, so that it meets every step.
+    #[must_use]
+    pub fn cancelled_at_random(mut self, random: &mut super::Random) -> Self {
+        if let Some(after) = &mut self.cancel_after {
+            let most = [400, 5_000, 600_000][random.below(3)];
+            *after = random.millis(most);
+        }
+        self
+    }
+
+    /// The same with others who act besides: each kind in some of the histories.
+    #[must_use]
+    pub fn with_others(mut self, random: &mut super::Random) -> Self {
+        let soon = |random: &mut super::Random| {
+            let most = [400, 20_000, 1_200_000][random.below(3)];
+            random.millis(most)
+        };
+        if random.chance(250) && !self.update {
+            self.rival_after = Some(soon(random));
+        }
+        if random.chance(400) {
+            let mut after = 0;
+            for act in &mut self.acts {
+                after += soon(random);
+                *act = Some((
+                    after,
+                    match random.below(6) {
+                        0 => Act::Revoke,
+                        1 | 2 => Act::Approve(Method::Bad),
+                        3 => Act::PayOnPage,
+                        4 => Act::Approve(Method::Good),
+                        _ => Act::Approve(Method::Other),
+                    },
+                ));
+            }
+            self.approvals = [Approvals::Keyed, Approvals::Unkeyed][random.below(2)];
+            self.retries_after_decline = self.retries_after_decline.max(1);
+        }
+        if random.chance(200) {
+            self.mailing = Some([Mailing::Refused, Mailing::Friend][random.below(2)]);
+        }
+        if random.chance(150) {
+            self.keys = Keys::Misused;
+        }
+        self
+    }
+}
+
+/// A deployment that changes a parameter and is rolled back later. The functions change one by one,
+/// within five minutes, and old instances go on for a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// When the deployment begins, in milliseconds from the beginning.
+    pub from: i64,
+    /// When its rollback begins.
+    pub until: i64,
+    /// How the shop sells meanwhile.
+    pub shop: Options,
+    /// Whether the own carrier ships meanwhile.
+    pub own_carrier: bool,
+    /// Whether the billing partner is asked with another account's credentials meanwhile.
+    pub other_account: bool,
+}
+
+/// What one history is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// Who wants what.
+    pub scenarios: Vec<Scenario>,
+    /// What goes wrong while faults last.
+    pub faults: Faults,
+    /// For how long faults last, in milliseconds.
+    pub faults_last: i64,
+    /// The stream is dead from the beginning for that long, in milliseconds.
+    pub stream_dead: i64,
+    /// The partner is out from the beginning for that long, in milliseconds.
+    pub partner_out: i64,
+    /// The mailer takes nothing from the beginning for that long, in milliseconds.
+    pub mailer_out: i64,
+    /// That queue takes nothing from the beginning for that long, in milliseconds.
+    pub queue_out: Option<(Queue, i64)>,
+    /// The database is frozen from one time to the other, in milliseconds from the beginning.
+    pub database_frozen: Option<(i64, i64)>,
+    /// How long the partner remembers an idempotency key, in milliseconds.
+    pub partner_memory: i64,
+    /// How the abstract partner works.
+    pub protocol: Protocol,
+    /// How many orders of a newer version are due in each shard of the step `payment`.
+    pub strangers: usize,
+    /// A parameter that changes on the way.
+    pub change: Option<Change>,
+    /// Over how many shards the stream is spread.
+    pub relay_shards: usize,
+    /// How often a change at the partner is told by a webhook, or by two, in permille.
+    pub webhooks: u32,
+    /// How often a refund fails days after it succeeded, in permille. The partner tells of it by
+    /// webhook, as nobody asks any more.
+    pub refunds_fail: u32,
+    /// How often an operator redrives dead letters or requeues an order, in permille of the minutes.
+    pub operator: u32,
+    /// Kill whoever comes to these effects, counted from 1.
+    pub crash_at: Vec<u64>,
+    /// Let Lambda end whoever comes to these effects, once they are carried out.
+    pub timeout_at: Vec<u64>,
+    /// Carry these effects out and lose their answers.
+    pub lost_answer_at: Vec<u64>,
+    /// Lose these effects' requests, and have them arrive ten minutes later.
+    pub late_at: Vec<u64>,
+    /// How wrong the instances' clocks are, in milliseconds.
+    pub skews: [i64; 3],
+    /// The real client that charges, over a wire to its double; `None` for the abstract partner.
+    pub partner: Option<PartnerName>,
+    /// The real client that ships, over a wire to its double; `None` for the abstract carrier.
+    pub carrier: Option<RealCarrier>,
+    /// Print every effect.
+    pub trace: bool,
+}
+
+impl Plan {
+    /// One order in a world without faults.
+    #[must_use]
+    pub fn calm(scenario: Scenario) -> Self {
+        Self {
+            seed: 1,
+            scenarios: vec![scenario],
+            faults: Faults::default(),
+            faults_last: 0,
+            stream_dead: 0,
+            partner_out: 0,
+            mailer_out: 0,
+            queue_out: None,
+            database_frozen: None,
+            partner_memory: PARTNER_MEMORY,
+            protocol: Protocol::Everybody,
+            strangers: 0,
+            change: None,
+            relay_shards: 1,
+            webhooks: 0,
+            refunds_fail: 0,
+            operator: 0,
+            crash_at: Vec::new(),
+            timeout_at: Vec::new(),
+            lost_answer_at: Vec::new(),
+            late_at: Vec::new(),
+            skews: [0; 3],
+            partner: None,
+            carrier: None,
+            trace: false,
+        }
+    }
+
+    /// Whether nothing goes wrong that could keep a mail from being confirmed.
+    pub(super) fn spares_mails(&self) -> bool {
+        let Faults {
+            crash,
+            freeze,
+            timeout,
+            lost_request,
+            lost_answer,
+            ..
+        } = self.faults;
+        let rates = [crash, freeze, timeout, lost_request, lost_answer];
+        let at = [
+            &self.crash_at,
+            &self.timeout_at,
+            &self.lost_answer_at,
+            &self.late_at,
+        ];
+        rates.iter().all(|rate| *rate == 0)
+            && at.iter().all(|at| at.is_empty())
+            && self.database_frozen.is_none()
+    }
+}
+
+/// Random plans, one a seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Histories;
+
+impl Histories {
+    /// The plan of that seed.
+    #[must_use]
+    pub fn plan(seed: u64) -> Plan {
+        let mut random = super::Random::new(seed ^ 0x5eed);
+        let orders = 1 + random.below(4);
+        let scenarios = (0..orders)
+            .map(|_| {
+                let scenario = Scenario::ALL[random.below(Scenario::ALL.len())].clone();
+                let scenario = scenario.cancelled_at_random(&mut random);
+                scenario.with_others(&mut random)
+            })
+            .collect();
+        // Each kind of fault is absent in half of the histories, so that the others show.
+        let mut rate = |most: usize| -> u32 {
+            if random.chance(500) {
+                0
+            } else {
+                u32::try_from(random.below(most)).unwrap_or(0)
+            }
+        };
+        let faults = Faults {
+            crash: rate(60),
+            freeze: rate(40),
+            timeout: rate(40),
+            lost_request: rate(80),
+            late: rate(1_000),
+            lost_answer: rate(80),
+            throttle: rate(80),
+            conflict: rate(300),
+            duplicate: rate(300),
+            vanish: rate(200),
+            delay: rate(300),
+            replay: rate(100),
+            give_up: rate(500),
+        };
+        let hours = |random: &mut super::Random, permille, hours: i64| {
+            if random.chance(permille) {
+                hours * 3_600_000
+            } else {
+                0
+            }
+        };
+        let forgets = random.chance(300);
+        let skewed = random.chance(500);
+        let queues = [
+            Queue::Billing,
+            Queue::Payment,
+            Queue::Shipping,
+            Queue::Email,
+        ];
+        let queue_out = random.chance(150).then(|| {
+            let queue = queues[random.below(queues.len())];
+            (queue, random.millis(4 * 3_600_000))
+        });
+        let database_frozen = random.chance(100).then(|| {
+            let from = random.millis(10_000);
+            (from, from + random.millis(600_000))
+        });
+        let protocol = [Protocol::Everybody, Protocol::Intents, Protocol::Orders][random.below(3)];
+        Plan {
+            seed,
+            scenarios,
+            faults,
+            faults_last: random.millis(3_600_000),
+            stream_dead: hours(&mut random, 150, 25),
+            partner_out: hours(&mut random, 100, 30),
+            mailer_out: hours(&mut random, 100, 1),
+            queue_out,
+            database_frozen,
+            partner_memory: if forgets { 0 } else { PARTNER_MEMORY },
+            protocol,
+            strangers: if random.chance(30) { 26 } else { 0 },
+            change: random.chance(150).then(|| Change::at_random(&mut random)),
+            relay_shards: 1 + random.below(3),
+            webhooks: if random.chance(500) { 500 } else { 0 },
+            refunds_fail: if random.chance(300) { 700 } else { 0 },
+            operator: if random.chance(300) { 200 } else { 0 },
+            skews: if skewed {
+                Scenario::CLOCKS_APART
+            } else {
+                [0; 3]
+            },
+            ..Plan::calm(Scenario::CHECKOUT)
+        }
+    }
+}
+
+impl Change {
+    /// The billing partner's credentials are replaced by another account's, for up to nine hours.
+    pub fn of_account(random: &mut super::Random) -> Self {
+        let from = random.millis(5_000);
+        Self {
+            from,
+            until: from + random.millis(9 * 3_600_000),
+            shop: Options::default(),
+            own_carrier: false,
+            other_account: true,
+        }
+    }
+
+    fn at_random(random: &mut super::Random) -> Self {
+        let from = random.millis(5_000);
+        let mut change = Self {
+            from,
+            until: from + random.millis(1_800_000),
+            shop: Options::default(),
+            own_carrier: false,
+            other_account: false,
+        };
+        match random.below(3) {
+            0 => change.shop.currency = "JPY",
+            1 => change.shop.tax_rate = "0.07",
+            _ => change.own_carrier = true,
+        }
+        change
+    }
+}

@@ -1,0 +1,510 @@
+//! The sweep and the relay when something fails for one order, one queue, or altogether.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use lambda_runtime::{Context, LambdaEvent};
+use relay::{Relay, SweepReport};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use shared::domain::{DueStep, OrderId};
+use shared::event::Message;
+use shared::queue::{EventQueue, Queue, QueueError};
+use shared::store::Store;
+use tests::{Cloud, Database, PlayedQueues};
+
+use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
+
+type TestCloud = Cloud<payment::partners::Sandbox>;
+type Item = HashMap<String, AttributeValue>;
+
+/// Longer than the sweep's first look.
+const OVERDUE: Duration = Duration::from_secs(130);
+const MINUTE: Duration = Duration::from_mins(1);
+
+async fn place(cloud: &TestCloud, customer: &str) -> String {
+    let mut cart = cart_with_checkout();
+    cart["customerId"] = customer.into();
+    let reply = cloud.post("/api/order/cart.json", &cart).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    text(&reply.body["orderId"]).to_owned()
+}
+
+async fn item(cloud: &TestCloud, order: &str) -> Item {
+    let get = cloud.database.client.get_item().table_name("OrdersTable");
+    let get = get.key("orderId", AttributeValue::S(order.to_owned()));
+    let output = get.consistent_read(true).send().await.unwrap();
+    output.item.expect("the order is there")
+}
+
+async fn put(cloud: &TestCloud, table: &str, item: Item) {
+    let put = cloud.database.client.put_item().table_name(table);
+    put.set_item(Some(item)).send().await.unwrap();
+}
+
+fn number(item: &Item, name: &str) -> i64 {
+    item[name].as_n().unwrap().parse().unwrap()
+}
+
+/// The `number`th id beside `order`; the last character decides the shard.
+fn sibling(order: &str, number: usize, last: char) -> String {
+    format!("{}{number:05}{last}", &order[..24])
+}
+
+/// Writes a copy of an order under another id, as `change` makes it.
+async fn copy(cloud: &TestCloud, of: &Item, id: &str, change: impl FnOnce(&mut Item)) {
+    let mut item = of.clone();
+    let step = DueStep::of_partition(item["dueStep"].as_s().unwrap()).unwrap();
+    let partition = step.partition_of(&OrderId::parse(id).unwrap());
+    item.insert("orderId".to_owned(), AttributeValue::S(id.to_owned()));
+    item.insert("dueStep".to_owned(), AttributeValue::S(partition));
+    change(&mut item);
+    put(cloud, "OrdersTable", item).await;
+}
+
+/// Makes an item one that this version cannot read, in one of four ways.
+fn damage(item: &mut Item, way: usize) {
+    let of_a_newer_version = || AttributeValue::S("teleported".to_owned());
+    match way % 4 {
+        0 => item.insert("status".to_owned(), of_a_newer_version()),
+        1 => item.insert("total".to_owned(), of_a_newer_version()),
+        2 => item.insert("dueTries".to_owned(), of_a_newer_version()),
+        _ => item.remove("events"),
+    };
+}
+
+/// The orders that messages of `queue` are about, each with how many there are.
+fn subjects(messages: &[(Queue, Message)], queue: Queue) -> BTreeMap<String, u32> {
+    let mut found = BTreeMap::new();
+    for (at, message) in messages {
+        if *at == queue {
+            let order = message.order.expect("the message is about an order");
+            *found.entry(order.to_string()).or_default() += 1;
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn orders_that_cannot_be_read_hold_back_nobody_behind_them() {
+    for count in [25, 60] {
+        let cloud = Cloud::start().await;
+        let order = place(&cloud, "8080").await;
+        let whole = item(&cloud, &order).await;
+        let last = order.chars().last().unwrap();
+        let mut damaged = Vec::new();
+        for index in 0..count {
+            let id = sibling(&order, index, last);
+            copy(&cloud, &whole, &id, |item| {
+                damage(item, index);
+                let before = number(item, "dueAt") - 1_000;
+                item.insert("dueAt".to_owned(), AttributeValue::N(before.to_string()));
+            })
+            .await;
+            damaged.push((id.clone(), item(&cloud, &id).await));
+        }
+        cloud.lose_stream();
+        cloud.pass(OVERDUE);
+        let report = cloud.sweep().await;
+        assert_eq!((report.published, report.failed), (1, count as u64));
+        let published = subjects(&cloud.queues.take(), Queue::Billing);
+        assert_eq!(published.into_keys().collect::<Vec<_>>(), [order.as_str()]);
+
+        // Each one's look has moved, and nothing else of it but the event, which is no news.
+        for (id, mut before) in damaged {
+            let mut after = item(&cloud, &id).await;
+            assert_eq!(number(&after, "dueTries"), 1, "{id}");
+            let minutes = number(&after, "dueAt") - cloud.runtime.now().millis();
+            assert_eq!(minutes, 2 * 60_000, "{id}");
+            for name in ["dueAt", "dueTries", "event"] {
+                before.remove(name);
+                after.remove(name);
+            }
+            assert_eq!(before, after);
+        }
+        cloud.pass(MINUTE);
+        assert_eq!(cloud.sweep().await, SweepReport::default());
+        cloud.pass(MINUTE);
+        // A count that could not be read is one again: these are published with the whole one.
+        let mended = (0..count).filter(|index| index % 4 == 2).count();
+        let report = cloud.sweep().await;
+        assert_eq!(
+            (report.published, report.failed),
+            (1 + mended as u64, (count - mended) as u64)
+        );
+        let again = item(&cloud, &sibling(&order, 0, last)).await;
+        assert_eq!(number(&again, "dueTries"), 2);
+        let minutes = number(&again, "dueAt") - cloud.runtime.now().millis();
+        assert_eq!(minutes, 4 * 60_000);
+    }
+}
+
+#[tokio::test]
+async fn one_queue_that_is_out_for_hours_delays_what_it_does_not_take_and_nothing_else() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "8080").await;
+    let reply = cloud
+        .post("/api/order/invoice.json", &invoice(&order))
+        .await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let whole = item(&cloud, &order).await;
+    let mut orders = BTreeSet::from([order.clone()]);
+    for index in 1..160 {
+        let last = ['0', '1', '2', '3'][index % 4];
+        let id = sibling(&order, index, last);
+        copy(&cloud, &whole, &id, |_| {}).await;
+        orders.insert(id);
+    }
+    cloud.lose_stream();
+    cloud.queues.set_down(&[Queue::Email]);
+    cloud.pass(OVERDUE);
+    let report = cloud.sweep().await;
+    assert_eq!((report.published, report.failed), (160, 160));
+    let published = subjects(&cloud.queues.take(), Queue::Payment);
+    assert!(published.values().all(|count| *count == 1));
+    assert_eq!(published.into_keys().collect::<BTreeSet<_>>(), orders);
+
+    cloud.pass(MINUTE);
+    cloud.sweep().await;
+    assert_eq!(
+        cloud.queues.take(),
+        [],
+        "what was published is not at once again"
+    );
+
+    // For four hours: each order at its looks, which grow rarer.
+    let mut looks = BTreeMap::new();
+    for _ in 0..24 {
+        cloud.pass(10 * MINUTE);
+        cloud.sweep().await;
+        for (order, count) in subjects(&cloud.queues.take(), Queue::Payment) {
+            *looks.entry(order).or_insert(0) += count;
+        }
+    }
+    assert!(looks.values().all(|count| *count <= 8), "{looks:?}");
+
+    cloud.queues.set_down(&[]);
+    cloud.pass(60 * MINUTE);
+    assert_eq!(cloud.sweep().await.failed, 0);
+    let mails = subjects(&cloud.queues.take(), Queue::Email);
+    assert_eq!(mails.into_keys().collect::<BTreeSet<_>>(), orders);
+}
+
+#[tokio::test]
+async fn a_mail_whose_row_cannot_be_read_holds_back_nothing_else_of_its_order() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "8080").await;
+    cloud
+        .post("/api/order/invoice.json", &invoice(&order))
+        .await;
+    let row = json!({"emailId": format!("{order}/InvoiceCreated"), "state": "teleported"});
+    let row = row.as_object().unwrap().iter();
+    let row = row.map(|(name, value)| (name.clone(), AttributeValue::S(text(value).to_owned())));
+    put(&cloud, "EmailsTable", row.collect()).await;
+    cloud.lose_stream();
+    cloud.pass(OVERDUE);
+    let report = cloud.sweep().await;
+    assert_eq!((report.published, report.failed), (1, 1));
+    let messages = cloud.queues.take();
+    assert_eq!(subjects(&messages, Queue::Payment).len(), 1);
+    assert_eq!(messages.len(), 1, "nobody could send that mail");
+    // Nor does the order count as settled for it once it is shipped.
+    for (queue, message) in messages {
+        assert!(cloud.deliver(queue, &message).await);
+    }
+    cloud.settle().await;
+    assert_eq!(cloud.get(&order).await.status, 500);
+    cloud.pass(OVERDUE);
+    let report = cloud.sweep().await;
+    assert_eq!((report.settled, report.failed), (0, 1));
+    assert!(item(&cloud, &order).await.contains_key("dueStep"));
+}
+
+/// Fails every call of that kind that names that order.
+#[derive(Debug)]
+struct FailsFor {
+    operation: &'static str,
+    order: String,
+}
+
+impl Intercept for FailsFor {
+    fn name(&self) -> &'static str {
+        "FailsFor"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request();
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let body = std::str::from_utf8(request.body().bytes().unwrap_or_default())?;
+        if target.ends_with(self.operation) && body.contains(&self.order) {
+            return Err("played: it fails for this order".into());
+        }
+        Ok(())
+    }
+}
+
+/// The relay and sweep of a cloud whose database fails every such call.
+fn relay_that_fails(cloud: &TestCloud, fails: FailsFor) -> Relay<PlayedQueues> {
+    let config = cloud.database.client.config().to_builder();
+    let client = aws_sdk_dynamodb::Client::from_conf(config.interceptor(fails).build());
+    let (runtime, queues) = (cloud.runtime.clone(), cloud.queues.clone());
+    let store = Store::new(client, Database::tables(), runtime.clone());
+    Relay::new(store, queues, "test".to_owned(), runtime)
+}
+
+/// An order, and 40 behind it in its shard; what is published of the stream is lost.
+async fn forty_behind_one(cloud: &TestCloud) -> String {
+    let order = place(cloud, "8080").await;
+    let whole = item(cloud, &order).await;
+    let last = order.chars().last().unwrap();
+    for index in 0..40 {
+        let id = sibling(&order, index, last);
+        copy(cloud, &whole, &id, |item| {
+            let behind = number(item, "dueAt") + 1_000;
+            item.insert("dueAt".to_owned(), AttributeValue::N(behind.to_string()));
+        })
+        .await;
+    }
+    cloud.lose_stream();
+    cloud.pass(OVERDUE);
+    order
+}
+
+#[tokio::test]
+async fn an_order_whose_read_or_write_fails_holds_back_nobody_behind_it() {
+    for operation in ["BatchGetItem", "UpdateItem"] {
+        let cloud = Cloud::start().await;
+        let order = forty_behind_one(&cloud).await;
+        let fails = FailsFor {
+            operation,
+            order: order.clone(),
+        };
+        let relay = relay_that_fails(&cloud, fails);
+        let report = relay.sweep().await;
+        assert_eq!((report.published, report.failed), (40, 1), "{operation}");
+        let published = subjects(&cloud.queues.take(), Queue::Billing);
+        assert_eq!(published.len(), 40);
+        assert!(!published.contains_key(&order));
+        cloud.pass(MINUTE);
+        let again = relay.sweep().await;
+        // Without a write there is nothing that could move; it is counted each time.
+        let failed = u64::from(operation == "UpdateItem");
+        assert_eq!((again.published, again.failed), (0, failed), "{operation}");
+        // Once it works again, the order goes on.
+        cloud.pass(MINUTE + MINUTE);
+        cloud.sweep().await;
+        let published = subjects(&cloud.queues.take(), Queue::Billing);
+        assert!(published.contains_key(&order), "{operation}");
+    }
+}
+
+/// Queues that do with one order's messages what no queue should.
+#[derive(Clone, Debug)]
+struct Odd {
+    queues: PlayedQueues,
+    order: OrderId,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Panics,
+    NeverAnswers,
+}
+
+impl EventQueue for Odd {
+    async fn send(&self, queue: Queue, messages: &[Message]) -> Result<(), QueueError> {
+        if messages.iter().any(|each| each.order == Some(self.order)) {
+            match self.how {
+                How::Panics => panic!("played"),
+                How::NeverAnswers => std::future::pending::<()>().await,
+            }
+        }
+        self.queues.send(queue, messages).await
+    }
+}
+
+fn odd(cloud: &TestCloud, order: &str, how: How) -> Relay<Odd> {
+    let queues = Odd {
+        queues: cloud.queues.clone(),
+        order: OrderId::parse(order).unwrap(),
+        how,
+    };
+    let (store, runtime) = (cloud.store.clone(), cloud.runtime.clone());
+    Relay::new(store, queues, "test".to_owned(), runtime)
+}
+
+#[tokio::test]
+async fn an_order_that_makes_the_sweep_panic_fails_alone() {
+    let cloud = Cloud::start().await;
+    let order = forty_behind_one(&cloud).await;
+    let relay = odd(&cloud, &order, How::Panics);
+    let report = relay.sweep().await;
+    assert_eq!((report.published, report.failed), (40, 1));
+    cloud.pass(MINUTE);
+    assert_eq!(relay.sweep().await, SweepReport::default());
+}
+
+/// An invocation of the relay's function that Lambda ends in `left`.
+fn invocation(event: &Value, left: Duration) -> LambdaEvent<Box<RawValue>> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "Lambda tells its deadline by this clock"
+    )]
+    let now = std::time::SystemTime::now();
+    let deadline = (now + left).duration_since(std::time::UNIX_EPOCH).unwrap();
+    let mut context = Context::default();
+    context.deadline = u64::try_from(deadline.as_millis()).unwrap();
+    LambdaEvent::new(to_raw_value(event).unwrap(), context)
+}
+
+#[tokio::test]
+async fn a_sweep_that_is_stuck_ends_before_it_is_cut_off_and_says_what_it_did() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "8080").await;
+    let mut update = invoice(&order);
+    update["customerId"] = "8080".into();
+    let other = place(&cloud, "8080").await;
+    cloud.post("/api/order/invoice.json", &update).await;
+    cloud.lose_stream();
+    cloud.pass(OVERDUE);
+    // The first is stuck at its payment; what comes behind it waits for the next minute.
+    let relay = odd(&cloud, &order, How::NeverAnswers);
+    let left = Duration::from_millis(3_300);
+    let event = json!({"detail-type": "Scheduled Event"});
+    let answer = tokio::time::timeout(left, relay.handle(invocation(&event, left))).await;
+    let answer = answer.expect("it ends in time").unwrap();
+    let answer: Value = serde_json::from_str(answer.get()).unwrap();
+    assert!(answer["unfinished"].as_u64().unwrap() >= 1, "{answer}");
+    // Its look has moved: the next sweep reaches what was behind it.
+    cloud.pass(MINUTE);
+    relay.sweep().await;
+    let billing = subjects(&cloud.queues.take(), Queue::Billing);
+    assert!(billing.contains_key(&other));
+}
+
+#[tokio::test]
+async fn a_declined_payment_that_is_due_waits_for_its_customer_and_is_not_overdue() {
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "sandbox-stolen-card").await;
+    cloud.settle().await;
+    let mut declined = item(&cloud, &order).await;
+    assert_eq!(cloud.get(&order).await.body["payment"]["state"], "declined");
+    let id = OrderId::parse(&order).unwrap();
+    for (step, expected) in [
+        (DueStep::Payment, [0, 0, 0, 0]),
+        // What is missing then is a mail, and that is ours to mend.
+        (DueStep::Email, [0, 0, 1, 1]),
+    ] {
+        let partition = AttributeValue::S(step.partition_of(&id));
+        declined.insert("dueStep".to_owned(), partition);
+        put(&cloud, "OrdersTable", declined.clone()).await;
+        if step == DueStep::Email {
+            let row = "EmailsTable";
+            let key = AttributeValue::S(format!("{order}/InvoiceCreated"));
+            let delete = cloud.database.client.delete_item().table_name(row);
+            delete.key("emailId", key).send().await.unwrap();
+        }
+        let mut overdue = Vec::new();
+        for _ in 0..4 {
+            cloud.pass(61 * MINUTE);
+            overdue.push(cloud.sweep().await.overdue);
+            drop(cloud.queues.take());
+        }
+        assert_eq!(overdue, expected, "{step}");
+    }
+}
+
+/// The orders that the stream has events of, brought to every state that there is.
+async fn every_transition(cloud: &TestCloud) {
+    for with_mail in [true, false] {
+        let mut cart = if with_mail {
+            cart_with_checkout()
+        } else {
+            cart()
+        };
+        let mut ids = Vec::new();
+        for customer in ["8080", "8080", "8080", "sandbox-stolen-card", "8080"] {
+            cart["customerId"] = customer.into();
+            let reply = cloud.post("/api/order/cart.json", &cart).await;
+            let order = text(&reply.body["orderId"]).to_owned();
+            let mut update = cart.clone();
+            update["orderId"] = order.as_str().into();
+            assert_eq!(
+                cloud.post("/api/order/cart.json", &update).await.status,
+                200
+            );
+            ids.push((order, customer));
+        }
+        for (index, (order, customer)) in ids.iter().enumerate() {
+            let cancel = json!({"customerId": customer, "orderId": order});
+            let mut invoice = invoice(order);
+            invoice["customerId"] = (*customer).into();
+            let mut payment = payment(&order.replace("ord_", "inv_"));
+            payment["customerId"] = (*customer).into();
+            let steps = [
+                ("/api/order/invoice.json", invoice),
+                ("/api/order/payment.json", payment),
+                ("/api/order/shipping.json", crate::contract::shipping(order)),
+            ];
+            // Cancelled when pending, invoiced, paid, declined; and one is shipped.
+            let taken = [0, 1, 2, 2, 3][index];
+            for (path, body) in &steps[..taken] {
+                let reply = cloud.post(path, body).await;
+                assert!([201, 402].contains(&reply.status), "{}", reply.text);
+            }
+            if taken < 3 {
+                let reply = cloud.post("/api/order/cancel.json", &cancel).await;
+                assert_eq!(reply.status, 200, "{}", reply.text);
+            }
+        }
+    }
+}
+
+/// The relay may leave a message to the sweep because the write that made it also marked its order.
+#[tokio::test]
+async fn every_message_of_the_relay_is_backed_by_a_due_mark() {
+    let cloud = Cloud::start().await;
+    every_transition(&cloud).await;
+    let mut kinds = BTreeSet::new();
+    let records = cloud.database.stream_records(0);
+    for record in &records {
+        let image = &record["dynamodb"]["NewImage"];
+        let Some(kind) = image["event"]["M"]["type"]["S"].as_str() else {
+            continue;
+        };
+        let raw = to_raw_value(record).unwrap();
+        cloud.relay().relay(&[raw.as_ref()]).await;
+        let messages = cloud.queues.take().len();
+        let is_marked = image["dueStep"]["S"].is_string() && image["dueAt"]["N"].is_string();
+        assert!(messages == 0 || is_marked, "{kind}: {image}");
+        kinds.insert((kind.to_owned(), messages > 0));
+    }
+    let silent = kinds.iter().filter(|(_, told)| !told).count();
+    assert_eq!((kinds.len() - silent, silent), (6, 3), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_no_mark_backs_is_brought_again_with_its_record() {
+    let cloud = Cloud::start().await;
+    place(&cloud, "8080").await;
+    let mut record = cloud.database.stream_records(0).remove(0);
+    let image = record["dynamodb"]["NewImage"].as_object_mut().unwrap();
+    for name in ["dueStep", "dueAt", "dueTries"] {
+        assert!(image.remove(name).is_some());
+    }
+    let raw = to_raw_value(&record).unwrap();
+    cloud.queues.set_down(&[Queue::Billing]);
+    let failures = cloud.relay().relay(&[raw.as_ref()]).await;
+    let number = record["dynamodb"]["SequenceNumber"].as_str().unwrap();
+    assert_eq!(failures.sequence_numbers(), [number]);
+}
