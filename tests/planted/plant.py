@@ -667,6 +667,55 @@ FAULTS = [
         "        amount: order.amounts.sub_total,",
         tests="payments::",
     ),
+    # What the histories' invariants must notice, whatever the suite does.
+    Fault(
+        "no mail is ever sent",
+        "functions/email/src/lib.rs",
+        "let sent = self.mailer.send(&to, &mail).await;",
+        'let sent: Result<String, MailerError> = { let _ = (&to, &mail, &self.mailer); Ok("none".to_owned()) };',
+        target="faults",
+        tests="histories::without_faults",
+    ),
+    Fault(
+        "every mail goes to one address",
+        "functions/email/src/lib.rs",
+        "let to = Email::parse(&data.email).map_err(bad_address)?;",
+        'let _ = &data.email;\n        let to = Email::parse("a@example.org").map_err(bad_address)?;',
+        target="faults",
+        tests="histories::without_faults",
+    ),
+    Fault(
+        "the invoice's total is its tax",
+        f"{STORE}/invoices.rs",
+        '.item("total", money(order.amounts.total))',
+        '.item("total", money(order.amounts.tax))',
+        target="faults",
+        tests="histories::without_faults",
+    ),
+    Fault(
+        "a charge is in another currency",
+        "functions/payment/src/lib.rs",
+        "        currency: order.currency,",
+        '        currency: "EUR".parse().unwrap_or(order.currency),',
+        target="faults",
+        tests="histories::without_faults",
+    ),
+    Fault(
+        "a parcel goes to the customer's name",
+        "functions/shipment/src/lib.rs",
+        "            shipping_address: contact.shipping_address.clone(),",
+        "            shipping_address: contact.name.clone(),",
+        target="faults",
+        tests="histories::without_faults",
+    ),
+    Fault(
+        "a refund is one cent",
+        "functions/payment/src/partners/stripe/mod.rs",
+        '            ("payment_intent", charge.reference.as_str()),\n            ("metadata[order_id]", &order),',
+        '            ("payment_intent", charge.reference.as_str()),\n            ("amount", "1"),\n            ("metadata[order_id]", &order),',
+        target="faults",
+        tests="histories::a_crash_at_any_effect_breaks_nothing_through_the_client_of_stripe",
+    ),
 ]
 
 
