@@ -667,6 +667,13 @@ FAULTS = [
         "        amount: order.amounts.sub_total,",
         tests="payments::",
     ),
+    Fault(
+        "news of a closed decline is dropped while the partner is out",
+        "functions/payment/src/lib.rs",
+        "Err(error) if !is_due => return Err(error),",
+        "Err(error) if !is_due && order.lines.is_empty() => return Err(error),",
+        tests="payments::news_of_a_closed_decline",
+    ),
     # What the histories' invariants must notice, whatever the suite does.
     Fault(
         "no mail is ever sent",

@@ -369,6 +369,7 @@ impl BillingPartner for PlayedPartner {
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.check_refused("cancel")?;
         if let Some(charge) = lock(&self.charges).get_mut(&charge.reference)
             && !matches!(charge.status, ChargeStatus::Captured(_))
             && !(charge.status == ChargeStatus::Pending && *lock(&self.keeps_pending))

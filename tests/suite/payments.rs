@@ -409,6 +409,29 @@ async fn an_invoice_has_twenty_attempts_at_most() {
 }
 
 #[tokio::test]
+async fn news_of_a_closed_decline_is_kept_while_the_partner_cannot_be_asked() {
+    let test = invoiced().await;
+    test.cloud.relay_stream().await;
+    let mut messages = test.cloud.queues.take().into_iter();
+    let (queue, message) = messages
+        .find(|(queue, _)| *queue == Queue::Payment)
+        .unwrap();
+    test.partner.script([ChargeStatus::Declined {
+        code: "card_declined".to_owned(),
+        retryable: true,
+    }]);
+    assert_eq!(test.pay().await.status, 402);
+    // The partner's own people take the money of a charge that was closed, and nothing is due.
+    test.partner
+        .set_all(&ChargeStatus::Captured(shared::domain::Card::default()));
+    test.partner.set_out(true);
+    assert!(!test.cloud.deliver(queue, &message).await);
+    test.partner.set_out(false);
+    assert!(test.cloud.deliver(queue, &message).await);
+    test.assert_charged_once().await;
+}
+
+#[tokio::test]
 async fn the_amount_comes_from_the_order_whatever_a_message_says() {
     let test = invoiced().await;
     test.cloud.relay_stream().await;

@@ -192,8 +192,9 @@ impl<P: BillingPartner> Payments<P> {
 
     /// Asks where the charge of a declined payment stands: money that it took all the same is written
     /// down, and once nobody can confirm it any more it is not asked for again. While the partner
-    /// cannot tell, the order stays due: no message has to be kept for it.
+    /// cannot tell, an order that is due stays so, and no message has to be kept for it.
     async fn look_after_declined(&self, order: &Order, payment: &Payment) -> Result<Order, Error> {
+        let is_due = order.due.is_some_and(|due| due.step == DueStep::Payment);
         let standing = match self.charge_of(order, payment) {
             Ok(None) => return Err(declined(payment)),
             Ok(Some(charge)) => {
@@ -213,6 +214,7 @@ impl<P: BillingPartner> Payments<P> {
                 ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. },
             )) => true,
             Ok((_, ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired)) => false,
+            Err(error) if !is_due => return Err(error),
             Err(error) => {
                 let code = error.code();
                 tracing::warn!(order_id = %order.id, code, "a declined charge may be open");
@@ -220,7 +222,6 @@ impl<P: BillingPartner> Payments<P> {
             }
         };
         let now = self.runtime.now();
-        let is_due = order.due.is_some_and(|due| due.step == DueStep::Payment);
         let is_old = payment
             .opened_at
             .is_some_and(|opened| now >= opened.plus(DECLINED_IS_WATCHED));
