@@ -35,10 +35,11 @@ PACE = 0.3
 # How long faults go on at most, if the clients do not get through.
 FAULTS_AT_MOST = 100
 # After the last fault, in seconds. An order that lost its message is looked at two minutes after its last step; a
-# claim that a killed function left behind holds for 90 s.
-PATIENCE = 210
+# payment's claim that a killed function left behind holds for 90 s, a mail's for seven minutes, and the sweep's looks
+# are up to eight minutes apart by then.
+PATIENCE = 960
 # Seconds that a message is hidden while a worker has it. In the cloud it is one to three minutes, too long for a test.
-# Five receives end before a claim of 90 s does, so some messages become dead letters, and the sweep has to help.
+# Five receives end before a claim does, so some messages become dead letters, and the sweep has to help.
 HIDDEN = 15
 
 # What is done to deliveries: some mappings are off for a while; what waits in a queue is lost or delivered twice; the
