@@ -964,6 +964,26 @@ mod two_carriers {
     }
 
     #[tokio::test]
+    async fn the_first_parcel_that_is_registered_stays() {
+        let shop = paid(ADDRESS).await;
+        let (store, order) = (&shop.cloud.store, stored(&shop).await);
+        let first = parcel("easypost");
+        // As registered by a worker that read the order before the first parcel was stored.
+        let second = OpenParcel {
+            reference: "shp_second".to_owned(),
+            ..parcel("easypost")
+        };
+        for registered in [&first, &second] {
+            let opened = store.open_parcel(&order.id, registered).await.unwrap();
+            let Shipping::Open(order) = opened else {
+                panic!("{opened:?}")
+            };
+            assert_eq!(order.parcel.as_ref(), Some(&first));
+        }
+        assert_eq!(stored(&shop).await.parcel, Some(first));
+    }
+
+    #[tokio::test]
     async fn a_label_is_written_only_for_the_parcel_that_it_was_bought_for() {
         let shop = paid(ADDRESS).await;
         let before = stored(&shop).await;

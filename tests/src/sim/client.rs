@@ -137,6 +137,12 @@ impl Client {
         &mut self.callers[role as usize]
     }
 
+    /// Whether the customer has not come to the end of what it does now.
+    pub(super) fn is_acting(&self) -> bool {
+        let caller = &self.callers[Role::Customer as usize];
+        caller.busy > 0 || !caller.wishes.is_empty()
+    }
+
     /// The customer's id: one who acts has no other order.
     pub(super) fn customer(&self) -> String {
         let customer = self.scenario.customer;

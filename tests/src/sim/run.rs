@@ -181,15 +181,24 @@ impl Simulation {
         simulation
     }
 
-    /// Orders of a newer version, due in each shard of the step `payment`, before all others.
+    /// Orders that this version cannot read, due in each shard of the step `payment`, before all others:
+    /// every other one was written by a newer version, and every other one is damaged.
     fn let_strangers_in(&self) {
         for shard in 0..4_u8 {
             for number in 0..self.plan.strangers {
                 let millis = u64::try_from(START).unwrap_or_default() + number as u64;
                 let id = OrderId::from_time(millis, [shard; 10]);
+                let (status, version, tries) = match number % 2 {
+                    0 => (
+                        json!({"S": "returned"}),
+                        json!({"N": "9"}),
+                        json!({"N": "0"}),
+                    ),
+                    _ => (json!({"N": "1"}), json!({"S": "?"}), json!({"S": "many"})),
+                };
                 let put = json!({"TableName": "OrdersTable", "Item": {
-                    "orderId": {"S": id.to_string()}, "status": {"S": "returned"},
-                    "version": {"N": "9"}, "dueStep": {"S": format!("payment#{shard}")},
+                    "orderId": {"S": id.to_string()}, "status": status, "version": version,
+                    "dueTries": tries, "dueStep": {"S": format!("payment#{shard}")},
                     "dueAt": {"N": (START - 60_000).to_string()}
                 }});
                 let put = serde_json::from_value(put).expect("it is a PutItem");
@@ -572,11 +581,7 @@ impl Simulation {
 
     async fn let_customer_act(&mut self, number: usize, now: i64) {
         let client = &mut self.clients[number];
-        let is_busy = {
-            let caller = client.caller(Role::Customer);
-            caller.busy > 0 || !caller.wishes.is_empty()
-        };
-        if is_busy || client.acts.front().is_none_or(|(at, _)| *at > now) {
+        if client.is_acting() || client.acts.front().is_none_or(|(at, _)| *at > now) {
             return;
         }
         let Some((_, act)) = client.acts.pop_front() else {
@@ -800,7 +805,10 @@ impl Simulation {
                     .filter(|caller| !caller.wishes.is_empty())
                     .map(|caller| caller.next_at),
             );
-            next.extend(client.acts.front().map(|(at, _)| *at));
+            // Its time may have passed while the customer did something else.
+            if !client.is_acting() {
+                next.extend(client.acts.front().map(|(at, _)| (*at).max(now + 1)));
+            }
         }
         {
             let state = self.world.state();

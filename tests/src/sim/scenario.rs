@@ -302,7 +302,7 @@ pub struct Plan {
     pub partner_memory: i64,
     /// How the abstract partner works.
     pub protocol: Protocol,
-    /// How many orders of a newer version are due in each shard of the step `payment`.
+    /// How many orders that this version cannot read are due in each shard of the step `payment`.
     pub strangers: usize,
     /// A parameter that changes on the way.
     pub change: Option<Change>,
