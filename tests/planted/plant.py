@@ -479,8 +479,7 @@ FAULTS = [
         f"{STORE}/orders.rs",
         '"#status = :paid AND attribute_not_exists(parcel)"',
         '"#status = :paid"',
-        target="faults",
-        tests="a_crash_at_any_effect_of_any_scenario",
+        tests="easypost::",
     ),
     Fault(
         "EasyPost's label is bought while its shipment is registered",
@@ -722,6 +721,13 @@ FAULTS = [
         '            ("payment_intent", charge.reference.as_str()),\n            ("amount", "1"),\n            ("metadata[order_id]", &order),',
         target="faults",
         tests="histories::a_crash_at_any_effect_breaks_nothing_through_the_client_of_stripe",
+    ),
+    Fault(
+        "a customer who returns to a payment method is given the charge that was closed",
+        "functions/payment/src/partners/stripe/mod.rs",
+        '        Some(closed) => format!("{key}-{closed}"),',
+        "        Some(_) => key,",
+        tests="obligations::",
     ),
 ]
 

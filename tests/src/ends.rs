@@ -294,7 +294,8 @@ impl BillingPartner for PlayedPartner {
         self.check_refused("open")?;
         self.charges_by("open", request);
         let method = method_of(request);
-        let name = format!("{}/{}/{method:?}", request.invoice, request.attempt);
+        let (attempt, replaces) = (request.attempt, &request.replaces);
+        let name = format!("{}/{attempt}/{method:?}/{replaces:?}", request.invoice);
         let mut opened = lock(&self.opened);
         let next = format!("charge_{}", opened.len() + 1);
         let reference = opened.entry(name).or_insert(next).clone();

@@ -103,6 +103,7 @@ impl Shop {
                 .approved_agreement(&order.customer, PartnerName::Stripe)
                 .await
                 .unwrap(),
+            replaces: None,
         };
         let reference = self.partner.open(&request).await.unwrap();
         let opened = OpenedCharge {

@@ -154,6 +154,7 @@ impl Bench {
                 payment_method: self.made(&path, &body).await,
                 partner_customer: Some(customer),
             }),
+            replaces: None,
         }
     }
 

@@ -30,6 +30,7 @@ use crate::stripe::{clock, token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Obligation {
     OpeningMovesNothing,
+    ReplacesTheClosed,
     OnceForAReference,
     ByTheMethodThatHolds,
     UnansweredIsNoDecline,
@@ -135,6 +136,7 @@ fn request<B: Bench>(case: Case) -> ChargeRequest {
         amount: Money::from_stored("200").unwrap(),
         currency: "USD".parse().unwrap(),
         agreement: Some(agreement::<B>(method)),
+        replaces: None,
     }
 }
 
@@ -208,6 +210,31 @@ async fn opening_moves_nothing<B: Bench>(bench: B) {
     let status = client.look_up(&answered(&charge)).await.unwrap();
     assert_eq!(status, ChargeStatus::Unconfirmed);
     assert!(bench.taken().is_empty());
+    assert!(is_captured(&client.confirm(&charge).await));
+    assert_eq!(bench.taken(), [B::FIRST]);
+}
+
+/// A customer who replaces the payment method and returns to the first one: that one's charge is closed.
+#[tokio::test]
+async fn a_charge_that_replaces_a_closed_one_is_another_whatever_it_is_charged_by() {
+    of_every_partner!(Obligation::ReplacesTheClosed, replaces_the_closed);
+}
+
+async fn replaces_the_closed<B: Bench>(bench: B) {
+    let mut charge = opened(&bench, Case::Good).await;
+    let client = bench.client();
+    let mut references = vec![charge.reference.clone()];
+    for method in [B::OTHER, B::FIRST, B::OTHER, B::FIRST] {
+        client.cancel(&answered(&charge)).await.unwrap();
+        let mut request = charge.replacement();
+        request.agreement = Some(agreement::<B>(method));
+        let reference = client.open(&request).await.unwrap();
+        // A repeat, as after a lost answer, may find it.
+        client.open(&request).await.unwrap();
+        assert!(!references.contains(&reference), "{reference}");
+        references.push(reference.clone());
+        charge = OpenCharge::new(request, reference, client.account(), bench.now());
+    }
     assert!(is_captured(&client.confirm(&charge).await));
     assert_eq!(bench.taken(), [B::FIRST]);
 }
@@ -622,6 +649,10 @@ impl Bench for AtSandbox {
         (
             Obligation::ByTheMethodThatHolds,
             "it has no agreements: no money moves",
+        ),
+        (
+            Obligation::ReplacesTheClosed,
+            "it has no payment methods that could be replaced",
         ),
         (
             Obligation::ClosedIsFinal,

@@ -185,6 +185,7 @@ fn request(order: &shared::domain::Order) -> payment::partners::ChargeRequest {
         amount: order.amounts.total,
         currency: order.currency,
         agreement: None,
+        replaces: None,
     }
 }
 

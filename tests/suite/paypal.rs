@@ -240,6 +240,7 @@ fn request(order: &OrderId, attempt: u32) -> ChargeRequest {
         amount: Money::from_stored("200").unwrap(),
         currency: "USD".parse().unwrap(),
         agreement: None,
+        replaces: None,
     }
 }
 

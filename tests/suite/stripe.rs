@@ -96,6 +96,7 @@ impl Bench {
             amount: Money::from_stored(amount).unwrap(),
             currency: currency.parse().unwrap(),
             agreement: Some(agreement(method)),
+            replaces: None,
         }
     }
 
@@ -1323,6 +1324,7 @@ async fn check_confirmations(https: &Https, key: &Secret) {
                 partner_customer: Some(token(customer)),
                 payment_method: token(text(&method["id"])),
             }),
+            replaces: None,
         };
         let reference = stripe.open(&request).await.unwrap();
         OpenCharge::new(request, reference, stripe.account(), runtime.now())

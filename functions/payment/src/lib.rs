@@ -345,7 +345,7 @@ impl<P: BillingPartner> Payments<P> {
     ) -> Result<Order, Error> {
         match self.partner.cancel(&charge).await {
             Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
-                let charge = self.open(order, charge.request, fence).await?;
+                let charge = self.open(order, charge.replacement(), fence).await?;
                 self.confirm(order, fence, &charge).await
             }
             Ok(status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending)) => {
@@ -396,7 +396,7 @@ impl<P: BillingPartner> Payments<P> {
         if status != ChargeStatus::Expired {
             return self.settle(order, fence, charge, status).await;
         }
-        let charge = self.open(order, charge.request.clone(), fence).await?;
+        let charge = self.open(order, charge.replacement(), fence).await?;
         let status = self.try_confirm(order, fence, &charge).await?;
         self.settle(order, fence, &charge, status).await
     }
@@ -731,6 +731,7 @@ fn charge_request(order: &Order, payment: &Payment) -> ChargeRequest {
         amount: order.amounts.total,
         currency: order.currency,
         agreement: None,
+        replaces: None,
     }
 }
 

@@ -77,7 +77,8 @@ impl World {
             Protocol::Intents => Some(agreed.ok_or(PartnerError::NoAgreement)?),
             Protocol::Orders => None,
         };
-        let key = format!("{}/{}/{method:?}", request.invoice, request.attempt);
+        let (attempt, replaces) = (request.attempt, &request.replaces);
+        let key = format!("{}/{attempt}/{method:?}/{replaces:?}", request.invoice);
         let memory = state.partner_memory;
         let known = state.charge_keys.get(&key);
         let known = known.filter(|(_, since)| now - since < memory);

@@ -35,6 +35,10 @@ pub struct ChargeRequest {
     /// opened with, if the customer has approved anew since. Given to `open` and `confirm` of a
     /// partner with [`BillingPartner::agreement_with`], `None` otherwise.
     pub agreement: Option<Agreement>,
+    /// The reference of this attempt's charge that was closed and whose place the next one takes; `None`
+    /// for the first. It belongs to what a partner knows a repeat by: without it a customer who returns
+    /// to an earlier payment method would be given the charge that was closed then.
+    pub replaces: Option<String>,
 }
 
 impl ChargeRequest {
@@ -79,6 +83,15 @@ impl OpenCharge {
             opened_at,
             account: Some(account),
             unanswered_since: Some(opened_at),
+        }
+    }
+
+    /// The request for the charge that takes its place, once it is closed.
+    #[must_use]
+    pub fn replacement(&self) -> ChargeRequest {
+        ChargeRequest {
+            replaces: Some(self.reference.clone()),
+            ..self.request.clone()
         }
     }
 
@@ -160,7 +173,8 @@ pub trait BillingPartner: Send + Sync + 'static {
     /// Opens a charge without moving money and returns the partner's reference.
     ///
     /// MUST NOT move money. MAY be called again for the same invoice and attempt after its answer
-    /// was lost; a second charge that is opened then is never confirmed.
+    /// was lost; a second charge that is opened then is never confirmed. MUST open another charge where
+    /// the request replaces one.
     fn open(
         &self,
         request: &ChargeRequest,

@@ -821,7 +821,10 @@ impl BillingPartner for PayPal {
         let hour = self.runtime.now().seconds() / 3600;
         let call = Call::post(
             "/v2/checkout/orders".to_owned(),
-            format!("open-{invoice}-{attempt}-{hour}"),
+            match &request.replaces {
+                None => format!("open-{invoice}-{attempt}-{hour}"),
+                Some(closed) => format!("open-{invoice}-{attempt}-{hour}-{closed}"),
+            },
             &json!({
                 "intent": "CAPTURE",
                 "purchase_units": [{

@@ -241,6 +241,7 @@ mod tests {
             amount: Money::from_stored("200").unwrap(),
             currency,
             agreement: None,
+            replaces: None,
         }
     }
 

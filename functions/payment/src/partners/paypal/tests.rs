@@ -32,6 +32,7 @@ fn charge(reference: &str, attempt: u32) -> OpenCharge {
             amount: Money::from_stored("200").unwrap(),
             currency: "USD".parse().unwrap(),
             agreement: None,
+            replaces: None,
         },
         reference: reference.to_owned(),
         opened_at: Timestamp::from_millis(0),

@@ -361,6 +361,16 @@ fn key(request: &ChargeRequest, operation: &str) -> String {
     format!("{}-{}-{operation}", request.invoice, request.attempt)
 }
 
+/// The key of opening an intent: once for an attempt, and once more in the place of each one that was
+/// closed.
+fn opening_key(request: &ChargeRequest) -> String {
+    let key = key(request, "open");
+    match &request.replaces {
+        None => key,
+        Some(closed) => format!("{key}-{closed}"),
+    }
+}
+
 /// The same for the one confirmation of an intent: an attempt may have several intents, one after
 /// the other.
 fn confirmation_key(charge: &OpenCharge) -> String {
@@ -489,7 +499,7 @@ impl BillingPartner for Stripe {
             ("metadata[attempt]", &attempt),
         ];
         let path = || "/v1/payment_intents".to_owned();
-        let key = key(request, "open");
+        let key = opening_key(request);
         let opened: Result<Intent, Failure> = match self.post(path(), Some(&key), &fields).await {
             Err(
                 Failure::NoAnswer(HttpsError::NotSent(_))
