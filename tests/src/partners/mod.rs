@@ -20,6 +20,8 @@ pub struct BookedCharge {
     pub currency: String,
     /// How often money was taken.
     pub captures: u32,
+    /// By which payment method it was taken the last time.
+    pub method: Option<String>,
     /// How often it was given back.
     pub refunds: u32,
     /// What was given back in all, a decimal.

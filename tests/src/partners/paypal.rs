@@ -358,6 +358,7 @@ impl PayPalDouble {
                 amount: order.amount().1.parse().unwrap_or_default(),
                 currency: order.amount().0.to_owned(),
                 captures: u32::from(is_taken),
+                method: order.token.clone().filter(|_| is_taken),
                 refunds: u32::try_from(refunds).unwrap_or(u32::MAX),
                 refunded: refunded.sum(),
             }

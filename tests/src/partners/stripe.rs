@@ -526,6 +526,7 @@ impl PlayedStripe {
             let charges = ledger.charges.values();
             let taken = charges
                 .filter(|charge| charge.seen.intent == *id && charge.seen.status == "succeeded");
+            let method = taken.clone().last().map(|charge| charge.method.clone());
             let refunds = ledger.refunds.iter();
             let refunds = refunds.filter(|refund| refund.intent == *id && refund.holds());
             let invoice = intent.metadata["invoice_id"].as_str().unwrap_or_default();
@@ -537,6 +538,7 @@ impl PlayedStripe {
                 amount: decimal(intent.amount),
                 currency: intent.currency.to_ascii_uppercase(),
                 captures: u32::try_from(taken.count()).unwrap_or(u32::MAX),
+                method,
                 refunds: u32::try_from(refunds.clone().count()).unwrap_or(u32::MAX),
                 refunded: decimal(refunds.map(|refund| refund.amount).sum()),
             }

@@ -138,7 +138,7 @@ impl World {
         state.capture_keys.insert(key, (decided.clone(), now));
         if matches!(decided, ChargeStatus::Captured(_) | ChargeStatus::Pending) {
             let taking = Taking {
-                customer: customer.to_owned(),
+                invoice: asked.request.invoice.to_string(),
                 method,
                 asked_since: state.task_since,
             };

@@ -1,6 +1,7 @@
 //! The billing partner of a history: the abstract one, or a real client that talks to its double over
 //! a wire on which every request is an effect.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use payment::partners::{
@@ -16,8 +17,11 @@ use shared::runtime::Runtime;
 use super::ends::Outside;
 use super::scenario::Method;
 use super::wire;
-use super::world::{Protocol, World};
-use crate::partners::{BookedCharge, PayPalDouble, PlayedStripe, VaultOutcome};
+use super::world::{Protocol, Taking, World};
+use crate::partners::{
+    BookedCharge, DoubleReply, DoubleRequest, PartnerDouble, PayPalDouble, PlayedStripe,
+    VaultOutcome,
+};
 
 /// Whose credentials a client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +126,7 @@ impl Double {
         match self {
             Self::Played(_) => Partner::Played(Outside(world.clone())),
             Self::Stripe(double) => {
-                let double = Arc::new(double.clone());
+                let double = self.watched(world, Arc::new(double.clone()));
                 let too_many = r#"{"error":{"type":"invalid_request_error","code":"rate_limit"}}"#;
                 let https = wire::https(world, double, "https://api.stripe.com", too_many);
                 let key = Secret::new(PlayedStripe::api_key());
@@ -130,8 +134,8 @@ impl Double {
             }
             Self::PayPal(double) => {
                 let too_many = r#"{"name":"RATE_LIMIT_REACHED"}"#;
-                let https =
-                    wire::https(world, double.clone(), "https://api-m.paypal.com", too_many);
+                let double = self.watched(world, double.clone());
+                let https = wire::https(world, double, "https://api-m.paypal.com", too_many);
                 let secret = Secret::new(PayPalDouble::SECRET);
                 let client = match account {
                     Account::First => PayPalDouble::CLIENT,
@@ -141,6 +145,15 @@ impl Double {
                 Partner::PayPal(PayPal::new(https, client, secret, runtime.clone()))
             }
         }
+    }
+
+    /// The same double, which enters in the world's books by which methods our requests take money.
+    fn watched(&self, world: &World, double: Arc<dyn PartnerDouble>) -> Arc<dyn PartnerDouble> {
+        Arc::new(Watched {
+            world: world.clone(),
+            books: self.clone(),
+            double,
+        })
     }
 
     /// The books; the abstract partner's are in `world`.
@@ -157,12 +170,52 @@ impl Double {
                     amount: charge.amount.decimal(),
                     currency: charge.currency.code().to_owned(),
                     captures: charge.captures,
+                    method: None,
                     refunds: u32::try_from(charge.refunds.len()).unwrap_or(u32::MAX),
                     refunded: charge.refunds.iter().sum(),
                 });
                 booked.collect()
             }
         }
+    }
+}
+
+/// A double with the money that each request takes.
+#[derive(Debug)]
+struct Watched {
+    world: World,
+    books: Double,
+    double: Arc<dyn PartnerDouble>,
+}
+
+impl Watched {
+    /// What was taken so far: the charge's reference, its invoice and the payment method.
+    fn taken(&self) -> BTreeMap<String, (String, Option<String>)> {
+        let charges = self.books.charges(&self.world).into_iter();
+        let taken = charges.filter(|charge| charge.captures > 0);
+        taken
+            .map(|charge| (charge.reference, (charge.invoice, charge.method)))
+            .collect()
+    }
+}
+
+impl PartnerDouble for Watched {
+    fn handle(&self, request: &DoubleRequest) -> DoubleReply {
+        let before = self.taken();
+        let reply = self.double.handle(request);
+        let mut state = self.world.state();
+        for (reference, (invoice, method)) in self.taken() {
+            if before.contains_key(&reference) {
+                continue;
+            }
+            let asked_since = state.task_since;
+            state.takings.push(Taking {
+                invoice,
+                method: method.unwrap_or_default(),
+                asked_since,
+            });
+        }
+        reply
     }
 }
 

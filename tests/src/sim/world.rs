@@ -99,7 +99,7 @@ pub(super) struct LedgerCharge {
 /// Money that the partner took for us by a payment method.
 #[derive(Clone, Debug)]
 pub(super) struct Taking {
-    pub(super) customer: String,
+    pub(super) invoice: String,
     pub(super) method: String,
     /// When the function that asked for it began: what the customer revoked before that must not be
     /// charged.
