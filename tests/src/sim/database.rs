@@ -233,6 +233,13 @@ pub(super) fn unconfirmed(engine: &Engine) -> BTreeSet<String> {
     parked.map(|row| text(&row, "orderId")).collect()
 }
 
+/// When the first of the promised mails is looked at next.
+pub(super) fn first_mail_due(engine: &Engine) -> Option<i64> {
+    let rows = scan(engine, "EmailsTable").into_iter();
+    let due = rows.filter_map(|row| row["dueAt"]["N"].as_str()?.parse().ok());
+    due.min()
+}
+
 /// Has the sweep look at an order at once, as the operator's tool does.
 pub(super) fn requeue(engine: &Engine, order: &str, now: i64) {
     let update = json!({

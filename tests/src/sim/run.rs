@@ -830,6 +830,14 @@ impl Simulation {
                 first_due = first_due.min(due.at.millis());
             }
         }
+        if self
+            .clients
+            .iter()
+            .any(|client| !client.promised.is_empty())
+        {
+            let mail = super::database::first_mail_due(&self.engine);
+            first_due = first_due.min(mail.unwrap_or(i64::MAX));
+        }
         // A sweep before anything is due would find nothing: it is passed over.
         if first_due < i64::MAX {
             self.next_sweep = self.next_sweep.max(first_due);
