@@ -729,6 +729,13 @@ FAULTS = [
         "        Some(_) => key,",
         tests="obligations::",
     ),
+    Fault(
+        "a key of a declined attempt is given a later attempt's payment",
+        "functions/payment/src/lib.rs",
+        "        match payment.and_then(|payment| past_decline(payment, wish.key())) {",
+        "        match payment.and_then(|payment| past_decline(payment, None)) {",
+        tests="sequences::",
+    ),
 ]
 
 

@@ -409,7 +409,31 @@ async fn a_capture_overtaken_by_a_decline_is_recorded_at_once() {
         frozen.open();
     };
     let (reply, ()) = join(test.shop.pay("k1"), others).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
+    // Its attempt counts as declined for every key that began it, whoever took the money.
+    assert_problem(&reply, 402, "payment_declined");
+    test.assert_paid_by(FIRST).await;
+    assert_eq!(test.shop.pay("k1").await.text, reply.text);
+    assert_eq!(test.shop.pay("k3").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_key_of_a_declined_attempt_gets_no_later_attempts_payment() {
+    let test = at_paypal([REFUSED], []).await;
+    let frozen = Gate::default();
+    test.front
+        .plan("POST", "/capture", Mishap::Held(frozen.clone()));
+    let others = async {
+        frozen.arrived().await;
+        test.shop.cloud.pass(payment::LEASE);
+        test.shop.cloud.pass(MINUTE);
+        let reply = test.shop.pay("k2").await;
+        assert_problem(&reply, 402, "payment_declined");
+        assert_eq!(test.shop.pay("k3").await.status, 201);
+        frozen.open();
+    };
+    let (late, ()) = join(test.shop.pay("k1"), others).await;
+    assert_problem(&late, 402, "payment_declined");
+    assert_eq!(test.shop.pay("k1").await.text, late.text);
     test.assert_paid_by(FIRST).await;
 }
 

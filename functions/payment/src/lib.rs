@@ -67,6 +67,7 @@ pub struct Payments<P> {
 }
 
 /// Who asks for the payment.
+#[derive(Clone, Copy)]
 enum Wish<'a> {
     /// A message: charges what is due, but never tries again after a decline.
     Message,
@@ -135,10 +136,20 @@ impl<P: BillingPartner> Payments<P> {
             .store
             .claim_payment(id, wish.terms(), wish.key(), LEASE, now)
             .await?;
-        match claim {
-            Claim::Held(order, fence) => self.charge(*order, fence).await,
-            Claim::Refused(ClaimRefusal::NotFound) => Err(Error::NotFound(Missing::Invoice)),
-            Claim::Refused(ClaimRefusal::Standing(order)) => self.without_claim(*order, wish).await,
+        let paid = match claim {
+            Claim::Held(order, fence) => self.charge(*order, fence).await?,
+            Claim::Refused(ClaimRefusal::NotFound) => {
+                return Err(Error::NotFound(Missing::Invoice));
+            }
+            Claim::Refused(ClaimRefusal::Standing(order)) => {
+                self.without_claim(*order, wish).await?
+            }
+        };
+        // Whoever was overtaken finds what a later attempt has paid, and its own may be declined.
+        let payment = paid.payment.as_ref();
+        match payment.and_then(|payment| past_decline(payment, wish.key())) {
+            Some(decline) => Err(Error::Declined(decline.clone())),
+            None => Ok(paid),
         }
     }
 
