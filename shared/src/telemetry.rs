@@ -146,7 +146,62 @@ impl Visit for Counted {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::domain::Timestamp;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_written_whatever_the_level_and_nothing_beside_it() {
+        for level in [Some("error"), Some("off"), None, Some("trace")] {
+            let log = Log::default();
+            let writer = log.clone();
+            let subscriber = subscriber(level, "dev".to_owned(), move || writer.clone());
+            // As in the suite: with a single dispatcher, interest is decided by whichever thread is first.
+            let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+            tracing::subscriber::with_default(subscriber, || {
+                count(
+                    "prod",
+                    "EmailFailed",
+                    3,
+                    Timestamp::from_millis(1_795_428_725_000),
+                );
+                count_fault();
+            });
+            let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            let lines: Vec<serde_json::Value> = text
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            let [given, fault] = &*lines else {
+                panic!("{level:?}: {text}");
+            };
+            assert_eq!(given["_aws"]["Timestamp"], 1_795_428_725_000_i64);
+            assert_eq!(
+                (&given["Stage"], &given["EmailFailed"]),
+                (&"prod".into(), &3.into())
+            );
+            assert_eq!(
+                (&fault["Stage"], &fault["InternalErrors"]),
+                (&"dev".into(), &1.into())
+            );
+            assert!(fault["_aws"]["Timestamp"].as_i64().unwrap() > 1_700_000_000_000);
+        }
+    }
 
     #[test]
     fn every_function_is_heard() {
