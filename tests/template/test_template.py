@@ -524,6 +524,7 @@ def workers_fit_a_young_account_and_can_be_widened(template: Template) -> Iterat
 @rule
 def an_alarm_says_what_to_run_and_what_to_read(template: Template) -> Iterator[str]:
     """Its mail is all that somebody has at night."""
+    groups = {group["Properties"]["LogGroupName"]["Fn::Sub"] for group in of_type(template, "AWS::Logs::LogGroup").values()}
     for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
         text = json.dumps(alarm["Properties"].get("AlarmDescription", ""))
         if not re.search(r"Run: (make ops-overdue |aws logs tail /aws/|aws service-quotas )", text):
@@ -532,6 +533,9 @@ def an_alarm_says_what_to_run_and_what_to_read(template: Template) -> Iterator[s
             yield f"{name} names no page"
         if ("make ops-overdue" in text or "/aws/" in text) and "${AWS::StackName}" not in text:
             yield f"{name} does not say where"
+        for group in re.findall(r"logs tail (\S+)", text):
+            if group not in groups:
+                yield f"{name} shows {group}, which nothing writes"
 
 
 @rule
@@ -852,6 +856,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("RelayBehind.Properties.AlarmDescription", "Run: make ops-overdue STACK=s. Read: README.md, When an alarm goes off."),
         ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Read: README.md, When an alarm goes off. ${AWS::StackName}"}),
         ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Run: make ops-overdue STACK=${AWS::StackName}."}),
+        ("CartFunctionLogs.Properties.LogGroupName", {"Fn::Sub": "/aws/lambda/${AWS::StackName}/Cart"}),
     ],
     "an_alarm_exists_where_what_it_watches_does": [
         ("CartFunction.Condition", "HasPartner"),
