@@ -77,6 +77,18 @@ class MiniStack:
             aws_secret_access_key="test",
         )
 
+    def mend_mappings(self) -> None:
+        """Makes each mapping's concurrency a number, for after a deployment.
+
+        Where it is a Number parameter, CloudFormation converts it; MiniStack 1.5 keeps the text, cannot compare it, and then
+        polls no queue at all.
+        """
+        client = self.client("lambda")
+        for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
+            widest = mapping.get("ScalingConfig", {}).get("MaximumConcurrency")
+            if widest is not None:
+                client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(widest)})
+
     def outputs(self, stack: str) -> dict[str, str]:
         """The outputs of a stack deployed to it."""
         [description] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]

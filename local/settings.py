@@ -12,6 +12,8 @@ from typing import Any
 from processes import Failure
 
 PARTNERS = ("sandbox", "stripe")
+# The template takes these only with a partner that moves money, and a laptop has none.
+PRODUCTION = ("prod", "production", "live")
 TEST_KEY = re.compile(r"[sr]k_test_\w+")
 # EasyPost cannot ship without these; the functions read the secret from their environment.
 EASYPOST_NEEDS = ("SHIP_FROM", "PARCEL", "CARRIER_SECRET")
@@ -70,6 +72,8 @@ def _parameters(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[s
         for variable, parameter in by_variable(template).items()
         if variable in given and variable != "BILLING_PARTNER"
     }
+    if chosen.get("Stage") in PRODUCTION:
+        raise Failure(f"STAGE={chosen['Stage']} is for deployments that bill; a laptop moves no money. Choose another name.")
     missing = [name for name in EASYPOST_NEEDS if name not in given]
     if chosen.get("Carrier") == "easypost" and missing:
         raise Failure(f"CARRIER=easypost also needs {', '.join(missing)}. README, \"Configuration\", says what they hold.")

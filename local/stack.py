@@ -107,6 +107,7 @@ class Stack:
                 if event["ResourceStatus"].endswith("_FAILED")
             ]
             raise Failure("MiniStack could not deploy template.yaml:\n" + "\n".join(reasons))
+        self.aws.mend_mappings()
 
     def _serve(self) -> None:
         shutil.rmtree(self.ledger, ignore_errors=True)

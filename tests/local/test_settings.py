@@ -51,6 +51,12 @@ class TestSettings(unittest.TestCase):
             {"TaxRate": "0.2", "TaxMode": "included", "Currency": "EUR", "SenderEmail": "a@b.example", "Stage": "mine"},
         )
 
+    def test_a_laptop_is_no_production(self) -> None:
+        for stage in ("prod", "production", "live"):
+            said = self.refused(STAGE=stage)
+            self.assertIn(f"STAGE={stage}", said)
+            self.assertIn("no money", said)
+
     def test_a_value_that_does_not_fit_is_refused_by_its_name(self) -> None:
         for variable, value, help_ in (
             ("TAX_RATE", "20", "Tax rate between 0 and 1"),

@@ -736,6 +736,62 @@ FAULTS = [
         "        match payment.and_then(|payment| past_decline(payment, None)) {",
         tests="sequences::",
     ),
+    Fault(
+        "a mail whose fate is unknown is not counted",
+        "functions/email/src/lib.rs",
+        'telemetry::count(&self.stage, "EmailUnconfirmed", 1, self.runtime.now());',
+        'telemetry::count(&self.stage, "EmailUnconfirmed", 0, self.runtime.now());',
+        tests="metrics::a_mail",
+    ),
+    Fault(
+        "another's parking of a mail counts as one's own",
+        f"{STORE}/emails.rs",
+        '                    && is("settledAt", n(now.millis()))\n',
+        "",
+        tests="metrics::a_mail_that_is_parked_by_two",
+    ),
+    Fault(
+        "a fault of ours is logged and not counted",
+        "shared/src/lambda/mod.rs",
+        "    if matches!(error, Error::Internal(_) | Error::NoQueue) {",
+        "    if matches!(error, Error::NoQueue) {",
+        tests="metrics::a_table_that_is_missing",
+    ),
+    Fault(
+        "a dependency that is out counts as a fault of ours",
+        "shared/src/lambda/mod.rs",
+        "    if matches!(error, Error::Internal(_) | Error::NoQueue) {",
+        "    if !matches!(error, Error::Invalid(_)) {",
+        tests="metrics::a_mail_whose_answer",
+    ),
+    Fault(
+        "a charge whose answer is lost is not counted",
+        "functions/payment/src/lib.rs",
+        '                telemetry::count(&self.stage, "PaymentUnknown", 1, self.runtime.now());\n',
+        "",
+        tests="metrics::a_charge",
+    ),
+    Fault(
+        "a sweep without time counts as one that did its work",
+        "functions/relay/src/handler.rs",
+        'self.count("SweepFailed", report.failed + report.unfinished);',
+        'self.count("SweepFailed", report.failed);',
+        tests="metrics::a_sweep_without_time",
+    ),
+    Fault(
+        "a refused refund is not counted",
+        "functions/payment/src/cancel.rs",
+        '                telemetry::count(&self.stage, "RefundFailed", 1, self.runtime.now());\n',
+        '                telemetry::count(&self.stage, "RefundFailed", 0, self.runtime.now());\n',
+        tests="metrics::a_refund",
+    ),
+    Fault(
+        "a metric is written in a form that CloudWatch does not read",
+        "shared/src/telemetry.rs",
+        '"Dimensions": [["Stage"]],',
+        '"Dimensions": ["Stage"],',
+        tests="metrics::",
+    ),
 ]
 
 

@@ -107,7 +107,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         // To see what a failing test logs: TEST_LOG=info cargo test …
         static LOG: std::sync::Once = std::sync::Once::new();
         if let Ok(level) = Environment::process().required("TEST_LOG") {
-            LOG.call_once(|| shared::telemetry::start(Some(&level)));
+            LOG.call_once(|| shared::telemetry::start(Some(&level), "test".to_owned()));
         }
         let database = Database::start().await;
         let clock = Arc::new(AtomicI64::new(START));

@@ -66,6 +66,7 @@ def deploy(aws: MiniStack, directory: Path) -> None:
         f"Architecture={ARCHITECTURE}",
         "Stage=test",
     )
+    aws.mend_mappings()
 
 
 def widen_roles(aws: MiniStack) -> None:

@@ -12,39 +12,16 @@ use shared::queue::Queue;
 use shared::store::{Noted, NotedDispute};
 use tests::partners::{Gate, Misbehaviour, Mishap, Operation};
 use tests::{Cloud, Options, PlayedPartner, Reply};
-use tracing::subscriber::DefaultGuard;
 
 use crate::contract::{cart, invoice, payment, text};
+use crate::metrics::Metrics;
 use crate::paypal::{Invoiced, invoiced};
 use crate::paypal_webhooks::{capture, deliver, shown, tell};
-use crate::privacy::Log;
 use crate::webhooks::{Shop, shop};
 
 const CANCEL: &str = "/api/order/cancel.json";
 const VISA: &str = "pm_card_visa";
 const MINUTE: Duration = Duration::from_mins(1);
-
-/// What is counted while it lives.
-struct Metrics {
-    log: Log,
-    _guard: DefaultGuard,
-}
-
-impl Metrics {
-    fn start() -> Self {
-        let log = Log::default();
-        let subscriber = shared::telemetry::subscriber(Some("debug"), log.clone());
-        Self {
-            log,
-            _guard: tracing::subscriber::set_default(subscriber),
-        }
-    }
-
-    fn of(&self, metric: &str) -> usize {
-        let counted = format!("\"metric\":\"{metric}\"");
-        self.log.text().matches(&counted).count()
-    }
-}
 
 /// An order that was paid by Stripe, cancelled and paid back.
 async fn refunded() -> Shop {

@@ -17,6 +17,7 @@ mod keys;
 mod late;
 mod localstripe;
 mod mails;
+mod metrics;
 mod obligations;
 mod parameters;
 mod payments;

@@ -34,7 +34,8 @@ impl Log {
         // While there is only one dispatcher, whether a line is of interest is decided for good by
         // the thread that logs it first, which may be another test's (tracing-core's `callsite`).
         let second = Dispatch::new(NoSubscriber::default());
-        let subscriber = shared::telemetry::subscriber(Some("trace"), self.clone());
+        let subscriber =
+            shared::telemetry::subscriber(Some("trace"), "test".to_owned(), self.clone());
         (tracing::subscriber::set_default(subscriber), second)
     }
 

@@ -18,7 +18,8 @@ from typing import Any
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
 
-SOURCE = Path(__file__).resolve().parents[2] / "template.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "template.yaml"
 
 # The lease on a payment, in seconds (functions/payment): whoever holds it must be dead before another takes it over.
 PAYMENT_LEASE = 90
@@ -27,6 +28,14 @@ API_TIMEOUT = 30
 # The one route without a token.
 OPEN_ROUTE = ("post", "/api/partner/{partner}/webhook")
 RETENTION_14_DAYS = 14 * 24 * 3600
+# "Lambda quotas": a new account may have as few as 10 concurrent executions.
+YOUNG_ACCOUNT = 10
+# Stages whose customers believe that they pay.
+PRODUCTION = ("prod", "production", "live")
+# "Amazon Cognito in AWS GovCloud (US)": user pool domains end in auth-fips.<region>.amazoncognito.com there.
+TOKEN_HOSTS = {"aws": "auth", "aws-us-gov": "auth-fips"}
+# "Regions" of the Amazon Web Services in China documentation; SES is in none of them.
+CHINA = ("cn-north-1", "cn-northwest-1")
 
 Template = dict[str, Any]
 Rule = Callable[[Template], Iterator[str]]
@@ -103,6 +112,52 @@ def dead_letter_queues(template: Template) -> set[str]:
     return queues | failures
 
 
+def alarms_on(template: Template, namespace: str, metric: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """The properties of each alarm on that metric, with what its dimensions point to."""
+    for alarm in of_type(template, "AWS::CloudWatch::Alarm").values():
+        properties = alarm["Properties"]
+        if (properties.get("Namespace"), properties.get("MetricName")) == (namespace, metric):
+            dimensions = properties.get("Dimensions", [])
+            yield properties, {dimension["Name"]: target(dimension["Value"]) for dimension in dimensions}
+
+
+def refusals(template: Template, region: str = "eu-west-1", **given: str) -> list[str]:
+    """What CloudFormation says to these parameters before it touches a resource ("Rule functions")."""
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in template["Parameters"].items()}
+    values = defaults | given | {"AWS::Region": region}
+
+    def holds(expression: Any) -> Any:
+        match expression:
+            case {"Ref": name}:
+                return values[name]
+            case {"Fn::Equals": [left, right]}:
+                return holds(left) == holds(right)
+            case {"Fn::Contains": [members, value]}:
+                return holds(value) in members
+            case {"Fn::Not": [inner]}:
+                return not holds(inner)
+            case {"Fn::And": several}:
+                return all(holds(each) for each in several)
+            case {"Fn::Or": several}:
+                return any(holds(each) for each in several)
+            case str():
+                return expression
+        raise AssertionError(f"no rule function: {expression}")
+
+    return [
+        assertion["AssertDescription"]
+        for each in template["Rules"].values()
+        if "RuleCondition" not in each or holds(each["RuleCondition"])
+        for assertion in each["Assertions"]
+        if not holds(assertion["Assert"])
+    ]
+
+
+def default(template: Template, value: Any) -> Any:
+    """The value, or the default of the parameter that it refers to."""
+    return template["Parameters"][value["Ref"]]["Default"] if isinstance(value, dict) and "Ref" in value else value
+
+
 def mappings(template: Template) -> Iterator[tuple[str, dict[str, Any], str, str]]:
     """Each event source mapping with the logical ids of its function and its source."""
     for name, mapping in of_type(template, "AWS::Lambda::EventSourceMapping").items():
@@ -149,6 +204,7 @@ def every_dead_letter_queue_raises_an_alarm(template: Template) -> Iterator[str]
     watched = {
         target(dimension["Value"])
         for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()
+        if alarm["Properties"]["MetricName"] == "ApproximateNumberOfMessagesVisible"
         for dimension in alarm["Properties"]["Dimensions"]
         if dimension["Name"] == "QueueName"
     }
@@ -180,6 +236,18 @@ def a_sweep_that_does_not_run_raises_an_alarm(template: Template) -> Iterator[st
         for alarm in alarms
     ):
         yield "no alarm on a sweep that does not run"
+
+
+@rule
+def a_queue_that_is_not_worked_off_raises_an_alarm(template: Template) -> Iterator[str]:
+    ends = dead_letter_queues(template)
+    watched = {
+        dimensions.get("QueueName")
+        for alarm, dimensions in alarms_on(template, "AWS/SQS", "ApproximateAgeOfOldestMessage")
+        if alarm["Statistic"] == "Maximum" and alarm["Threshold"] <= 3600
+    }
+    for name in of_type(template, "AWS::SQS::Queue").keys() - ends - watched:
+        yield f"{name} grows old unseen"
 
 
 @rule
@@ -238,11 +306,42 @@ def tables_survive_mistakes(template: Template) -> Iterator[str]:
             yield f"{name} cannot be recovered"
         if not properties.get("SSESpecification", {}).get("SSEEnabled"):
             yield f"{name} is not encrypted with a key of the account"
-        if properties.get("DeletionProtectionEnabled") is not True:
-            yield f"{name} can be deleted"
-        for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
-            if table.get(policy) != "Retain":
-                yield f"{name} has no {policy} Retain"
+
+
+@rule
+def what_holds_data_outlives_its_stack_but_not_a_first_deployment_that_fails(template: Template) -> Iterator[str]:
+    """`Retain` keeps what a failed first deployment has made ("DeletionPolicy attribute"), and what is protected cannot
+    be rolled back: its name, or the account's limit, is then in the way of the next attempt."""
+    protected = {
+        "AWS::DynamoDB::Table": ("DeletionProtectionEnabled", True, False),
+        "AWS::Cognito::UserPool": ("DeletionProtection", "ACTIVE", "INACTIVE"),
+    }
+    if template["Conditions"].get("IsProtected") != {"Fn::Equals": [{"Ref": "DeletionProtection"}, "yes"]}:
+        yield "no parameter protects"
+    if template["Parameters"]["DeletionProtection"]["Default"] != "no":
+        yield "a first deployment that fails cannot be rolled back"
+    for kind, (switch, on, off) in protected.items():
+        for name, resource in of_type(template, kind).items():
+            if resource["Properties"].get(switch) != {"Fn::If": ["IsProtected", on, off]}:
+                yield f"{name} is not protected by the parameter"
+            if resource.get("DeletionPolicy") != "RetainExceptOnCreate":
+                yield f"{name} goes with its stack, or stays after a failure"
+            if resource.get("UpdateReplacePolicy") != "Retain":
+                yield f"{name} goes when it is replaced"
+
+
+@rule
+def a_table_or_index_that_is_throttled_raises_an_alarm(template: Template) -> Iterator[str]:
+    """What an index refuses is not counted at its table ("DynamoDB Metrics and dimensions": `WriteThrottleEvents`)."""
+    for metric in ("ReadThrottleEvents", "WriteThrottleEvents"):
+        watched = [dimensions for _, dimensions in alarms_on(template, "AWS/DynamoDB", metric)]
+        for name, table in of_type(template, "AWS::DynamoDB::Table").items():
+            indexes = [index["IndexName"] for index in table["Properties"].get("GlobalSecondaryIndexes", [])]
+            wanted = [{"TableName": name}]
+            wanted += [{"TableName": name, "GlobalSecondaryIndexName": json.dumps(index)} for index in indexes]
+            for dimensions in wanted:
+                if dimensions not in watched:
+                    yield f"{metric} of {dimensions}"
 
 
 # ---------------------------------------------------------------- API
@@ -284,6 +383,69 @@ def the_api_is_throttled_and_logged(template: Template) -> Iterator[str]:
 
 
 @rule
+def the_api_fits_a_young_account_and_can_be_opened(template: Template) -> Iterator[str]:
+    for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
+        settings = stage["Properties"].get("DefaultRouteSettings", {})
+        for setting, parameter in (("ThrottlingRateLimit", "ApiRate"), ("ThrottlingBurstLimit", "ApiBurst")):
+            if settings.get(setting) != {"Ref": parameter}:
+                yield f"{name}: {setting} is no parameter"
+            elif not 0 < template["Parameters"][parameter]["Default"] <= 5 * YOUNG_ACCOUNT:
+                yield f"{parameter} is more than a young account can take"
+
+
+@rule
+def answered_failures_raise_an_alarm(template: Template) -> Iterator[str]:
+    """A 500 or 503 that a function answers is no error of Lambda's. `5xx` is what HTTP APIs call the metric."""
+    for api in of_type(template, "AWS::ApiGatewayV2::Api"):
+        alarms = [alarm for alarm, dimensions in alarms_on(template, "AWS/ApiGateway", "5xx") if dimensions == {"ApiId": api}]
+        if not any(alarm["Statistic"] == "Sum" and alarm["Threshold"] == 0 for alarm in alarms):
+            yield f"{api} fails unseen"
+
+
+@rule
+def what_is_throttled_raises_an_alarm(template: Template) -> Iterator[str]:
+    """Functions share the account's concurrency. HTTP APIs have no metric for their own limit, so the access log is counted."""
+    if not any(not dimensions for _, dimensions in alarms_on(template, "AWS/Lambda", "Throttles")):
+        yield "no alarm on Lambda's throttles"
+    for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
+        log = stage["Properties"].get("AccessLogSettings", {})
+        group = target(log.get("DestinationArn"))
+        counted = [
+            counter["MetricTransformations"][0]
+            for counter in (each["Properties"] for each in of_type(template, "AWS::Logs::MetricFilter").values())
+            if target(counter["LogGroupName"]) == group and counter["FilterPattern"] == '{ $.status = "429" }'
+        ]
+        if '"status":"$context.status"' not in log.get("Format", "") or not counted:
+            yield f"{name} throttles uncounted"
+        for metric in counted:
+            namespace = metric["MetricNamespace"]
+            if not any(
+                (alarm["Namespace"], alarm["MetricName"]) == (namespace, metric["MetricName"])
+                for alarm in (each["Properties"] for each in of_type(template, "AWS::CloudWatch::Alarm").values())
+            ):
+                yield f"{name} throttles unseen"
+
+
+@rule
+def an_endpoint_that_is_slow_for_what_it_waits_for_raises_an_alarm(template: Template) -> Iterator[str]:
+    """Whoever waits for a partner, a carrier or SES is slow in normal work. Metrics per route would cost more than alarms."""
+    for api in of_type(template, "AWS::ApiGatewayV2::Api").values():
+        text = json.dumps(api["Properties"]["Body"])
+        for name, function in of_type(template, "AWS::Lambda::Function").items():
+            if f"${{{name}.Arn}}" not in text:
+                continue
+            waits = {"BILLING_PARTNER", "CARRIER", "SENDER_EMAIL"} & variables(function).keys()
+            least, most = (5000, function["Properties"]["Timeout"] * 1000 - 1) if waits else (1000, 2000)
+            alarms = [
+                alarm
+                for alarm, dimensions in alarms_on(template, "AWS/Lambda", "Duration")
+                if dimensions == {"FunctionName": name} and alarm.get("ExtendedStatistic") == "p99"
+            ]
+            if not any(least <= alarm["Threshold"] <= most for alarm in alarms):
+                yield f"{name} is slow unseen, or alarms in normal work"
+
+
+@rule
 def endpoints_answer_before_api_gateway_gives_up(template: Template) -> Iterator[str]:
     for api in of_type(template, "AWS::ApiGatewayV2::Api").values():
         text = json.dumps(api["Properties"]["Body"])
@@ -291,6 +453,109 @@ def endpoints_answer_before_api_gateway_gives_up(template: Template) -> Iterator
             timeout = function["Properties"]["Timeout"]
             if f"${{{name}.Arn}}" in text and timeout >= API_TIMEOUT:
                 yield f"{name} may take {timeout} s"
+
+
+# ---------------------------------------------------------------- parameters
+
+
+@rule
+def goods_ship_unpaid_only_where_that_was_asked_for(template: Template) -> Iterator[str]:
+    if default(template, {"Ref": "Stage"}) in PRODUCTION:
+        yield "the default stage is production"
+    if refusals(template):
+        yield f"the defaults are refused: {refusals(template)}"
+    for stage in PRODUCTION:
+        if not any("sandbox" in text and "BillingPartner" in text for text in refusals(template, Stage=stage)):
+            yield f"{stage} bills nobody"
+        for given in ({"BillingPartner": "stripe"}, {"SandboxInProd": "yes"}):
+            if refusals(template, Stage=stage, **given):
+                yield f"{stage} is refused with {given}"
+
+
+@rule
+def partitions_without_its_services_are_refused_and_govcloud_has_its_own_hosts(template: Template) -> Iterator[str]:
+    for region in CHINA:
+        if not any("China" in text for text in refusals(template, region=region)):
+            yield f"{region} is not refused"
+    if refusals(template, region="us-gov-west-1"):
+        yield "GovCloud is refused"
+    hosts = {partition: hosts.get("Tokens") for partition, hosts in template["Mappings"].get("Hosts", {}).items()}
+    if hosts != TOKEN_HOSTS:
+        yield f"hosts of tokens: {hosts}"
+    if template["Outputs"]["TokenEndpoint"]["Value"] != {
+        "Fn::Sub": [
+            "https://${UserPoolDomain}.${Host}.${AWS::Region}.amazoncognito.com/oauth2/token",
+            {"Host": {"Fn::FindInMap": ["Hosts", {"Ref": "AWS::Partition"}, "Tokens"]}},
+        ]
+    }:
+        yield "the token endpoint is another host"
+    for text in re.findall(r'"arn:[^"]*|[\w.-]+\.amazonaws\.com(?![\w.])', json.dumps(template["Resources"])):
+        if not text.startswith('"arn:${AWS::Partition}:') and text not in ("lambda.amazonaws.com", "events.amazonaws.com"):
+            if text not in ("apigateway.amazonaws.com",):
+                yield f"{text} is of one partition"
+
+
+@rule
+def workers_fit_a_young_account_and_can_be_widened(template: Template) -> Iterator[str]:
+    """Two each are the least that a mapping takes ("ScalingConfig"); half is for the API, the mails, the relay and the sweep.
+
+    How many write mails follows from what SES takes in a second.
+    """
+    at_once = 0
+    for name, properties, function, _ in mappings(template):
+        if "StartingPosition" in properties:
+            if properties.get("ParallelizationFactor") != {"Ref": "RelayParallelism"}:
+                yield f"{name} has no parameter"
+            continue
+        if "SENDER_EMAIL" in variables(template["Resources"][function]):
+            continue
+        widest = properties.get("ScalingConfig", {}).get("MaximumConcurrency")
+        if not isinstance(widest, dict):
+            yield f"{name} has no parameter"
+            continue
+        at_once += default(template, widest)
+    if at_once > YOUNG_ACCOUNT - 4:
+        yield f"{at_once} workers at once leave too little for the rest"
+
+
+# ---------------------------------------------------------------- alarms
+
+
+@rule
+def an_alarm_says_what_to_run_and_what_to_read(template: Template) -> Iterator[str]:
+    """Its mail is all that somebody has at night."""
+    groups = {group["Properties"]["LogGroupName"]["Fn::Sub"] for group in of_type(template, "AWS::Logs::LogGroup").values()}
+    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
+        text = json.dumps(alarm["Properties"].get("AlarmDescription", ""))
+        if not re.search(r"Run: (make ops-overdue |aws logs tail /aws/|aws service-quotas )", text):
+            yield f"{name} names no command"
+        if 'README.md, When an alarm goes off' not in text:
+            yield f"{name} names no page"
+        if ("make ops-overdue" in text or "/aws/" in text) and "${AWS::StackName}" not in text:
+            yield f"{name} does not say where"
+        for group in re.findall(r"logs tail (\S+)", text):
+            if group not in groups:
+                yield f"{name} shows {group}, which nothing writes"
+
+
+@rule
+def an_alarm_exists_where_what_it_watches_does(template: Template) -> Iterator[str]:
+    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
+        for dimension in alarm["Properties"].get("Dimensions", []):
+            watched = template["Resources"].get(target(dimension["Value"]), {})
+            if watched.get("Condition") != alarm.get("Condition"):
+                yield f"{name} without {target(dimension['Value'])}"
+
+
+@rule
+def an_alarm_on_a_metric_of_ours_is_this_stages(template: Template) -> Iterator[str]:
+    for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
+        properties = alarm["Properties"]
+        stage = [{"Name": "Stage", "Value": {"Ref": "Stage"}}]
+        if properties["Namespace"] == "OrderFlow" and properties.get("Dimensions") != stage:
+            yield f"{name} looks at {properties.get('Dimensions')}"
+        if properties.get("AlarmActions") != {"Fn::If": ["MailsAlarms", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}:
+            yield f"{name} tells nobody"
 
 
 # ---------------------------------------------------------------- functions
@@ -483,6 +748,11 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("SweepStoppedAlarm", None),
         ("SweepStoppedAlarm.Properties.TreatMissingData", "notBreaching"),
     ],
+    "a_queue_that_is_not_worked_off_raises_an_alarm": [
+        ("PaymentQueueOld", None),
+        ("EmailQueueOld.Properties.Threshold", 86400),
+        ("BillingQueueOld.Properties.Dimensions.0.Value", {"Fn::GetAtt": ["BillingDeadLetters", "QueueName"]}),
+    ],
     "every_queue_is_encrypted": [("PaymentQueue.Properties.SqsManagedSseEnabled", False)],
     "a_message_stays_hidden_for_six_timeouts": [
         ("PaymentQueue.Properties.VisibilityTimeout", None),
@@ -503,9 +773,24 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("OrdersTable.Properties.BillingMode", "PROVISIONED"),
         ("OrdersTable.Properties.PointInTimeRecoverySpecification", None),
         ("InvoicesTable.Properties.SSESpecification.SSEEnabled", False),
+    ],
+    "what_holds_data_outlives_its_stack_but_not_a_first_deployment_that_fails": [
         ("EmailsTable.Properties.DeletionProtectionEnabled", None),
+        ("EmailsTable.Properties.DeletionProtectionEnabled", True),
         ("IdempotencyTable.DeletionPolicy", None),
+        ("IdempotencyTable.DeletionPolicy", "Retain"),
         ("OrdersTable.UpdateReplacePolicy", "Delete"),
+        ("UserPool.DeletionPolicy", "Retain"),
+        ("UserPool.Properties.DeletionProtection", "ACTIVE"),
+        ("UserPool.UpdateReplacePolicy", None),
+        ("/Parameters.DeletionProtection.Default", "yes"),
+        ("/Conditions.IsProtected", None),
+    ],
+    "a_table_or_index_that_is_throttled_raises_an_alarm": [
+        ("OrdersDueWritesThrottled", None),
+        ("OrdersDueWritesThrottled.Properties.Dimensions.1", None),
+        ("InvoicesReadsThrottled", None),
+        ("EmailsWritesThrottled.Properties.MetricName", "ThrottledRequests"),
     ],
     "every_route_but_the_partners_asks_for_a_token": [
         ("Api.Properties.Body.paths./api/partner/{partner}/webhook.get", {"security": [{"NONE": []}]}),
@@ -520,7 +805,68 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("ApiApiGatewayDefaultStage.Properties.DefaultRouteSettings", None),
         ("ApiApiGatewayDefaultStage.Properties.AccessLogSettings", None),
     ],
+    "the_api_fits_a_young_account_and_can_be_opened": [
+        ("ApiApiGatewayDefaultStage.Properties.DefaultRouteSettings.ThrottlingRateLimit", 100),
+        ("/Parameters.ApiBurst.Default", 200),
+    ],
+    "answered_failures_raise_an_alarm": [
+        ("ApiFailing", None),
+        ("ApiFailing.Properties.MetricName", "5XXError"),
+        ("ApiFailing.Properties.Threshold", 10),
+    ],
+    "what_is_throttled_raises_an_alarm": [
+        ("LambdaThrottled", None),
+        ("LambdaThrottled.Properties.Dimensions", [{"Name": "FunctionName", "Value": {"Ref": "CartFunction"}}]),
+        ("ApiThrottled", None),
+        ("ApiRefusals", None),
+        ("ApiRefusals.Properties.FilterPattern", '{ $.code = "429" }'),
+        ("ApiApiGatewayDefaultStage.Properties.AccessLogSettings.Format", '{"code":"$context.status"}'),
+    ],
+    "an_endpoint_that_is_slow_for_what_it_waits_for_raises_an_alarm": [
+        ("CartFunctionSlow", None),
+        ("CartFunctionSlow.Properties.Threshold", 5000),
+        ("PaymentFunctionSlow.Properties.Threshold", 2000),
+        ("PaymentFunctionSlow.Properties.Threshold", 29000),
+    ],
     "endpoints_answer_before_api_gateway_gives_up": [("EmailFunction.Properties.Timeout", 30)],
+    "goods_ship_unpaid_only_where_that_was_asked_for": [
+        ("/Parameters.Stage.Default", "prod"),
+        ("/Rules.ProductionIsPaid", None),
+        ("/Rules.ProductionIsPaid.RuleCondition", {"Fn::Equals": [{"Ref": "Stage"}, "prod"]}),
+        ("/Rules.ProductionIsPaid.RuleCondition", None),
+        ("/Rules.ProductionIsPaid.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "Currency"}, "USD"]}),
+        ("/Rules.ProductionIsPaid.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "Currency"}, "EUR"]}),
+    ],
+    "partitions_without_its_services_are_refused_and_govcloud_has_its_own_hosts": [
+        ("/Rules.NotInChina", None),
+        ("/Rules.NotInChina.Assertions.0.AssertDescription", "No."),
+        ("/Rules.NotInChina.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "AWS::Region"}, "us-east-1"]}),
+        ("/Mappings.Hosts.aws-us-gov.Tokens", "auth"),
+        ("/Outputs.TokenEndpoint.Value", {"Fn::Sub": "https://${UserPoolDomain}.auth.${AWS::Region}.amazoncognito.com/oauth2/token"}),
+        ("EmailFunctionRole.Properties.ManagedPolicyArns.0", "arn:aws:iam::1:policy/p"),
+    ],
+    "workers_fit_a_young_account_and_can_be_widened": [
+        ("/Parameters.PaymentConcurrency.Default", 10),
+        ("BillingWorkerQueue.Properties.ScalingConfig.MaximumConcurrency", 10),
+        ("BillingWorkerQueue.Properties.ScalingConfig", None),
+        ("RelayOrders.Properties.ParallelizationFactor", 4),
+    ],
+    "an_alarm_says_what_to_run_and_what_to_read": [
+        ("ApiFailing.Properties.AlarmDescription", None),
+        ("RelayBehind.Properties.AlarmDescription", "Run: make ops-overdue STACK=s. Read: README.md, When an alarm goes off."),
+        ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Read: README.md, When an alarm goes off. ${AWS::StackName}"}),
+        ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Run: make ops-overdue STACK=${AWS::StackName}."}),
+        ("CartFunctionLogs.Properties.LogGroupName", {"Fn::Sub": "/aws/lambda/${AWS::StackName}/Cart"}),
+    ],
+    "an_alarm_exists_where_what_it_watches_does": [
+        ("CartFunction.Condition", "HasPartner"),
+        ("OrdersReadsThrottled.Condition", "HasPartner"),
+    ],
+    "an_alarm_on_a_metric_of_ours_is_this_stages": [
+        ("EmailFailedAlarm.Properties.Dimensions", None),
+        ("EmailFailedAlarm.Properties.Dimensions.0.Value", "prod"),
+        ("CartFunctionErrors.Properties.AlarmActions", None),
+    ],
     "a_payment_ends_well_before_its_lease": [("PaymentWorker.Properties.Timeout", 60)],
     "nothing_turns_authentication_off": [("CartFunction.Properties.Environment.Variables.AUTHENTICATION", "none")],
     "no_charge_is_written_to_a_disk": [("PaymentWorker.Properties.Environment.Variables.SANDBOX_LEDGER", "/tmp")],
@@ -581,10 +927,13 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
 
 
 def broken(template: Template, path: str, value: Any) -> Template:
-    """A copy with that value at that path below Resources (~ stands for a dot), or without it where the value is None."""
+    """A copy with that value at that path below Resources (~ stands for a dot), or without it where the value is None.
+
+    A path that begins with a slash begins at the template itself.
+    """
     mutant = copy.deepcopy(template)
-    *way, last = [int(step) if step.isdigit() else step.replace("~", ".") for step in path.split(".")]
-    place: Any = mutant["Resources"]
+    *way, last = [int(step) if step.isdigit() else step.replace("~", ".") for step in path.removeprefix("/").split(".")]
+    place: Any = mutant if path.startswith("/") else mutant["Resources"]
     for step in way:
         place = place[step]
     if value is None:
@@ -608,6 +957,21 @@ class TheTemplate(unittest.TestCase):
             for path, value in breaches:
                 with self.subTest(name, path=path, value=value):
                     self.assertNotEqual(list(RULES[name](broken(template, path, value))), [])
+
+    def test_readme_explains_every_parameter_and_every_alarm(self) -> None:
+        template, readme = expand(), (ROOT / "README.md").read_text()
+        shown = {name: default for name, default in re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|empty) \|", readme)}
+        for names, default in re.findall(r"(?m)^\| (`\w+`(?:, `\w+`)+) \| (`[^`]*`|empty) \|", readme):
+            shown |= dict.fromkeys(re.findall(r"\w+", names), default)
+        for name, parameter in template["Parameters"].items():
+            value = str(parameter["Default"])
+            with self.subTest(name):
+                self.assertEqual(shown.get(name), f"`{value}`" if value else "empty")
+        section = readme.split("## When an alarm goes off")[1].split("\n## ")[0]
+        said = [named.replace("…", r"\w+") for named in re.findall(r"`([…\w]+)`", section)]
+        for name in of_type(template, "AWS::CloudWatch::Alarm"):
+            with self.subTest(name):
+                self.assertTrue(any(re.fullmatch(pattern, name) for pattern in said))
 
     def test_has_a_function_for_each_endpoint_and_each_queue(self) -> None:
         template = expand()

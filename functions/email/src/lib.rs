@@ -109,9 +109,6 @@ impl<M: Mailer> Emails<M> {
             Err(MailerError::AddressRejected(_)) => (EmailState::Rejected, None),
             Err(MailerError::Unknown(_)) => (EmailState::Unconfirmed, None),
         };
-        if state == EmailState::Unconfirmed {
-            self.count_unconfirmed();
-        }
         let is_settled = self
             .store
             .settle_email(id, holder, state, message_id, self.runtime.now())
@@ -120,6 +117,10 @@ impl<M: Mailer> Emails<M> {
         if !is_settled {
             // Parked meanwhile: what the row says is what every repeat is told.
             return Err(Error::MailUnconfirmed);
+        }
+        // Only what was written counts: whoever parks the mail later counts it then.
+        if state == EmailState::Unconfirmed {
+            self.count_unconfirmed();
         }
         match sent {
             Err(error @ MailerError::NotTaken(_)) => Err(Error::Unavailable {

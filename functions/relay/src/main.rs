@@ -11,13 +11,12 @@ use shared::telemetry;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::process();
-    telemetry::start(environment.optional("LOG_LEVEL").as_deref());
+    let stage = environment.required("STAGE")?;
+    telemetry::start(environment.optional("LOG_LEVEL").as_deref(), stage.clone());
     let aws = Aws::from_environment(environment)?;
     let runtime = Runtime::system();
     let tables = Tables::from_environment(environment);
     let store = Store::new(aws.dynamodb(), tables, runtime.clone());
     let queues = Sqs::from_environment(aws.sqs(), environment);
-    Relay::new(store, queues, environment.required("STAGE")?, runtime)
-        .run()
-        .await
+    Relay::new(store, queues, stage, runtime).run().await
 }

@@ -45,7 +45,10 @@ pub struct Started {
 impl Started {
     /// Starts logging and makes what every function needs from its environment.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
-        telemetry::start(environment.optional("LOG_LEVEL").as_deref());
+        telemetry::start(
+            environment.optional("LOG_LEVEL").as_deref(),
+            environment.required("STAGE")?,
+        );
         let aws = Aws::from_environment(environment)?;
         let runtime = Runtime::system();
         Ok(Self {
@@ -194,9 +197,12 @@ impl<F: Function> Handler<F> {
     }
 }
 
-/// Logs a failure once, with the cause that the caller does not see.
+/// Logs a failure once, with the cause that the caller does not see, and counts a fault of ours.
 fn log_failure(error: &Error) {
     let code = error.code();
+    if matches!(error, Error::Internal(_) | Error::NoQueue) {
+        telemetry::count_fault();
+    }
     match error {
         Error::Internal(source) => tracing::error!(code, %source, "failed"),
         Error::NoQueue => tracing::error!(code, "a message reached a function without a queue"),

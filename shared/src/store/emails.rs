@@ -384,10 +384,13 @@ impl Store {
         let update = update.update_expression(expression);
         Ok(match conditional(update).await? {
             Ok(_) => true,
-            // Our own write: its first answer was lost on the way, and the SDK tried again.
+            // Our own write: its first answer was lost on the way, and the SDK tried again. Whoever else
+            // parked the same mail did it at another time.
             Err(row) => {
-                let is = |name: &str, value: &str| row.get(name) == Some(&s(value));
-                is("state", state.as_str()) && is("holder", holder)
+                let is = |name: &str, value| row.get(name) == Some(&value);
+                is("state", s(state.as_str()))
+                    && is("holder", s(holder))
+                    && is("settledAt", n(now.millis()))
             }
         })
     }
