@@ -23,6 +23,7 @@ mod payments;
 mod paypal;
 mod paypal_webhooks;
 mod privacy;
+mod secrets;
 mod sequences;
 mod store;
 mod stripe;

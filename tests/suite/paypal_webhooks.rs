@@ -40,6 +40,16 @@ impl Signed {
         }
     }
 
+    /// Names the certificate at another address of PayPal's API, as a test has it.
+    pub(crate) fn is_at(&mut self, address: &str) {
+        self.certificate = PAYPAL_CERTIFICATE.replace("https://api.paypal.com", address);
+    }
+
+    /// Names another certificate.
+    pub(crate) fn names(&mut self, certificate: &str) {
+        self.certificate = format!("https://api.paypal.com/v1/notifications/certs/{certificate}");
+    }
+
     pub(crate) fn request(&self, body: &str) -> Value {
         let headers = [
             ("paypal-transmission-id", &*self.id),
@@ -301,6 +311,74 @@ async fn the_certificate_is_fetched_once_and_while_it_cannot_be_the_webhook_come
     }
     // The one that could not be checked at first was heard once it could.
     assert_eq!(test.cloud.queues.take().len(), 3);
+}
+
+/// A webhook that nobody signed, with a certificate of this name.
+fn forged(now: Timestamp, body: &str, certificate: &str) -> Value {
+    let mut signed = Signed::new(now, &body.replacen("WH-", "XX-", 1));
+    signed.names(certificate);
+    signed.request(body)
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_webhooks_makes_few_calls_and_keeps_no_true_one_out() {
+    let test = invoiced([]).await;
+    test.cloud.lose_stream();
+    let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
+    let truth = Signed::new(test.cloud.runtime.now(), &body).request(&body);
+    assert_eq!(test.cloud.send(&truth).await.status, 200);
+    let now = test.cloud.runtime.now();
+    for name in 0..20_000 {
+        let forged = forged(now, &body, &format!("CERT-{name}"));
+        let reply = test.cloud.send(&forged).await;
+        assert!(matches!(reply.status, 401 | 503), "{}", reply.text);
+        if name % 1000 == 0 {
+            assert_eq!(test.cloud.send(&truth).await.status, 200, "{name}");
+        }
+    }
+    assert_eq!(test.cloud.certificates.seen().len(), 5);
+    // For hours, it is a call in half a minute.
+    for second in 0..3600 {
+        let forged = forged(now, &body, &format!("CERT-later-{second}"));
+        test.cloud.send(&forged).await;
+        test.cloud.pass(Duration::from_secs(1));
+    }
+    let asked = test.cloud.certificates.seen().len();
+    assert!((120..=126).contains(&asked), "{asked}");
+    assert_eq!(test.cloud.send(&truth).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_webhook_with_a_new_certificate_is_put_off_by_a_flood_and_heard_when_it_ends() {
+    let test = invoiced([]).await;
+    let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
+    let now = test.cloud.runtime.now();
+    for name in 0..100 {
+        let forged = forged(now, &body, &format!("CERT-{name}"));
+        test.cloud.send(&forged).await;
+    }
+    let truth = Signed::new(now, &body).request(&body);
+    let reply = test.cloud.send(&truth).await;
+    // Not 401: whether PayPal has signed it is not known, and PayPal repeats it.
+    let got = (reply.status, reply.code());
+    assert_eq!(got, (503, "billing_partner_unavailable"));
+    test.cloud.pass(Duration::from_secs(30));
+    assert_eq!(test.cloud.send(&truth).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_name_that_paypal_does_not_know_is_asked_for_once_in_a_while() {
+    let test = invoiced([]).await;
+    let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
+    let now = test.cloud.runtime.now();
+    for asked in [1, 2] {
+        for _ in 0..20 {
+            let reply = test.cloud.send(&forged(now, &body, "CERT-1")).await;
+            assert_eq!(reply.status, 401);
+        }
+        assert_eq!(test.cloud.certificates.seen().len(), asked);
+        test.cloud.pass(Duration::from_mins(10));
+    }
 }
 
 #[tokio::test]

@@ -8,10 +8,13 @@ use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
 use super::answer::json_response;
-use crate::error::{CardPlace, Dependency, Error, Missing, Outcome};
+use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome};
 
 /// When to come back after a dependency failed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
+
+/// When to come back once an operator may have put the keys in.
+const RETRY_NOT_CONFIGURED: Duration = Duration::from_mins(1);
 
 /// When to ask again for a payment that the partner settles later.
 const RETRY_PENDING: Duration = Duration::from_secs(30);
@@ -64,7 +67,9 @@ impl Error {
             | Self::CardNumber(_)
             | Self::KeyReused
             | Self::AddressRejected => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::PaymentUnknown | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PaymentUnknown | Self::Unavailable { .. } | Self::NotConfigured { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoQueue | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -74,6 +79,7 @@ impl Error {
             Self::InProgress { retry_after } => Some(*retry_after),
             Self::PaymentPending | Self::RefundPending => Some(RETRY_PENDING),
             Self::PaymentUnknown | Self::Unavailable { .. } => Some(RETRY_UNAVAILABLE),
+            Self::NotConfigured { .. } => Some(RETRY_NOT_CONFIGURED),
             _ => None,
         }
     }
@@ -176,6 +182,11 @@ impl Error {
                 outcome,
                 ..
             } => unavailable(*dependency, *outcome, repeat),
+            Self::NotConfigured {
+                counterpart,
+                outcome,
+                ..
+            } => not_configured(*counterpart, *outcome),
             Self::NoQueue | Self::Internal(_) => "Something went wrong on our side.".to_owned(),
         }
     }
@@ -261,6 +272,22 @@ fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> Stri
              Idempotency-Key."
         ),
     }
+}
+
+/// What is known of a request that stops for want of keys, and who has to act.
+fn not_configured(counterpart: Counterpart, outcome: Outcome) -> String {
+    let whose = match counterpart {
+        Counterpart::BillingPartner => "billing partner",
+        Counterpart::Carrier => "carrier",
+    };
+    let known = match outcome {
+        Outcome::NothingDone => "Nothing was changed.",
+        Outcome::Unknown => "An earlier step of this request may have been carried out.",
+    };
+    format!(
+        "This deployment has no valid keys for its {whose}. {known} The shop's operator must put the \
+         keys into the deployment's secret; then send the request again."
+    )
 }
 
 /// Where a card number was; `in` names the part of the request that is not its body.
