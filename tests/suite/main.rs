@@ -5,6 +5,7 @@
 mod agreements;
 mod cancel;
 mod chain;
+mod connections;
 mod contract;
 mod cost;
 mod documents;
