@@ -308,6 +308,34 @@ async fn a_key_that_stripe_refuses_makes_no_storm_and_leaves_messages_to_the_swe
 }
 
 #[tokio::test]
+async fn news_of_a_closed_decline_is_kept_while_there_is_no_key() {
+    let (shop, played) = stripe_shop().await;
+    shop.secrets
+        .put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+    shop.cloud.pass(AFTER_FAILURE);
+    played.attach("cus_played", "pm_card_chargeDeclined");
+    let agreement = json!({"customerId": "8080", "partner": "stripe",
+        "partnerCustomerId": "cus_played", "paymentMethodId": "pm_card_chargeDeclined"});
+    let reply = shop
+        .cloud
+        .post("/api/customer/billing.json", &agreement)
+        .await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    shop.cloud.relay_stream().await;
+    let messages = shop.cloud.queues.take();
+    assert_eq!(shop.pay().await.code(), "payment_declined");
+    assert_ne!(shop.shown().await["due"]["step"], "payment");
+    // No sweep looks at it any more: only the message knows that there is news.
+    played.roll_key("sk_test_second");
+    let (queue, message) = &messages[0];
+    assert_eq!(*queue, Queue::Payment);
+    assert!(!shop.cloud.deliver(Queue::Payment, message).await);
+    shop.secrets.put(PARTNER, &stripe_keys("sk_test_second"));
+    shop.cloud.pass(AFTER_REFUSAL);
+    assert!(shop.cloud.deliver(Queue::Payment, message).await);
+}
+
+#[tokio::test]
 async fn a_new_key_counts_within_minutes_also_while_the_old_one_is_taken() {
     let (shop, played) = stripe_shop().await;
     shop.secrets
