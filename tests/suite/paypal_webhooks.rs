@@ -46,8 +46,9 @@ impl Signed {
     }
 
     /// Names another certificate.
-    pub(crate) fn names(&mut self, certificate: &str) {
+    fn naming(&mut self, certificate: &str) -> &Self {
         self.certificate = format!("https://api.paypal.com/v1/notifications/certs/{certificate}");
+        self
     }
 
     pub(crate) fn request(&self, body: &str) -> Value {
@@ -313,11 +314,9 @@ async fn the_certificate_is_fetched_once_and_while_it_cannot_be_the_webhook_come
     assert_eq!(test.cloud.queues.take().len(), 3);
 }
 
-/// A webhook that nobody signed, with a certificate of this name.
-fn forged(now: Timestamp, body: &str, certificate: &str) -> Value {
-    let mut signed = Signed::new(now, &body.replacen("WH-", "XX-", 1));
-    signed.names(certificate);
-    signed.request(body)
+/// What nobody signed: the signature is of another body.
+fn forged(now: Timestamp, body: &str) -> Signed {
+    Signed::new(now, &body.replacen("WH-", "XX-", 1))
 }
 
 #[tokio::test]
@@ -327,10 +326,10 @@ async fn a_flood_of_forged_webhooks_makes_few_calls_and_keeps_no_true_one_out() 
     let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
     let truth = Signed::new(test.cloud.runtime.now(), &body).request(&body);
     assert_eq!(test.cloud.send(&truth).await.status, 200);
-    let now = test.cloud.runtime.now();
+    let mut forged = forged(test.cloud.runtime.now(), &body);
     for name in 0..20_000 {
-        let forged = forged(now, &body, &format!("CERT-{name}"));
-        let reply = test.cloud.send(&forged).await;
+        let request = forged.naming(&format!("CERT-{name}")).request(&body);
+        let reply = test.cloud.send(&request).await;
         assert!(matches!(reply.status, 401 | 503), "{}", reply.text);
         if name % 1000 == 0 {
             assert_eq!(test.cloud.send(&truth).await.status, 200, "{name}");
@@ -339,8 +338,9 @@ async fn a_flood_of_forged_webhooks_makes_few_calls_and_keeps_no_true_one_out() 
     assert_eq!(test.cloud.certificates.seen().len(), 5);
     // For hours, it is a call in half a minute.
     for second in 0..3600 {
-        let forged = forged(now, &body, &format!("CERT-later-{second}"));
-        test.cloud.send(&forged).await;
+        let later = format!("CERT-later-{second}");
+        let request = forged.naming(&later).request(&body);
+        test.cloud.send(&request).await;
         test.cloud.pass(Duration::from_secs(1));
     }
     let asked = test.cloud.certificates.seen().len();
@@ -353,9 +353,10 @@ async fn a_webhook_with_a_new_certificate_is_put_off_by_a_flood_and_heard_when_i
     let test = invoiced([]).await;
     let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
     let now = test.cloud.runtime.now();
+    let mut forged = forged(now, &body);
     for name in 0..100 {
-        let forged = forged(now, &body, &format!("CERT-{name}"));
-        test.cloud.send(&forged).await;
+        let request = forged.naming(&format!("CERT-{name}")).request(&body);
+        test.cloud.send(&request).await;
     }
     let truth = Signed::new(now, &body).request(&body);
     let reply = test.cloud.send(&truth).await;
@@ -370,10 +371,11 @@ async fn a_webhook_with_a_new_certificate_is_put_off_by_a_flood_and_heard_when_i
 async fn a_name_that_paypal_does_not_know_is_asked_for_once_in_a_while() {
     let test = invoiced([]).await;
     let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
-    let now = test.cloud.runtime.now();
+    let mut forged = forged(test.cloud.runtime.now(), &body);
+    let request = forged.naming("CERT-1").request(&body);
     for asked in [1, 2] {
         for _ in 0..20 {
-            let reply = test.cloud.send(&forged(now, &body, "CERT-1")).await;
+            let reply = test.cloud.send(&request).await;
             assert_eq!(reply.status, 401);
         }
         assert_eq!(test.cloud.certificates.seen().len(), asked);
