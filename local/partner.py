@@ -12,7 +12,10 @@ from processes import Child, Failure, run, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the double knows (tests/src/bin/stripe-double.rs); no account anywhere has these.
-SECRET = {"apiKey": "sk_test_played", "webhookSecret": "whsec_played"}
+SECRETS = {
+    "PARTNER_SECRET": json.dumps({"apiKey": "sk_test_played"}),
+    "PARTNER_WEBHOOK_SECRET": json.dumps({"webhookSecret": "whsec_played"}),
+}
 AGREEMENT = {
     "customerId": "8080",
     "partner": "stripe",
@@ -32,7 +35,7 @@ def stripe(directory: Path) -> Iterator[dict[str, str]]:
     try:
         wait_until("Starting Stripe's double", lambda: "\n" in log.read_text(), 10, [double])
         address = log.read_text().splitlines()[0]
-        yield {"BILLING_PARTNER": "stripe", "STRIPE_URL": address, "PARTNER_SECRET": json.dumps(SECRET)}
+        yield {"BILLING_PARTNER": "stripe", "STRIPE_URL": address} | SECRETS
     finally:
         double.stop()
 

@@ -49,8 +49,11 @@ class Settings:
         """The variables that make the functions charge at the account with `stripe_key`."""
         # Webhooks are refused unless `stripe listen` has said what it signs with.
         webhook = self.stripe_webhook_secret or f"whsec_{secrets.token_hex(16)}"
-        secret = {"apiKey": self.stripe_key, "webhookSecret": webhook}
-        return {"BILLING_PARTNER": "stripe", "PARTNER_SECRET": json.dumps(secret)}
+        return {
+            "BILLING_PARTNER": "stripe",
+            "PARTNER_SECRET": json.dumps({"apiKey": self.stripe_key}),
+            "PARTNER_WEBHOOK_SECRET": json.dumps({"webhookSecret": webhook}),
+        }
 
 
 def by_variable(template: Mapping[str, Any]) -> dict[str, str]:

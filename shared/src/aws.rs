@@ -129,7 +129,7 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// Secrets Manager, which is asked once at start: up to three tries.
+    /// Secrets Manager, which is asked at start and every few minutes: up to three tries.
     #[cfg(feature = "secrets")]
     #[must_use]
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
@@ -211,6 +211,17 @@ impl AwsFailure {
                 Outcome::NothingDone
             }
             FailureKind::Unanswered | FailureKind::ServerFault => Outcome::Unknown,
+        }
+    }
+
+    /// A call that was given up before it was answered.
+    #[must_use]
+    pub fn timed_out(operation: &'static str) -> Self {
+        Self {
+            operation,
+            kind: FailureKind::Unanswered,
+            code: None,
+            request_id: None,
         }
     }
 

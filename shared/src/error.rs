@@ -73,6 +73,15 @@ pub enum Dependency {
     Carrier,
 }
 
+/// To whom this service proves itself by keys that its operator puts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counterpart {
+    /// The billing partner.
+    BillingPartner,
+    /// The carrier.
+    Carrier,
+}
+
 /// What is known of a request that a dependency has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -194,6 +203,17 @@ pub enum Error {
         #[source]
         source: Source,
     },
+    /// This deployment has no keys for it, or keys that it refuses: its operator has to put them in.
+    #[error("{counterpart:?} is not configured")]
+    NotConfigured {
+        /// Whose keys.
+        counterpart: Counterpart,
+        /// What is known of the request.
+        outcome: Outcome,
+        /// Which secret and why, for the log.
+        #[source]
+        source: Source,
+    },
     /// A message reached a function that has no queue.
     #[error("this function consumes no queue")]
     NoQueue,
@@ -212,6 +232,15 @@ impl Error {
                 dependency, source, ..
             } => Self::Unavailable {
                 dependency,
+                outcome: Outcome::Unknown,
+                source,
+            },
+            Self::NotConfigured {
+                counterpart,
+                source,
+                ..
+            } => Self::NotConfigured {
+                counterpart,
                 outcome: Outcome::Unknown,
                 source,
             },
@@ -259,6 +288,10 @@ impl Error {
                 Dependency::Mail => "mail_unavailable",
                 Dependency::BillingPartner => "billing_partner_unavailable",
                 Dependency::Carrier => "carrier_unavailable",
+            },
+            Self::NotConfigured { counterpart, .. } => match counterpart {
+                Counterpart::BillingPartner => "billing_partner_not_configured",
+                Counterpart::Carrier => "carrier_not_configured",
             },
             Self::NoQueue | Self::Internal(_) => "internal_error",
         }

@@ -130,7 +130,12 @@ impl Https {
         let settings = HttpConnectorSettings::builder()
             .connect_timeout(CONNECT)
             .build();
-        let builder = Connector::builder().connector_settings(settings);
+        // A connection that was idle while the function was frozen may be dead, and a charge that is
+        // sent over it is of unknown outcome. So each call has its own: one more handshake, of two round
+        // trips, is cheap beside a charge of unknown outcome.
+        let builder = Connector::builder()
+            .connector_settings(settings)
+            .pool_max_idle_per_host(0);
         let connector = if base.starts_with("http://") {
             builder.build_http()
         } else {

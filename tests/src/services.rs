@@ -17,6 +17,7 @@ use shared::https::{Https, Secret};
 use shared::lambda::{Function, Handler};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
+use shared::secrets::Keys;
 use shared::store::Store;
 use shipment::Shipments;
 use shipment::carriers::Carrier;
@@ -127,12 +128,13 @@ where
         let certificates =
             Https::with_connector(certificates.connector(), "https://api.paypal.com");
         let signers = Signers {
-            stripe: Some(Secret::new(STRIPE_WEBHOOK_SECRET)),
+            stripe: Some(Keys::fixed(Secret::new(STRIPE_WEBHOOK_SECRET))),
             paypal: Some(PayPalSigner::new(
-                Secret::new(PAYPAL_WEBHOOK_ID),
+                Keys::fixed(Secret::new(PAYPAL_WEBHOOK_ID)),
                 certificates,
+                clock(),
             )),
-            easypost: Some(Secret::new(EASYPOST_WEBHOOK_SECRET)),
+            easypost: Some(Keys::fixed(Secret::new(EASYPOST_WEBHOOK_SECRET))),
         };
         let webhooks = Webhooks::new(store(), queues.clone(), signers, stage(), clock());
         Self {

@@ -102,6 +102,9 @@ def add_routes(aws: MiniStack, outputs: dict[str, str]) -> None:
         },
     )["AuthorizerId"]
     for name, resource in source_template()["Resources"].items():
+        # The sandbox sends no webhooks, so that the open route and its function are not there.
+        if "Condition" in resource:
+            continue
         for event in resource.get("Properties", {}).get("Events", {}).values():
             if event["Type"] != "HttpApi":
                 continue
@@ -110,14 +113,12 @@ def add_routes(aws: MiniStack, outputs: dict[str, str]) -> None:
                 ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=arn, PayloadFormatVersion="2.0"
             )["IntegrationId"]
             route = event["Properties"]
-            # The partners' webhooks are the one route without a token.
-            is_open = route.get("Auth") == {"Authorizer": "NONE"}
-            authorization = {} if is_open else {"AuthorizationType": "JWT", "AuthorizerId": authorizer}
             gateway.create_route(
                 ApiId=api,
                 RouteKey=f"{route['Method'].upper()} {route['Path']}",
                 Target=f"integrations/{integration}",
-                **authorization,
+                AuthorizationType="JWT",
+                AuthorizerId=authorizer,
             )
 
 

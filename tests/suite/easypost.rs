@@ -28,7 +28,7 @@ const SHIPPING: &str = "/api/order/shipping.json";
 pub(crate) const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
 const FIRST_CODE: &str = "9400100208303109500001";
 
-fn settings(service: Option<&'static str>) -> EasyPostSettings {
+pub(crate) fn settings(service: Option<&'static str>) -> EasyPostSettings {
     let read = move |name: &str| match name {
         "SHIP_FROM" => Some(
             json!({
@@ -91,7 +91,7 @@ impl Sides {
     }
 }
 
-fn parcel(address: &str) -> Parcel {
+pub(crate) fn parcel(address: &str) -> Parcel {
     Parcel {
         order: OrderId::from_time(1_795_428_725_000, [7; 10]),
         name: Text::parse("Lital Hay").unwrap(),
@@ -103,6 +103,7 @@ fn parcel(address: &str) -> Parcel {
 fn outcome<T>(result: &Result<T, CarrierError>) -> &'static str {
     match result {
         Ok(_) => "done",
+        Err(CarrierError::NotConfigured(_)) => "not configured",
         Err(CarrierError::Unavailable(_)) => "unavailable",
         Err(CarrierError::Unanswered(_)) => "unanswered",
         Err(CarrierError::Refused(_)) => "refused",
@@ -480,27 +481,26 @@ async fn over_a_socket_a_label_is_found_after_its_answer_broke_off() {
 async fn what_easypost_refuses_for_now_is_unavailable_and_nothing_is_bought() {
     let sides = sides();
     let reference = sides.open(ADDRESS).await.unwrap();
-    for status in [401, 402, 403, 404, 429] {
+    for (status, expected) in [
+        (401, "not configured"),
+        (402, "unavailable"),
+        (403, "unavailable"),
+        (404, "unavailable"),
+        (429, "unavailable"),
+    ] {
         let refusal = || Mishap::Instead(DoubleReply::new(status, "{\"error\":{}}"));
         for (method, path) in [("GET", "/shipments/"), ("POST", "/buy")] {
             sides.front.plan(method, path, refusal());
             let result = sides.carrier.buy(&reference).await;
-            assert_eq!(outcome(&result), "unavailable", "{status} {path}");
+            assert_eq!(outcome(&result), expected, "{status} {path}");
         }
         sides.front.plan("GET", "/shipments/", refusal());
         let result = sides.carrier.look_up(&reference).await;
-        assert_eq!(
-            outcome(&result),
-            "unavailable",
-            "never `not bought`: {status}"
-        );
+        assert_eq!(outcome(&result), expected, "never `not bought`: {status}");
         for path in ["/addresses", "/shipments"] {
             sides.front.plan("POST", path, refusal());
-            assert_eq!(
-                outcome(&sides.open(ADDRESS).await),
-                "unavailable",
-                "{status} {path}"
-            );
+            let result = sides.open(ADDRESS).await;
+            assert_eq!(outcome(&result), expected, "{status} {path}");
         }
     }
     assert!(sides.double.bought().is_empty());

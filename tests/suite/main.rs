@@ -5,6 +5,7 @@
 mod agreements;
 mod cancel;
 mod chain;
+mod connections;
 mod contract;
 mod cost;
 mod documents;
@@ -24,6 +25,7 @@ mod payments;
 mod paypal;
 mod paypal_webhooks;
 mod privacy;
+mod secrets;
 mod sequences;
 mod store;
 mod stripe;

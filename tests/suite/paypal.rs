@@ -651,7 +651,7 @@ async fn credentials_that_paypal_refuses_charge_nobody_and_decline_nobody() {
     let test = invoiced([]).await;
     let refused = DoubleReply::new(401, r#"{"error":"invalid_client"}"#);
     test.front.plan("POST", "oauth2", Mishap::Instead(refused));
-    assert_eq!(test.pay().await.code(), "billing_partner_unavailable");
+    assert_eq!(test.pay().await.code(), "billing_partner_not_configured");
     assert_eq!(test.state().await, "due");
     assert_eq!(test.pay().await.status, 201);
     test.assert_charged_once().await;

@@ -40,6 +40,17 @@ impl Signed {
         }
     }
 
+    /// Names the certificate at another address of PayPal's API, as a test has it.
+    pub(crate) fn is_at(&mut self, address: &str) {
+        self.certificate = PAYPAL_CERTIFICATE.replace("https://api.paypal.com", address);
+    }
+
+    /// Names another certificate.
+    fn naming(&mut self, certificate: &str) -> &Self {
+        self.certificate = format!("https://api.paypal.com/v1/notifications/certs/{certificate}");
+        self
+    }
+
     pub(crate) fn request(&self, body: &str) -> Value {
         let headers = [
             ("paypal-transmission-id", &*self.id),
@@ -301,6 +312,75 @@ async fn the_certificate_is_fetched_once_and_while_it_cannot_be_the_webhook_come
     }
     // The one that could not be checked at first was heard once it could.
     assert_eq!(test.cloud.queues.take().len(), 3);
+}
+
+/// What nobody signed: the signature is of another body.
+fn forged(now: Timestamp, body: &str) -> Signed {
+    Signed::new(now, &body.replacen("WH-", "XX-", 1))
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_webhooks_makes_few_calls_and_keeps_no_true_one_out() {
+    let test = invoiced([]).await;
+    test.cloud.lose_stream();
+    let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
+    let truth = Signed::new(test.cloud.runtime.now(), &body).request(&body);
+    assert_eq!(test.cloud.send(&truth).await.status, 200);
+    let mut forged = forged(test.cloud.runtime.now(), &body);
+    for name in 0..20_000 {
+        let request = forged.naming(&format!("CERT-{name}")).request(&body);
+        let reply = test.cloud.send(&request).await;
+        assert!(matches!(reply.status, 401 | 503), "{}", reply.text);
+        if name % 1000 == 0 {
+            assert_eq!(test.cloud.send(&truth).await.status, 200, "{name}");
+        }
+    }
+    assert_eq!(test.cloud.certificates.seen().len(), 5);
+    // For hours, it is a call in half a minute.
+    for second in 0..3600 {
+        let later = format!("CERT-later-{second}");
+        let request = forged.naming(&later).request(&body);
+        test.cloud.send(&request).await;
+        test.cloud.pass(Duration::from_secs(1));
+    }
+    let asked = test.cloud.certificates.seen().len();
+    assert!((120..=126).contains(&asked), "{asked}");
+    assert_eq!(test.cloud.send(&truth).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_webhook_with_a_new_certificate_is_put_off_by_a_flood_and_heard_when_it_ends() {
+    let test = invoiced([]).await;
+    let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
+    let now = test.cloud.runtime.now();
+    let mut forged = forged(now, &body);
+    for name in 0..100 {
+        let request = forged.naming(&format!("CERT-{name}")).request(&body);
+        test.cloud.send(&request).await;
+    }
+    let truth = Signed::new(now, &body).request(&body);
+    let reply = test.cloud.send(&truth).await;
+    // Not 401: whether PayPal has signed it is not known, and PayPal repeats it.
+    let got = (reply.status, reply.code());
+    assert_eq!(got, (503, "billing_partner_unavailable"));
+    test.cloud.pass(Duration::from_secs(30));
+    assert_eq!(test.cloud.send(&truth).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_name_that_paypal_does_not_know_is_asked_for_once_in_a_while() {
+    let test = invoiced([]).await;
+    let body = event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
+    let mut forged = forged(test.cloud.runtime.now(), &body);
+    let request = forged.naming("CERT-1").request(&body);
+    for asked in [1, 2] {
+        for _ in 0..20 {
+            let reply = test.cloud.send(&request).await;
+            assert_eq!(reply.status, 401);
+        }
+        assert_eq!(test.cloud.certificates.seen().len(), asked);
+        test.cloud.pass(Duration::from_mins(10));
+    }
 }
 
 #[tokio::test]

@@ -86,8 +86,12 @@ pub(crate) fn webhook(partner: &str, header: (&str, &str), body: &str) -> Value 
 
 /// Stripe's header for a body signed so many seconds after the cloud's time.
 pub(crate) fn signature(seconds: i64, body: &str) -> String {
+    signature_with(STRIPE_WEBHOOK_SECRET, seconds, body)
+}
+
+pub(crate) fn signature_with(secret: &str, seconds: i64, body: &str) -> String {
     let signed = format!("{seconds}.{body}");
-    let hex = hmac_sha256_hex(STRIPE_WEBHOOK_SECRET, signed.as_bytes());
+    let hex = hmac_sha256_hex(secret, signed.as_bytes());
     format!("t={seconds},v1={hex}")
 }
 
@@ -408,22 +412,22 @@ async fn a_body_that_the_gateway_encodes_is_checked_as_the_partner_sent_it() {
 }
 
 #[tokio::test]
-async fn what_partners_are_known_by_is_read_at_start_and_its_absence_is_named() {
+async fn what_partners_are_known_by_is_named_where_a_deployment_has_none() {
     let start = async |partner: &str, secret: &str, carrier: &str, carrier_secret: &str| {
         let variable = |name: &str| {
             let value = match name {
                 "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "x",
                 "BILLING_PARTNER" => partner,
-                "PARTNER_SECRET" => secret,
+                "PARTNER_WEBHOOK_SECRET" => secret,
                 "CARRIER" => carrier,
-                "CARRIER_SECRET" => carrier_secret,
+                "CARRIER_WEBHOOK_SECRET" => carrier_secret,
                 _ => "",
             };
             (!value.is_empty()).then(|| value.to_owned())
         };
         let environment = Environment::new(&variable);
         let aws = Aws::from_environment(environment).unwrap();
-        Signers::from_environment(environment, &aws).await
+        Signers::from_environment(environment, &aws, &Runtime::system()).await
     };
     let none = start("sandbox", "", "own", "").await.unwrap();
     assert!(none.stripe.is_none() && none.paypal.is_none() && none.easypost.is_none());
@@ -438,7 +442,7 @@ async fn what_partners_are_known_by_is_read_at_start_and_its_absence_is_named() 
         assert!(!format!("{signers:?}").contains("canary"), "{signers:?}");
     }
     for (partner, secret, carrier, carrier_secret, told) in [
-        ("stripe", "", "own", "", "PARTNER_SECRET_ARN"),
+        ("stripe", "", "own", "", "PARTNER_WEBHOOK_SECRET_ARN"),
         (
             "stripe",
             r#"{"apiKey":"canary"}"#,
@@ -461,7 +465,7 @@ async fn what_partners_are_known_by_is_read_at_start_and_its_absence_is_named() 
             "the field webhookId",
         ),
         ("square", keys, "own", "", "BILLING_PARTNER"),
-        ("sandbox", "", "easypost", "", "CARRIER_SECRET_ARN"),
+        ("sandbox", "", "easypost", "", "CARRIER_WEBHOOK_SECRET_ARN"),
         (
             "sandbox",
             "",

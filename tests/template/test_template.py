@@ -27,6 +27,8 @@ PAYMENT_LEASE = 90
 API_TIMEOUT = 30
 # The one route without a token.
 OPEN_ROUTE = ("post", "/api/partner/{partner}/webhook")
+# What it exists under: a partner or a carrier that sends webhooks.
+OPEN_CONDITION = "TakesWebhooks"
 RETENTION_14_DAYS = 14 * 24 * 3600
 # "Lambda quotas": a new account may have as few as 10 concurrent executions.
 YOUNG_ACCOUNT = 10
@@ -77,11 +79,37 @@ def target(value: Any) -> str:
             return json.dumps(value)
 
 
+def chosen(value: Any) -> Any:
+    """What is there if its condition holds."""
+    match value:
+        case {"Fn::If": [_, there, _]}:
+            return chosen(there)
+        case _:
+            return value
+
+
+def condition(value: Any) -> str | None:
+    """The condition without which it is not there; None where it always is."""
+    match value:
+        case {"Fn::If": [name, _, {"Ref": "AWS::NoValue"}]}:
+            return name
+        case _:
+            return None
+
+
+def operations(template: Template) -> Iterator[tuple[str, str, str, Any]]:
+    """Each operation of each API, by the API's logical id, its path and its method."""
+    for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
+        for path, methods in api["Properties"]["Body"]["paths"].items():
+            for method, operation in chosen(methods).items():
+                yield name, path, method, chosen(operation)
+
+
 def statements(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each statement of each policy, with the logical id of its resource."""
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
-        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        documents = [chosen(policy)["PolicyDocument"] for policy in properties.get("Policies", [])]
         documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
         for document in documents:
             for statement in document["Statement"]:
@@ -350,20 +378,44 @@ def a_table_or_index_that_is_throttled_raises_an_alarm(template: Template) -> It
 @rule
 def every_route_but_the_partners_asks_for_a_token(template: Template) -> Iterator[str]:
     """Partners cannot have our tokens; their one route is the webhook's, which checks signatures."""
-    for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
-        body = api["Properties"]["Body"]
-        schemes = body.get("components", {}).get("securitySchemes", {})
+    for name, path, method, operation in operations(template):
+        schemes = template["Resources"][name]["Properties"]["Body"].get("components", {}).get("securitySchemes", {})
         jwt = {
             scheme
             for scheme, definition in schemes.items()
             if definition.get("x-amazon-apigateway-authorizer", {}).get("type") == "jwt"
         }
-        for path, methods in body["paths"].items():
-            for method, operation in methods.items():
-                used = {scheme for requirement in operation.get("security", []) for scheme in requirement}
-                is_open = not used or not used <= jwt
-                if is_open != ((method, path) == OPEN_ROUTE):
-                    yield f"{name}: {method} {path}"
+        used = {scheme for requirement in operation.get("security", []) for scheme in requirement}
+        is_open = not used or not used <= jwt
+        if is_open != ((method, path) == OPEN_ROUTE):
+            yield f"{name}: {method} {path}"
+
+
+@rule
+def the_open_route_is_there_only_for_partners_that_call_it(template: Template) -> Iterator[str]:
+    """And so is all that belongs to it. A condition of its own would leave one of them behind."""
+    method, path = OPEN_ROUTE
+    for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
+        if condition(api["Properties"]["Body"]["paths"].get(path)) != OPEN_CONDITION:
+            yield f"{name}: {method} {path}"
+    for name, resource in template["Resources"].items():
+        if name.startswith("WebhookFunction") and resource.get("Condition") != OPEN_CONDITION:
+            yield name
+
+
+@rule
+def the_open_route_has_a_throttle_of_its_own(template: Template) -> Iterator[str]:
+    method, path = OPEN_ROUTE
+    for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
+        others = stage["Properties"].get("DefaultRouteSettings", {})
+        settings = stage["Properties"].get("RouteSettings")
+        # A stage with settings of a route that does not exist cannot be made.
+        if condition(settings) != OPEN_CONDITION:
+            yield f"{name}: without a condition"
+        own = (chosen(settings) or {}).get(f"{method.upper()} {path}", {})
+        for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+            if not 0 < own.get(limit, 0) < default(template, others.get(limit, 0)):
+                yield f"{name}: {limit}"
 
 
 @rule
@@ -683,36 +735,81 @@ def a_table_or_queue_that_a_function_knows_is_one_that_it_may_use(template: Temp
             yield f"{name} and {resource}"
 
 
+def address(secret: str) -> dict[str, Any]:
+    """The ARN of a secret: of the stack's own, or the parameter's where one is given."""
+    return {"Fn::If": [f"Makes{secret}", {"Ref": secret}, {"Ref": f"{secret}Arn"}]}
+
+
+def resource(secret: str) -> dict[str, Any]:
+    """The same in a policy, written so that cfn-lint's objection to an empty ARN can be silenced where it is."""
+    return {"Fn::If": [f"Makes{secret}", {"Ref": secret}, {"Fn::Sub": f"${{{secret}Arn}}"}]}
+
+
+def knowers(template: Template, secret: str) -> Iterator[tuple[str, str | None]]:
+    """The roles of the functions that have its ARN in a variable, and under which condition."""
+    for function in of_type(template, "AWS::Lambda::Function").values():
+        for value in variables(function).values():
+            if chosen_address(value) == address(secret):
+                yield function_role(function), condition(value)
+
+
+def readers(template: Template, secret: str) -> Iterator[tuple[str, str | None]]:
+    """The roles whose own policies let them read it and do nothing else to it, and under which condition."""
+    for name, role in of_type(template, "AWS::IAM::Role").items():
+        for policy in role["Properties"].get("Policies", []):
+            for statement in chosen(policy)["PolicyDocument"]["Statement"]:
+                if statement["Resource"] == resource(secret) and statement["Action"] == ["secretsmanager:GetSecretValue"]:
+                    yield name, condition(policy)
+
+
+def chosen_address(value: Any) -> Any:
+    """A variable's value if its condition holds; an address is itself a choice."""
+    return value["Fn::If"][1] if condition(value) else value
+
+
 @rule
 def a_secret_is_read_by_the_functions_that_know_it_and_nobody_else(template: Template) -> Iterator[str]:
-    """A function knows a secret by its address in a variable; it exists only where its partner was chosen."""
+    """A function knows a secret by its ARN in a variable; both are there only where its partner was chosen."""
     secrets = of_type(template, "AWS::SecretsManager::Secret")
-    readers: dict[str, set[str]] = {secret: set() for secret in secrets}
+    for secret, made in secrets.items():
+        if made.get("Condition") != f"Makes{secret}":
+            yield f"{secret} is made under {made.get('Condition')}"
+        known, read = sorted(knowers(template, secret)), sorted(readers(template, secret))
+        if known != read or not known or any(under is None for _, under in known):
+            yield f"{secret} is known to {known}, read by {read}"
+    allowed, rights = [address(secret) for secret in secrets], [resource(secret) for secret in secrets]
     for name, statement in statements(template):
-        if not any("secretsmanager" in action for action in listed(statement["Action"])):
-            continue
-        secret = target(statement["Resource"])
-        if statement["Action"] != ["secretsmanager:GetSecretValue"] or secret not in secrets:
+        reads = any("secretsmanager" in action for action in listed(statement["Action"]))
+        if reads and not (statement["Action"] == ["secretsmanager:GetSecretValue"] and statement["Resource"] in rights):
             yield f"{name}: {json.dumps(statement)}"
-            continue
-        policy = template["Resources"][name]
-        if policy.get("Condition") != secrets[secret].get("Condition"):
-            yield f"{name} and {secret} have different conditions"
-        roles = policy["Properties"].get("Roles")
-        readers[secret].update(target(role) for role in roles) if roles else readers[secret].add(name)
-    for secret, resource in secrets.items():
-        if "Condition" not in resource:
-            yield f"{secret} always exists"
-        knows = {
-            function_role(function)
-            for function in of_type(template, "AWS::Lambda::Function").values()
-            if any(f'"Ref": "{secret}"' in json.dumps(value) for value in variables(function).values())
-        }
-        for role in knows ^ readers[secret]:
-            yield f"{role} and {secret}"
     for name, function in of_type(template, "AWS::Lambda::Function").items():
-        if {"PARTNER_SECRET", "CARRIER_SECRET"} & variables(function).keys():
-            yield f"{name} shows its secret"
+        texts = {variable for variable in variables(function) if variable.endswith("_SECRET")}
+        yield from (f"{name} shows {variable}" for variable in texts)
+        for variable, value in variables(function).items():
+            if "Secret" in json.dumps(value) and chosen_address(value) not in allowed:
+                yield f"{name}: {variable}"
+
+
+@rule
+def the_open_function_reads_what_webhooks_are_verified_by_and_no_api_key(template: Template) -> Iterator[str]:
+    for secret in of_type(template, "AWS::SecretsManager::Secret"):
+        is_of_webhooks = secret.endswith("WebhookSecret")
+        for role, _ in readers(template, secret):
+            if (role == "WebhookFunctionRole") != is_of_webhooks:
+                yield f"{role} reads {secret}"
+
+
+@rule
+def a_right_is_there_before_the_function_that_starts_with_it(template: Template) -> Iterator[str]:
+    """A policy in its role is: the function refers to the role. One that is attached may come later."""
+    yield from of_type(template, "AWS::IAM::Policy")
+
+
+@rule
+def what_was_put_into_a_secret_by_hand_stays(template: Template) -> Iterator[str]:
+    for name, secret in of_type(template, "AWS::SecretsManager::Secret").items():
+        if secret.get("DeletionPolicy") != "RetainExceptOnCreate" or secret.get("UpdateReplacePolicy") != "Retain":
+            yield name
 
 
 def variables(function: dict[str, Any]) -> dict[str, Any]:
@@ -722,6 +819,10 @@ def variables(function: dict[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- the tests
 
 ROLE = "Properties.Policies.0.PolicyDocument.Statement.0"
+# Of a role whose first policy is about a secret.
+SECRET = "Properties.Policies.0.Fn::If.1.PolicyDocument.Statement.0"
+THROTTLE = "Fn::If.1.POST /api/partner/{partner}/webhook"
+WEBHOOK = "Api.Properties.Body.paths./api/partner/{partner}/webhook.Fn::If.1"
 BREACHES: dict[str, list[tuple[str, Any]]] = {
     "every_queue_has_a_dead_letter_queue_after_five_receives": [
         ("BillingQueue.Properties.RedrivePolicy", None),
@@ -793,10 +894,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("EmailsWritesThrottled.Properties.MetricName", "ThrottledRequests"),
     ],
     "every_route_but_the_partners_asks_for_a_token": [
-        ("Api.Properties.Body.paths./api/partner/{partner}/webhook.get", {"security": [{"NONE": []}]}),
-        ("Api.Properties.Body.paths./api/partner/{partner}/webhook.x-amazon-apigateway-any-method", {}),
+        (f"{WEBHOOK}.get", {"security": [{"NONE": []}]}),
+        (f"{WEBHOOK}.x-amazon-apigateway-any-method", {}),
         ("Api.Properties.Body.paths./api/partner/{partner}/other", {"post": {"security": [{"NONE": []}]}}),
-        ("Api.Properties.Body.paths./api/partner/{partner}/webhook.post.security", [{"Tokens": []}]),
+        (f"{WEBHOOK}.post.Fn::If.1.security", [{"Tokens": []}]),
         ("Api.Properties.Body.paths./api/order/cart~json.post.security", None),
         ("Api.Properties.Body.paths./api/order/cart~json.post.security", [{"NONE": []}]),
     ],
@@ -909,19 +1010,50 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
         ("ShippingWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),
         ("EmailWorker.Properties.Environment.Variables.KEY", {"Ref": "CarrierSecret"}),
-        ("CarrierSecretPolicy.Properties.Roles.0", {"Ref": "CartFunctionRole"}),
-        ("CarrierSecretPolicy.Properties.PolicyDocument.Statement.0.Resource", "*"),
-        ("CarrierSecretPolicy.Properties.PolicyDocument.Statement.0.Action", ["secretsmanager:PutSecretValue"]),
-        ("CarrierSecretPolicy.Properties.Roles", [{"Ref": "ShippingFunctionRole"}, {"Ref": "ShippingWorkerRole"}]),
-        ("WebhookFunction.Properties.Environment.Variables.PARTNER_SECRET_ARN", None),
-        ("CarrierSecretPolicy.Condition", None),
+        ("EmailWorker.Properties.Environment.Variables.KEY", {"Ref": "CarrierSecretArn"}),
+        (f"ShippingWorkerRole.{SECRET}.Resource", "*"),
+        (f"ShippingWorkerRole.{SECRET}.Resource", {"Ref": "CarrierSecretArn"}),
+        (f"ShippingWorkerRole.{SECRET}.Action", ["secretsmanager:PutSecretValue"]),
+        (f"PaymentWorkerRole.{SECRET}.Action.0", "secretsmanager:PutSecretValue"),
+        ("PaymentFunctionRole.Properties.Policies.0", None),
+        ("PaymentFunctionRole.Properties.Policies.0.Fn::If.0", "ShipsWithEasyPost"),
+        ("PaymentFunction.Properties.Environment.Variables.PARTNER_SECRET_ARN.Fn::If.0", "ShipsWithEasyPost"),
+        ("WebhookFunction.Properties.Environment.Variables.PARTNER_WEBHOOK_SECRET_ARN", None),
         ("CarrierSecret.Condition", None),
-        ("PartnerSecretPolicy.Properties.PolicyDocument.Statement.0.Action", ["secretsmanager:PutSecretValue"]),
-        ("PartnerSecretPolicy.Properties.PolicyDocument.Statement.0.Resource", {"Ref": "OtherSecret"}),
-        ("PartnerSecretPolicy.Properties.Roles", [{"Ref": "PaymentFunctionRole"}]),
-        ("PartnerSecretPolicy.Properties.Roles.0", {"Ref": "CartFunctionRole"}),
+        ("CarrierSecret.Condition", "ShipsWithEasyPost"),
         ("CartFunction.Properties.Environment.Variables.PARTNER_SECRET_ARN", {"Ref": "PartnerSecret"}),
         ("PaymentFunction.Properties.Environment.Variables.PARTNER_SECRET", "sk_test_1"),
+        ("WebhookFunction.Properties.Environment.Variables.CARRIER_WEBHOOK_SECRET", "{}"),
+    ],
+    "the_open_function_reads_what_webhooks_are_verified_by_and_no_api_key": [
+        (
+            f"WebhookFunctionRole.{SECRET}.Resource",
+            resource("PartnerSecret"),
+        ),
+        (
+            f"PaymentWorkerRole.{SECRET}.Resource",
+            resource("PartnerWebhookSecret"),
+        ),
+    ],
+    "a_right_is_there_before_the_function_that_starts_with_it": [
+        ("Late", {"Type": "AWS::IAM::Policy", "Properties": {"Roles": [{"Ref": "CartFunctionRole"}]}}),
+    ],
+    "what_was_put_into_a_secret_by_hand_stays": [
+        ("PartnerSecret.DeletionPolicy", None),
+        ("CarrierWebhookSecret.UpdateReplacePolicy", "Delete"),
+    ],
+    "the_open_route_is_there_only_for_partners_that_call_it": [
+        ("Api.Properties.Body.paths./api/partner/{partner}/webhook", None),
+        ("Api.Properties.Body.paths./api/partner/{partner}/webhook.Fn::If.0", "HasPartner"),
+        ("WebhookFunction.Condition", None),
+        ("WebhookFunctionRole.Condition", "HasPartner"),
+        ("WebhookFunctionErrors.Condition", None),
+    ],
+    "the_open_route_has_a_throttle_of_its_own": [
+        ("ApiApiGatewayDefaultStage.Properties.RouteSettings", None),
+        ("ApiApiGatewayDefaultStage.Properties.RouteSettings.Fn::If.0", "HasPartner"),
+        (f"ApiApiGatewayDefaultStage.Properties.RouteSettings.{THROTTLE}.ThrottlingRateLimit", 100),
+        (f"ApiApiGatewayDefaultStage.Properties.RouteSettings.{THROTTLE}.ThrottlingBurstLimit", None),
     ],
 }
 
@@ -975,8 +1107,8 @@ class TheTemplate(unittest.TestCase):
 
     def test_has_a_function_for_each_endpoint_and_each_queue(self) -> None:
         template = expand()
-        [api] = of_type(template, "AWS::ApiGatewayV2::Api").values()
-        routes = {f"{method.upper()} {path}" for path, methods in api["Properties"]["Body"]["paths"].items() for method in methods}
+        self.assertEqual(len(of_type(template, "AWS::ApiGatewayV2::Api")), 1)
+        routes = {f"{method.upper()} {path}" for _, path, method, _ in operations(template)}
         self.assertEqual(
             routes,
             {

@@ -24,7 +24,7 @@ use shared::domain::{
     Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
     Status, number_from_digest,
 };
-use shared::error::{Dependency, Difference, Error, Missing, Outcome};
+use shared::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call};
 use shared::lambda::{Consumed, Function};
@@ -427,6 +427,7 @@ impl<P: BillingPartner> Payments<P> {
             }),
             Err(
                 error @ (PartnerError::Unavailable(_)
+                | PartnerError::NotConfigured(_)
                 | PartnerError::NoAgreement
                 | PartnerError::OtherMethod),
             ) => {
@@ -670,6 +671,18 @@ impl<P: BillingPartner> Payments<P> {
         Ok(())
     }
 
+    /// The fate of a message that needs keys which are not there: an order that is due is brought on by
+    /// the sweep once they are, so that no dead letter has to keep the message until then.
+    async fn without_keys(&self, id: &OrderId, error: Error) -> Result<Consumed, Error> {
+        let order = self.store.order(id).await?;
+        let due = order.and_then(|order| order.due);
+        if !due.is_some_and(|due| due.step == DueStep::Payment) {
+            return Err(error);
+        }
+        tracing::error!(order_id = %id, code = error.code(), %error, "left to the sweep");
+        Ok(Consumed::Done)
+    }
+
     /// The charge that the current attempt has at the partner, if it came that far. One at another
     /// partner than this function's cannot be asked for.
     fn charge_of(&self, order: &Order, payment: &Payment) -> Result<Option<OpenCharge>, Error> {
@@ -768,6 +781,11 @@ fn partner_failed(error: PartnerError) -> Error {
                 source: error.into(),
             }
         }
+        PartnerError::NotConfigured(_) => Error::NotConfigured {
+            counterpart: Counterpart::BillingPartner,
+            outcome: Outcome::NothingDone,
+            source: error.into(),
+        },
         PartnerError::Unanswered(_) => Error::Unavailable {
             dependency: Dependency::BillingPartner,
             outcome: Outcome::Unknown,
@@ -795,6 +813,7 @@ fn state_after(error: &PartnerError) -> ChargeState {
         PartnerError::NoAgreement => ChargeState::ActionRequired,
         PartnerError::Refused { .. }
         | PartnerError::OtherMethod
+        | PartnerError::NotConfigured(_)
         | PartnerError::Unavailable(_)
         | PartnerError::Unanswered(_) => ChargeState::Due,
     }
@@ -849,6 +868,7 @@ impl<P: BillingPartner> Function for Payments<P> {
                 | Error::RefundFailed,
             ) => Ok(Consumed::Done),
             Err(Error::WrongState { .. } | Error::InProgress { .. }) => Ok(Consumed::NotYet),
+            Err(error @ Error::NotConfigured { .. }) => self.without_keys(&id, error).await,
             Err(error) => Err(error),
         }
     }

@@ -14,9 +14,10 @@ mod request;
 
 use serde::Serialize;
 use shared::domain::{
-    Command, Contact, OpenParcel, Order, OrderId, Refusal, Shipment, Status, TrackingNumber,
+    Command, Contact, DueStep, OpenParcel, Order, OrderId, Refusal, Shipment, Status,
+    TrackingNumber,
 };
-use shared::error::{Dependency, Error, Missing, Outcome};
+use shared::error::{Counterpart, Dependency, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
 use shared::http::{Answer, Call, MailRequest};
 use shared::lambda::{Consumed, Function};
@@ -229,6 +230,11 @@ fn carrier_failed(error: CarrierError) -> Error {
             outcome: Outcome::NothingDone,
             source: error.into(),
         },
+        CarrierError::NotConfigured(_) => Error::NotConfigured {
+            counterpart: Counterpart::Carrier,
+            outcome: Outcome::NothingDone,
+            source: error.into(),
+        },
         CarrierError::Unanswered(_) => Error::Unavailable {
             dependency: Dependency::Carrier,
             outcome: Outcome::Unknown,
@@ -276,9 +282,15 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
         let Some(contact) = order.contact.clone() else {
             return Err(not_paid(order.status));
         };
+        let is_due = order.due.is_some_and(|due| due.step == DueStep::Shipping);
         match self.ship(order, &contact).await {
             Ok(_) => Ok(Consumed::Done),
             Err(Error::WrongState { .. }) => Ok(Consumed::NotYet),
+            // The sweep brings the order on once the key is there: no dead letter has to.
+            Err(error @ Error::NotConfigured { .. }) if is_due => {
+                tracing::error!(order_id = %id, code = error.code(), %error, "left to the sweep");
+                Ok(Consumed::Done)
+            }
             Err(error) => Err(error),
         }
     }

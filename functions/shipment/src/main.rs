@@ -22,7 +22,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             Handler::new(shipments, authentication).run().await
         }
         "easypost" => {
-            let carrier = EasyPost::from_environment(environment, &aws).await?;
+            let carrier = EasyPost::from_environment(environment, &aws, runtime.clone()).await?;
             let shipments = Shipments::new(store, carrier, queue, runtime);
             Handler::new(shipments, authentication).run().await
         }

@@ -16,6 +16,7 @@ use serde_json::json;
 use shared::aws::Aws;
 use shared::config::{Authentication, ConfigError, Environment};
 use shared::domain::{EventType, Order, OrderId, Status, digest_hex};
+use shared::error::Counterpart::{BillingPartner, Carrier};
 use shared::error::{Error, FieldError, Missing};
 use shared::event::{Message, MessageKind, PartnerReference};
 use shared::http::{Answer, Call};
@@ -23,12 +24,12 @@ use shared::https::Secret;
 use shared::lambda::{Consumed, Function};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
-use shared::secrets::{PartnerSecret, SecretError};
+use shared::secrets::{self, Keys, PartnerSecret, Pick};
 use shared::store::Store;
 use shared::telemetry;
 
 use event::{EasyPostEvent, News, PartnerEvent, PayPalEvent, StripeEvent};
-use signature::unsigned;
+use signature::{check_by, unsigned};
 
 pub use signature::PayPalSigner;
 
@@ -39,58 +40,58 @@ const MAX_BODY: usize = 256 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Signers {
     /// Stripe's secret, with `whsec_`.
-    pub stripe: Option<Secret>,
+    pub stripe: Option<Keys<Secret>>,
     /// The webhook at PayPal.
     pub paypal: Option<PayPalSigner>,
     /// The secret that EasyPost was told.
-    pub easypost: Option<Secret>,
+    pub easypost: Option<Keys<Secret>>,
 }
 
 impl Signers {
-    /// Reads what the partners that `BILLING_PARTNER` and `CARRIER` name are known by.
+    /// What the partners that `BILLING_PARTNER` and `CARRIER` name are known by, of secrets that hold
+    /// nothing else.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
-    ) -> Result<Self, SecretError> {
+        runtime: &Runtime,
+    ) -> Result<Self, ConfigError> {
+        let of = |variables, pick| Keys::of(environment, aws, variables, pick, runtime.clone());
         let mut signers = Self::default();
         let partner = environment.required("BILLING_PARTNER")?;
-        if partner != "sandbox" {
-            let secret =
-                PartnerSecret::read(environment, aws, "PARTNER_SECRET", "PARTNER_SECRET_ARN")
-                    .await?;
-            match partner.as_str() {
-                "stripe" => signers.stripe = Some(secret.field("webhookSecret", &["whsec_"])?),
-                "paypal" => {
-                    let webhook = secret.field("webhookId", &[])?;
-                    let signer = PayPalSigner::from_environment(environment, webhook)?;
-                    signers.paypal = Some(signer);
-                }
-                _ => {
-                    return Err(ConfigError::Wrong {
-                        name: "BILLING_PARTNER",
-                        expected: "sandbox, stripe or paypal".to_owned(),
-                    }
-                    .into());
-                }
+        match partner.as_str() {
+            "sandbox" => {}
+            "stripe" => {
+                let pick: Pick<Secret> = |secret| secret.field("webhookSecret", &["whsec_"]);
+                signers.stripe = Some(of(secrets::PARTNER_WEBHOOK, pick).await?);
+            }
+            "paypal" => {
+                let pick: Pick<Secret> = |secret| secret.field("webhookId", &[]);
+                let id = of(secrets::PARTNER_WEBHOOK, pick).await?;
+                let signer = PayPalSigner::from_environment(environment, id, runtime.clone())?;
+                signers.paypal = Some(signer);
+            }
+            _ => {
+                return Err(ConfigError::Wrong {
+                    name: "BILLING_PARTNER",
+                    expected: "sandbox, stripe or paypal".to_owned(),
+                });
             }
         }
         if environment.required("CARRIER")? == "easypost" {
-            let secret =
-                PartnerSecret::read(environment, aws, "CARRIER_SECRET", "CARRIER_SECRET_ARN")
-                    .await?;
-            let secret = secret.field("webhookSecret", &[])?;
-            // EasyPost normalises the secret (NFKD) before it signs; ASCII stays as it is.
-            if !secret.expose().is_ascii() {
-                return Err(ConfigError::Wrong {
-                    name: "CARRIER_SECRET_ARN",
-                    expected: "webhookSecret in its secret must be ASCII".to_owned(),
-                }
-                .into());
-            }
-            signers.easypost = Some(secret);
+            signers.easypost = Some(of(secrets::CARRIER_WEBHOOK, easypost_secret).await?);
         }
         Ok(signers)
     }
+}
+
+/// What EasyPost was told to sign with. It normalises the secret (NFKD) before it signs; ASCII stays as
+/// it is.
+fn easypost_secret(secret: &PartnerSecret) -> Result<Secret, ConfigError> {
+    let text = secret.field("webhookSecret", &[])?;
+    if text.expose().is_ascii() {
+        return Ok(text);
+    }
+    Err(secret.wrong("webhookSecret in its secret must be ASCII"))
 }
 
 /// The webhook service.
@@ -122,10 +123,14 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         let now = self.runtime.now();
         match parameters.first("partner").unwrap_or_default() {
             "stripe" => {
-                let secret = known(self.signers.stripe.as_ref())?;
+                let secrets = known(self.signers.stripe.as_ref())?;
                 let body = body(request)?;
-                signature::stripe(header(headers, "stripe-signature"), body, secret, now)
-                    .map_err(|error| unsigned("stripe", error))?;
+                let secret = secrets.now().await;
+                let secret = secret.map_err(|error| error.into_error(BillingPartner))?;
+                let signature = header(headers, "stripe-signature");
+                let fits = |secret: &Secret| signature::stripe(signature, body, secret, now);
+                let checked = check_by(secrets, secret, fits).await;
+                checked.map_err(|error| unsigned("stripe", error))?;
                 self.once::<StripeEvent>("stripe", body).await?;
             }
             "paypal" => {
@@ -135,10 +140,14 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
                 self.once::<PayPalEvent>("paypal", body).await?;
             }
             "easypost" => {
-                let secret = known(self.signers.easypost.as_ref())?;
+                let secrets = known(self.signers.easypost.as_ref())?;
                 let body = body(request)?;
-                signature::easypost(header(headers, "x-hmac-signature"), body, secret)
-                    .map_err(|error| unsigned("easypost", error))?;
+                let secret = secrets.now().await;
+                let secret = secret.map_err(|error| error.into_error(Carrier))?;
+                let signature = header(headers, "x-hmac-signature");
+                let fits = |secret: &Secret| signature::easypost(signature, body, secret);
+                let checked = check_by(secrets, secret, fits).await;
+                checked.map_err(|error| unsigned("easypost", error))?;
                 self.once::<EasyPostEvent>("easypost", body).await?;
             }
             _ => return Err(Error::NotFound(Missing::Partner)),

@@ -14,7 +14,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         runtime,
         authentication,
     } = Started::from_environment(environment)?;
-    let signers = Signers::from_environment(environment, &aws).await?;
+    let signers = Signers::from_environment(environment, &aws, &runtime).await?;
     let queue = Sqs::from_environment(aws.sqs(), environment);
     let stage = environment.required("STAGE")?;
     let webhooks = Webhooks::new(store, queue, signers, stage, runtime);

@@ -1,6 +1,7 @@
 //! How partners sign what they send, over the body's exact bytes: Stripe and EasyPost by HMAC-SHA256,
 //! PayPal by a certificate.
 
+mod certificates;
 mod paypal;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use sha2::Sha256;
 use shared::domain::Timestamp;
 use shared::error::Error;
 use shared::https::Secret;
+use shared::secrets::Keys;
 
 pub use paypal::PayPalSigner;
 
@@ -108,6 +110,21 @@ fn is_of_now(seconds: i64, now: Timestamp) -> Result<(), SignatureError> {
 pub(crate) fn unsigned(partner: &'static str, error: SignatureError) -> Error {
     tracing::info!(partner, code = error.code(), "not believed");
     Error::WebhookSignature
+}
+
+/// Checks by the secret of now, and if that does not fit, by one that has replaced it.
+pub(crate) async fn check_by(
+    secrets: &Keys<Secret>,
+    now: Secret,
+    fits: impl Fn(&Secret) -> Result<(), SignatureError>,
+) -> Result<(), SignatureError> {
+    match fits(&now) {
+        Err(SignatureError::Wrong) => match secrets.newer_than(&now).await {
+            Some(newer) => fits(&newer),
+            None => Err(SignatureError::Wrong),
+        },
+        checked => checked,
+    }
 }
 
 /// Compares in constant time.

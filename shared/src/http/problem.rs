@@ -8,10 +8,13 @@ use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
 use super::answer::json_response;
-use crate::error::{CardPlace, Dependency, Error, Missing, Outcome};
+use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome};
 
 /// When to come back after a dependency failed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
+
+/// When to come back once an operator may have put the keys in.
+const RETRY_NOT_CONFIGURED: Duration = Duration::from_mins(1);
 
 /// When to ask again for a payment that the partner settles later.
 const RETRY_PENDING: Duration = Duration::from_secs(30);
@@ -64,7 +67,9 @@ impl Error {
             | Self::CardNumber(_)
             | Self::KeyReused
             | Self::AddressRejected => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::PaymentUnknown | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PaymentUnknown | Self::Unavailable { .. } | Self::NotConfigured { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoQueue | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -74,6 +79,7 @@ impl Error {
             Self::InProgress { retry_after } => Some(*retry_after),
             Self::PaymentPending | Self::RefundPending => Some(RETRY_PENDING),
             Self::PaymentUnknown | Self::Unavailable { .. } => Some(RETRY_UNAVAILABLE),
+            Self::NotConfigured { .. } => Some(RETRY_NOT_CONFIGURED),
             _ => None,
         }
     }
@@ -113,15 +119,7 @@ impl Error {
             Self::KeyReused => {
                 "This Idempotency-Key was used with another body; use a new key.".to_owned()
             }
-            Self::NotFound(Missing::Order) => "There is no such order.".to_owned(),
-            Self::NotFound(Missing::Invoice) => "There is no such invoice.".to_owned(),
-            Self::NotFound(Missing::Customer) => "There is no such customer.".to_owned(),
-            Self::NotFound(Missing::Agreement) => {
-                "The customer has never agreed to be charged by this billing partner.".to_owned()
-            }
-            Self::NotFound(Missing::Partner) => {
-                "This shop takes no webhooks of such a partner.".to_owned()
-            }
+            Self::NotFound(missing) => not_found(*missing).to_owned(),
             Self::WrongState { status, detail } => format!("The order is {status}: {detail}."),
             Self::Mismatch(_) => {
                 "The request differs from what is stored; errors lists each difference.".to_owned()
@@ -176,6 +174,11 @@ impl Error {
                 outcome,
                 ..
             } => unavailable(*dependency, *outcome, repeat),
+            Self::NotConfigured {
+                counterpart,
+                outcome,
+                ..
+            } => not_configured(*counterpart, *outcome),
             Self::NoQueue | Self::Internal(_) => "Something went wrong on our side.".to_owned(),
         }
     }
@@ -239,6 +242,19 @@ impl Error {
     }
 }
 
+/// What is not there.
+fn not_found(missing: Missing) -> &'static str {
+    match missing {
+        Missing::Order => "There is no such order.",
+        Missing::Invoice => "There is no such invoice.",
+        Missing::Customer => "There is no such customer.",
+        Missing::Agreement => {
+            "The customer has never agreed to be charged by this billing partner."
+        }
+        Missing::Partner => "This shop takes no webhooks of such a partner.",
+    }
+}
+
 /// What is known of a request that `dependency` has failed, and how to repeat it.
 fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> String {
     let what = match dependency {
@@ -261,6 +277,22 @@ fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> Stri
              Idempotency-Key."
         ),
     }
+}
+
+/// What is known of a request that stops for want of keys, and who has to act.
+fn not_configured(counterpart: Counterpart, outcome: Outcome) -> String {
+    let whose = match counterpart {
+        Counterpart::BillingPartner => "billing partner",
+        Counterpart::Carrier => "carrier",
+    };
+    let known = match outcome {
+        Outcome::NothingDone => "Nothing was changed.",
+        Outcome::Unknown => "An earlier step of this request may have been carried out.",
+    };
+    format!(
+        "This deployment has no valid keys for its {whose}. {known} The shop's operator must put the \
+         keys into the deployment's secret; then send the request again."
+    )
 }
 
 /// Where a card number was; `in` names the part of the request that is not its body.

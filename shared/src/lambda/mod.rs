@@ -207,6 +207,7 @@ fn log_failure(error: &Error) {
         Error::Internal(source) => tracing::error!(code, %source, "failed"),
         Error::NoQueue => tracing::error!(code, "a message reached a function without a queue"),
         Error::Unavailable { source, .. } => tracing::warn!(code, %source, "unavailable"),
+        Error::NotConfigured { source, .. } => tracing::error!(code, %source, "not configured"),
         _ => tracing::info!(code, "refused"),
     }
 }

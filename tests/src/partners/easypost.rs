@@ -70,7 +70,7 @@ struct Ledger {
 /// The double. Copies share the ledger.
 #[derive(Clone, Debug)]
 pub struct EasyPostDouble {
-    authorization: Secret,
+    authorization: Arc<Mutex<Secret>>,
     ledger: Arc<Mutex<Ledger>>,
 }
 
@@ -93,9 +93,22 @@ impl EasyPostDouble {
             ..Ledger::default()
         };
         Self {
-            authorization: Secret::basic_authorization(key, &Secret::new("")),
+            authorization: Arc::new(Mutex::new(Self::authorization(key))),
             ledger: Arc::new(Mutex::new(ledger)),
         }
+    }
+
+    /// Another key counts from now on, and the one before no longer.
+    pub fn replace_key(&self, key: &str) {
+        let mut kept = self.authorization.lock();
+        let kept = kept
+            .as_deref_mut()
+            .expect("no test panics while it holds this");
+        *kept = Self::authorization(key);
+    }
+
+    fn authorization(key: &str) -> Secret {
+        Secret::basic_authorization(key, &Secret::new(""))
     }
 
     /// Every label that was paid for.
@@ -172,8 +185,9 @@ impl EasyPostDouble {
 
 impl PartnerDouble for EasyPostDouble {
     fn handle(&self, request: &DoubleRequest) -> DoubleReply {
-        let (status, body) = if request.header("authorization") == Some(self.authorization.expose())
-        {
+        let kept = self.authorization.lock();
+        let kept = kept.expect("no test panics while it holds this").clone();
+        let (status, body) = if request.header("authorization") == Some(kept.expose()) {
             let body = serde_json::from_slice(&request.body).unwrap_or_default();
             let path = request.path.trim_start_matches("/v2/");
             let steps: Vec<&str> = path.split('/').collect();

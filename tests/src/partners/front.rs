@@ -86,6 +86,24 @@ pub enum Mishap {
     Held(Gate),
 }
 
+/// What a connection that was kept open turns out to be when it is used again, after the function that
+/// holds it was frozen ("Best practices for working with AWS Lambda functions": idle connections are
+/// purged, and reusing one results in a connection error).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// The next request is answered with RST.
+    Reset,
+    /// The next request is never answered.
+    Silent,
+    /// It was closed in the meantime.
+    Closed,
+}
+
+impl Idle {
+    /// Each way in which it can be dead.
+    pub const ALL: [Self; 3] = [Self::Reset, Self::Silent, Self::Closed];
+}
+
 /// Where a request stands still.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<GateState>);
@@ -200,6 +218,20 @@ impl Front {
     /// A server on loopback, for as long as the test's runtime lives; returns its base URL.
     #[must_use]
     pub fn serve(&self) -> String {
+        self.serve_with(|front, stream| Box::pin(front.converse(stream)))
+    }
+
+    /// A server that keeps each connection open after its first answer, as partners do, and then does
+    /// this.
+    #[must_use]
+    pub fn serve_and_leave(&self, idle: Idle) -> String {
+        self.serve_with(move |front, stream| Box::pin(front.converse_once(stream, idle)))
+    }
+
+    fn serve_with(
+        &self,
+        converse: impl Fn(Self, TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
+    ) -> String {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = std::net::TcpListener::bind(any_port).expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has one");
@@ -210,7 +242,7 @@ impl Front {
         let front = self.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(front.clone().converse(stream));
+                tokio::spawn(converse(front.clone(), stream));
             }
         });
         format!("http://{address}")
@@ -249,9 +281,9 @@ impl Front {
         // Whoever gave up waiting does not read the answer: nothing is to be done about it.
         let _ = match self.pass(request).await {
             Passed::Lost => return,
-            Passed::Answered(reply) => stream.write_all(&on_the_wire(&reply)).await,
+            Passed::Answered(reply) => stream.write_all(&on_the_wire(&reply, "close")).await,
             Passed::BrokenOff(reply) => {
-                let wire = on_the_wire(&reply);
+                let wire = on_the_wire(&reply, "close");
                 let half = wire.len() - reply.body.len().div_ceil(2);
                 stream.write_all(&wire[..half]).await
             }
@@ -259,8 +291,27 @@ impl Front {
         };
     }
 
+    /// One request on a connection that stays open.
+    async fn converse_once(self, mut stream: TcpStream, idle: Idle) {
+        let Some(request) = read_request(&mut stream).await else {
+            return;
+        };
+        let Passed::Answered(reply) = self.pass(request).await else {
+            return;
+        };
+        let wire = on_the_wire(&reply, "keep-alive");
+        if stream.write_all(&wire).await.is_err() || idle == Idle::Closed {
+            return;
+        }
+        // Whoever gives up on the connection closes it.
+        if stream.readable().await.is_ok() && idle == Idle::Silent {
+            std::future::pending::<()>().await;
+        }
+        // Closed with something unread in it, it is reset (RFC 9293, "Half-Closed Connections").
+    }
+
     async fn drip(&self, stream: &mut TcpStream, reply: &DoubleReply) -> std::io::Result<()> {
-        let wire = on_the_wire(reply);
+        let wire = on_the_wire(reply, "close");
         let (head, body) = wire.split_at(wire.len() - reply.body.len());
         stream.write_all(head).await?;
         for byte in body {
@@ -312,10 +363,10 @@ fn path_of(uri: &str) -> String {
     path.unwrap_or("/").to_owned()
 }
 
-fn on_the_wire(reply: &DoubleReply) -> Vec<u8> {
+fn on_the_wire(reply: &DoubleReply, connection: &str) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 {} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n",
+         connection: {connection}\r\n\r\n",
         reply.status,
         reply.body.len()
     );

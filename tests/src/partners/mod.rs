@@ -5,6 +5,7 @@ mod easypost;
 mod front;
 mod paypal;
 mod paypal_webhook;
+mod secrets_manager;
 mod stripe;
 
 /// A charge in a partner's books, whatever the partner.
@@ -29,11 +30,12 @@ pub struct BookedCharge {
 }
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
-pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
+pub use front::{DoubleReply, DoubleRequest, Front, Gate, Idle, Mishap, PartnerDouble, Passage};
 pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
 pub use paypal_webhook::{
     PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalCertificates, paypal_signature,
 };
+pub use secrets_manager::{SecretTrouble, SecretsManagerDouble};
 pub use stripe::{
     Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCall, StripeCharge,
 };

@@ -155,6 +155,8 @@ struct Books {
     /// the refusal.
     ids: BTreeMap<(String, String), (Timestamp, Result<String, Refusal>)>,
     habits: Habits,
+    /// The client's, once its secret was replaced.
+    authorization: Option<Secret>,
     refunds_end_as: Option<&'static str>,
     refunds_are_refused: Option<&'static str>,
     /// By id.
@@ -201,6 +203,15 @@ impl PayPalDouble {
                 &Secret::new(Self::SECRET),
             ),
         }
+    }
+
+    /// Gives the client another secret. The old one is refused from now on, and so are the tokens that it
+    /// got.
+    pub fn replace_secret(&self, secret: &str) {
+        let secret = Secret::new(secret);
+        let mut books = self.books();
+        books.authorization = Some(Secret::basic_authorization(Self::CLIENT, &secret));
+        books.tokens.clear();
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -459,7 +470,9 @@ impl PayPalDouble {
 
     fn token(&self, request: &DoubleRequest) -> (u16, Value) {
         let sent = request.header("authorization");
-        let account = if sent == Some(self.authorization.expose()) {
+        let replaced = self.books().authorization.clone();
+        let authorization = replaced.as_ref().unwrap_or(&self.authorization);
+        let account = if sent == Some(authorization.expose()) {
             Some(Account::First)
         } else if sent == Some(self.other_authorization.expose()) {
             Some(Account::Other)

@@ -256,6 +256,7 @@ struct Ledger {
     keys: BTreeMap<String, Kept>,
     faults: VecDeque<(Operation, Misbehaviour)>,
     refund_status: Option<&'static str>,
+    rolled_key: Option<&'static str>,
     asked: Vec<StripeCall>,
 }
 
@@ -372,6 +373,11 @@ impl PlayedStripe {
     #[must_use]
     pub fn api_key() -> &'static str {
         API_KEY
+    }
+
+    /// Replaces the account's secret key at once, as "Roll API keys" does without an overlap.
+    pub fn roll_key(&self, key: &'static str) {
+        self.ledger().rolled_key = Some(key);
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -690,7 +696,8 @@ impl PlayedStripe {
             found.map_or("", |(_, value)| value.as_str())
         };
         let written = |answer: Answer| (answer.status, answer.body.to_string());
-        if header("authorization") != format!("Bearer {API_KEY}") {
+        let key = self.ledger().rolled_key.unwrap_or(API_KEY);
+        if header("authorization") != format!("Bearer {key}") {
             let error = invalid_request(None, None, "The API key is not one of this account.");
             return written(Answer::not_begun(401, error));
         }

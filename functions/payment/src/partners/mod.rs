@@ -12,6 +12,7 @@ use shared::domain::{
 };
 use shared::error::Source;
 use shared::event::PartnerReference;
+use shared::secrets::SecretError;
 
 pub use paypal::PayPal;
 pub use sandbox::{Entry, Ledger, Sandbox};
@@ -157,12 +158,26 @@ pub enum PartnerError {
         /// Why, such as `amount_too_small`.
         code: String,
     },
+    /// Nothing happened: this deployment has no keys for it, or keys that it refuses. Only the shop's
+    /// operator can change that.
+    #[error("the billing partner's keys are missing or refused")]
+    NotConfigured(#[source] Source),
     /// It provably did nothing: no connection, asked for less, or is down.
     #[error("the billing partner is unavailable")]
     Unavailable(#[source] Source),
     /// Its answer was lost; it may have done what it was asked.
     #[error("the billing partner's answer was lost")]
     Unanswered(#[source] Source),
+}
+
+impl From<SecretError> for PartnerError {
+    fn from(error: SecretError) -> Self {
+        if error.needs_operator() {
+            Self::NotConfigured(error.into())
+        } else {
+            Self::Unavailable(error.into())
+        }
+    }
 }
 
 /// Moves money.
@@ -226,7 +241,9 @@ pub trait BillingPartner: Send + Sync + 'static {
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<Option<RefundStatus>, PartnerError>> + Send;
 
-    /// Whose account this is: stored with each charge, so that nobody asks another account for it.
+    /// Whose account this is: stored with each charge, so that nobody asks another account for it. MUST
+    /// be the one that the last call was made for, as long as nothing else was awaited since: keys may
+    /// be replaced at any time. A new key of the same account MUST NOT make it another one.
     fn account(&self) -> PartnerAccount;
 
     /// The partner whose [`Agreement`] a customer must have; `None` where everybody is charged.

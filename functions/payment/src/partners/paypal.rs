@@ -55,14 +55,14 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::aws::Aws;
-use shared::config::Environment;
+use shared::config::{ConfigError, Environment};
 use shared::domain::{
     Agreement, Currency, Money, PartnerAccount, PartnerName, PartnerToken, Timestamp, digest_hex,
 };
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
 use shared::runtime::Runtime;
-use shared::secrets::{PartnerSecret, SecretError};
+use shared::secrets::{self, Keys, PartnerSecret};
 
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
@@ -89,14 +89,35 @@ const WHOLE_UNITS_ONLY: [&str; 2] = ["HUF", "TWD"];
 #[derive(Clone, Debug)]
 pub struct PayPal {
     https: Https,
-    client_id: String,
-    secret: Secret,
+    keys: Keys<Credentials>,
     runtime: Runtime,
     token: Arc<Mutex<Option<Token>>>,
 }
 
+/// What a REST app is known by at PayPal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Credentials {
+    client_id: String,
+    secret: Secret,
+}
+
+impl Credentials {
+    fn pick(secret: &PartnerSecret) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client_id: secret.field("clientId", &[])?.expose().to_owned(),
+            secret: secret.field("clientSecret", &[])?,
+        })
+    }
+
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("paypal", &self.client_id)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Token {
+    /// Whose it is.
+    of: PartnerAccount,
     /// The whole header.
     authorization: Secret,
     good_until: Timestamp,
@@ -115,6 +136,8 @@ enum Trouble {
     Illegible,
     #[error("PayPal refuses the client's credentials")]
     Credentials,
+    #[error("the shop's account was replaced during the call")]
+    OtherAccount,
     #[error("PayPal does not find the order before it can have expired")]
     NotFound,
     #[error("PayPal's capture and order contradict each other")]
@@ -137,6 +160,10 @@ impl Trouble {
 
     fn unavailable(self) -> PartnerError {
         PartnerError::Unavailable(self.into())
+    }
+
+    fn not_configured(self) -> PartnerError {
+        PartnerError::NotConfigured(self.into())
     }
 }
 
@@ -283,33 +310,33 @@ impl PayPal {
     /// For the account that `client_id` and `secret` belong to; `https` names live or sandbox.
     #[must_use]
     pub fn new(https: Https, client_id: String, secret: Secret, runtime: Runtime) -> Self {
-        Self {
+        Self::with_keys(
             https,
-            client_id,
-            secret,
+            Keys::fixed(Credentials { client_id, secret }),
             runtime,
-            token: Arc::default(),
-        }
+        )
     }
 
-    /// Reads `clientId` and `clientSecret` of the secret in `PARTNER_SECRET` or of the one that
-    /// `PARTNER_SECRET_ARN` names, and `PAYPAL_URL`, PayPal's own live address without it.
+    /// With `clientId` and `clientSecret` of now, of the secret in `PARTNER_SECRET` or of the one that
+    /// `PARTNER_SECRET_ARN` names, at `PAYPAL_URL`, PayPal's own live address without it.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
         runtime: Runtime,
-    ) -> Result<Self, SecretError> {
+    ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "PAYPAL_URL", ADDRESS)?;
-        let secret =
-            PartnerSecret::read(environment, aws, "PARTNER_SECRET", "PARTNER_SECRET_ARN").await?;
-        let client_id = secret.field("clientId", &[])?.expose().to_owned();
-        let client_secret = secret.field("clientSecret", &[])?;
-        Ok(Self::new(
-            Https::new(address),
-            client_id,
-            client_secret,
+        let pick = Credentials::pick;
+        let keys = Keys::of(environment, aws, secrets::PARTNER, pick, runtime.clone()).await?;
+        Ok(Self::with_keys(Https::new(address), keys, runtime))
+    }
+
+    fn with_keys(https: Https, keys: Keys<Credentials>, runtime: Runtime) -> Self {
+        Self {
+            https,
+            keys,
             runtime,
-        ))
+            token: Arc::default(),
+        }
     }
 
     fn cached(&self) -> MutexGuard<'_, Option<Token>> {
@@ -317,20 +344,34 @@ impl PayPal {
     }
 
     /// A token that is good for a while. Two workers may fetch one each: waiting for one another
-    /// would let a frozen one stop them all.
-    async fn authorization(&self) -> Result<Secret, PartnerError> {
+    /// would let a frozen one stop them all. Credentials that PayPal refuses are tried once more with
+    /// those that have replaced them.
+    async fn token(&self) -> Result<Token, PartnerError> {
         let now = self.runtime.now();
+        let keys = self.keys.now().await?;
         let cached = self.cached().clone();
-        if let Some(token) = cached.filter(|token| now < token.good_until) {
-            return Ok(token.authorization);
+        let is_good = |token: &Token| now < token.good_until && token.of == keys.account();
+        if let Some(token) = cached.filter(is_good) {
+            return Ok(token);
         }
+        match self.new_token(&keys).await {
+            Err(error @ PartnerError::NotConfigured(_)) => {
+                let newer = self.keys.newer_than(&keys).await.ok_or(error)?;
+                self.new_token(&newer).await
+            }
+            token => token,
+        }
+    }
+
+    async fn new_token(&self, keys: &Credentials) -> Result<Token, PartnerError> {
+        let now = self.runtime.now();
         let call = HttpsCall {
             method: "POST",
             path: "/v1/oauth2/token".to_owned(),
             headers: vec![
                 (
                     "authorization",
-                    Secret::basic_authorization(&self.client_id, &self.secret),
+                    Secret::basic_authorization(&keys.client_id, &keys.secret),
                 ),
                 (
                     "content-type",
@@ -347,29 +388,35 @@ impl PayPal {
             200 => {}
             400 | 401 => {
                 tracing::error!(status = answer.status, "paypal refuses our credentials");
-                return Err(Trouble::Credentials.unavailable());
+                return Err(Trouble::Credentials.not_configured());
             }
             status => return Err(Trouble::Status(status).unavailable()),
         }
         let token: WireToken =
             read(&answer.body).ok_or_else(|| Trouble::Illegible.unavailable())?;
         let lives = Duration::from_secs(token.expires_in);
-        let authorization = Secret::new(format!("Bearer {}", token.access_token));
-        *self.cached() = Some(Token {
-            authorization: authorization.clone(),
+        let token = Token {
+            of: keys.account(),
+            authorization: Secret::new(format!("Bearer {}", token.access_token)),
             good_until: now.plus(lives.saturating_sub(TOKEN_MARGIN)),
-        });
-        Ok(authorization)
+        };
+        *self.cached() = Some(token.clone());
+        Ok(token)
     }
 
     /// Makes a call, and once more with a new token if the first was not good any more.
     async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<Said<T>, PartnerError> {
-        let authorization = self.authorization().await?;
-        let mut answer = self.call_with(&call, authorization.clone()).await?;
+        let mut token = self.token().await?;
+        let mut answer = self.call_with(&call, token.authorization.clone()).await?;
         if answer.status == 401 {
-            let is_ours = |token: &Token| token.authorization == authorization;
-            self.cached().take_if(|token| is_ours(token));
-            answer = self.call_with(&call, self.authorization().await?).await?;
+            let is_ours = |other: &Token| other.authorization == token.authorization;
+            self.cached().take_if(|other| is_ours(other));
+            token = self.token().await?;
+            answer = self.call_with(&call, token.authorization.clone()).await?;
+        }
+        if token.of != self.account() {
+            // What this answer means depends on whose it is.
+            return Err(call.lost(Trouble::OtherAccount));
         }
         match answer.status {
             200 | 201 => read(&answer.body)
@@ -377,7 +424,7 @@ impl PayPal {
                 .ok_or_else(|| call.lost(Trouble::Illegible)),
             401 => {
                 tracing::error!("paypal refuses a new token");
-                Err(Trouble::Credentials.unavailable())
+                Err(Trouble::Credentials.not_configured())
             }
             status @ (400 | 403 | 404 | 409 | 415 | 422) => {
                 let problem: Option<Problem> = read(&answer.body);
@@ -914,9 +961,12 @@ impl BillingPartner for PayPal {
         Ok(refunds.standing.or(refunds.failure))
     }
 
-    /// By the client id: what another client does not find proves nothing.
+    /// By the client id: what another client does not find proves nothing. A new secret of the same
+    /// client is the same account.
     fn account(&self) -> PartnerAccount {
-        PartnerAccount::new("paypal", &self.client_id)
+        let keys = self.keys.last();
+        // Without keys no call was made, and there is no account that could have opened anything.
+        keys.map_or_else(|| PartnerAccount::new("paypal", ""), |keys| keys.account())
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

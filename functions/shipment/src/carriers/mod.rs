@@ -8,6 +8,7 @@ use std::future::Future;
 use shared::domain::{Delivery, OrderId, Text, TrackingNumber};
 use shared::error::{FieldError, Source};
 use shared::event::PartnerReference;
+use shared::secrets::SecretError;
 
 pub use easypost::{EasyPost, EasyPostSettings};
 pub use own::Own;
@@ -56,6 +57,10 @@ pub struct Tracked {
 /// Why a carrier did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CarrierError {
+    /// Nothing was bought: this deployment has no key for it, or one that it refuses. Only the shop's
+    /// operator can change that.
+    #[error("the carrier's key is missing or refused")]
+    NotConfigured(#[source] Source),
     /// It provably bought nothing: no connection, asked for less, or is down.
     #[error("the carrier is unavailable")]
     Unavailable(#[source] Source),
@@ -65,6 +70,16 @@ pub enum CarrierError {
     /// It does not carry this parcel: what is wrong with it, field by field.
     #[error("the carrier refuses the parcel")]
     Refused(Vec<FieldError>),
+}
+
+impl From<SecretError> for CarrierError {
+    fn from(error: SecretError) -> Self {
+        if error.needs_operator() {
+            Self::NotConfigured(error.into())
+        } else {
+            Self::Unavailable(error.into())
+        }
+    }
 }
 
 /// Takes parcels.

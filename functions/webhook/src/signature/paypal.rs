@@ -9,10 +9,13 @@
 //! not. Nor would a limit gain anything: an old webhook is a hint like a new one, and each event's
 //! id counts once.
 //!
+//! Whoever forges a webhook may name any certificate. So what is fetched is bounded
+//! (`certificates.rs`): once that is spent, a webhook with a certificate that is not known yet gets 503,
+//! and PayPal, which repeats for three days, is heard when the flood is over.
+//!
 //! A CRC is easily forged: whoever sees a signed webhook can make another body that fits its
 //! signature. Such a body gets as far as any other here: whoever hears of it asks PayPal.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +24,16 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
-use shared::error::{Dependency, Error, Outcome};
+use shared::error::{Counterpart, Dependency, Error, Outcome};
 use shared::https::{Https, HttpsCall, HttpsError, Secret};
+use shared::runtime::Runtime;
+use shared::secrets::{Keys, SecretError};
+use tokio::sync::Mutex as Turn;
 use webpki::EndEntityCert;
 use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
 
 use super::SignatureError;
+use super::certificates::{Certificates, Known};
 
 /// Where PayPal's API is ("API requests"), and where it names its certificates.
 const LIVE: [&str; 2] = ["https://api-m.paypal.com", "https://api.paypal.com"];
@@ -41,17 +48,17 @@ const CERTIFICATES: &str = "/v1/notifications/certs/";
 /// How long fetching a certificate may take.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// PayPal uses one certificate at a time; with more than this, all are fetched anew.
-const KEPT: usize = 8;
-
 /// Checks what PayPal signs.
 #[derive(Clone, Debug)]
 pub struct PayPalSigner {
-    webhook_id: Secret,
+    webhook_id: Keys<Secret>,
     https: Https,
     /// Where certificates may be named to be; the first is where they are fetched.
     addresses: Vec<String>,
-    known: Arc<Mutex<BTreeMap<String, CertificateDer<'static>>>>,
+    certificates: Arc<Mutex<Certificates>>,
+    /// Whoever holds it fetches; the others wait for what comes of that.
+    turn: Arc<Turn<()>>,
+    runtime: Runtime,
 }
 
 /// Why a signature was not checked to its end, or is not believed.
@@ -60,6 +67,12 @@ pub(crate) enum Unverified {
     /// It is not PayPal's.
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    /// The webhook's id is not known.
+    #[error(transparent)]
+    NoId(#[from] SecretError),
+    /// Too many certificates were fetched of late.
+    #[error("too many unknown certificates are named")]
+    TooMany,
     /// The certificate could not be fetched.
     #[error("PayPal's certificate could not be fetched")]
     NoCertificate(#[source] HttpsError),
@@ -74,6 +87,7 @@ impl From<Unverified> for Error {
     fn from(unverified: Unverified) -> Self {
         match unverified {
             Unverified::Signature(error) => super::unsigned("paypal", error),
+            Unverified::NoId(error) => error.into_error(Counterpart::BillingPartner),
             other => Self::Unavailable {
                 dependency: Dependency::BillingPartner,
                 outcome: Outcome::NothingDone,
@@ -87,26 +101,29 @@ impl PayPalSigner {
     /// For the webhook that PayPal shows under `webhook_id`, with the live API's certificates, which
     /// `https` leads to.
     #[must_use]
-    pub fn new(webhook_id: Secret, https: Https) -> Self {
+    pub fn new(webhook_id: Keys<Secret>, https: Https, runtime: Runtime) -> Self {
         Self {
             webhook_id,
             https,
             addresses: addresses(LIVE[0]),
-            known: Arc::default(),
+            certificates: Arc::default(),
+            turn: Arc::default(),
+            runtime,
         }
     }
 
     /// For the API at `PAYPAL_URL`, PayPal's own live address without it.
     pub fn from_environment(
         environment: Environment<'_>,
-        webhook_id: Secret,
+        webhook_id: Keys<Secret>,
+        runtime: Runtime,
     ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "PAYPAL_URL", LIVE[0])?;
         let addresses = addresses(&address);
         let https = Https::new(addresses[0].as_str());
         Ok(Self {
             addresses,
-            ..Self::new(webhook_id, https)
+            ..Self::new(webhook_id, https, runtime)
         })
     }
 
@@ -127,28 +144,45 @@ impl PayPalSigner {
         Timestamp::parse(time).map_err(|_| SignatureError::Malformed)?;
         let signature = aws_smithy_types::base64::decode(signature);
         let signature = signature.map_err(|_| SignatureError::Malformed)?;
-        let certificate = self.certificate(text("paypal-cert-url")?).await?;
+        let name = self.certificate_name(text("paypal-cert-url")?)?;
+        let webhook = self.webhook_id.now().await?;
+        let certificate = self.certificate(name).await?;
         let certificate =
             EndEntityCert::try_from(&certificate).map_err(|_| SignatureError::Malformed)?;
-        let webhook = self.webhook_id.expose();
-        let signed = format!("{id}|{time}|{webhook}|{}", crc32fast::hash(body));
-        certificate
-            .verify_signature(RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature)
-            .map_err(|_| SignatureError::Wrong)?;
+        let fits = |webhook: &Secret| {
+            let webhook = webhook.expose();
+            let signed = format!("{id}|{time}|{webhook}|{}", crc32fast::hash(body));
+            let algorithm = RSA_PKCS1_2048_8192_SHA256;
+            let fits = certificate.verify_signature(algorithm, signed.as_bytes(), &signature);
+            fits.map_err(|_| SignatureError::Wrong)
+        };
+        super::check_by(&self.webhook_id, webhook, fits).await?;
+        self.certificates().prove(name);
         Ok(())
     }
 
-    /// The certificate at an address that the request names, fetched once.
-    async fn certificate(&self, url: &str) -> Result<CertificateDer<'static>, Unverified> {
+    /// The name of the certificate at an address that the request names, if that is PayPal's.
+    fn certificate_name<'a>(&self, url: &'a str) -> Result<&'a str, SignatureError> {
         let path = self
             .addresses
             .iter()
             .find_map(|each| url.strip_prefix(each));
         let name = path.and_then(|path| path.strip_prefix(CERTIFICATES));
         let name = name.filter(|name| is_plain(name));
-        let name = name.ok_or(SignatureError::Malformed)?;
-        if let Some(certificate) = self.known().get(name) {
-            return Ok(certificate.clone());
+        name.ok_or(SignatureError::Malformed)
+    }
+
+    /// The certificate of that name, fetched if need be.
+    async fn certificate(&self, name: &str) -> Result<CertificateDer<'static>, Unverified> {
+        if let Some(known) = self.known(name) {
+            return known;
+        }
+        let _turn = self.turn.lock().await;
+        if let Some(known) = self.known(name) {
+            return known;
+        }
+        if !self.certificates().may_fetch(self.runtime.now()) {
+            return Err(Unverified::TooMany);
         }
         let call = HttpsCall {
             method: "GET",
@@ -161,22 +195,31 @@ impl PayPalSigner {
         match answer.status {
             200 => {}
             // A name that PayPal does not know is not PayPal's.
-            404 => return Err(SignatureError::Malformed.into()),
+            404 => {
+                self.certificates().not_found(name, self.runtime.now());
+                return Err(SignatureError::Malformed.into());
+            }
             status => return Err(Unverified::Refused(status)),
         }
         // The first one is the signer's; those that may follow are its issuers'.
         let certificate = CertificateDer::from_pem_slice(&answer.body);
         let certificate = certificate.map_err(|_| Unverified::Refused(answer.status))?;
-        let mut known = self.known();
-        if known.len() >= KEPT {
-            known.clear();
-        }
-        known.insert(name.to_owned(), certificate.clone());
+        self.certificates().fetched(name, certificate.clone());
         Ok(certificate)
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, CertificateDer<'static>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What needs no fetch.
+    fn known(&self, name: &str) -> Option<Result<CertificateDer<'static>, Unverified>> {
+        match self.certificates().find(name, self.runtime.now()) {
+            Known::Certificate(certificate) => Some(Ok(certificate)),
+            Known::Missing => Some(Err(SignatureError::Malformed.into())),
+            Known::Nothing => None,
+        }
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, Certificates> {
+        let certificates = self.certificates.lock();
+        certificates.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -201,9 +244,10 @@ fn is_plain(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_certificate_is_fetched_from_paypal_and_from_nowhere_else() {
-        let live = PayPalSigner::new(Secret::new("WH1"), Https::new(LIVE[1]));
+    #[test]
+    fn a_certificate_is_fetched_from_paypal_and_from_nowhere_else() {
+        let id = Keys::fixed(Secret::new("WH1"));
+        let live = PayPalSigner::new(id, Https::new(LIVE[1]), Runtime::system());
         assert_eq!(live.addresses, [LIVE[1], LIVE[0]]);
         assert_eq!(addresses(SANDBOX[0]), [SANDBOX[1], SANDBOX[0]]);
         assert_eq!(addresses("http://127.0.0.1:1"), ["http://127.0.0.1:1"]);
@@ -220,11 +264,8 @@ mod tests {
             "https://api.paypal.com/v1/identity",
             "",
         ] {
-            let error = live.certificate(url).await.unwrap_err();
-            assert!(
-                matches!(error, Unverified::Signature(SignatureError::Malformed)),
-                "{url}: {error:?}"
-            );
+            let name = live.certificate_name(url);
+            assert_eq!(name, Err(SignatureError::Malformed), "{url}");
         }
     }
 }

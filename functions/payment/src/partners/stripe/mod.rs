@@ -38,12 +38,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use shared::aws::Aws;
-use shared::config::Environment;
+use shared::config::{ConfigError, Environment};
 use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
 use shared::event::PartnerReference;
-use shared::https::{Https, HttpsCall, HttpsError, Secret, form};
+use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret, form};
 use shared::runtime::Runtime;
-use shared::secrets::{PartnerSecret, SecretError};
+use shared::secrets::{self, Keys, PartnerSecret, SecretError};
 
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
@@ -74,13 +74,16 @@ const PAGE: usize = 100;
 #[derive(Clone, Debug)]
 pub struct Stripe {
     https: Https,
-    key: Secret,
+    keys: Keys<Secret>,
     runtime: Runtime,
 }
 
 /// A call without a successful answer.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    /// There is no key to ask with; nothing was sent.
+    #[error(transparent)]
+    NoKey(#[from] SecretError),
     /// There is none, or not a whole one.
     #[error(transparent)]
     NoAnswer(#[from] HttpsError),
@@ -97,6 +100,7 @@ impl Failure {
     /// nothing more is to be made of it.
     fn into_error(self) -> PartnerError {
         match &self {
+            Self::NoKey(error) => error.clone().into(),
             Self::NoAnswer(error) if error.is_harmless() => self.unavailable(),
             Self::NoAnswer(_) | Self::Malformed => self.unanswered(),
             Self::Refused { status, refusal } => match refusal {
@@ -105,6 +109,10 @@ impl Failure {
                     code: code.as_str().to_owned(),
                 },
                 Refusal::Busy(_) | Refusal::KeyReused => self.unavailable(),
+                Refusal::Key => {
+                    tracing::error!(status, "Stripe refuses the key");
+                    PartnerError::NotConfigured(self.into())
+                }
                 Refusal::Account(code) | Refusal::Invalid(code) => {
                     tracing::error!(status, %code, "Stripe does not accept what we send");
                     self.unavailable()
@@ -174,23 +182,26 @@ impl Stripe {
     pub fn new(https: Https, key: Secret, runtime: Runtime) -> Self {
         Self {
             https,
-            key,
+            keys: Keys::fixed(key),
             runtime,
         }
     }
 
-    /// Reads the account's secret key, field `apiKey` of the secret in `PARTNER_SECRET` or of the one
-    /// that `PARTNER_SECRET_ARN` names, and `STRIPE_URL`, Stripe's own address without it.
+    /// With the account's secret key of now, field `apiKey` of the secret in `PARTNER_SECRET` or of the
+    /// one that `PARTNER_SECRET_ARN` names, at `STRIPE_URL`, Stripe's own address without it.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
         runtime: Runtime,
-    ) -> Result<Self, SecretError> {
+    ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "STRIPE_URL", ADDRESS)?;
-        let secret =
-            PartnerSecret::read(environment, aws, "PARTNER_SECRET", "PARTNER_SECRET_ARN").await?;
-        let key = secret.field("apiKey", &["sk_", "rk_"])?;
-        Ok(Self::new(Https::new(address), key, runtime))
+        let pick = |secret: &PartnerSecret| secret.field("apiKey", &["sk_", "rk_"]);
+        let keys = Keys::of(environment, aws, secrets::PARTNER, pick, runtime.clone()).await?;
+        Ok(Self {
+            https: Https::new(address),
+            keys,
+            runtime,
+        })
     }
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Failure> {
@@ -218,8 +229,6 @@ impl Stripe {
         mut headers: Vec<(&'static str, Secret)>,
         body: String,
     ) -> Result<T, Failure> {
-        let bearer = Secret::new(format!("Bearer {}", self.key.expose()));
-        headers.push(("authorization", bearer));
         headers.push(("stripe-version", Secret::new(API_VERSION)));
         let call = HttpsCall {
             method,
@@ -227,7 +236,14 @@ impl Stripe {
             headers,
             body: body.into_bytes(),
         };
-        let answer = self.https.call(call, LIMIT).await?;
+        let key = self.keys.now().await?;
+        let mut answer = self.call_with(call.clone(), &key).await?;
+        // A refused key has done nothing, so the call may be made again with the one that replaced it.
+        if matches!(answer.status, 401 | 403)
+            && let Some(newer) = self.keys.newer_than(&key).await
+        {
+            answer = self.call_with(call, &newer).await?;
+        }
         if (200..300).contains(&answer.status) {
             return serde_json::from_slice(&answer.body).map_err(|_| {
                 let status = wire::told_status(&answer.body);
@@ -238,6 +254,16 @@ impl Stripe {
         }
         let (status, refusal) = (answer.status, Refusal::of(answer.status, &answer.body));
         Err(Failure::Refused { status, refusal })
+    }
+
+    async fn call_with(
+        &self,
+        mut call: HttpsCall,
+        key: &Secret,
+    ) -> Result<HttpsAnswer, HttpsError> {
+        let bearer = Secret::new(format!("Bearer {}", key.expose()));
+        call.headers.push(("authorization", bearer));
+        self.https.call(call, LIMIT).await
     }
 
     /// A key that was never used, for an operation whose own key is spent.
@@ -459,7 +485,9 @@ fn refused_refund(failure: &Failure) -> Option<&Code> {
             let elsewhere = [ALREADY_REFUNDED, "resource_missing"];
             Some(code).filter(|code| !elsewhere.contains(&code.as_str()))
         }
-        Failure::Refused { .. } | Failure::NoAnswer(_) | Failure::Malformed => None,
+        Failure::Refused { .. } | Failure::NoKey(_) | Failure::NoAnswer(_) | Failure::Malformed => {
+            None
+        }
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) enum Refusal {
     /// It failed (5xx): it may have done what was asked, and answers the same under the same key
     /// for a day.
     Failed,
-    /// Our key is not accepted, or may not do this; nothing happened.
+    /// Our key is not accepted; nothing happened.
+    Key,
+    /// Our key may not do this; nothing happened.
     Account(Code),
     /// It finds the request wrong; nothing happened.
     Invalid(Code),
@@ -107,7 +109,8 @@ impl Refusal {
             .unwrap_or_else(|| Code::new("no_code"));
         match (status, error) {
             // Whoever answers with these statuses, Stripe or something before it, has done nothing.
-            (401 | 403, _) => Self::Account(code),
+            (401, _) => Self::Key,
+            (403, _) => Self::Account(code),
             (409, _) => Self::Busy(code),
             (500..=599, _) => Self::Failed,
             // Also with 429: a card that was declined too often.
@@ -243,7 +246,7 @@ mod tests {
                 r#""type":"idempotency_error""#.to_owned(),
                 Refusal::KeyReused,
             ),
-            (401, invalid(""), Refusal::Account(code("no_code"))),
+            (401, invalid(""), Refusal::Key),
             (
                 403,
                 invalid(r#","code":"secret_key_required""#),

@@ -34,11 +34,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::aws::Aws;
-use shared::config::Environment;
+use shared::config::{ConfigError, Environment};
 use shared::error::{FieldError, Source};
 use shared::event::PartnerReference;
-use shared::https::{Https, HttpsCall, HttpsError, Secret};
-use shared::secrets::{PartnerSecret, SecretError};
+use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
+use shared::runtime::Runtime;
+use shared::secrets::{self, Keys, PartnerSecret, SecretError};
 
 use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 use wire::{
@@ -72,13 +73,15 @@ const ADDRESS: &str = "/shipping_address";
 #[derive(Clone, Debug)]
 pub struct EasyPost {
     https: Https,
-    authorization: Secret,
+    keys: Keys<Secret>,
     settings: EasyPostSettings,
 }
 
 /// Why a call brought no answer that can be used. Names no customer: it may be logged.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error(transparent)]
+    NoKey(#[from] SecretError),
     #[error("{0}")]
     Call(HttpsError),
     #[error("EasyPost answered {} {}", .0.status, .0.code())]
@@ -102,12 +105,19 @@ impl From<Senseless> for Failure {
 impl Failure {
     /// Of a call that cannot buy anything.
     fn harmless(self) -> CarrierError {
-        CarrierError::Unavailable(Source::from(self))
+        match self {
+            Self::NoKey(error) => error.into(),
+            Self::Refused(refusal) if is_of_the_key(&refusal) => {
+                CarrierError::NotConfigured(Source::from(Self::Refused(refusal)))
+            }
+            other => CarrierError::Unavailable(Source::from(other)),
+        }
     }
 
     /// Of a purchase: what may have been carried out was not answered.
     fn of_purchase(self) -> CarrierError {
         match self {
+            Self::NoKey(_) => self.harmless(),
             Self::Call(error) if error.is_harmless() => Self::Call(error).harmless(),
             Self::Refused(refusal) if refusal.code() == CARRIER_REFUSES => {
                 CarrierError::Refused(vec![at(
@@ -122,6 +132,11 @@ impl Failure {
             other => CarrierError::Unanswered(Source::from(other)),
         }
     }
+}
+
+/// Whether EasyPost refuses the key, and nothing else ("Errors", `APIKEY.…`).
+fn is_of_the_key(refusal: &Refusal) -> bool {
+    refusal.status == 401 || refusal.code().starts_with("APIKEY.")
 }
 
 /// Whether an answer proves that a purchase did not take place. An unknown code proves nothing.
@@ -162,25 +177,27 @@ impl EasyPost {
     pub fn new(https: Https, key: &Secret, settings: EasyPostSettings) -> Self {
         Self {
             https,
-            // The key is the user's name, and the password is empty.
-            authorization: Secret::basic_authorization(key.expose(), &Secret::new("")),
+            keys: Keys::fixed(key.clone()),
             settings,
         }
     }
 
     /// The carrier of a shop's environment: `EASYPOST_URL` (EasyPost's own address without), what
-    /// [`EasyPostSettings::from_environment`] reads, and the key, field `apiKey` of the secret in
+    /// [`EasyPostSettings::from_environment`] reads, and the key of now, field `apiKey` of the secret in
     /// `CARRIER_SECRET` or of the one that `CARRIER_SECRET_ARN` names.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
-    ) -> Result<Self, SecretError> {
+        runtime: Runtime,
+    ) -> Result<Self, ConfigError> {
         let settings = EasyPostSettings::from_environment(environment)?;
         let address = Https::address(environment, "EASYPOST_URL", API)?;
-        let secret =
-            PartnerSecret::read(environment, aws, "CARRIER_SECRET", "CARRIER_SECRET_ARN").await?;
-        let key = secret.field("apiKey", &["EZAK", "EZTK"])?;
-        Ok(Self::new(Https::new(address), &key, settings))
+        let pick = |secret: &PartnerSecret| secret.field("apiKey", &["EZAK", "EZTK"]);
+        Ok(Self {
+            https: Https::new(address),
+            keys: Keys::of(environment, aws, secrets::CARRIER, pick, runtime).await?,
+            settings,
+        })
     }
 
     async fn get<A: DeserializeOwned>(&self, path: String) -> Result<A, Failure> {
@@ -203,7 +220,7 @@ impl EasyPost {
         path: String,
         body: Vec<u8>,
     ) -> Result<A, Failure> {
-        let mut headers = vec![("authorization", self.authorization.clone())];
+        let mut headers = Vec::new();
         if !body.is_empty() {
             headers.push(("content-type", Secret::new("application/json")));
         }
@@ -215,10 +232,14 @@ impl EasyPost {
             headers,
             body,
         };
-        let answer = self.https.call(call, LIMIT).await.map_err(|error| {
-            tracing::warn!(path = shown, %error, "easypost gives no answer");
-            Failure::Call(error)
-        })?;
+        let key = self.keys.now().await?;
+        let mut answer = self.call_with(call.clone(), &key).await?;
+        // A refused key has done nothing, so the call may be made again with the one that replaced it.
+        if matches!(answer.status, 401 | 403)
+            && let Some(newer) = self.keys.newer_than(&key).await
+        {
+            answer = self.call_with(call, &newer).await?;
+        }
         if (200..300).contains(&answer.status) {
             return serde_json::from_slice(&answer.body).map_err(|error| {
                 let what = format!("line {}, column {}", error.line(), error.column());
@@ -235,6 +256,17 @@ impl EasyPost {
             tracing::warn!(path = shown, status, code, faults, "easypost refuses");
         }
         Err(Failure::Refused(refusal))
+    }
+
+    async fn call_with(&self, mut call: HttpsCall, key: &Secret) -> Result<HttpsAnswer, Failure> {
+        // The key is the user's name, and the password is empty.
+        let authorization = Secret::basic_authorization(key.expose(), &Secret::new(""));
+        call.headers.push(("authorization", authorization));
+        let path = call.path.clone();
+        self.https.call(call, LIMIT).await.map_err(|error| {
+            tracing::warn!(path, %error, "easypost gives no answer");
+            Failure::Call(error)
+        })
     }
 
     async fn shipment(&self, id: &str) -> Result<Shipment, Failure> {
@@ -421,15 +453,17 @@ mod tests {
             let body = json!({"error": {"code": code, "message": "17 Boulevard", "errors": []}});
             let refusal = Refusal::of(status, body.to_string().as_bytes());
             match Failure::Refused(refusal).of_purchase() {
+                CarrierError::NotConfigured(_) => "not configured",
                 CarrierError::Unavailable(_) => "unavailable",
                 CarrierError::Unanswered(_) => "unanswered",
                 CarrierError::Refused(_) => "refused",
             }
         };
         for (status, code, expected) in [
-            (401, "UNAUTHORIZED", "unavailable"),
+            (401, "UNAUTHORIZED", "not configured"),
             (402, "PAYMENT_REQUIRED", "unavailable"),
-            (403, "APIKEY.INACTIVE", "unavailable"),
+            (403, "APIKEY.INACTIVE", "not configured"),
+            (403, "FORBIDDEN", "unavailable"),
             (404, "NOT_FOUND", "unavailable"),
             (429, "RATE_LIMITED", "unavailable"),
             (422, "SHIPMENT.RATES.UNAVAILABLE", "unavailable"),

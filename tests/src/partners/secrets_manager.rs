@@ -1,0 +1,96 @@
+//! AWS Secrets Manager, as far as a function reads from it: JSON 1.1, with the errors and statuses that
+//! the API reference has under `GetSecretValue`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
+
+/// How Secrets Manager refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretTrouble {
+    /// The role may not read it, or may not yet.
+    AccessDenied,
+    /// The key that it is encrypted with cannot be used.
+    DecryptionFailure,
+    /// It is asked too often.
+    Throttled,
+    /// It failed.
+    InternalServiceError,
+}
+
+impl SecretTrouble {
+    fn reply(self) -> DoubleReply {
+        match self {
+            Self::AccessDenied => refusal(400, "AccessDeniedException"),
+            Self::DecryptionFailure => refusal(400, "DecryptionFailure"),
+            Self::Throttled => refusal(400, "ThrottlingException"),
+            Self::InternalServiceError => refusal(500, "InternalServiceError"),
+        }
+    }
+}
+
+/// The double. Copies share what it holds.
+#[derive(Clone, Debug, Default)]
+pub struct SecretsManagerDouble(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    values: BTreeMap<String, String>,
+    trouble: Option<SecretTrouble>,
+    read: Vec<String>,
+}
+
+impl SecretsManagerDouble {
+    /// Puts a value in, over the one that is there, as `put-secret-value` does.
+    pub fn put(&self, arn: &str, value: &str) {
+        let mut held = self.held();
+        held.values.insert(arn.to_owned(), value.to_owned());
+    }
+
+    /// From now on every read is refused like this, or no longer.
+    pub fn trouble(&self, trouble: Option<SecretTrouble>) {
+        self.held().trouble = trouble;
+    }
+
+    /// The ARNs of every read that was asked for, in order.
+    #[must_use]
+    pub fn read(&self) -> Vec<String> {
+        self.held().read.clone()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartnerDouble for SecretsManagerDouble {
+    fn handle(&self, request: &DoubleRequest) -> DoubleReply {
+        if request.header("x-amz-target") != Some("secretsmanager.GetSecretValue") {
+            return refusal(400, "UnknownOperationException");
+        }
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let arn = body["SecretId"].as_str().unwrap_or_default().to_owned();
+        let mut held = self.held();
+        held.read.push(arn.clone());
+        if let Some(trouble) = held.trouble {
+            return trouble.reply();
+        }
+        match held.values.get(&arn) {
+            Some(value) => {
+                let body = json!({"ARN": arn, "Name": "played", "SecretString": value,
+                    "VersionStages": ["AWSCURRENT"]});
+                DoubleReply::new(200, body.to_string())
+            }
+            // Also of a secret that has no value yet.
+            None => refusal(400, "ResourceNotFoundException"),
+        }
+    }
+}
+
+fn refusal(status: u16, kind: &str) -> DoubleReply {
+    let body = json!({"__type": kind, "Message": "played"});
+    DoubleReply::new(status, body.to_string())
+}
