@@ -44,6 +44,7 @@ impl Error {
         match self {
             Self::EmptyBody | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WebhookSignature => StatusCode::UNAUTHORIZED,
+            Self::BackendOnly => StatusCode::FORBIDDEN,
             Self::Declined(_) | Self::ActionRequired | Self::NoAgreement => {
                 StatusCode::PAYMENT_REQUIRED
             }
@@ -98,6 +99,10 @@ impl Error {
             Self::Unauthenticated => {
                 "Send a valid token in the header authorization: Bearer …".to_owned()
             }
+            Self::BackendOnly => {
+                "Only the shop's back end may call this; send a token with the back end's scope."
+                    .to_owned()
+            }
             Self::MalformedKey => {
                 "Idempotency-Key must have 1 to 255 visible ASCII characters.".to_owned()
             }
@@ -121,6 +126,9 @@ impl Error {
             }
             Self::NotFound(Missing::Partner) => {
                 "This shop takes no webhooks of such a partner.".to_owned()
+            }
+            Self::NotFound(Missing::Route) => {
+                "There is no such route; check the method and the path.".to_owned()
             }
             Self::WrongState { status, detail } => format!("The order is {status}: {detail}."),
             Self::Mismatch(_) => {
