@@ -110,8 +110,7 @@ def add_routes(aws: MiniStack, outputs: dict[str, str]) -> None:
             )["IntegrationId"]
             route = event["Properties"]
             # The partners' webhooks are the one route without a token.
-            is_open = route.get("Auth") == {"Authorizer": "NONE"}
-            authorization = {} if is_open else {"AuthorizationType": "JWT", "AuthorizerId": authorizer}
+            authorization = {"AuthorizationType": "JWT", "AuthorizerId": authorizer} if "Auth" in route else {}
             gateway.create_route(
                 ApiId=api,
                 RouteKey=f"{route['Method'].upper()} {route['Path']}",

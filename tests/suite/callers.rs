@@ -630,3 +630,72 @@ async fn a_function_answers_its_own_routes_alone() {
         assert_problem(&shop.send(&event).await, 404, "route_not_found");
     }
 }
+
+/// A switch of the laptop that is set elsewhere stops the function at its start, and the error, which
+/// its `main` prints, names the variable.
+#[test]
+fn the_switches_of_a_laptop_work_on_a_loopback_address_alone() {
+    use shared::aws::Aws;
+    use shared::config::{Authentication, Environment};
+    use shared::https::Https;
+
+    let started = |authentication: &str, endpoint: &str| {
+        let read = |name: &str| {
+            Some(match name {
+                "AUTHENTICATION" => authentication.to_owned(),
+                "AWS_ENDPOINT_URL" | "STRIPE_URL" => endpoint.to_owned(),
+                _ => "x".to_owned(),
+            })
+        };
+        let environment = Environment::new(&read);
+        [
+            Authentication::from_environment(environment).map(drop),
+            Aws::from_environment(environment).map(drop),
+            Https::address(environment, "STRIPE_URL", "https://api.stripe.com").map(drop),
+        ]
+        .map(|outcome| outcome.map_err(|error| error.to_string()))
+    };
+    let said = |outcome: &Result<(), String>, name: &str| {
+        let text = outcome.as_ref().unwrap_err();
+        assert!(text.contains(name) && text.contains("loopback"), "{text}");
+    };
+    for here in [
+        "http://127.0.0.1:4566",
+        "http://localhost:4566",
+        "http://[::1]:4566",
+    ] {
+        for authentication in ["none", "jwt", ""] {
+            assert_eq!(
+                started(authentication, here),
+                [Ok(()), Ok(()), Ok(())],
+                "{here}"
+            );
+        }
+    }
+    for elsewhere in [
+        "https://vpce-1.dynamodb.eu-central-1.vpce.amazonaws.com",
+        "https://localhost.example.com",
+    ] {
+        assert_eq!(
+            started("jwt", elsewhere),
+            [Ok(()), Ok(()), Ok(())],
+            "{elsewhere}"
+        );
+        let [authentication, aws, stripe] = started("none", elsewhere);
+        said(&authentication, "AUTHENTICATION");
+        assert_eq!([aws, stripe], [Ok(()), Ok(())], "{elsewhere}");
+    }
+    said(&started("none", "")[0], "AUTHENTICATION");
+    for unsafe_ in [
+        "http://10.0.0.7:4566",
+        "http://0.0.0.0:4566",
+        "http://127.0.0.1.example.com",
+        "http://127.0.0.1:4566@example.com",
+        "http://host.docker.internal:4566",
+    ] {
+        let [authentication, aws, stripe] = started("none", unsafe_);
+        said(&authentication, "AWS_ENDPOINT_URL");
+        said(&aws, "AWS_ENDPOINT_URL");
+        said(&stripe, "STRIPE_URL");
+    }
+}
