@@ -66,8 +66,13 @@ impl FromStr for Endpoint {
 /// Whether it is a host, with or without a port, and nothing else.
 fn is_host(authority: &Authority) -> bool {
     let host = authority.host();
-    let port = authority.as_str().strip_prefix(host);
-    !host.is_empty() && (port == Some("") || port.is_some() && authority.port_u16().is_some())
+    let is_port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok();
+    match authority.as_str().strip_prefix(host) {
+        None => false,
+        Some("") => !host.is_empty(),
+        Some(port) => !host.is_empty() && port.strip_prefix(':').is_some_and(is_port),
+    }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -137,6 +142,8 @@ mod tests {
             "http://127.0.0.1:",
             "http://127.0.0.1:99999",
             "http://127.0.0.1:x",
+            "http://127.0.0.1:+1",
+            "http://127.0.0.1x:1",
             "http://127.1",
             "http://0127.0.0.1",
             "http://2130706433",
