@@ -77,6 +77,10 @@ def _parameters(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[s
     }
     if chosen.get("Stage") in PRODUCTION:
         raise Failure(f"STAGE={chosen['Stage']} is for deployments that bill; a laptop moves no money. Choose another name.")
+    # The API's own: no function knows them.
+    if "ALLOWED_ORIGINS" in given:
+        origins = template["Parameters"]["AllowedOrigins"]
+        chosen["AllowedOrigins"] = _fitting("ALLOWED_ORIGINS", given["ALLOWED_ORIGINS"], origins)
     missing = [name for name in EASYPOST_NEEDS if name not in given]
     if chosen.get("Carrier") == "easypost" and missing:
         raise Failure(f"CARRIER=easypost also needs {', '.join(missing)}. README, \"Configuration\", says what they hold.")

@@ -119,9 +119,7 @@ class Stack:
             list(pool.map(self._warm, sorted({binary for binary in binaries(source_template()).values()})))
 
     def _start_watch(self, *, append: bool = False) -> None:
-        command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(self._port)]
-        if not self._reload:
-            command.append("--ignore-changes")
+        command = watch_command(self._port, reload=self._reload, browsers="AllowedOrigins" in self._parameters)
         log = self.directory / "functions.log"
         self.functions = Child("cargo lambda watch", command, self._variables, log, append=append)
         wait_until("Starting cargo lambda watch", lambda: answers(self.url), 30, self._children())
@@ -154,6 +152,16 @@ class Stack:
 
     def _log(self) -> str:
         return self.functions.tail(25) if self.functions else ""
+
+
+def watch_command(port: int, *, reload: bool, browsers: bool) -> list[str]:
+    """`cargo lambda watch` on that port. It lets pages of every origin call, or with `browsers` off none: it knows no list."""
+    command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
+    if not reload:
+        command.append("--ignore-changes")
+    if not browsers:
+        command.append("--disable-cors")
+    return command
 
 
 def source_template() -> dict[str, Any]:

@@ -17,7 +17,8 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
-use crate::config::{ConfigError, Environment};
+use crate::config::{ConfigError, Environment, aws_endpoint};
+use crate::endpoint::Endpoint;
 use crate::error::Outcome;
 
 pub use tries::AllTries;
@@ -35,7 +36,7 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
 pub struct Aws {
     region: Region,
     credentials: Credentials,
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     http: SharedHttpClient,
 }
 
@@ -49,7 +50,7 @@ impl std::fmt::Debug for Aws {
 
 impl Aws {
     /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, as
-    /// Lambda sets them, and `AWS_ENDPOINT_URL` for a local endpoint, which may be plain http.
+    /// Lambda sets them, and `AWS_ENDPOINT_URL`, which may be plain http on this machine alone.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let credentials = Credentials::new(
             environment.required("AWS_ACCESS_KEY_ID")?,
@@ -58,16 +59,16 @@ impl Aws {
             None,
             "environment",
         );
-        let endpoint = environment.optional("AWS_ENDPOINT_URL");
+        let endpoint = aws_endpoint(environment)?;
         let region = environment.required("AWS_REGION")?;
         Ok(Self::new(region, credentials, endpoint))
     }
 
     /// Clients for that region and endpoint.
     #[must_use]
-    pub fn new(region: String, credentials: Credentials, endpoint: Option<String>) -> Self {
+    pub fn new(region: String, credentials: Credentials, endpoint: Option<Endpoint>) -> Self {
         let http = match &endpoint {
-            Some(url) if url.starts_with("http://") => HttpClientBuilder::new().build_http(),
+            Some(endpoint) if endpoint.is_plain() => HttpClientBuilder::new().build_http(),
             _ => {
                 let roots = AMAZON_ROOTS
                     .into_iter()
@@ -90,6 +91,11 @@ impl Aws {
         }
     }
 
+    fn endpoint_url(&self) -> Option<String> {
+        let endpoint = self.endpoint.as_ref();
+        endpoint.map(|endpoint| endpoint.as_str().to_owned())
+    }
+
     /// DynamoDB: up to four tries with jitter inside four seconds, so that a handler that makes two
     /// calls still has time to answer 503 itself.
     #[must_use]
@@ -109,7 +115,7 @@ impl Aws {
                 Duration::from_millis(1500),
                 Duration::from_secs(4),
             ));
-        config.set_endpoint_url(self.endpoint.clone());
+        config.set_endpoint_url(self.endpoint_url());
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
@@ -125,7 +131,7 @@ impl Aws {
             .interceptor(AllTries)
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(timeouts(Duration::from_secs(3), Duration::from_secs(10)));
-        config.set_endpoint_url(self.endpoint.clone());
+        config.set_endpoint_url(self.endpoint_url());
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
@@ -140,7 +146,7 @@ impl Aws {
             .http_client(self.http.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(timeouts(Duration::from_secs(2), Duration::from_secs(7)));
-        config.set_endpoint_url(self.endpoint.clone());
+        config.set_endpoint_url(self.endpoint_url());
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 
@@ -155,7 +161,7 @@ impl Aws {
             .http_client(self.http.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts(Duration::from_secs(10), Duration::from_secs(10)));
-        config.set_endpoint_url(self.endpoint.clone());
+        config.set_endpoint_url(self.endpoint_url());
         aws_sdk_sesv2::Client::from_conf(config.build())
     }
 }

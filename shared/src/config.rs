@@ -6,6 +6,7 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use crate::domain::{Currency, TaxMode, TaxPolicy};
+use crate::endpoint::Endpoint;
 
 /// A variable that is missing or wrong; found at start, so that a bad deployment never takes work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,17 +94,43 @@ impl Shop {
     }
 }
 
+/// One scope of an access token (RFC 6749, section 3.3), without the characters that stand between
+/// the elements of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Scope {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |byte: u8| byte.is_ascii_graphic() && !br#""\,[]"#.contains(&byte);
+        if !text.is_empty() && text.bytes().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be one scope: visible ASCII characters without \" \\ , [ ]")
+        }
+    }
+}
+
 /// How callers are known.
 #[derive(Clone, Debug)]
 pub enum Authentication {
     /// By the claims that API Gateway's JWT authorizer checked.
     Jwt {
         /// A caller with this scope acts for every customer.
-        backend_scope: String,
+        backend_scope: Scope,
         /// The claim that names the only customer of any other caller.
         customer_claim: String,
     },
-    /// Not at all: every request is the backend's. Only for a laptop.
+    /// Not at all: every request is the backend's. Only where AWS itself is on this machine.
     None,
 }
 
@@ -112,16 +139,37 @@ impl Authentication {
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         match environment.optional("AUTHENTICATION").as_deref() {
             None | Some("jwt") => Ok(Self::Jwt {
-                backend_scope: environment.required("BACKEND_SCOPE")?,
+                backend_scope: environment.parsed("BACKEND_SCOPE")?,
                 customer_claim: environment.required("CUSTOMER_CLAIM")?,
             }),
-            Some("none") => Ok(Self::None),
+            Some("none") if aws_is_local(environment)? => Ok(Self::None),
+            Some("none") => Err(ConfigError::Wrong {
+                name: "AUTHENTICATION",
+                expected:
+                    "must be jwt; none works only while AWS_ENDPOINT_URL is a loopback address"
+                        .to_owned(),
+            }),
             Some(_) => Err(ConfigError::Wrong {
                 name: "AUTHENTICATION",
-                expected: "jwt or none".to_owned(),
+                expected: "must be jwt or none".to_owned(),
             }),
         }
     }
+}
+
+/// Another AWS than the region's: `AWS_ENDPOINT_URL`. Its forms for single services are not read.
+pub fn aws_endpoint(environment: Environment<'_>) -> Result<Option<Endpoint>, ConfigError> {
+    let name = "AWS_ENDPOINT_URL";
+    match environment.optional(name) {
+        None => Ok(None),
+        Some(_) => environment.parsed(name).map(Some),
+    }
+}
+
+/// Whether nothing of this function reaches further than this machine.
+fn aws_is_local(environment: Environment<'_>) -> Result<bool, ConfigError> {
+    let endpoint = aws_endpoint(environment)?;
+    Ok(endpoint.is_some_and(|endpoint| endpoint.is_loopback()))
 }
 
 /// The names of the tables that a function uses; one that it has no name for it has no right to.
@@ -189,17 +237,61 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_only_unknown_where_the_environment_says_so() {
-        let with = |value: Option<&str>| {
-            let value = value.map(str::to_owned);
+    fn callers_are_only_unknown_where_the_environment_says_so_and_aws_is_on_this_machine() {
+        let with = |value: Option<&str>, endpoint: Option<&str>| {
+            let (value, endpoint) = (value.map(str::to_owned), endpoint.map(str::to_owned));
             let read = move |name: &str| match name {
                 "AUTHENTICATION" => value.clone(),
+                "AWS_ENDPOINT_URL" => endpoint.clone(),
                 _ => Some("x".to_owned()),
             };
             Authentication::from_environment(Environment::new(&read))
         };
-        assert!(matches!(with(None), Ok(Authentication::Jwt { .. })));
-        assert!(matches!(with(Some("none")), Ok(Authentication::None)));
-        assert!(with(Some("off")).is_err());
+        let here = Some("http://127.0.0.1:4566");
+        assert!(matches!(with(None, None), Ok(Authentication::Jwt { .. })));
+        assert!(matches!(with(None, here), Ok(Authentication::Jwt { .. })));
+        for here in [here, Some("http://localhost:1"), Some("https://[::1]:1")] {
+            let found = with(Some("none"), here);
+            assert!(matches!(found, Ok(Authentication::None)), "{found:?}");
+        }
+        assert!(with(Some("off"), here).is_err());
+        for elsewhere in [
+            None,
+            Some(""),
+            Some("https://dynamodb.eu-central-1.amazonaws.com"),
+            Some("https://127.0.0.1.example.com"),
+            Some("https://0.0.0.0"),
+        ] {
+            let error = with(Some("none"), elsewhere).unwrap_err();
+            let is_named =
+                matches!(&error, ConfigError::Wrong { name, .. } if *name == "AUTHENTICATION");
+            assert!(
+                is_named && error.to_string().contains("loopback"),
+                "{error}"
+            );
+        }
+        for unsafe_ in ["http://10.0.0.1:4566", "http://127.0.0.1:1@example.com"] {
+            let error = with(Some("none"), Some(unsafe_)).unwrap_err();
+            let is_named =
+                matches!(&error, ConfigError::Wrong { name, .. } if *name == "AWS_ENDPOINT_URL");
+            assert!(is_named, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_backends_scope_is_one_scope() {
+        for good in [
+            "orderflow/backend",
+            "api://1b2c/orders.write",
+            "urn:shop:backend",
+            "b",
+        ] {
+            assert_eq!(good.parse::<Scope>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "", "a b", " a", "a\n", "[a]", "a]", "a,b", "\"a\"", "a\\", "ü", "a\u{0}",
+        ] {
+            assert!(bad.parse::<Scope>().is_err(), "{bad}");
+        }
     }
 }

@@ -56,6 +56,8 @@ pub enum Missing {
     Agreement,
     /// A partner whose webhooks this deployment takes.
     Partner,
+    /// A route of this function.
+    Route,
 }
 
 /// What this service depends on.
@@ -122,6 +124,9 @@ pub enum Error {
     /// No caller is known.
     #[error("the request carries no valid token")]
     Unauthenticated,
+    /// The route is the back end's, and the caller is not.
+    #[error("only the back end may call this")]
+    BackendOnly,
     /// The `Idempotency-Key` header is not 1 to 255 visible ASCII characters.
     #[error("the idempotency key is malformed")]
     MalformedKey,
@@ -257,6 +262,7 @@ impl Error {
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",
+            Self::BackendOnly => "backend_only",
             Self::WebhookSignature => "webhook_signature_invalid",
             Self::WebhookTooLarge => "body_too_large",
             Self::MalformedKey => "malformed_idempotency_key",
@@ -268,6 +274,7 @@ impl Error {
             Self::NotFound(Missing::Customer) => "customer_not_found",
             Self::NotFound(Missing::Agreement) => "billing_agreement_not_found",
             Self::NotFound(Missing::Partner) => "partner_not_found",
+            Self::NotFound(Missing::Route) => "route_not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::Mismatch(_) => "mismatch",
             Self::CurrencyMismatch { .. } => "currency_mismatch",

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::aws::failed_to_connect;
 use crate::config::{ConfigError, Environment};
+use crate::endpoint::Endpoint;
 use crate::lambda::deadline;
 
 /// How long a connection may take.
@@ -156,13 +157,13 @@ impl Https {
     ) -> Result<String, ConfigError> {
         let address = environment.optional(name);
         let address = address.unwrap_or_else(|| default.to_owned());
-        if is_safe(&address) {
-            return Ok(address);
+        match address.parse::<Endpoint>() {
+            Ok(endpoint) => Ok(endpoint.as_str().to_owned()),
+            Err(error) => Err(ConfigError::Wrong {
+                name,
+                expected: error.to_string(),
+            }),
         }
-        Err(ConfigError::Wrong {
-            name,
-            expected: "https://… without a path, or http://127.0.0.1:… for a test".to_owned(),
-        })
     }
 
     /// The same over a connector of the caller's choice, for tests that lose requests and answers.
@@ -230,18 +231,6 @@ impl Https {
     }
 }
 
-/// Whether the key may be sent there: encrypted, or no further than this machine.
-fn is_safe(address: &str) -> bool {
-    match address.split_once("://") {
-        Some(("https", host)) => !host.is_empty() && !host.contains('/'),
-        Some(("http", host)) => {
-            let name = host.split(':').next().unwrap_or_default();
-            matches!(name, "127.0.0.1" | "localhost") && !host.contains(['/', '@'])
-        }
-        _ => false,
-    }
-}
-
 /// Fields as `application/x-www-form-urlencoded` (URL Standard, "application/x-www-form-urlencoded
 /// serializing").
 #[must_use]
@@ -301,23 +290,22 @@ mod tests {
 
     #[test]
     fn the_key_goes_nowhere_unencrypted_but_to_this_machine() {
-        for address in [
-            "https://api.stripe.com",
-            "http://127.0.0.1:12111",
-            "http://localhost:1",
-        ] {
-            assert!(is_safe(address), "{address}");
-        }
-        for address in [
-            "http://api.stripe.com",
-            "http://127.0.0.1.example.com",
-            "http://127.0.0.1:1@example.com",
-            "https://api.stripe.com/",
-            "https://",
-            "api.stripe.com",
-            "",
-        ] {
-            assert!(!is_safe(address), "{address}");
-        }
+        let address = |value: &str| {
+            let read = |_: &str| Some(value.to_owned());
+            Https::address(
+                Environment::new(&read),
+                "STRIPE_URL",
+                "https://api.stripe.com",
+            )
+        };
+        assert_eq!(address("").unwrap(), "https://api.stripe.com");
+        assert_eq!(address("http://localhost:1").unwrap(), "http://localhost:1");
+        assert!(matches!(
+            address("http://127.0.0.1.example.com"),
+            Err(ConfigError::Wrong {
+                name: "STRIPE_URL",
+                ..
+            })
+        ));
     }
 }

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod config;
 pub mod domain;
+pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod http;

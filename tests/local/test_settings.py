@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "local"))
 
 from processes import Failure  # noqa: E402  (the path above makes it importable)
 from settings import Settings, by_variable  # noqa: E402
-from stack import source_template  # noqa: E402
+from stack import source_template, watch_command  # noqa: E402
 
 TEMPLATE = source_template()
 SHOP = {
@@ -56,6 +56,21 @@ class TestSettings(unittest.TestCase):
             said = self.refused(STAGE=stage)
             self.assertIn(f"STAGE={stage}", said)
             self.assertIn("no money", said)
+
+    def test_pages_may_call_only_where_origins_are_given(self) -> None:
+        self.assertNotIn("AllowedOrigins", settings().parameters)
+        self.assertIn("--disable-cors", watch_command(9000, reload=True, browsers=False))
+        for origins in ("*", "https://shop.example", "https://shop.example,http://localhost:3000"):
+            self.assertEqual(settings(ALLOWED_ORIGINS=origins).parameters, {"AllowedOrigins": origins})
+        self.assertNotIn("--disable-cors", watch_command(9000, reload=True, browsers=True))
+        for wrong in ("shop.example", "https://shop.example/", "https://a.example, https://b.example", "https://*.a.example", "null"):
+            self.assertIn(f"ALLOWED_ORIGINS={wrong}", self.refused(ALLOWED_ORIGINS=wrong))
+
+    def test_the_backends_scope_is_one_scope(self) -> None:
+        for scope in ("orderflow/backend", "api://1b2c/orders.write", "urn:shop:backend"):
+            self.assertEqual(settings(BACKEND_SCOPE=scope).parameters, {"BackendScope": scope})
+        for wrong in ("a b", "[a]", "a]", "a,b", '"a"', "a\\b", "ü"):
+            self.assertIn(f"BACKEND_SCOPE={wrong}", self.refused(BACKEND_SCOPE=wrong))
 
     def test_a_value_that_does_not_fit_is_refused_by_its_name(self) -> None:
         for variable, value, help_ in (

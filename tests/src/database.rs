@@ -211,8 +211,9 @@ impl Database {
             .expect("a bound socket has an address");
         tokio::spawn(dynoxide::server::serve_on(listener, engine.clone()));
         let credentials = Credentials::new("test", "test", None, None, "test");
-        let endpoint = Some(format!("http://{address}"));
-        let client = Aws::new("eu-central-1".to_owned(), credentials, endpoint).dynamodb();
+        let endpoint = format!("http://{address}");
+        let endpoint = endpoint.parse().expect("loopback is safe");
+        let client = Aws::new("eu-central-1".to_owned(), credentials, Some(endpoint)).dynamodb();
         let capacity = Capacity::default();
         let writes = SentWrites::default();
         let slipped_in = Arc::default();

@@ -120,7 +120,7 @@ where
         let stage = || "test".to_owned();
         let (store, clock) = (|| store.clone(), || runtime.clone());
         let jwt = || Authentication::Jwt {
-            backend_scope: "orderflow/backend".to_owned(),
+            backend_scope: "orderflow/backend".parse().expect("a test's scope is one"),
             customer_claim: "sub".to_owned(),
         };
         let payments = Payments::new(store(), partner, shop, stage(), clock());
@@ -243,6 +243,9 @@ pub fn customer_request(method: &str, customer: &str, query: &str) -> Value {
     event["rawQueryString"] = query.into();
     event["requestContext"]["http"]["path"] = path.into();
     event["requestContext"]["http"]["method"] = method.into();
+    let route = format!("{method} /api/customer/{{customerId}}/billing");
+    event["routeKey"] = route.as_str().into();
+    event["requestContext"]["routeKey"] = route.into();
     event["pathParameters"]["customerId"] = customer.into();
     event
 }

@@ -6,7 +6,7 @@ use payment::partners::Sandbox;
 use serde_json::{Value, json};
 use shared::domain::{OrderId, PartnerName};
 use shared::store::{Claim, OpenedCharge, Settlement};
-use tests::{Cloud, Options, PlayedPartner, Reply, customer_request, request};
+use tests::{Cloud, Options, PlayedPartner, Reply, customer_request};
 
 use crate::contract::{cart_with_checkout, invoice, payment, text};
 use crate::errors::{as_customer, assert_problem};
@@ -258,10 +258,8 @@ async fn what_was_never_approved_cannot_be_revoked_and_shows_as_nothing() {
 #[tokio::test]
 async fn somebody_elses_agreements_read_as_404_and_ones_own_do_not() {
     let cloud = Cloud::start().await;
-    let own = as_customer(request(AGREEMENT, &agreement()), "8080");
-    assert_eq!(cloud.send(&own).await.status, 201);
+    assert_eq!(cloud.post(AGREEMENT, &agreement()).await.status, 201);
     for event in [
-        request(AGREEMENT, &agreement()),
         customer_request("GET", "8080", ""),
         customer_request("DELETE", "8080", ""),
     ] {

@@ -849,7 +849,7 @@ async fn a_parcel_that_the_carrier_refuses_at_the_counter_ships_once_it_was_boug
 /// A parcel that another carrier has, while `Carrier` changes.
 mod two_carriers {
     use shared::domain::{OpenParcel, Text};
-    use shared::http::{Call, Caller};
+    use shared::http::{Call, Caller, Route};
     use shared::lambda::Function;
     use shared::store::Shipping;
     use shipment::Shipments;
@@ -894,7 +894,12 @@ mod two_carriers {
             .open_parcel(&order.id, &parcel("easypost"))
             .await;
         assert!(matches!(opened.unwrap(), Shipping::Open(_)));
-        let call = Call::new(Caller::backend("x"), None, Some(shipping(&shop.order)));
+        let call = Call::new(
+            Route::Shipping,
+            Caller::backend("x"),
+            None,
+            Some(shipping(&shop.order)),
+        );
         let error = own(&shop).answer(call).await.unwrap_err();
         assert_eq!(error.code(), "carrier_unavailable");
         shop.cloud.relay_stream().await;

@@ -7,7 +7,7 @@ use shared::config::Authentication;
 use shared::domain::OrderId;
 use shared::error::Error;
 use shared::event::Message;
-use shared::http::{Answer, Call};
+use shared::http::{Answer, Call, Route};
 use shared::lambda::{Consumed, Function, Handler};
 use shared::queue::Queue;
 use shipment::Shipments;
@@ -20,6 +20,8 @@ use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
 struct PanicsOn<F>(F, OrderId);
 
 impl<F: Function> Function for PanicsOn<F> {
+    const ROUTES: &'static [Route] = F::ROUTES;
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         assert!(call.key.is_none(), "a request with a key makes this panic");
         self.0.answer(call).await

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
-use shared::http::{Call, Caller, IdempotencyKey};
+use shared::http::{Call, Caller, IdempotencyKey, Route};
 use shared::store::KeyUse;
 use tests::{Cloud, Reply};
 
@@ -199,12 +199,17 @@ async fn a_key_means_nothing_at_another_endpoint() {
 /// The id of the row that a key of the tests' caller has.
 fn key_id(endpoint: &str, key: &str) -> String {
     let key = IdempotencyKey::parse(key).unwrap();
-    let call = Call::new(Caller::backend("7f3k2example"), Some(key), None);
+    let call = Call::new(
+        Route::Cart,
+        Caller::backend("7f3k2example"),
+        Some(key),
+        None,
+    );
     call.key_id(endpoint).unwrap()
 }
 
 fn body_hash(body: &Value) -> String {
-    let call = Call::new(Caller::backend("x"), None, Some(body.clone()));
+    let call = Call::new(Route::Cart, Caller::backend("x"), None, Some(body.clone()));
     call.body_hash().unwrap()
 }
 

@@ -29,6 +29,8 @@ API_TIMEOUT = 30
 OPEN_ROUTE = ("post", "/api/partner/{partner}/webhook")
 # What it exists under: a partner or a carrier that sends webhooks.
 OPEN_CONDITION = "TakesWebhooks"
+# The translator puts parameters in where it resolves them: here it resolves this one.
+ORIGINS = "https://shop.example,http://localhost:3000"
 RETENTION_14_DAYS = 14 * 24 * 3600
 # "Lambda quotas": a new account may have as few as 10 concurrent executions.
 YOUNG_ACCOUNT = 10
@@ -60,7 +62,7 @@ def expand() -> Template:
     logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)
     source = yaml_parse(SOURCE.read_text())
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
-    return json.loads(json.dumps(transform(source, {}, managed_policy_loader=None)))
+    return json.loads(json.dumps(transform(source, {"AllowedOrigins": ORIGINS}, managed_policy_loader=None)))
 
 
 def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
@@ -386,9 +388,14 @@ def every_route_but_the_partners_asks_for_a_token(template: Template) -> Iterato
             if definition.get("x-amazon-apigateway-authorizer", {}).get("type") == "jwt"
         }
         used = {scheme for requirement in operation.get("security", []) for scheme in requirement}
-        is_open = not used or not used <= jwt
-        if is_open != ((method, path) == OPEN_ROUTE):
+        # Not even a scheme NONE, which no document defines: its import may fail.
+        is_right = not used if (method, path) == OPEN_ROUTE else used and used <= jwt
+        if not is_right:
             yield f"{name}: {method} {path}"
+    for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
+        # An authorizer by default would be SAM's to except a route from.
+        if "security" in api["Properties"]["Body"]:
+            yield f"{name} has an authorizer by default"
 
 
 @rule
@@ -416,6 +423,74 @@ def the_open_route_has_a_throttle_of_its_own(template: Template) -> Iterator[str
         for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
             if not 0 < own.get(limit, 0) < default(template, others.get(limit, 0)):
                 yield f"{name}: {limit}"
+
+
+@rule
+def browsers_are_served_only_where_origins_are_given(template: Template) -> Iterator[str]:
+    """Then a page may send what the API reads, and reads what it answers with; the origins are the parameter's."""
+    for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
+        methods = {method.upper() for api_name, _, method, _ in operations(template) if api_name == name}
+        match api["Properties"]["Body"].get("x-amazon-apigateway-cors"):
+            case {"Fn::If": ["ServesBrowsers", dict(cors), {"Ref": "AWS::NoValue"}]}:
+                pass
+            case other:
+                yield f"{name}: {json.dumps(other)}"
+                continue
+        if cors.get("allowOrigins") != {"Fn::Split": [",", ORIGINS]}:
+            yield f"{name} is open to {json.dumps(cors.get('allowOrigins'))}"
+        if set(cors.get("allowMethods", [])) != methods:
+            yield f"{name} lets pages call {cors.get('allowMethods')}"
+        if set(cors.get("allowHeaders", [])) != {"authorization", "content-type", "idempotency-key", "traceparent"}:
+            yield f"{name} lets pages send {cors.get('allowHeaders')}"
+        if set(cors.get("exposeHeaders", [])) != {"location", "retry-after", "idempotent-replayed"}:
+            yield f"{name} lets pages read {cors.get('exposeHeaders')}"
+        if cors.get("allowCredentials"):
+            yield f"{name} takes cookies"
+        if not 0 < cors.get("maxAge", 0) <= 86400:
+            yield f"{name} has every call preceded by another one"
+
+
+# What a variable of an access log may be, as API Gateway writes it: "-" where there is nothing, and error.messageString
+# with quotation marks of its own ("Customize HTTP API access logs"). AWS does not say that it escapes anything, so no
+# variable may be one that a caller writes: a query, a header, a body, a path.
+SAMPLES = {
+    "$context.error.messageString": ("-", '"Unauthorized"'),
+    "$context.error.message": ("-", "Unauthorized"),
+    "$context.authorizer.error": ("-", "The token has expired"),
+    "$context.authorizer.claims.client_id": ("-", "7f3k2example"),
+    "$context.authorizer.claims.sub": ("-", "auth0|123456", "7f3k2example"),
+    "$context.integrationErrorMessage": ("-", "The Lambda function returned an error."),
+    "$context.requestTime": ("23/Nov/2026:10:12:05 +0000",),
+    "$context.requestId": ("JKJaXmPLvHcESHA=",),
+    "$context.routeKey": ("-", "GET /api/order/{orderId}", "$default"),
+    "$context.status": ("200", "401"),
+    "$context.responseLatency": ("-", "12"),
+    "$context.responseLength": ("-", "0", "1024"),
+}
+VARIABLE = re.compile(r"\$context(?:\.\w+)+")
+
+
+@rule
+def the_access_log_is_json_whatever_it_tells_and_says_who_called(template: Template) -> Iterator[str]:
+    for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
+        form = stage["Properties"].get("AccessLogSettings", {}).get("Format", "")
+        used = set(VARIABLE.findall(form))
+        for variable in used - SAMPLES.keys():
+            yield f"{name}: {variable} has no samples"
+        for variable in {"$context.authorizer.claims.client_id", "$context.authorizer.claims.sub"} - used:
+            yield f"{name} does not have {variable}"
+        for number in range(3):
+            def written(variable: re.Match[str], number: int = number) -> str:
+                samples = SAMPLES.get(variable[0], ("-",))
+                return samples[min(number, len(samples) - 1)]
+
+            line = VARIABLE.sub(written, form)
+            try:
+                is_object = isinstance(json.loads(line), dict)
+            except ValueError:
+                is_object = False
+            if not is_object or "\n" in line:
+                yield f"{name} writes {line}"
 
 
 @rule
@@ -818,6 +893,8 @@ def variables(function: dict[str, Any]) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- the tests
 
+CORS = "Api.Properties.Body.x-amazon-apigateway-cors.Fn::If.1"
+ACCESS_LOG = "ApiApiGatewayDefaultStage.Properties.AccessLogSettings.Format"
 ROLE = "Properties.Policies.0.PolicyDocument.Statement.0"
 # Of a role whose first policy is about a secret.
 SECRET = "Properties.Policies.0.Fn::If.1.PolicyDocument.Statement.0"
@@ -898,8 +975,29 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         (f"{WEBHOOK}.x-amazon-apigateway-any-method", {}),
         ("Api.Properties.Body.paths./api/partner/{partner}/other", {"post": {"security": [{"NONE": []}]}}),
         (f"{WEBHOOK}.post.Fn::If.1.security", [{"Tokens": []}]),
+        (f"{WEBHOOK}.post.Fn::If.1.security", [{"NONE": []}]),
+        ("Api.Properties.Body.security", [{"Tokens": []}]),
         ("Api.Properties.Body.paths./api/order/cart~json.post.security", None),
         ("Api.Properties.Body.paths./api/order/cart~json.post.security", [{"NONE": []}]),
+    ],
+    "browsers_are_served_only_where_origins_are_given": [
+        ("Api.Properties.Body.x-amazon-apigateway-cors", None),
+        ("Api.Properties.Body.x-amazon-apigateway-cors", {"allowOrigins": ["*"]}),
+        (f"{CORS}.allowOrigins", ["*"]),
+        (f"{CORS}.allowMethods", ["GET"]),
+        (f"{CORS}.allowMethods", ["*"]),
+        (f"{CORS}.allowHeaders", ["*"]),
+        (f"{CORS}.exposeHeaders", None),
+        (f"{CORS}.allowCredentials", True),
+        (f"{CORS}.maxAge", None),
+    ],
+    "the_access_log_is_json_whatever_it_tells_and_says_who_called": [
+        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","e":"$context.error.messageString"}'),
+        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","e":$context.error.messageString}'),
+        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","ms":$context.responseLatency}'),
+        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","path":"$context.path"}'),
+        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id"}'),
+        (ACCESS_LOG, "$context.authorizer.claims.client_id $context.authorizer.claims.sub"),
     ],
     "the_api_has_no_other_door": [("Door", {"Type": "AWS::Lambda::Url", "Properties": {}})],
     "the_api_is_throttled_and_logged": [

@@ -11,7 +11,7 @@ use shared::config::Shop;
 use shared::domain::{Command, Contact, Order, OrderId, Refusal, Status};
 use shared::error::{Error, Missing};
 use shared::event::Message;
-use shared::http::{Answer, Call};
+use shared::http::{Answer, Call, Route};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{InvoiceIssue, Store, StoreError};
@@ -119,6 +119,8 @@ impl Billing {
 }
 
 impl Function for Billing {
+    const ROUTES: &'static [Route] = &[Route::Invoice];
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = self.read(&call).await?;
         call.claim_key(&self.store, "invoice", self.runtime.now())

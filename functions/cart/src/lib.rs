@@ -10,7 +10,7 @@ use shared::config::Shop;
 use shared::domain::{Amounts, OrderId, OrderLines, Status};
 use shared::error::{Error, Missing};
 use shared::event::Message;
-use shared::http::{Answer, Call, ItemBody, item_bodies};
+use shared::http::{Answer, Call, ItemBody, Route, item_bodies};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
@@ -174,6 +174,8 @@ impl Cart {
 }
 
 impl Function for Cart {
+    const ROUTES: &'static [Route] = &[Route::Cart];
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = self.read(&call).await?;
         let now = self.runtime.now();

@@ -11,7 +11,7 @@ use serde::Serialize;
 use shared::domain::{AgreementRecord, AgreementState, CustomerId};
 use shared::error::{Error, Missing};
 use shared::event::Message;
-use shared::http::{Answer, Call};
+use shared::http::{Answer, Call, Route};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{Approval, KeyRecord, Revocation, Store};
@@ -175,14 +175,17 @@ fn location(customer: &CustomerId) -> String {
 }
 
 impl Function for Customers {
+    const ROUTES: &'static [Route] = &[Route::Approval, Route::Agreements, Route::Revocation];
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        let Some(id) = call.path_parameter("customerId") else {
+        if call.route() == Route::Approval {
             return self.approve(&call).await;
-        };
-        let missing = |_| Error::NotFound(Missing::Customer);
-        let customer = CustomerId::parse(id).map_err(missing)?;
+        }
+        let missing = || Error::NotFound(Missing::Customer);
+        let id = call.path_parameter("customerId").ok_or_else(missing)?;
+        let customer = CustomerId::parse(id).map_err(|_| missing())?;
         call.caller.check(&customer, Missing::Customer)?;
-        if call.method() == "DELETE" {
+        if call.route() == Route::Revocation {
             self.revoke(&call, &customer).await
         } else {
             self.show(&customer).await

@@ -17,7 +17,7 @@ use serde_json::Number;
 use shared::domain::{Currency, Email, EventType, Money};
 use shared::error::{Dependency, Error, FieldError, Outcome};
 use shared::event::{MailData, Message, MessageKind};
-use shared::http::{Answer, Call, MAILS, MailRequest};
+use shared::http::{Answer, Call, MAILS, MailRequest, Route};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{EmailClaim, EmailState, Store};
@@ -210,6 +210,8 @@ fn display(number: &Number, currency: Option<Currency>) -> Option<String> {
 }
 
 impl<M: Mailer> Function for Emails<M> {
+    const ROUTES: &'static [Route] = &[Route::Email];
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = MailRequest::read(call.body()?)?;
         let message = request

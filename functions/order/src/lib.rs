@@ -7,7 +7,7 @@ use serde_json::Number;
 use shared::domain::{ChargeState, Dispute, EventType, Order, OrderId, Text, TrackingNumber};
 use shared::error::{Error, Missing};
 use shared::event::Message;
-use shared::http::{Answer, Call, ItemBody, item_bodies};
+use shared::http::{Answer, Call, ItemBody, Route, item_bodies};
 use shared::lambda::{Consumed, Function};
 use shared::store::{EmailState, Store};
 
@@ -208,6 +208,8 @@ fn timeline(order: &Order) -> Vec<TimelineBody> {
 }
 
 impl Function for Orders {
+    const ROUTES: &'static [Route] = &[Route::Order];
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let missing = || Error::NotFound(Missing::Order);
         let id = OrderId::parse(call.last_segment()).map_err(|_| missing())?;

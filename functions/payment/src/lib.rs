@@ -26,7 +26,7 @@ use shared::domain::{
 };
 use shared::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
-use shared::http::{Answer, Call};
+use shared::http::{Answer, Call, Route};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{
@@ -820,8 +820,10 @@ fn state_after(error: &PartnerError) -> ChargeState {
 }
 
 impl<P: BillingPartner> Function for Payments<P> {
+    const ROUTES: &'static [Route] = &[Route::Payment, Route::Cancel];
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        if call.last_segment() == "cancel.json" {
+        if call.route() == Route::Cancel {
             return self.answer_cancel(&call).await;
         }
         let PaymentRequest { invoice, terms } = self.read(&call).await?;

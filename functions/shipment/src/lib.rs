@@ -19,7 +19,7 @@ use shared::domain::{
 };
 use shared::error::{Counterpart, Dependency, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
-use shared::http::{Answer, Call, MailRequest};
+use shared::http::{Answer, Call, MailRequest, Route};
 use shared::lambda::{Consumed, Function};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
@@ -251,6 +251,8 @@ fn not_paid(status: Status) -> Error {
 }
 
 impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
+    const ROUTES: &'static [Route] = &[Route::Shipping];
+
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let (id, contact) = match ShippingRequest::read(call.body()?)? {
             ShippingRequest::Ship { order, contact } => (order, contact),

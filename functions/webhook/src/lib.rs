@@ -14,12 +14,12 @@ use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Request, RequestExt};
 use serde_json::json;
 use shared::aws::Aws;
-use shared::config::{Authentication, ConfigError, Environment};
+use shared::config::{ConfigError, Environment};
 use shared::domain::{EventType, Order, OrderId, Status, digest_hex};
 use shared::error::Counterpart::{BillingPartner, Carrier};
 use shared::error::{Error, FieldError, Missing};
 use shared::event::{Message, MessageKind, PartnerReference};
-use shared::http::{Answer, Call};
+use shared::http::{Answer, Call, Route};
 use shared::https::Secret;
 use shared::lambda::{Consumed, Function};
 use shared::queue::{EventQueue, Queue};
@@ -117,7 +117,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         }
     }
 
-    async fn hear(&self, request: &Request) -> Result<Answer, Error> {
+    async fn take(&self, request: &Request) -> Result<Answer, Error> {
         let parameters = request.path_parameters();
         let headers = request.headers();
         let now = self.runtime.now();
@@ -277,14 +277,12 @@ fn body(request: &Request) -> Result<&[u8], Error> {
 }
 
 impl<Q: EventQueue + 'static> Function for Webhooks<Q> {
+    const ROUTES: &'static [Route] = &[Route::Webhook];
+
     /// Partners have no tokens of ours, and their ids may look like card numbers: the signature
     /// stands for all checks of other endpoints.
-    async fn respond(
-        &self,
-        request: &Request,
-        _authentication: &Authentication,
-    ) -> Result<Answer, Error> {
-        Box::pin(self.hear(request)).await
+    async fn hear(&self, request: &Request) -> Result<Answer, Error> {
+        Box::pin(self.take(request)).await
     }
 
     async fn answer(&self, _call: Call) -> Result<Answer, Error> {

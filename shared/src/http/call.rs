@@ -1,12 +1,11 @@
 //! One HTTP request, checked as far as every endpoint needs it.
 
 use lambda_http::aws_lambda_events::query_map::QueryMap;
-use lambda_http::http::Method;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, RequestExt};
 use serde_json::Value;
 
-use super::{Caller, card_numbers};
+use super::{Caller, Route, card_numbers};
 use crate::config::Authentication;
 use crate::domain::{CustomerId, Order, OrderId, Timestamp, digest_hex};
 use crate::error::{CardPlace, Error, Missing};
@@ -46,7 +45,7 @@ pub struct Call {
     pub key: Option<IdempotencyKey>,
     /// The W3C trace context, when one was sent.
     pub traceparent: Option<String>,
-    method: Method,
+    route: Route,
     path: String,
     path_parameters: QueryMap,
     query: QueryMap,
@@ -54,10 +53,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// Checks caller, key, content type, size, that the body, if any, is JSON, and that nothing looks
-    /// like a card number.
-    pub fn from_request(request: &Request, authentication: &Authentication) -> Result<Self, Error> {
+    /// Checks caller, route, that this caller may call this route, key, content type, size, that the
+    /// body, if any, is JSON, and that nothing looks like a card number.
+    pub fn from_request(
+        request: &Request,
+        route: Option<Route>,
+        authentication: &Authentication,
+    ) -> Result<Self, Error> {
         let caller = Caller::from_context(request.request_context_ref(), authentication)?;
+        let route = route.ok_or(Error::NotFound(Missing::Route))?;
+        caller.may_call(route)?;
         let header = |name: &str| request.headers().get(name);
         let key = header("idempotency-key")
             .map(|value| value.to_str().map_err(|_| Error::MalformedKey))
@@ -73,7 +78,7 @@ impl Call {
             caller,
             key,
             traceparent: traceparent(request),
-            method: request.method().clone(),
+            route,
             path: request.uri().path().to_owned(),
             path_parameters: request.path_parameters(),
             query: request.query_string_parameters(),
@@ -86,10 +91,10 @@ impl Call {
         self.body.as_ref().ok_or(Error::EmptyBody)
     }
 
-    /// The HTTP method.
+    /// The route that was called.
     #[must_use]
-    pub fn method(&self) -> &Method {
-        &self.method
+    pub fn route(&self) -> Route {
+        self.route
     }
 
     /// A parameter of the route's path, percent-decoded by the gateway.
@@ -164,14 +169,19 @@ impl Call {
         Ok(order.filter(|order| order.customer == *customer))
     }
 
-    /// A call with a JSON body, as tests and workers make it.
+    /// A call with a JSON body, as tests make it: unchecked.
     #[must_use]
-    pub fn new(caller: Caller, key: Option<IdempotencyKey>, body: Option<Value>) -> Self {
+    pub fn new(
+        route: Route,
+        caller: Caller,
+        key: Option<IdempotencyKey>,
+        body: Option<Value>,
+    ) -> Self {
         Self {
             caller,
             key,
             traceparent: None,
-            method: Method::POST,
+            route,
             path: String::new(),
             path_parameters: QueryMap::default(),
             query: QueryMap::default(),
@@ -312,7 +322,7 @@ mod tests {
     use serde_json::json;
 
     fn hash(body: &Value) -> String {
-        Call::new(Caller::backend("x"), None, Some(body.clone()))
+        Call::new(Route::Cart, Caller::backend("x"), None, Some(body.clone()))
             .body_hash()
             .unwrap()
     }

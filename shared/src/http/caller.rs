@@ -1,8 +1,11 @@
 //! Who calls, from the claims that API Gateway's JWT authorizer has checked.
 
+use std::collections::HashMap;
+
 use lambda_http::request::RequestContext;
 
-use crate::config::Authentication;
+use super::{Callers, Route};
+use crate::config::{Authentication, Scope};
 use crate::domain::CustomerId;
 use crate::error::{Error, Missing};
 
@@ -52,6 +55,16 @@ impl Caller {
         self.only.as_ref()
     }
 
+    /// Whether the caller may call that route at all; whose order it is about is checked where the
+    /// order is known ([`Caller::check`]).
+    pub(super) fn may_call(&self, route: Route) -> Result<(), Error> {
+        match (route.callers(), &self.only) {
+            (Callers::Backend | Callers::Customers, None) | (Callers::Customers, Some(_)) => Ok(()),
+            (Callers::Backend, Some(_)) => Err(Error::BackendOnly),
+            (Callers::Partners, _) => Err(Error::NotFound(Missing::Route)),
+        }
+    }
+
     /// Reads the authorizer's claims; without any, nobody is known.
     pub(super) fn from_context(
         context: Option<&RequestContext>,
@@ -67,28 +80,77 @@ impl Caller {
         let Some(RequestContext::ApiGatewayV2(context)) = context else {
             return Err(Error::Unauthenticated);
         };
-        let jwt = context
+        let claims = context
             .authorizer
             .as_ref()
             .and_then(|authorizer| authorizer.jwt.as_ref())
+            .map(|jwt| Claims(&jwt.claims))
+            .filter(Claims::may_be_an_access_token)
             .ok_or(Error::Unauthenticated)?;
-        let claim = |name: &str| jwt.claims.get(name).filter(|value| !value.is_empty());
-        let id = claim("client_id")
-            .or_else(|| claim("sub"))
+        let id = claims
+            .get("client_id")
+            .or_else(|| claims.get("sub"))
             .ok_or(Error::Unauthenticated)?;
-        let subject = claim("sub").unwrap_or(id);
-        let scopes = claim("scope").map(String::as_str).unwrap_or_default();
-        let is_backend = scopes.split(' ').any(|scope| scope == backend_scope)
-            || jwt
-                .scopes
-                .iter()
-                .flatten()
-                .any(|scope| scope == backend_scope);
-        if is_backend {
+        if claims.have_scope(backend_scope) {
             return Ok(Self::backend(id));
         }
-        let customer = claim(customer_claim).ok_or(Error::Unauthenticated)?;
-        let customer = CustomerId::parse(customer).map_err(|_| Error::Unauthenticated)?;
+        let customer = claims
+            .customer(customer_claim)
+            .ok_or(Error::Unauthenticated)?;
+        let subject = claims.get("sub").unwrap_or(id);
         Ok(Self::customer(&format!("{id}/{subject}"), customer))
     }
+}
+
+/// A token's claims as API Gateway's HTTP APIs hand them on: every value is a text, a list is its
+/// elements with blanks between them, in brackets, and an object is JSON (measured by others: floci,
+/// `JwtClaimsWireFormatTest`). What the authorizer lists as `scopes` is not read: it is there only
+/// for a route that asks for scopes, and is taken from the same claims.
+struct Claims<'a>(&'a HashMap<String, String>);
+
+impl<'a> Claims<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        let value = self.0.get(name).filter(|value| !value.is_empty());
+        value.map(String::as_str)
+    }
+
+    /// Whether nothing says that it is another kind of token. Certain are Cognito's `token_use`,
+    /// Keycloak's `typ`, and the hashes of other tokens that only an ID token has (OpenID Connect
+    /// Core 1.0, section 3.3.2.11). An ID token with none of these has its client for an audience,
+    /// which the authorizer refuses unless `JwtAudience` names that client.
+    fn may_be_an_access_token(&self) -> bool {
+        let is =
+            |name, values: &[&str]| self.get(name).is_some_and(|value| values.contains(&value));
+        let is_other = is("token_use", &["id"])
+            || is("typ", &["ID", "Refresh", "Offline", "Logout"])
+            || ["at_hash", "c_hash"]
+                .iter()
+                .any(|name| self.0.contains_key(*name));
+        !is_other
+    }
+
+    /// Whether `scope` or `scp` has that word: in a text with blanks between them (RFC 9068, section
+    /// 2.2.3; Entra ID) or in a list (Okta). No scope has a blank in it (RFC 6749, section 3.3).
+    fn have_scope(&self, scope: &Scope) -> bool {
+        let claims = ["scope", "scp"].into_iter();
+        claims.filter_map(|name| self.get(name)).any(|value| {
+            let words = list(value).unwrap_or(value);
+            words.split(' ').any(|word| word == scope.as_str())
+        })
+    }
+
+    /// The one customer that the claim names: a list names none, nor does an object.
+    fn customer(&self, claim: &str) -> Option<CustomerId> {
+        let value = self.get(claim)?;
+        let is_object = value.starts_with('{') && value.ends_with('}');
+        if is_object || list(value).is_some() {
+            return None;
+        }
+        CustomerId::parse(value).ok()
+    }
+}
+
+/// The elements of a list, with blanks between them.
+fn list(value: &str) -> Option<&str> {
+    value.strip_prefix('[')?.strip_suffix(']')
 }

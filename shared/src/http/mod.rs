@@ -9,6 +9,7 @@ mod fields;
 mod items;
 mod mail_request;
 mod problem;
+mod route;
 
 pub use answer::Answer;
 pub use call::{Call, IdempotencyKey};
@@ -21,3 +22,4 @@ pub use fields::{
 pub use items::{ItemBody, item_bodies, read_items};
 pub use mail_request::{MAILS, MailRequest};
 pub use problem::Repeat;
+pub use route::{Callers, Route};

@@ -47,6 +47,7 @@ impl Error {
         match self {
             Self::EmptyBody | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WebhookSignature => StatusCode::UNAUTHORIZED,
+            Self::BackendOnly => StatusCode::FORBIDDEN,
             Self::Declined(_) | Self::ActionRequired | Self::NoAgreement => {
                 StatusCode::PAYMENT_REQUIRED
             }
@@ -103,6 +104,10 @@ impl Error {
             }
             Self::Unauthenticated => {
                 "Send a valid token in the header authorization: Bearer …".to_owned()
+            }
+            Self::BackendOnly => {
+                "Only the shop's back end may call this; send a token with the back end's scope."
+                    .to_owned()
             }
             Self::MalformedKey => {
                 "Idempotency-Key must have 1 to 255 visible ASCII characters.".to_owned()
@@ -252,6 +257,7 @@ fn not_found(missing: Missing) -> &'static str {
             "The customer has never agreed to be charged by this billing partner."
         }
         Missing::Partner => "This shop takes no webhooks of such a partner.",
+        Missing::Route => "There is no such route; check the method and the path.",
     }
 }
 

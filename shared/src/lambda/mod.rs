@@ -22,9 +22,9 @@ pub use batch::Consumed;
 
 use crate::aws::Aws;
 use crate::config::{Authentication, ConfigError, Environment, Tables};
-use crate::error::Error;
+use crate::error::{Error, Missing};
 use crate::event::Message;
-use crate::http::{Answer, Call, Repeat};
+use crate::http::{Answer, Call, Callers, Repeat, Route};
 use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::telemetry;
@@ -66,21 +66,16 @@ impl Started {
 
 /// What one of the services does with what arrives.
 pub trait Function: Send + Sync + 'static {
-    /// Answers an HTTP request as it came: by the checks that all endpoints share, and then by
-    /// [`Function::answer`]. Only an endpoint whose callers are no callers of ours has another way;
-    /// it MUST know by itself who calls.
-    fn respond(
-        &self,
-        request: &Request,
-        authentication: &Authentication,
-    ) -> impl Future<Output = Result<Answer, Error>> + Send {
-        async move {
-            let call = Call::from_request(request, authentication)?;
-            self.answer(call).await
-        }
+    /// The routes that lead here; a request of any other is refused.
+    const ROUTES: &'static [Route];
+
+    /// Receives what a partner sent to a route of [`Callers::Partners`], as it came: it MUST find out
+    /// from its signature who sent it.
+    fn hear(&self, _request: &Request) -> impl Future<Output = Result<Answer, Error>> + Send {
+        async { Err(Error::NotFound(Missing::Route)) }
     }
 
-    /// Answers an HTTP request.
+    /// Answers a request whose caller may call its route.
     fn answer(&self, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send;
 
     /// Carries out what a message hints at. It MUST be harmless when done twice, and an `Err` MUST
@@ -179,9 +174,20 @@ impl<F: Function> Handler<F> {
         to_raw_value(&response).map_err(EventError::Answer)
     }
 
+    /// By its route a request goes to the partners' way in, or through the checks that all others
+    /// share.
+    async fn respond(&self, request: &Request) -> Result<Answer, Error> {
+        let route = Route::of(request).filter(|route| F::ROUTES.contains(route));
+        if route.is_some_and(|route| route.callers() == Callers::Partners) {
+            return self.function.hear(request).await;
+        }
+        let call = Call::from_request(request, route, &self.authentication)?;
+        self.function.answer(call).await
+    }
+
     async fn answer(&self, request: Request) -> Response<Body> {
         let result = async {
-            AssertUnwindSafe(self.function.respond(&request, &self.authentication))
+            AssertUnwindSafe(self.respond(&request))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|_| Err(Error::Internal("the handler panicked".into())))
@@ -224,6 +230,8 @@ mod tests {
     struct Tells;
 
     impl Function for Tells {
+        const ROUTES: &'static [Route] = &[Route::Cart];
+
         async fn answer(&self, call: Call) -> Result<Answer, Error> {
             tracing::info!(?call, "asked");
             Answer::ok(call.body()?)

@@ -1,0 +1,151 @@
+//! The routes of the API, and who may call each. Every request becomes a [`Call`](super::Call) by
+//! its route, so this is the one place that decides.
+
+use lambda_http::http::Method;
+use lambda_http::request::RequestContext;
+use lambda_http::{Request, RequestExt};
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// The shop's back end alone: prices, addresses of mails and payment tokens come from somebody
+    /// who knows them.
+    Backend,
+    /// The back end, and a customer's token about what is that customer's own.
+    Customers,
+    /// Partners. They have no tokens: the function knows them by what they sign.
+    Partners,
+}
+
+/// One route: a method and a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Takes or updates a cart.
+    Cart,
+    /// Issues an invoice.
+    Invoice,
+    /// Charges an invoice.
+    Payment,
+    /// Cancels an order.
+    Cancel,
+    /// Ships an order, or asks for a mail.
+    Shipping,
+    /// Sends a mail.
+    Email,
+    /// Shows an order.
+    Order,
+    /// Keeps what a customer has agreed to.
+    Approval,
+    /// Shows what a customer has agreed to.
+    Agreements,
+    /// Revokes what a customer has agreed to.
+    Revocation,
+    /// Receives a partner's webhooks.
+    Webhook,
+}
+
+impl Route {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Cart,
+        Self::Invoice,
+        Self::Payment,
+        Self::Cancel,
+        Self::Shipping,
+        Self::Email,
+        Self::Order,
+        Self::Approval,
+        Self::Agreements,
+        Self::Revocation,
+        Self::Webhook,
+    ];
+
+    /// Who may call it.
+    #[must_use]
+    pub fn callers(self) -> Callers {
+        match self {
+            Self::Cart | Self::Invoice | Self::Shipping | Self::Email | Self::Approval => {
+                Callers::Backend
+            }
+            Self::Payment | Self::Cancel | Self::Order | Self::Agreements | Self::Revocation => {
+                Callers::Customers
+            }
+            Self::Webhook => Callers::Partners,
+        }
+    }
+
+    /// API Gateway's name of it: the method and the path of `template.yaml`.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Cart => "POST /api/order/cart.json",
+            Self::Invoice => "POST /api/order/invoice.json",
+            Self::Payment => "POST /api/order/payment.json",
+            Self::Cancel => "POST /api/order/cancel.json",
+            Self::Shipping => "POST /api/order/shipping.json",
+            Self::Email => "POST /api/order/email.json",
+            Self::Order => "GET /api/order/{orderId}",
+            Self::Approval => "POST /api/customer/billing.json",
+            Self::Agreements => "GET /api/customer/{customerId}/billing",
+            Self::Revocation => "DELETE /api/customer/{customerId}/billing",
+            Self::Webhook => "POST /api/partner/{partner}/webhook",
+        }
+    }
+
+    /// The route of a request: the one that API Gateway says it took. `cargo lambda watch` names
+    /// none; there the method and the path say it.
+    #[must_use]
+    pub fn of(request: &Request) -> Option<Self> {
+        let key = match request.request_context_ref() {
+            Some(RequestContext::ApiGatewayV2(context)) => context.route_key.as_deref(),
+            _ => None,
+        };
+        let named = |key: &str| Self::ALL.into_iter().find(|route| route.key() == key);
+        key.and_then(named)
+            .or_else(|| Self::at(request.method(), request.raw_http_path()))
+    }
+
+    fn at(method: &Method, path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|route| {
+            let (its_method, its_path) = route.key().split_once(' ').unwrap_or_default();
+            method == its_method && fits(path, its_path)
+        })
+    }
+}
+
+/// Whether the path is one of the template's, in which `{…}` stands for one segment that is not
+/// empty.
+fn fits(path: &str, template: &str) -> bool {
+    let mut segments = path.split('/');
+    let all_fit = template.split('/').all(|expected| {
+        segments.next().is_some_and(|segment| {
+            segment == expected || (expected.starts_with('{') && !segment.is_empty())
+        })
+    });
+    all_fit && segments.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_to_its_route_and_any_other_to_none() {
+        for route in Route::ALL {
+            let (method, path) = route.key().split_once(' ').unwrap();
+            let path = path.replace(['{', '}'], "");
+            let method: Method = method.parse().unwrap();
+            assert_eq!(Route::at(&method, &path), Some(route));
+            for other in [
+                format!("{path}/"),
+                format!("/v1{path}"),
+                path[1..].to_owned(),
+            ] {
+                assert_eq!(Route::at(&method, &other), None, "{other}");
+            }
+            assert_eq!(Route::at(&Method::PATCH, &path), None);
+        }
+        assert_eq!(Route::at(&Method::GET, "/api/customer//billing"), None);
+        assert_eq!(Route::at(&Method::POST, "/api/order/ord_1"), None);
+    }
+}
