@@ -118,18 +118,7 @@ impl Error {
             Self::KeyReused => {
                 "This Idempotency-Key was used with another body; use a new key.".to_owned()
             }
-            Self::NotFound(Missing::Order) => "There is no such order.".to_owned(),
-            Self::NotFound(Missing::Invoice) => "There is no such invoice.".to_owned(),
-            Self::NotFound(Missing::Customer) => "There is no such customer.".to_owned(),
-            Self::NotFound(Missing::Agreement) => {
-                "The customer has never agreed to be charged by this billing partner.".to_owned()
-            }
-            Self::NotFound(Missing::Partner) => {
-                "This shop takes no webhooks of such a partner.".to_owned()
-            }
-            Self::NotFound(Missing::Route) => {
-                "There is no such route; check the method and the path.".to_owned()
-            }
+            Self::NotFound(missing) => not_found(*missing).to_owned(),
             Self::WrongState { status, detail } => format!("The order is {status}: {detail}."),
             Self::Mismatch(_) => {
                 "The request differs from what is stored; errors lists each difference.".to_owned()
@@ -244,6 +233,20 @@ impl Error {
                 .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         response
+    }
+}
+
+/// What a request named and does not exist, or not for this caller.
+fn not_found(missing: Missing) -> &'static str {
+    match missing {
+        Missing::Order => "There is no such order.",
+        Missing::Invoice => "There is no such invoice.",
+        Missing::Customer => "There is no such customer.",
+        Missing::Agreement => {
+            "The customer has never agreed to be charged by this billing partner."
+        }
+        Missing::Partner => "This shop takes no webhooks of such a partner.",
+        Missing::Route => "There is no such route; check the method and the path.",
     }
 }
 
