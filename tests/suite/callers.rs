@@ -71,6 +71,8 @@ struct Row {
 
 /// Every route that takes tokens, with a request about customer 8080 that succeeds.
 async fn rows(shop: &Shop) -> Vec<Row> {
+    use Open::{ToTheBackend, ToTheCustomerToo};
+
     let mut orders = Vec::new();
     for _ in 0..2 {
         let reply = shop.post("/api/order/cart.json", &cart()).await;
@@ -91,7 +93,6 @@ async fn rows(shop: &Shop) -> Vec<Row> {
         status: 200,
         event: customer_request(method, "8080", ""),
     };
-    use Open::{ToTheBackend, ToTheCustomerToo};
     let invoice_id = order.replace("ord_", "inv_");
     let all = vec![
         post("cart", "/api/order/cart.json", ToTheBackend, 201, &cart()),
@@ -155,7 +156,7 @@ async fn rows(shop: &Shop) -> Vec<Row> {
 }
 
 /// What would show that a refused request did something.
-async fn traces(shop: &Shop) -> (usize, usize, usize) {
+fn traces(shop: &Shop) -> (usize, usize, usize) {
     let records = shop.database.stream_records(0).len();
     (records, shop.mailer.taken().len(), shop.queues.take().len())
 }
@@ -189,15 +190,15 @@ fn assert_answer(row: &Row, token: &str, bearer: Bearer, reply: &Reply) {
 async fn try_all(tokens: &[(&str, Bearer, Value)]) {
     let shop = Cloud::start().await;
     let rows = rows(&shop).await;
-    traces(&shop).await;
+    traces(&shop);
     for (token, bearer, claims) in tokens {
         for row in &rows {
-            let before = traces(&shop).await;
+            let before = traces(&shop);
             let reply = shop.send(&with_claims(row.event.clone(), claims)).await;
             assert_answer(row, token, *bearer, &reply);
             if reply.status >= 400 {
                 assert_eq!(
-                    traces(&shop).await,
+                    traces(&shop),
                     (before.0, before.1, 0),
                     "{} with {token}",
                     row.name
@@ -281,8 +282,10 @@ async fn what_the_authorizer_lists_as_scopes_says_nothing_that_the_claims_do_not
     }
 }
 
-/// Tokens as their makers publish them, cut down to what tells them apart. The user is 8080.
-fn published() -> Vec<(&'static str, Bearer, Value)> {
+type Token = (&'static str, Bearer, Value);
+
+/// Tokens as Cognito and Okta publish them, cut down to what tells them apart. The user is 8080.
+fn of_cognito_and_okta() -> Vec<Token> {
     use Bearer::{Backend, Customer, Nobody};
     vec![
         // Amazon Cognito developer guide, "Understanding the access token", "Understanding the
@@ -334,6 +337,13 @@ fn published() -> Vec<(&'static str, Bearer, Value)> {
             json!({"sub": "8080", "name": "N", "ver": 1, "aud": "0oa1", "jti": "ID.1",
                 "amr": ["pwd"], "idp": "00o1", "nonce": "n", "at_hash": "fPlsvVszI29LU2UhDyJ9vg"}),
         ),
+    ]
+}
+
+/// The same of Entra ID, Auth0 and Keycloak.
+fn of_entra_auth0_and_keycloak() -> Vec<Token> {
+    use Bearer::{Backend, Customer, Nobody};
+    vec![
         // Microsoft identity platform, "Access token claims reference", "ID token claims reference":
         // scp is a text, and there only in delegated tokens; app permissions are in roles.
         (
@@ -418,7 +428,8 @@ fn published() -> Vec<(&'static str, Bearer, Value)> {
 
 #[tokio::test]
 async fn tokens_in_the_shapes_that_their_makers_publish_are_understood() {
-    try_all(&published()).await;
+    try_all(&of_cognito_and_okta()).await;
+    try_all(&of_entra_auth0_and_keycloak()).await;
 }
 
 #[tokio::test]

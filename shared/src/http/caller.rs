@@ -115,7 +115,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Whether nothing says that it is another kind of token. Certain are Cognito's `token_use`,
-    /// Keycloak's `typ`, and the hashes of other tokens that only an ID token has (OpenID Connect
+    /// Keycloak's `typ`, and the hashes of other tokens that only an ID token has (`OpenID` Connect
     /// Core 1.0, section 3.3.2.11). An ID token with none of these has its client for an audience,
     /// which the authorizer refuses unless `JwtAudience` names that client.
     fn may_be_an_access_token(&self) -> bool {

@@ -247,7 +247,7 @@ impl Error {
     }
 }
 
-/// What is not there.
+/// What a request named and does not exist, or not for this caller.
 fn not_found(missing: Missing) -> &'static str {
     match missing {
         Missing::Order => "There is no such order.",
