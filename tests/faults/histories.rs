@@ -236,13 +236,14 @@ async fn a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_w
 }
 
 /// The scenarios that a real partner's double can play.
-const ON_THE_WIRE: [Scenario; 6] = [
+const ON_THE_WIRE: [Scenario; 7] = [
     Scenario::CHECKOUT,
     Scenario::BOTH,
     Scenario::DECLINED,
     Scenario::CANCELLED_AT_ONCE,
     Scenario::CANCELLED_WHILE_CHARGED,
     Scenario::CANCELLED_WHEN_PAID,
+    Scenario::DECLINED_THEN_EXPIRED,
 ];
 
 /// Through the real clients: every request to a partner is an effect.

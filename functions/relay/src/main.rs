@@ -3,6 +3,7 @@
 use relay::Relay;
 use shared::aws::Aws;
 use shared::config::{Environment, Tables};
+use shared::domain::UnpaidOrders;
 use shared::queue::Sqs;
 use shared::runtime::Runtime;
 use shared::store::Store;
@@ -17,7 +18,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let tables = Tables::from_environment(environment);
     let store = Store::new(aws.dynamodb(), tables, runtime.clone());
     let queues = Sqs::from_environment(aws.sqs(), environment);
+    // The stream's consumer is told nothing of it: only the sweep looks at what waits.
+    let unpaid = match environment.optional("UNPAID_ORDER_DAYS") {
+        Some(_) => environment.parsed("UNPAID_ORDER_DAYS")?,
+        None => UnpaidOrders::NEVER_EXPIRE,
+    };
     Relay::new(store, queues, environment.required("STAGE")?, runtime)
+        .expiring(unpaid)
         .run()
         .await
 }
