@@ -414,6 +414,28 @@ async fn a_capture_overtaken_by_a_decline_is_recorded_at_once() {
 }
 
 #[tokio::test]
+async fn a_key_whose_attempt_was_declined_meanwhile_is_not_answered_by_the_next_attempt() {
+    let test = at_paypal([REFUSED], []).await;
+    let frozen = Gate::default();
+    test.front
+        .plan("POST", "/capture", Mishap::Held(frozen.clone()));
+    let others = async {
+        frozen.arrived().await;
+        test.shop.cloud.pass(payment::LEASE);
+        test.shop.cloud.pass(MINUTE);
+        let reply = test.shop.pay("k2").await;
+        assert_problem(&reply, 402, "payment_declined");
+        assert_eq!(test.shop.pay("k3").await.status, 201);
+        frozen.open();
+    };
+    let (reply, ()) = join(test.shop.pay("k1"), others).await;
+    assert_problem(&reply, 402, "payment_declined");
+    let repeat = test.shop.pay("k1").await;
+    assert_eq!((repeat.status, repeat.text), (402, reply.text));
+    test.assert_paid_by(FIRST).await;
+}
+
+#[tokio::test]
 async fn money_captured_after_the_twentieth_decline_is_recorded_by_the_sweep() {
     let test = at_paypal([], (0..20).map(|_| REFUSED)).await;
     test.declined_by_the_other_card(First::GaveUp).await;

@@ -152,7 +152,10 @@ impl<P: BillingPartner> Payments<P> {
             {
                 self.expire_claimed(&order, fence).await
             }
-            Claim::Held(order, fence) => self.charge(*order, fence).await,
+            Claim::Held(order, fence) => {
+                let order = self.charge(*order, fence).await?;
+                answer_of_attempt(order, wish.key())
+            }
             Claim::Refused(ClaimRefusal::NotFound) => Err(Error::NotFound(Missing::Invoice)),
             Claim::Refused(ClaimRefusal::Standing(order)) => self.without_claim(*order, wish).await,
         }
@@ -300,7 +303,10 @@ impl<P: BillingPartner> Payments<P> {
             .claim_next_attempt(order, next, key, LEASE, self.runtime.now())
             .await?
         {
-            Claim::Held(order, fence) => self.charge(*order, fence).await,
+            Claim::Held(order, fence) => {
+                let order = self.charge(*order, fence).await?;
+                answer_of_attempt(order, key)
+            }
             Claim::Refused(_) => Err(in_progress()),
         }
     }
@@ -735,6 +741,16 @@ fn past_decline<'a>(payment: &'a Payment, key: Option<&str>) -> Option<&'a Decli
     let attempt = payment.keys.get(key?)?;
     let mut declines = payment.declines.iter();
     declines.find(|decline| decline.attempt == *attempt)
+}
+
+/// The paid order, unless the key's own attempt was declined meanwhile and another one was paid: the
+/// key's repeat gets that decline, and so does this call.
+fn answer_of_attempt(order: Order, key: Option<&str>) -> Result<Order, Error> {
+    let payment = order.payment.as_ref();
+    match payment.and_then(|payment| past_decline(payment, key)) {
+        Some(decline) => Err(Error::Declined(decline.clone())),
+        None => Ok(order),
+    }
 }
 
 fn declined(payment: &Payment) -> Error {

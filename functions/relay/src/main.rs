@@ -16,13 +16,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let aws = Aws::from_environment(environment)?;
     let runtime = Runtime::system();
     let tables = Tables::from_environment(environment);
-    let store = Store::new(aws.dynamodb(), tables, runtime.clone());
-    let queues = Sqs::from_environment(aws.sqs(), environment);
-    // The stream's consumer is told nothing of it: only the sweep looks at what waits.
-    let unpaid = match environment.optional("UNPAID_ORDER_DAYS") {
+    // The stream's consumer has no table and checks no order.
+    let unpaid = match tables.orders {
         Some(_) => environment.parsed("UNPAID_ORDER_DAYS")?,
         None => UnpaidOrders::NEVER_EXPIRE,
     };
+    let store = Store::new(aws.dynamodb(), tables, runtime.clone());
+    let queues = Sqs::from_environment(aws.sqs(), environment);
     Relay::new(store, queues, environment.required("STAGE")?, runtime)
         .expiring(unpaid)
         .run()
