@@ -171,7 +171,7 @@ async fn an_order_that_waits_for_its_customer_expires_to_the_millisecond_and_is_
         println!("{what:?}");
         let test = waits(what, Options::default()).await;
         let before = test.state().await;
-        test.cloud.pass(TIME - MILLISECOND);
+        test.cloud.pass(TIME.saturating_sub(MILLISECOND));
         test.look().await;
         assert_eq!(test.state().await, before);
         let asked = test.partner.calls().len();
@@ -291,7 +291,7 @@ async fn what_does_not_wait_for_its_customer_never_expires() {
     test.cloud.pass(2 * HOUR);
     test.sweep().await;
     assert_eq!(test.state().await, "declined");
-    test.cloud.pass(TIME - SECOND);
+    test.cloud.pass(TIME.saturating_sub(SECOND));
     test.look().await;
     assert_eq!(test.state().await, "declined");
     test.cloud.pass(SECOND);
@@ -320,7 +320,7 @@ async fn an_order_of_an_earlier_version_has_waited_since_its_invoice() {
         age(&test).await;
         // A look that changes nothing does not begin anew.
         test.look().await;
-        test.cloud.pass(DAY - SECOND);
+        test.cloud.pass(DAY.saturating_sub(SECOND));
         test.look().await;
         assert_eq!(test.get().await["status"], "invoiced", "{what:?}");
         test.cloud.pass(SECOND);
@@ -601,7 +601,7 @@ async fn the_sandboxs_orders_expire() {
     }
 }
 
-/// Stripe cancels an intent that waits for its customer ("Cancel a PaymentIntent").
+/// Stripe cancels an intent that waits for its customer (API reference, "Cancel a `PaymentIntent`").
 #[tokio::test]
 async fn an_intent_that_waits_is_cancelled_at_stripe_before_its_order() {
     for method in [sequences::POOR, sequences::AUTHENTICATES] {

@@ -57,7 +57,7 @@ pub(super) enum Closing {
     /// It may still be confirmed: the partner cannot close it now.
     Alive,
     /// It took the money before, or is about to.
-    Moves(OpenCharge, ChargeStatus),
+    Moves(Box<OpenCharge>, ChargeStatus),
 }
 
 /// What a try to cancel came to.
@@ -206,7 +206,7 @@ impl<P: BillingPartner> Payments<P> {
                 Ok(Closing::Closed)
             }
             status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
-                Ok(Closing::Moves(charge, status))
+                Ok(Closing::Moves(Box::new(charge), status))
             }
             ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => Ok(Closing::Alive),
         }

@@ -743,11 +743,14 @@ fn past_decline<'a>(payment: &'a Payment, key: Option<&str>) -> Option<&'a Decli
     declines.find(|decline| decline.attempt == *attempt)
 }
 
-/// The paid order, unless the key's own attempt was declined meanwhile and another one was paid: the
+/// The paid order, unless the key's own attempt was declined meanwhile and a later one was paid: the
 /// key's repeat gets that decline, and so does this call.
 fn answer_of_attempt(order: Order, key: Option<&str>) -> Result<Order, Error> {
     let payment = order.payment.as_ref();
-    match payment.and_then(|payment| past_decline(payment, key)) {
+    let decline = payment.and_then(|payment| {
+        past_decline(payment, key).filter(|decline| decline.attempt < payment.attempt)
+    });
+    match decline {
         Some(decline) => Err(Error::Declined(decline.clone())),
         None => Ok(order),
     }
