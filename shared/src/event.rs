@@ -118,6 +118,9 @@ pub struct MailData {
     /// Where the parcel goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<String>,
+    /// Why the order was cancelled, where nobody asked for that: [`Order::EXPIRED`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_reason: Option<String>,
 }
 
 /// One line of a mail.
@@ -187,6 +190,8 @@ impl MailData {
             tracking_number: shipment.map(|shipment| shipment.tracking_number.to_string()),
             shipping_address: shipment
                 .map(|shipment| shipment.shipping_address.as_str().to_owned()),
+            cancel_reason: (kind == EventType::OrderCancelled && order.is_expired())
+                .then(|| Order::EXPIRED.to_owned()),
         }
     }
 }

@@ -9,7 +9,7 @@ use shared::config::Environment;
 use shared::domain::PartnerName;
 use tests::request;
 use tests::sim::{
-    Change, Faults, Histories, Keys, Plan, Random, RealCarrier, Scenario, Simulation,
+    Change, Faults, Histories, Keys, Plan, Protocol, Random, RealCarrier, Scenario, Simulation,
 };
 
 /// A number from the environment: `SIM_SEED`, `SIM_HISTORIES`.
@@ -235,14 +235,46 @@ async fn a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_w
     assert_eq!(items, 2, "the cart and the key's row, and no update");
 }
 
+/// When a customer comes back, in milliseconds from when the time to pay is over: the sweep, its message
+/// and the worker that cancels take that long.
+const ABOUT_THE_EXPIRY: std::ops::Range<i64> = -200..600;
+
+/// Paid and not cancelled, or cancelled and not charged, whoever is first, at each kind of partner.
+#[test]
+fn a_customer_who_comes_back_when_the_order_expires_pays_or_is_not_charged() {
+    let mut plans = Vec::new();
+    for protocol in [Protocol::Everybody, Protocol::Intents, Protocol::Orders] {
+        for (seed, after) in ABOUT_THE_EXPIRY.step_by(10).enumerate() {
+            // At PayPal a declined order lives for three hours, and expires after that.
+            let unpaid_minutes = if protocol == Protocol::Orders {
+                180
+            } else {
+                60
+            };
+            let rival_after = Some(i64::try_from(unpaid_minutes).unwrap() * 60_000 + after);
+            plans.push(Plan {
+                seed: seed as u64,
+                protocol,
+                ..Plan::calm(Scenario {
+                    rival_after,
+                    unpaid_minutes,
+                    ..Scenario::PAID_WHEN_EXPIRED
+                })
+            });
+        }
+    }
+    run_all(plans);
+}
+
 /// The scenarios that a real partner's double can play.
-const ON_THE_WIRE: [Scenario; 6] = [
+const ON_THE_WIRE: [Scenario; 7] = [
     Scenario::CHECKOUT,
     Scenario::BOTH,
     Scenario::DECLINED,
     Scenario::CANCELLED_AT_ONCE,
     Scenario::CANCELLED_WHILE_CHARGED,
     Scenario::CANCELLED_WHEN_PAID,
+    Scenario::DECLINED_THEN_EXPIRED,
 ];
 
 /// Through the real clients: every request to a partner is an effect.

@@ -92,7 +92,13 @@ const PROMISES: &[Promise] = &[
         sentence: "An order that waits is looked at, whatever fails for other orders or queues.",
         write: "`set_due`, `postpone`: the mark as it was read; the look moves before anything is published",
         tests: &["orders_that_cannot_be_read_hold_back_nobody_behind_them", "one_queue_that_is_out_for_hours_delays_what_it_does_not_take_and_nothing_else", HISTORIES],
-        remains: "A look comes at least once an hour; what a queue refused waits for it",
+        remains: "A look comes at least once an hour, and at a declined order whose charge is closed when it expires; what a queue refused waits for it",
+    },
+    Promise {
+        sentence: "An order that waits for its customer too long is cancelled, and no charge of it is left open.",
+        write: "`cancel_order`: our fence, or declined at the fence that was read, after the charge was closed at the partner",
+        tests: &["an_order_that_waits_for_its_customer_expires_to_the_millisecond_and_is_closed_first", "a_customer_who_comes_back_when_the_order_expires_pays_or_is_not_charged", HISTORIES],
+        remains: "It comes up to an hour late, and at PayPal not before the order there is dead; an order that was declined while no order expired stays",
     },
     Promise {
         sentence: "An agreement that was revoked and answered stays revoked until somebody approves again.",

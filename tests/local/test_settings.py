@@ -77,6 +77,7 @@ class TestSettings(unittest.TestCase):
             ("TAX_RATE", "20", "Tax rate between 0 and 1"),
             ("TAX_MODE", "none", "of-total, included, added"),
             ("CURRENCY", "euro", "ISO 4217"),
+            ("UNPAID_ORDER_DAYS", "366", "0 to 365"),
             ("SENDER_EMAIL", "orders", "address that mails come from"),
             ("CARRIER", "dhl", "own, easypost"),
             ("PARTNER", "paypal", "sandbox or stripe"),

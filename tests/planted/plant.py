@@ -290,7 +290,7 @@ FAULTS = [
     Fault(
         "a lost answer counts as a decline",
         "functions/payment/src/lib.rs",
-        "                self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)\n                    .await?;\n                Err(Error::PaymentUnknown)\n            }\n        }\n    }\n\n    /// Gives the claim back where",
+        "                self.release(order, fence, ChargeState::Unknown, Confirmation::Unanswered)\n                    .await?;\n                Err(Error::PaymentUnknown)\n            }\n        }\n    }\n\n    /// Gives the claim back where",
         '                Ok(ChargeStatus::Declined { code: "timeout".to_owned(), retryable: true })\n            }\n        }\n    }\n\n    /// Gives the claim back where',
         tests="payments::",
     ),
@@ -369,8 +369,8 @@ FAULTS = [
     Fault(
         "a declined charge that is dead stays due",
         f"{STORE}/payments.rs",
-        "        let step = order.email().map(|_| DueStep::Email);",
-        "        let step = order.email().map(|_| DueStep::Payment);",
+        "if order.email().is_some() => Some((DueStep::Email, soon)),",
+        "if order.email().is_some() => Some((DueStep::Payment, soon)),",
         tests="sequences::a_declined_charge_is_due",
     ),
     Fault(
@@ -455,8 +455,8 @@ FAULTS = [
     Fault(
         "the sweep is off",
         "functions/relay/src/handler.rs",
-        "let report = sweep(&self.store, &self.queues, &self.runtime).await;",
-        "let report = if true { SweepReport::default() } else { sweep(&self.store, &self.queues, &self.runtime).await };",
+        "let report = sweep(&self.store, &self.queues, self.unpaid, &self.runtime).await;",
+        "let report = if true { SweepReport::default() } else { sweep(&self.store, &self.queues, self.unpaid, &self.runtime).await };",
         tests="chain::with_a_dead_stream",
     ),
     Fault(
@@ -555,8 +555,8 @@ FAULTS = [
     Fault(
         "an order is cancelled while its charge may still be confirmed",
         "functions/payment/src/cancel.rs",
-        "        match self.partner.cancel(&charge).await {",
-        "        match { let _ = &charge; Ok::<_, super::partners::PartnerError>(ChargeStatus::Cancelled) } {",
+        "        match self.partner.cancel(&charge).await.map_err(partner_failed)? {",
+        "        match { let _ = &charge; ChargeStatus::Cancelled } {",
         tests="cancel::",
     ),
     Fault(
@@ -625,8 +625,8 @@ FAULTS = [
     Fault(
         "a declined charge that was made all the same is forgotten with its order",
         "functions/payment/src/cancel.rs",
-        "                    status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {",
-        "                    ChargeStatus::Captured(_) => {}\n                    status @ ChargeStatus::Pending => {",
+        "            status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {",
+        "            ChargeStatus::Captured(_) => Ok(Closing::Closed),\n            status @ ChargeStatus::Pending => {",
         tests="cancel::",
     ),
     Fault(
@@ -732,8 +732,8 @@ FAULTS = [
     Fault(
         "news of a closed decline is dropped while the partner is out",
         "functions/payment/src/lib.rs",
-        "Err(error) if !is_due => return Err(error),",
-        "Err(error) if !is_due && order.lines.is_empty() => return Err(error),",
+        "Err(error) if !is_watched && !is_over => return Err(error),",
+        "Err(error) if !is_watched && !is_over && order.lines.is_empty() => return Err(error),",
         tests="payments::news_of_a_closed_decline",
     ),
     Fault(
@@ -820,7 +820,78 @@ FAULTS = [
         "            missing == name && now < *since",
         tests="paypal_webhooks::a_name_that_paypal",
     ),
+    Fault(
+        "an order expires and its charge stays open",
+        "functions/payment/src/cancel.rs",
+        "        let error = match self.close(order).await {",
+        "        let error = match Ok::<_, Error>(Closing::Closed) {",
+        tests="expiry::an_order_that_waits",
+    ),
+    Fault(
+        "what is pending or unknown expires",
+        "shared/src/domain/order.rs",
+        "            ChargeState::Processing => payment.claimed_from?,",
+        "            ChargeState::Processing => payment.claimed_from.map(|_| ChargeState::ActionRequired)?,",
+        tests="expiry::what_does_not_wait",
+    ),
+    Fault(
+        "an order that expired does not say why",
+        "functions/payment/src/cancel.rs",
+        ".cancel_order(order, basis, Some(&reason), now)",
+        ".cancel_order(order, basis, Some(&reason).filter(|_| false), now)",
+        tests="expiry::an_order_that_waits",
+    ),
+    Fault(
+        "an order expires although a new attempt began",
+        f"{STORE}/payments.rs",
+        '             payment.waitingSince = :at"',
+        '             payment.waitingSince = if_not_exists(payment.waitingSince, :at)"',
+        tests="expiry::an_attempt",
+    ),
+    Fault(
+        "an order that an earlier version left waiting waits since its next look",
+        f"{STORE}/payments.rs",
+        "n(order.waiting_since().unwrap_or(now).millis())",
+        "n(order.waiting_since().map_or(now, |since| since.max(now)).millis())",
+        tests="expiry::an_order_of_an_earlier_version",
+    ),
+    Fault(
+        "a late approval charges what has waited too long",
+        "functions/payment/src/lib.rs",
+        "                if matches!(wish, Wish::Message) && self.unpaid.is_over(&order, now) =>",
+        "                if wish.key().is_some() && self.unpaid.is_over(&order, now) =>",
+        tests="expiry::one_late_approval",
+    ),
+    Fault(
+        "a declined order expires while its charge is alive",
+        "functions/payment/src/lib.rs",
+        "        if is_closed && is_over {",
+        "        if is_over {",
+        tests="expiry::an_order_at_paypal",
+    ),
+    Fault(
+        "the sweep forgets a declined order before it expires",
+        "functions/relay/src/sweep.rs",
+        "            if let Some(at) = expires {",
+        "            if let Some(at) = expires.filter(|_| false) {",
+        tests="expiry::the_sweep_alone",
+    ),
+    Fault(
+        "the mail does not say that the order was not paid",
+        "shared/src/event.rs",
+        "(kind == EventType::OrderCancelled && order.is_expired())",
+        "(kind == EventType::PaymentRefunded && order.is_expired())",
+        tests="expiry::the_sandboxs",
+    ),
     # What the histories' invariants must notice, whatever the suite does.
+    Fault(
+        "no declined order expires",
+        "functions/payment/src/lib.rs",
+        "        let is_over = self.unpaid.is_over(order, now);",
+        "        let is_over = false;",
+        target="faults",
+        tests="histories::without_faults",
+    ),
     Fault(
         "no mail is ever sent",
         "functions/email/src/lib.rs",

@@ -8,7 +8,7 @@ use payment::partners::{BillingPartner, Sandbox};
 use relay::{Relay, SweepReport};
 use serde_json::Value;
 use shared::config::{Environment, Shop};
-use shared::domain::{TaxMode, TaxPolicy, Timestamp};
+use shared::domain::{TaxMode, TaxPolicy, Timestamp, UnpaidOrders};
 use shared::event::Message;
 use shared::queue::Queue;
 use shared::runtime::Runtime;
@@ -31,6 +31,8 @@ pub struct Options {
     pub tax_mode: TaxMode,
     /// As a decimal.
     pub tax_rate: &'static str,
+    /// How long an order waits for its customer.
+    pub unpaid: UnpaidOrders,
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
             currency: "USD",
             tax_mode: TaxMode::OfTotal,
             tax_rate: "0.18",
+            unpaid: UnpaidOrders::expire_after(Duration::from_hours(14 * 24)),
         }
     }
 }
@@ -134,7 +137,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
             certificates: certificates.clone(),
         };
         Self {
-            services: Services::new(&store, options.shop(), &runtime, ends),
+            services: Services::new(&store, options, &runtime, ends),
             database,
             store,
             runtime,
@@ -162,7 +165,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
             certificates: self.certificates.clone(),
         };
         Cloud {
-            services: Services::new(&self.store, options.shop(), &self.runtime, ends),
+            services: Services::new(&self.store, options, &self.runtime, ends),
             database: self.database,
             store: self.store,
             runtime: self.runtime,

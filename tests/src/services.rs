@@ -12,7 +12,7 @@ use payment::partners::BillingPartner;
 use relay::Relay;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
-use shared::config::{Authentication, Shop};
+use shared::config::Authentication;
 use shared::https::{Https, Secret};
 use shared::lambda::{Function, Handler};
 use shared::queue::{EventQueue, Queue};
@@ -23,6 +23,7 @@ use shipment::Shipments;
 use shipment::carriers::Carrier;
 use webhook::{PayPalSigner, Signers, Webhooks};
 
+use crate::cloud::Options;
 use crate::partners::{Front, PAYPAL_WEBHOOK_ID};
 
 /// What Stripe signs webhooks with in every test.
@@ -109,7 +110,7 @@ where
     M: Mailer,
 {
     /// Wires them over one store.
-    pub fn new(store: &Store, shop: Shop, runtime: &Runtime, ends: Ends<P, C, Q, M>) -> Self {
+    pub fn new(store: &Store, options: Options, runtime: &Runtime, ends: Ends<P, C, Q, M>) -> Self {
         let Ends {
             partner,
             carrier,
@@ -117,6 +118,7 @@ where
             mailer,
             certificates,
         } = ends;
+        let (shop, unpaid) = (options.shop(), options.unpaid);
         let stage = || "test".to_owned();
         let (store, clock) = (|| store.clone(), || runtime.clone());
         let jwt = || Authentication::Jwt {
@@ -124,6 +126,7 @@ where
             customer_claim: "sub".to_owned(),
         };
         let payments = Payments::new(store(), partner, shop, stage(), clock());
+        let payments = payments.expiring(unpaid);
         let shipments = Shipments::new(store(), carrier, queues.clone(), clock());
         let certificates =
             Https::with_connector(certificates.connector(), "https://api.paypal.com");
@@ -146,7 +149,7 @@ where
             order: Handler::new(Orders::new(store()), jwt()),
             customer: Handler::new(Customers::new(store(), clock()), jwt()),
             webhook: Handler::new(webhooks, jwt()),
-            relay: Relay::new(store(), queues, stage(), clock()),
+            relay: Relay::new(store(), queues, stage(), clock()).expiring(unpaid),
         }
     }
 

@@ -13,6 +13,7 @@ mod documents;
 mod easypost;
 mod easypost_webhooks;
 mod errors;
+mod expiry;
 mod glue;
 mod idempotency;
 mod keys;

@@ -97,7 +97,7 @@ const TROUBLES: &[(&str, &[&str])] = &[
 ];
 
 /// Metrics that no alarm stands on: the sweep does what was deferred, and what is ignored is harmless.
-const WITHOUT_ALARM: [&str; 2] = ["RelayDeferred", "WebhookIgnored"];
+const WITHOUT_ALARM: [&str; 3] = ["OrdersExpired", "RelayDeferred", "WebhookIgnored"];
 
 /// What is counted by this thread while it lives.
 pub(crate) struct Metrics {

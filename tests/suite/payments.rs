@@ -247,7 +247,13 @@ async fn a_frozen_worker_that_wakes_after_its_lease_changes_nothing() {
             .await
             .unwrap(),
         store
-            .release_payment(&id, frozen, ChargeState::Due, Confirmation::Answered)
+            .release_payment(
+                &order,
+                frozen,
+                ChargeState::Due,
+                Confirmation::Answered,
+                now,
+            )
             .await
             .unwrap(),
     ] {

@@ -32,21 +32,21 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// How long an unanswered confirmation keeps other payment methods away.
 const ON_ITS_WAY: Duration = Duration::from_mins(15);
 
-const FIRST: &str = "card_one";
-const OTHER: &str = "card_two";
-const REFUSED: VaultOutcome = VaultOutcome::Refused("INSTRUMENT_DECLINED");
+pub(crate) const FIRST: &str = "card_one";
+pub(crate) const OTHER: &str = "card_two";
+pub(crate) const REFUSED: VaultOutcome = VaultOutcome::Refused("INSTRUMENT_DECLINED");
 
 const CUSTOMER: &str = "cus_played";
-const VISA: &str = "pm_card_visa";
+pub(crate) const VISA: &str = "pm_card_visa";
 const MASTERCARD: &str = "pm_card_mastercard";
-const POOR: &str = "pm_card_chargeDeclinedInsufficientFunds";
-const AUTHENTICATES: &str = "pm_card_authenticationRequired";
+pub(crate) const POOR: &str = "pm_card_chargeDeclinedInsufficientFunds";
+pub(crate) const AUTHENTICATES: &str = "pm_card_authenticationRequired";
 
 /// An invoiced order, and the body that pays it.
-struct Shop<P: BillingPartner> {
-    cloud: Cloud<P>,
-    order: String,
-    body: Value,
+pub(crate) struct Shop<P: BillingPartner> {
+    pub(crate) cloud: Cloud<P>,
+    pub(crate) order: String,
+    pub(crate) body: Value,
 }
 
 impl<P: BillingPartner> Shop<P> {
@@ -77,7 +77,7 @@ impl<P: BillingPartner> Shop<P> {
         }
     }
 
-    async fn approve(&self, agreement: &Value) {
+    pub(crate) async fn approve(&self, agreement: &Value) {
         let reply = self.cloud.post(AGREEMENT, agreement).await;
         assert_eq!(reply.status, 201, "{}", reply.text);
     }
@@ -87,7 +87,7 @@ impl<P: BillingPartner> Shop<P> {
         assert_eq!(self.cloud.send(&request).await.status, 200);
     }
 
-    async fn pay(&self, key: &str) -> Reply {
+    pub(crate) async fn pay(&self, key: &str) -> Reply {
         self.cloud.post_with_key(PAYMENT, key, &self.body).await
     }
 
@@ -96,11 +96,11 @@ impl<P: BillingPartner> Shop<P> {
         self.cloud.post(CANCEL, &body).await
     }
 
-    async fn shown(&self) -> Value {
+    pub(crate) async fn shown(&self) -> Value {
         self.cloud.get(&self.order).await.body
     }
 
-    async fn state(&self) -> String {
+    pub(crate) async fn state(&self) -> String {
         text(&self.shown().await["payment"]["state"]).to_owned()
     }
 
@@ -155,13 +155,13 @@ impl<P: BillingPartner> Shop<P> {
 }
 
 /// PayPal, and the wire to it.
-struct AtPayPal {
-    shop: Shop<PayPal>,
-    double: Arc<PayPalDouble>,
+pub(crate) struct AtPayPal {
+    pub(crate) shop: Shop<PayPal>,
+    pub(crate) double: Arc<PayPalDouble>,
     front: Front,
 }
 
-fn with_paypal(token: &str) -> Value {
+pub(crate) fn with_paypal(token: &str) -> Value {
     json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": token})
 }
 
@@ -185,7 +185,7 @@ fn paypal_with(
 }
 
 /// An order of a customer who has agreed to the first card.
-async fn at_paypal(
+pub(crate) async fn at_paypal(
     first: impl IntoIterator<Item = VaultOutcome>,
     other: impl IntoIterator<Item = VaultOutcome>,
 ) -> AtPayPal {
@@ -438,6 +438,28 @@ async fn a_key_of_a_declined_attempt_gets_no_later_attempts_payment() {
 }
 
 #[tokio::test]
+async fn a_key_whose_attempt_was_declined_meanwhile_is_not_answered_by_the_next_attempt() {
+    let test = at_paypal([REFUSED], []).await;
+    let frozen = Gate::default();
+    test.front
+        .plan("POST", "/capture", Mishap::Held(frozen.clone()));
+    let others = async {
+        frozen.arrived().await;
+        test.shop.cloud.pass(payment::LEASE);
+        test.shop.cloud.pass(MINUTE);
+        let reply = test.shop.pay("k2").await;
+        assert_problem(&reply, 402, "payment_declined");
+        assert_eq!(test.shop.pay("k3").await.status, 201);
+        frozen.open();
+    };
+    let (reply, ()) = join(test.shop.pay("k1"), others).await;
+    assert_problem(&reply, 402, "payment_declined");
+    let repeat = test.shop.pay("k1").await;
+    assert_eq!((repeat.status, repeat.text), (402, reply.text));
+    test.assert_paid_by(FIRST).await;
+}
+
+#[tokio::test]
 async fn money_captured_after_the_twentieth_decline_is_recorded_by_the_sweep() {
     let test = at_paypal([], (0..20).map(|_| REFUSED)).await;
     test.declined_by_the_other_card(First::GaveUp).await;
@@ -465,8 +487,8 @@ async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhil
         assert_eq!(test.shop.due().await, "payment");
     }
     test.shop.cloud.pass(Habits::default().order_lives);
-    // The sweep that finds it expired leaves the mails due; the next one leaves nothing due.
-    for due in ["email", ""] {
+    // The sweep that finds it dead leaves the mails due; the next one leaves only the order's expiry.
+    for due in ["email", "payment"] {
         assert_eq!(test.shop.sweep().await, 0);
         assert_eq!(test.shop.due().await, due);
     }
@@ -496,13 +518,13 @@ async fn a_charge_that_its_decline_has_closed_is_not_due() {
 }
 
 /// Stripe, and the wire to it.
-struct AtStripe {
-    shop: Shop<Stripe>,
-    played: PlayedStripe,
-    front: Front,
+pub(crate) struct AtStripe {
+    pub(crate) shop: Shop<Stripe>,
+    pub(crate) played: PlayedStripe,
+    pub(crate) front: Front,
 }
 
-fn with_stripe(method: &str) -> Value {
+pub(crate) fn with_stripe(method: &str) -> Value {
     json!({
         "customerId": "8080", "partner": "stripe",
         "partnerCustomerId": CUSTOMER, "paymentMethodId": method
@@ -515,7 +537,7 @@ fn stripe_client(front: &Front, runtime: Runtime) -> Stripe {
 }
 
 /// An order of a customer who has two more cards at Stripe than the one agreed to.
-async fn at_stripe(method: &str) -> AtStripe {
+pub(crate) async fn at_stripe(method: &str) -> AtStripe {
     let mut made = None;
     let partner = |runtime: Runtime| {
         let played = PlayedStripe::new(runtime.clone());
@@ -537,19 +559,19 @@ async fn at_stripe(method: &str) -> AtStripe {
 
 impl AtStripe {
     /// Where each intent stands, oldest first.
-    fn intents(&self) -> Vec<&'static str> {
+    pub(crate) fn intents(&self) -> Vec<&'static str> {
         let intents = self.played.intents().into_iter();
         intents.map(|(_, status)| status).collect()
     }
 
     /// The customer pays the first intent on Stripe's own page.
-    fn pay_on_page(&self) {
+    pub(crate) fn pay_on_page(&self) {
         let (intent, _) = self.played.intents().remove(0);
         self.played.pay_on_page(&intent);
     }
 
     /// Stripe sends a webhook about the payment; the payment worker gets its message.
-    async fn tell(&self) {
+    pub(crate) async fn tell(&self) {
         let intent = json!({"id": "pi_1", "object": "payment_intent",
             "metadata": {"order_id": self.shop.order}});
         let body = stripe_event("evt_1", "payment_intent.succeeded", &intent);

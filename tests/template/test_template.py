@@ -697,6 +697,16 @@ def a_payment_ends_well_before_its_lease(template: Template) -> Iterator[str]:
 
 
 @rule
+def whoever_ends_the_waiting_of_unpaid_orders_is_told_its_days(template: Template) -> Iterator[str]:
+    for name, function in of_type(template, "AWS::Lambda::Function").items():
+        own = variables(function)
+        charges = {"BILLING_PARTNER", "CUSTOMERS_TABLE"} <= own.keys()
+        sweeps = {"ORDERS_TABLE", "EMAILS_TABLE", "PAYMENT_QUEUE_URL"} <= own.keys()
+        if (charges or sweeps) and own.get("UNPAID_ORDER_DAYS") != {"Ref": "UnpaidOrderDays"}:
+            yield name
+
+
+@rule
 def nothing_turns_authentication_off(template: Template) -> Iterator[str]:
     for name, function in of_type(template, "AWS::Lambda::Function").items():
         if "AUTHENTICATION" in variables(function):
@@ -1067,6 +1077,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("CartFunctionErrors.Properties.AlarmActions", None),
     ],
     "a_payment_ends_well_before_its_lease": [("PaymentWorker.Properties.Timeout", 60)],
+    "whoever_ends_the_waiting_of_unpaid_orders_is_told_its_days": [
+        ("PaymentWorker.Properties.Environment.Variables.UNPAID_ORDER_DAYS", None),
+        ("Sweep.Properties.Environment.Variables.UNPAID_ORDER_DAYS", "0"),
+    ],
     "nothing_turns_authentication_off": [("CartFunction.Properties.Environment.Variables.AUTHENTICATION", "none")],
     "no_charge_is_written_to_a_disk": [("PaymentWorker.Properties.Environment.Variables.SANDBOX_LEDGER", "/tmp")],
     "nothing_points_at_a_local_aws": [

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Number;
-use shared::domain::{Currency, Email, EventType, Money};
+use shared::domain::{Currency, Email, EventType, Money, Order};
 use shared::error::{Dependency, Error, FieldError, Outcome};
 use shared::event::{MailData, Message, MessageKind};
 use shared::http::{Answer, Call, MAILS, MailRequest, Route};
@@ -197,6 +197,7 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         card: card.map(|(brand, last_digits)| MailCard { brand, last_digits }),
         tracking_number: data.tracking_number.clone(),
         shipping_address: data.shipping_address.clone(),
+        expired: data.cancel_reason.as_deref() == Some(Order::EXPIRED),
     })
 }
 

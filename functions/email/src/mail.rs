@@ -70,6 +70,8 @@ pub struct MailFacts {
     pub tracking_number: Option<String>,
     /// Where the goods go; shown with the invoice and the shipment. Line breaks become spaces.
     pub shipping_address: Option<String>,
+    /// Whether it was cancelled because it was not paid; said in [`MailKind::OrderCancelled`] only.
+    pub expired: bool,
 }
 
 /// One line of the order. Amounts here and in [`MailAmounts`] are shown as they come: format them
@@ -230,6 +232,7 @@ struct View {
     lines: Vec<MailLine>,
     amounts: Option<MailAmounts>,
     total_label: &'static str,
+    expired: bool,
 }
 
 /// A labelled value. The main one is what the reader opened the mail for, and stands out.
@@ -307,6 +310,7 @@ impl View {
                 MailKind::PaymentRefunded => "Total paid back",
                 MailKind::PaymentProcessed | MailKind::OrderShipped => "Total paid",
             },
+            expired: facts.expired,
         }
     }
 
@@ -493,6 +497,7 @@ mod tests {
             }),
             tracking_number: Some("12345678".into()),
             shipping_address: Some("17 boulevard, 123 apt 6 Brooklyn NY".into()),
+            expired: false,
         }
     }
 
@@ -532,6 +537,7 @@ mod tests {
             }),
             tracking_number: some(),
             shipping_address: some(),
+            expired: false,
         }
     }
 
@@ -832,6 +838,23 @@ mod tests {
                 for fact in hidden {
                     assert!(!part.contains(fact), "{kind:?} shows {fact}: {part}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancellation_says_so_if_the_order_was_not_paid() {
+        for expired in [true, false] {
+            let mail = rendered(&MailFacts {
+                expired,
+                ..full(MailKind::OrderCancelled)
+            });
+            for text in [mail.html, mail.text] {
+                assert_eq!(
+                    text.contains("because it was not paid in time"),
+                    expired,
+                    "{text}"
+                );
             }
         }
     }

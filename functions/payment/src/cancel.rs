@@ -50,6 +50,16 @@ struct CancelledBody {
     status: &'static str,
 }
 
+/// Where a charge stands that was to be closed.
+pub(super) enum Closing {
+    /// Nobody can confirm it any more, or there is none.
+    Closed,
+    /// It may still be confirmed: the partner cannot close it now.
+    Alive,
+    /// It took the money before, or is about to.
+    Moves(Box<OpenCharge>, ChargeStatus),
+}
+
 /// What a try to cancel came to.
 enum Step {
     /// The order is cancelled.
@@ -128,31 +138,25 @@ impl<P: BillingPartner> Payments<P> {
             return Err(Error::Internal("an invoiced order has no payment".into()));
         };
         if payment.state == ChargeState::Declined {
-            if let Some(charge) = self.charge_of(&order, payment)? {
-                // Whoever still holds the declined attempt must not be able to confirm it any more.
-                match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-                    ChargeStatus::Cancelled
-                    | ChargeStatus::Expired
-                    | ChargeStatus::Declined { .. } => {}
-                    // Once that is written down, it is paid back like any other.
-                    status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
-                        return match self.take_up(&order, &charge, status).await {
-                            Ok(_) | Err(Error::InProgress { .. }) => Ok(Step::Again),
-                            Err(error) => Err(error),
-                        };
-                    }
-                    ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => {
-                        tracing::warn!(order_id = %order.id, "a declined charge is alive");
-                        return Err(in_progress());
+            // Whoever still holds the declined attempt must not be able to confirm it any more.
+            return match self.close(&order).await? {
+                Closing::Closed => {
+                    let (declined, now) = (CancelBasis::Declined, self.runtime.now());
+                    let cancelled = self.store.cancel_order(&order, declined, reason, now);
+                    step(cancelled.await?)
+                }
+                // Once that is written down, it is paid back like any other.
+                Closing::Moves(charge, status) => {
+                    match self.take_up(&order, &charge, status).await {
+                        Ok(_) | Err(Error::InProgress { .. }) => Ok(Step::Again),
+                        Err(error) => Err(error),
                     }
                 }
-            }
-            let (declined, now) = (CancelBasis::Declined, self.runtime.now());
-            return step(
-                self.store
-                    .cancel_order(&order, declined, reason, now)
-                    .await?,
-            );
+                Closing::Alive => {
+                    tracing::warn!(order_id = %order.id, "a declined charge is alive");
+                    Err(in_progress())
+                }
+            };
         }
         let now = self.runtime.now();
         let claim = self.store.claim_payment(&order.id, None, None, LEASE, now);
@@ -169,41 +173,77 @@ impl<P: BillingPartner> Payments<P> {
             }
             Claim::Refused(ClaimRefusal::Standing(_)) => return Ok(Step::Again),
         };
-        let charge = match &order.payment {
-            Some(payment) => self.charge_of(&order, payment),
-            None => Ok(None),
-        };
-        let charge = match charge {
-            Ok(charge) => charge,
-            Err(error) => {
-                self.give_back_unknown(&order, fence).await?;
-                return Err(error);
-            }
-        };
-        let Some(charge) = charge else {
-            return self.cancel_claimed(&order, fence, reason).await;
-        };
-        match self.partner.cancel(&charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
-                self.cancel_claimed(&order, fence, reason).await
-            }
-            // The money was taken before: it is paid back in the next round.
-            Ok(status @ ChargeStatus::Captured(_)) => {
+        match self.close(&order).await {
+            Ok(Closing::Closed) => self.cancel_claimed(&order, fence, reason).await,
+            // What was taken before is paid back in the next round.
+            Ok(Closing::Moves(charge, status)) => {
                 self.settle(&order, fence, &charge, status).await?;
                 Ok(Step::Again)
             }
-            Ok(status @ ChargeStatus::Pending) => {
-                self.settle(&order, fence, &charge, status).await?;
-                Ok(Step::Again)
-            }
-            Ok(ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed) => {
+            Ok(Closing::Alive) => {
                 self.give_back_unknown(&order, fence).await?;
                 Err(in_progress())
             }
             Err(error) => {
                 self.give_back_unknown(&order, fence).await?;
-                Err(partner_failed(error))
+                Err(error)
             }
+        }
+    }
+
+    /// Closes the charge of the current attempt at the partner, so that nobody can confirm it any
+    /// more.
+    pub(super) async fn close(&self, order: &Order) -> Result<Closing, Error> {
+        let charge = match &order.payment {
+            Some(payment) => self.charge_of(order, payment)?,
+            None => None,
+        };
+        let Some(charge) = charge else {
+            return Ok(Closing::Closed);
+        };
+        match self.partner.cancel(&charge).await.map_err(partner_failed)? {
+            ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
+                Ok(Closing::Closed)
+            }
+            status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
+                Ok(Closing::Moves(Box::new(charge), status))
+            }
+            ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => Ok(Closing::Alive),
+        }
+    }
+
+    /// Cancels an order under our claim that has waited too long for its customer, once its charge is
+    /// closed. Until then the claim is given back: the customer is still waited for.
+    pub(super) async fn expire_claimed(&self, order: &Order, fence: Fence) -> Result<Order, Error> {
+        let error = match self.close(order).await {
+            Ok(Closing::Closed) => return self.expire(order, CancelBasis::Claimed(fence)).await,
+            Ok(Closing::Moves(charge, status)) => {
+                return self.settle(order, fence, &charge, status).await;
+            }
+            Ok(Closing::Alive) => Error::ActionRequired,
+            Err(error) => error,
+        };
+        let (waits, as_before) = (ChargeState::ActionRequired, Confirmation::AsBefore);
+        self.release(order, fence, waits, as_before).await?;
+        Err(error)
+    }
+
+    /// Cancels an order that has waited too long for its customer and whose charge is closed.
+    pub(super) async fn expire(&self, order: &Order, basis: CancelBasis) -> Result<Order, Error> {
+        let reason = Text::parse(Order::EXPIRED).expect("it is a text");
+        let now = self.runtime.now();
+        match self
+            .store
+            .cancel_order(order, basis, Some(&reason), now)
+            .await?
+        {
+            Settlement::Written(order) => {
+                tracing::info!(order_id = %order.id, "order expired");
+                telemetry::count(&self.stage, "OrdersExpired", 1, now);
+                Ok(*order)
+            }
+            Settlement::Overtaken(_) => Err(in_progress()),
+            Settlement::NotFound => Err(Error::NotFound(Missing::Order)),
         }
     }
 

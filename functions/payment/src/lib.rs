@@ -22,7 +22,7 @@ use std::time::Duration;
 use shared::config::Shop;
 use shared::domain::{
     Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
-    Status, number_from_digest,
+    Status, Timestamp, UnpaidOrders, number_from_digest,
 };
 use shared::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
 use shared::event::{Message, MessageKind};
@@ -30,11 +30,12 @@ use shared::http::{Answer, Call, Route};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
 use shared::store::{
-    Claim, ClaimRefusal, Confirmation, DeclinedCharge, Fence, MAX_PAYMENT_KEYS, NextCharge,
-    OpenedCharge, PaymentTerms, Settlement, Store,
+    CancelBasis, Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence,
+    MAX_PAYMENT_KEYS, NextCharge, OpenedCharge, PaymentTerms, Settlement, Store,
 };
 use shared::telemetry;
 
+use cancel::Closing;
 use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
 use request::{PaymentBody, PaymentRequest, invoice_named_by};
 
@@ -49,8 +50,9 @@ const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
 /// for by no other payment method.
 const ON_ITS_WAY: Duration = Duration::from_mins(15);
 
-/// How long a declined charge that the partner cannot close is asked about. PayPal's orders live for
-/// hours; what is open after this long is at an account that this deployment no longer has.
+/// How long a declined charge that the partner cannot close is asked about, and again once its order
+/// is to expire. PayPal's orders live for hours; what is open after this long is at an account that
+/// this deployment no longer has.
 const DECLINED_IS_WATCHED: Duration = Duration::from_hours(7 * 24);
 
 /// How many attempts an invoice has: cards are not to be tried out here.
@@ -62,6 +64,7 @@ pub struct Payments<P> {
     store: Store,
     partner: P,
     shop: Shop,
+    unpaid: UnpaidOrders,
     stage: String,
     runtime: Runtime,
 }
@@ -102,9 +105,16 @@ impl<P: BillingPartner> Payments<P> {
             store,
             partner,
             shop,
+            unpaid: UnpaidOrders::NEVER_EXPIRE,
             stage,
             runtime,
         }
+    }
+
+    /// Cancels orders that wait for their customer longer than that.
+    #[must_use]
+    pub fn expiring(self, unpaid: UnpaidOrders) -> Self {
+        Self { unpaid, ..self }
     }
 
     /// Reads the request: its amount in the shop's currency, or else in that of the order, which may
@@ -129,7 +139,8 @@ impl<P: BillingPartner> Payments<P> {
         Ok(request)
     }
 
-    /// Charges the order unless it is charged; returns it paid.
+    /// Charges the order unless it is charged; returns it paid. A message charges no order that has
+    /// waited too long for its customer: it cancels it.
     async fn pay(&self, id: &OrderId, wish: Wish<'_>) -> Result<Order, Error> {
         let now = self.runtime.now();
         let claim = self
@@ -137,6 +148,11 @@ impl<P: BillingPartner> Payments<P> {
             .claim_payment(id, wish.terms(), wish.key(), LEASE, now)
             .await?;
         let paid = match claim {
+            Claim::Held(order, fence)
+                if matches!(wish, Wish::Message) && self.unpaid.is_over(&order, now) =>
+            {
+                self.expire_claimed(&order, fence).await?
+            }
             Claim::Held(order, fence) => self.charge(*order, fence).await?,
             Claim::Refused(ClaimRefusal::NotFound) => {
                 return Err(Error::NotFound(Missing::Invoice));
@@ -203,48 +219,48 @@ impl<P: BillingPartner> Payments<P> {
 
     /// Asks where the charge of a declined payment stands: money that it took all the same is written
     /// down, and once nobody can confirm it any more it is not asked for again. While the partner
-    /// cannot tell, an order that is due stays so, and no message has to be kept for it.
+    /// cannot tell, an order that is due stays so, and no message has to be kept for it. Once the
+    /// charge is closed, an order that has waited too long for its customer is cancelled.
     async fn look_after_declined(&self, order: &Order, payment: &Payment) -> Result<Order, Error> {
-        let is_due = order.due.is_some_and(|due| due.step == DueStep::Payment);
-        let standing = match self.charge_of(order, payment) {
-            Ok(None) => return Err(declined(payment)),
-            Ok(Some(charge)) => {
-                let standing = self.partner.cancel(&charge).await;
-                standing
-                    .map(|status| (charge, status))
-                    .map_err(partner_failed)
-            }
-            Err(error) => Err(error),
-        };
-        let is_over = match standing {
-            Ok((charge, status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending))) => {
+        let now = self.runtime.now();
+        let expires = self.unpaid.expires_at(order);
+        let is_over = self.unpaid.is_over(order, now);
+        // An order whose charge is closed is due when it expires, and not before.
+        let is_watched = order
+            .due
+            .is_some_and(|due| due.step == DueStep::Payment && Some(due.at) != expires);
+        let is_closed = match self.close(order).await {
+            Ok(Closing::Moves(charge, status)) => {
                 return self.take_up(order, &charge, status).await;
             }
-            Ok((
-                _,
-                ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. },
-            )) => true,
-            Ok((_, ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired)) => false,
-            Err(error) if !is_due => return Err(error),
+            Ok(Closing::Closed) => true,
+            Ok(Closing::Alive) => false,
+            Err(error) if !is_watched && !is_over => return Err(error),
             Err(error) => {
                 let code = error.code();
                 tracing::warn!(order_id = %order.id, code, "a declined charge may be open");
                 false
             }
         };
-        let now = self.runtime.now();
-        let is_old = payment
-            .opened_at
-            .is_some_and(|opened| now >= opened.plus(DECLINED_IS_WATCHED));
-        if is_due && is_old && !is_over {
+        if is_closed && is_over {
+            return self.expire(order, CancelBasis::Declined).await;
+        }
+        let is_old = |since: Timestamp| now >= since.plus(DECLINED_IS_WATCHED);
+        let is_given_up =
+            !is_closed && payment.opened_at.is_some_and(is_old) && expires.is_none_or(is_old);
+        if is_watched && is_given_up {
             tracing::error!(
                 order_id = %order.id,
                 code = "declined_charge_not_closed",
                 "the partner never said that the declined charge is closed; it is not asked any more"
             );
         }
-        if is_due && (is_over || is_old) {
-            self.store.declined_charge_closed(order, now).await?;
+        if is_watched && (is_closed || is_given_up) {
+            let end = match expires {
+                Some(_) if is_given_up => DeclinedEnd::GivenUp,
+                expires => DeclinedEnd::Dead { expires },
+            };
+            self.store.declined_charge_closed(order, end, now).await?;
         }
         Err(declined(payment))
     }
@@ -382,7 +398,7 @@ impl<P: BillingPartner> Payments<P> {
         let (method, now) = (charge.request.method(), self.runtime.now());
         let asked = self
             .store
-            .charge_asked(&order.id, fence, method.as_ref(), now)
+            .charge_asked(order, fence, method.as_ref(), now)
             .await?;
         match asked {
             Settlement::Written(_) => {
@@ -439,7 +455,7 @@ impl<P: BillingPartner> Payments<P> {
             Err(PartnerError::Unanswered(source)) => {
                 tracing::warn!(order_id = %order.id, %source, "the charge's outcome is unknown");
                 telemetry::count(&self.stage, "PaymentUnknown", 1, self.runtime.now());
-                self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
+                self.release(order, fence, ChargeState::Unknown, Confirmation::Unanswered)
                     .await?;
                 Err(Error::PaymentUnknown)
             }
@@ -643,6 +659,12 @@ impl<P: BillingPartner> Payments<P> {
         charge: DeclinedCharge,
     ) -> Result<Order, Error> {
         let now = self.runtime.now();
+        // Where no mail brings the sweep to it, the next look finds out when the order expires.
+        let charge = if order.email().is_none() && self.unpaid != UnpaidOrders::NEVER_EXPIRE {
+            DeclinedCharge::Open
+        } else {
+            charge
+        };
         match self
             .store
             .charge_declined(order, fence, &decline, charge, now)
@@ -666,7 +688,7 @@ impl<P: BillingPartner> Payments<P> {
         confirmation: Confirmation,
     ) -> Result<(), Error> {
         self.store
-            .release_payment(&order.id, fence, state, confirmation)
+            .release_payment(order, fence, state, confirmation, self.runtime.now())
             .await?;
         Ok(())
     }

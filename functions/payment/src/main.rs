@@ -15,6 +15,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         authentication,
     } = Started::from_environment(environment)?;
     let shop = Shop::from_environment(environment)?;
+    let unpaid = environment.parsed("UNPAID_ORDER_DAYS")?;
     let stage = environment.required("STAGE")?;
     match environment.required("BILLING_PARTNER")?.as_str() {
         "sandbox" => {
@@ -22,17 +23,17 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             if let Some(directory) = environment.optional("SANDBOX_LEDGER") {
                 partner = partner.with_ledger(Ledger::new(directory)?);
             }
-            let payments = Payments::new(store, partner, shop, stage, runtime);
+            let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
             Handler::new(payments, authentication).run().await
         }
         "stripe" => {
             let partner = Stripe::from_environment(environment, &aws, runtime.clone()).await?;
-            let payments = Payments::new(store, partner, shop, stage, runtime);
+            let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
             Handler::new(payments, authentication).run().await
         }
         "paypal" => {
             let partner = PayPal::from_environment(environment, &aws, runtime.clone()).await?;
-            let payments = Payments::new(store, partner, shop, stage, runtime);
+            let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
             Handler::new(payments, authentication).run().await
         }
         _ => Err(ConfigError::Wrong {

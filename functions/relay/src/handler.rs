@@ -4,6 +4,7 @@ use futures_util::future::join;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use shared::domain::UnpaidOrders;
 use shared::lambda::deadline;
 use shared::queue::EventQueue;
 use shared::runtime::Runtime;
@@ -21,6 +22,7 @@ use crate::sweep::{SweepReport, sweep};
 pub struct Relay<Q> {
     store: Store,
     queues: Q,
+    unpaid: UnpaidOrders,
     stage: String,
     runtime: Runtime,
 }
@@ -40,9 +42,16 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         Self {
             store,
             queues,
+            unpaid: UnpaidOrders::NEVER_EXPIRE,
             stage,
             runtime,
         }
+    }
+
+    /// Has the payment queue told of orders that wait for their customer longer than that.
+    #[must_use]
+    pub fn expiring(self, unpaid: UnpaidOrders) -> Self {
+        Self { unpaid, ..self }
     }
 
     /// Serves Lambda until it ends the process.
@@ -112,7 +121,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
     }
 
     async fn sweep_orders(&self) -> SweepReport {
-        let report = sweep(&self.store, &self.queues, &self.runtime).await;
+        let report = sweep(&self.store, &self.queues, self.unpaid, &self.runtime).await;
         self.count("OrdersOverdue", report.overdue);
         self.count("SweepFailed", report.failed + report.unfinished);
         tracing::info!(

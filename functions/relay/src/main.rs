@@ -3,6 +3,7 @@
 use relay::Relay;
 use shared::aws::Aws;
 use shared::config::{Environment, Tables};
+use shared::domain::UnpaidOrders;
 use shared::queue::Sqs;
 use shared::runtime::Runtime;
 use shared::store::Store;
@@ -16,7 +17,15 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let aws = Aws::from_environment(environment)?;
     let runtime = Runtime::system();
     let tables = Tables::from_environment(environment);
+    // The stream's consumer has no table and checks no order.
+    let unpaid = match tables.orders {
+        Some(_) => environment.parsed("UNPAID_ORDER_DAYS")?,
+        None => UnpaidOrders::NEVER_EXPIRE,
+    };
     let store = Store::new(aws.dynamodb(), tables, runtime.clone());
     let queues = Sqs::from_environment(aws.sqs(), environment);
-    Relay::new(store, queues, stage, runtime).run().await
+    Relay::new(store, queues, stage, runtime)
+        .expiring(unpaid)
+        .run()
+        .await
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use shared::domain::{ChargeState, Due, DueStep, EventType, Order, Status, Timestamp};
+use shared::domain::{
+    ChargeState, Due, DueStep, EventType, Order, Status, Timestamp, UnpaidOrders,
+};
 use shared::error::Error;
 use shared::lambda::deadline;
 use shared::queue::EventQueue;
@@ -26,6 +28,10 @@ const PAGE: i32 = 25;
 
 /// An order that was looked at this often without effect is overdue: manual action may be needed.
 pub(crate) const OVERDUE_TRIES: u32 = 3;
+
+/// How long it may take to cancel an order that has expired: PayPal's orders live for hours, and
+/// nothing closes them. After that, manual action may be needed.
+const EXPIRY_TAKES: Duration = Duration::from_hours(24);
 
 /// What is kept of the invocation for saying what was done.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -107,6 +113,7 @@ fn places(now: Timestamp) -> VecDeque<Place> {
 pub(crate) async fn sweep(
     store: &Store,
     queues: &impl EventQueue,
+    unpaid: UnpaidOrders,
     runtime: &Runtime,
 ) -> SweepReport {
     let began = runtime.now();
@@ -117,6 +124,7 @@ pub(crate) async fn sweep(
     let sweeper = Sweeper {
         store,
         queues: Sparing::new(queues),
+        unpaid,
         runtime,
     };
     let whole = Box::pin(progress.go_on(&sweeper, began));
@@ -180,6 +188,7 @@ impl Progress {
 struct Sweeper<'a, Q> {
     store: &'a Store,
     queues: Sparing<'a, Q>,
+    unpaid: UnpaidOrders,
     runtime: &'a Runtime,
 }
 
@@ -248,9 +257,17 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             return Ok(SweepReport::default());
         };
         let order_id = order.id.to_string();
-        let wanted = wanted(order, due.step, mails);
+        let expires = self.unpaid.expires_at(order);
+        let step = match expires {
+            Some(at) if at <= now => DueStep::Payment,
+            Some(_) | None => due.step,
+        };
+        let wanted = wanted(order, step, mails);
         let unreadable = mails.values().filter(|mail| mail.is_err()).count();
         if wanted.is_empty() && unreadable == 0 {
+            if let Some(at) = expires {
+                return self.wait_for_customer(order, at).await;
+            }
             tracing::info!(order_id, "nothing is due any more");
             let is_settled = self.store.set_due(order, None).await?;
             return Ok(SweepReport {
@@ -260,7 +277,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         }
         let tries = due.tries.saturating_add(u32::from(!due.by_operator));
         let next = Due {
-            step: due.step,
+            step,
             at: next_look(now, tries),
             tries,
             by_operator: false,
@@ -282,14 +299,46 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         let is_refused = |each: &Dispatch| refused.iter().any(|(queue, _)| *queue == each.queue);
         let is_published = wanted.iter().any(|each| !is_refused(each));
         if is_published {
-            tracing::info!(order_id, step = %due.step, tries, mails = ?missing(&wanted), "published again");
+            tracing::info!(order_id, %step, tries, mails = ?missing(&wanted), "published again");
         }
         Ok(SweepReport {
             published: u64::from(is_published),
-            overdue: u64::from(tries >= OVERDUE_TRIES && !waits_for_customer(order, due.step)),
+            overdue: u64::from(tries >= OVERDUE_TRIES && !self.waits_for_customer(order, step)),
             failed: u64::from(!refused.is_empty() || unreadable > 0),
             ..SweepReport::default()
         })
+    }
+}
+
+impl<Q> Sweeper<'_, Q> {
+    /// Moves the next look at an order to the time at which it expires: until then only the customer
+    /// can bring it on, and no charge is open.
+    async fn wait_for_customer(
+        &self,
+        order: &Order,
+        expires: Timestamp,
+    ) -> Result<SweepReport, Error> {
+        let due = Due {
+            step: DueStep::Payment,
+            at: expires,
+            tries: 0,
+            by_operator: false,
+        };
+        self.store.set_due(order, Some(due)).await?;
+        Ok(SweepReport::default())
+    }
+
+    /// Whether only the customer can bring the order's payment on: nobody here has anything to mend.
+    fn waits_for_customer(&self, order: &Order, step: DueStep) -> bool {
+        let state = order.payment.as_ref().map(|payment| payment.state);
+        let expires = self.unpaid.expires_at(order);
+        let is_late = expires.is_some_and(|at| at.plus(EXPIRY_TAKES) <= self.runtime.now());
+        step == DueStep::Payment
+            && !is_late
+            && matches!(
+                state,
+                Some(ChargeState::ActionRequired | ChargeState::Declined)
+            )
     }
 }
 
@@ -314,16 +363,6 @@ fn wanted(
         wanted.extend(next.into_iter().filter(|each| each.message.mail.is_none()));
     }
     wanted
-}
-
-/// Whether only the customer can bring the order's payment on: nobody here has anything to mend.
-fn waits_for_customer(order: &Order, step: DueStep) -> bool {
-    let state = order.payment.as_ref().map(|payment| payment.state);
-    step == DueStep::Payment
-        && matches!(
-            state,
-            Some(ChargeState::ActionRequired | ChargeState::Declined)
-        )
 }
 
 fn missing(wanted: &[Dispatch]) -> Vec<String> {

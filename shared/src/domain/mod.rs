@@ -12,6 +12,7 @@ mod tax;
 mod text;
 mod time;
 mod tracking;
+mod unpaid;
 
 pub use agreement::{
     Agreement, AgreementRecord, AgreementState, MethodFingerprint, PartnerAccount, PartnerName,
@@ -34,3 +35,4 @@ pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
 pub use text::{Email, EmailError, Text, TextError};
 pub use time::{Timestamp, TimestampError};
 pub use tracking::{TrackingNumber, TrackingNumberError};
+pub use unpaid::{UnpaidOrders, UnpaidOrdersError};

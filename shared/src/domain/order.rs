@@ -197,6 +197,9 @@ pub struct Payment {
     pub attempt: u32,
     /// Grows with every claim; a write under an older fence is refused.
     pub fence: u64,
+    /// How far the charge was when the current or last claim was made; earlier versions did not keep
+    /// it.
+    pub claimed_from: Option<ChargeState>,
     /// Random token of the claim that holds the lease.
     pub holder: Option<String>,
     /// Until when that claim holds.
@@ -214,6 +217,9 @@ pub struct Payment {
     pub method: Option<MethodFingerprint>,
     /// Since when a confirmation of the charge is unanswered: it may still be carried out.
     pub unanswered_since: Option<Timestamp>,
+    /// Since when the customer is waited for, while that is so: since the last attempt, or since there
+    /// was no agreement to charge by. Earlier versions did not keep it.
+    pub waiting_since: Option<Timestamp>,
     /// Past and current refusals, oldest first.
     pub declines: Vec<Decline>,
     /// The captured charge.
@@ -440,10 +446,47 @@ pub struct Order {
 }
 
 impl Order {
+    /// The reason of a cancellation whose customer let the time to pay pass.
+    pub const EXPIRED: &str = "expired";
+
     /// Its invoice, once issued.
     #[must_use]
     pub fn invoice(&self) -> Option<InvoiceId> {
         self.payment.is_some().then(|| self.id.invoice())
+    }
+
+    /// Since when it waits for its customer to pay or to agree; `None` where it does not. A claim does
+    /// not end the waiting. An order that an earlier version left waiting has waited since its
+    /// invoice.
+    #[must_use]
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        let payment = self.payment.as_ref()?;
+        let state = match payment.state {
+            ChargeState::Processing => payment.claimed_from?,
+            state => state,
+        };
+        let invoiced = || Some(self.events.get(&EventType::InvoiceCreated)?.at);
+        match state {
+            ChargeState::Declined | ChargeState::ActionRequired => {
+                payment.waiting_since.or_else(invoiced)
+            }
+            ChargeState::Due
+            | ChargeState::Processing
+            | ChargeState::Pending
+            | ChargeState::Unknown
+            | ChargeState::Captured
+            | ChargeState::Cancelled
+            | ChargeState::Refunded
+            | ChargeState::RefundFailed => None,
+        }
+    }
+
+    /// Whether it was cancelled because its customer let the time to pay pass.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        let state = self.payment.as_ref().map(|payment| payment.state);
+        let reason = self.cancel_reason.as_ref().map(Text::as_str);
+        state == Some(ChargeState::Cancelled) && reason == Some(Self::EXPIRED)
     }
 
     /// The captured charge, if the customer was ever charged.

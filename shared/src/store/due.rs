@@ -111,8 +111,8 @@ impl Store {
         })
     }
 
-    /// Moves the time of the next look at what an order waits for, or ends the waiting (`None`);
-    /// one write. Nothing happens when the order has moved on, or waits for something else, since it
+    /// Moves the time of the next look at what an order waits for, or at what it waits for next, or
+    /// ends the waiting (`None`); one write. Nothing happens when the order has moved on, or waits for something else, since it
     /// was read; tells whether something did.
     pub async fn set_due(&self, order: &Order, due: Option<Due>) -> Result<bool, StoreError> {
         let Some(read) = &order.due else {
@@ -126,7 +126,10 @@ impl Store {
             .expression_attribute_values(":version", n(order.version));
         let update = match due {
             Some(due) => update
-                .update_expression("SET dueAt = :at, dueTries = :tries REMOVE #event")
+                .update_expression(
+                    "SET dueStep = :step, dueAt = :at, dueTries = :tries REMOVE #event",
+                )
+                .expression_attribute_values(":step", s(due.step.partition_of(&order.id)))
                 .expression_attribute_values(":at", n(due.at.millis()))
                 .expression_attribute_values(":tries", n(due.tries)),
             None => update.update_expression("REMOVE dueStep, dueAt, dueTries, #event"),

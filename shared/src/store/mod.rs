@@ -26,8 +26,8 @@ pub use invoices::InvoiceIssue;
 pub use news::{Noted, NotedDispute};
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
 pub use payments::{
-    Claim, ClaimRefusal, Confirmation, DeclinedCharge, Fence, MAX_PAYMENT_KEYS, NextCharge,
-    OpenedCharge, PaymentTerms, Settlement,
+    Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence, MAX_PAYMENT_KEYS,
+    NextCharge, OpenedCharge, PaymentTerms, Settlement,
 };
 
 use crate::aws::{AwsFailure, FailureKind};

@@ -93,6 +93,18 @@ pub enum DeclinedCharge {
     Dead,
 }
 
+/// How looking after a declined charge ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeclinedEnd {
+    /// Nobody can confirm it any more.
+    Dead {
+        /// When the order expires, if it does.
+        expires: Option<Timestamp>,
+    },
+    /// The partner never said so, and is not asked any more.
+    GivenUp,
+}
+
 /// Whether the partner has answered every confirmation of the charge that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
@@ -100,6 +112,8 @@ pub enum Confirmation {
     Answered,
     /// One may be, as before this claim.
     AsBefore,
+    /// One was sent under this claim, and its answer was lost.
+    Unanswered,
 }
 
 /// What became of a write under a fence.
@@ -155,7 +169,8 @@ impl Store {
     ) -> Result<Claim, StoreError> {
         let holder = self.runtime.token();
         let mut expression = "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
-             payment.leaseUntil = :until, payment.#state = :processing"
+             payment.leaseUntil = :until, payment.claimedFrom = payment.#state, \
+             payment.#state = :processing"
             .to_owned();
         let mut condition = "#status = :invoiced AND payment.#state <> :declined \
              AND (attribute_not_exists(payment.leaseUntil) OR payment.leaseUntil < :now)"
@@ -224,11 +239,12 @@ impl Store {
         };
         let holder = self.runtime.token();
         let attempt = payment.attempt + 1;
-        let mut set = ", payment.attempt = :attempt".to_owned();
+        let mut set = ", payment.attempt = :attempt, payment.waitingSince = :now".to_owned();
         let mut remove = Vec::new();
         let mut update = self
             .declined_update(order, payment, &holder, lease, now)?
-            .expression_attribute_values(":attempt", n(attempt));
+            .expression_attribute_values(":attempt", n(attempt))
+            .expression_attribute_values(":now", n(now.millis()));
         if let Some(key) = key {
             update = update.expression_attribute_names("#keys", "keys");
             // The fence tells that no key was added since.
@@ -298,7 +314,8 @@ impl Store {
         opened: &OpenedCharge<'_>,
     ) -> Result<Settlement, StoreError> {
         let mut expression = "SET payment.#reference = :reference, payment.openedAt = :at, \
-             payment.#account = :account, payment.unansweredSince = :at"
+             payment.#account = :account, payment.unansweredSince = :at, \
+             payment.waitingSince = :at"
             .to_owned();
         let mut update = named_charge(self.fenced_update(id, fence)?)
             .expression_attribute_values(":reference", s(opened.reference))
@@ -315,17 +332,22 @@ impl Store {
     }
 
     /// Keeps that a charge which was opened before is about to be confirmed, by that method; one
-    /// write.
+    /// write. Another method than before is another attempt of the customer's.
     pub async fn charge_asked(
         &self,
-        id: &OrderId,
+        order: &Order,
         fence: Fence,
         method: Option<&MethodFingerprint>,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
+        let before = order.payment.as_ref();
+        let before = before.and_then(|payment| payment.method.as_ref());
         let mut expression = "SET payment.unansweredSince = :now".to_owned();
+        if method != before {
+            expression += ", payment.waitingSince = :now";
+        }
         let mut update = self
-            .fenced_update(id, fence)?
+            .fenced_update(&order.id, fence)?
             .expression_attribute_values(":now", n(now.millis()));
         if let Some(method) = method {
             expression += ", payment.#method = :method";
@@ -352,7 +374,8 @@ impl Store {
                 "SET #status = :paid, version = :version, payment.#state = :captured, \
                  payment.charge = :charge, #event = :event, events.#kind = :record, \
                  dueStep = :step, dueAt = :due, dueTries = :zero \
-                 REMOVE payment.holder, payment.leaseUntil, payment.unansweredSince",
+                 REMOVE payment.holder, payment.leaseUntil, payment.unansweredSince, \
+                 payment.waitingSince",
             )
             .expression_attribute_names("#kind", EventType::PaymentProcessed.as_str())
             .expression_attribute_values(":paid", s(Status::Paid.as_str()))
@@ -372,7 +395,8 @@ impl Store {
 
     /// Records that the partner refused the attempt; one write. While somebody could still confirm
     /// the refused charge ([`DeclinedCharge::Open`]), the payment stays due: the partner is asked
-    /// until that is over. After that, what remains due are the mails.
+    /// until that is over. After that, what remains due are the mails. From the attempt on, the
+    /// customer is waited for.
     pub async fn charge_declined(
         &self,
         order: &Order,
@@ -382,17 +406,20 @@ impl Store {
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
         let set = "SET payment.#state = :declined, \
-             payment.declines = list_append(payment.declines, :decline)";
+             payment.declines = list_append(payment.declines, :decline), \
+             payment.waitingSince = if_not_exists(payment.waitingSince, :since)";
         let remove = "payment.holder, payment.leaseUntil, payment.unansweredSince, #event";
         let update = self
             .fenced_update(&order.id, fence)?
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
-            .expression_attribute_values(":decline", Value::L(vec![decline_value(decline)]));
+            .expression_attribute_values(":decline", Value::L(vec![decline_value(decline)]))
+            .expression_attribute_values(":since", waited_since(order, now));
         let step = match charge {
             DeclinedCharge::Open => Some(DueStep::Payment),
             DeclinedCharge::Dead => order.email().map(|_| DueStep::Email),
         };
-        settled(with_due(update, order, step, set, remove, now), |order| {
+        let due = step.map(|step| (step, now.plus(DUE_AFTER)));
+        settled(with_due(update, order, due, set, remove), |order| {
             order.payment.as_ref().is_some_and(|payment| {
                 payment.fence == fence.0 && payment.state == ChargeState::Declined
             })
@@ -400,11 +427,12 @@ impl Store {
         .await
     }
 
-    /// Records that nobody can confirm a declined charge any more, as the order was read; one write.
-    /// What remains due are the mails.
+    /// Records that a declined charge is not looked after any more, as the order was read; one write.
+    /// What remains due are the mails, and without any the order's expiry.
     pub async fn declined_charge_closed(
         &self,
         order: &Order,
+        end: DeclinedEnd,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
         let fence = order.payment.as_ref().map_or(0, |payment| payment.fence);
@@ -413,30 +441,42 @@ impl Store {
             .condition_expression(AS_DECLINED)
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
             .expression_attribute_values(":fence", n(fence));
-        let step = order.email().map(|_| DueStep::Email);
-        settled(with_due(update, order, step, "", "#event", now), |_| false).await
+        let soon = now.plus(DUE_AFTER);
+        let due = match end {
+            DeclinedEnd::Dead { .. } if order.email().is_some() => Some((DueStep::Email, soon)),
+            DeclinedEnd::Dead { expires } => expires.map(|at| (DueStep::Payment, at.max(soon))),
+            DeclinedEnd::GivenUp => None,
+        };
+        settled(with_due(update, order, due, "", "#event"), |_| false).await
     }
 
     /// Gives the claim back with the charge in `state`, neither captured nor declined; one write.
-    /// What is due stays due: the sweep asks again.
+    /// What is due stays due: the sweep asks again. From the first release on that leaves it to the
+    /// customer, the customer is waited for, until money may be moving.
     pub async fn release_payment(
         &self,
-        id: &OrderId,
+        order: &Order,
         fence: Fence,
         state: ChargeState,
         confirmation: Confirmation,
+        now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let mut expression =
-            "SET payment.#state = :new REMOVE payment.holder, payment.leaseUntil, #event"
-                .to_owned();
+        let mut update = self
+            .fenced_update(&order.id, fence)?
+            .expression_attribute_values(":new", s(state.as_str()));
+        let mut expression = "SET payment.#state = :new".to_owned();
+        if state == ChargeState::ActionRequired {
+            expression += ", payment.waitingSince = if_not_exists(payment.waitingSince, :since)";
+            update = update.expression_attribute_values(":since", waited_since(order, now));
+        }
+        expression += " REMOVE payment.holder, payment.leaseUntil, #event";
         if confirmation == Confirmation::Answered {
             expression += ", payment.unansweredSince";
         }
-        let update = self
-            .fenced_update(id, fence)?
-            .update_expression(expression)
-            .expression_attribute_values(":new", s(state.as_str()));
-        settled(update, |order| {
+        if state == ChargeState::Pending || confirmation == Confirmation::Unanswered {
+            expression += ", payment.waitingSince";
+        }
+        settled(update.update_expression(expression), |order| {
             order
                 .payment
                 .as_ref()
@@ -504,8 +544,8 @@ fn reclaiming(
 ) -> UpdateItemFluentBuilder {
     let mut expression = format!(
         "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
-         payment.leaseUntil = :until, payment.#state = :processing, \
-         dueStep = :step, dueAt = :due, dueTries = :zero{set} REMOVE #event"
+         payment.leaseUntil = :until, payment.claimedFrom = payment.#state, \
+         payment.#state = :processing, dueStep = :step, dueAt = :due, dueTries = :zero{set} REMOVE #event"
     );
     for attribute in remove {
         expression += ", ";
@@ -514,19 +554,23 @@ fn reclaiming(
     update.update_expression(expression)
 }
 
-/// Adds what is due from now on, or that nothing is.
+/// Since when the customer has been waited for, where the payment does not say so itself.
+fn waited_since(order: &Order, now: Timestamp) -> Value {
+    n(order.waiting_since().unwrap_or(now).millis())
+}
+
+/// Adds what is due from now on and when, or that nothing is.
 fn with_due(
     mut update: UpdateItemFluentBuilder,
     order: &Order,
-    step: Option<DueStep>,
+    due: Option<(DueStep, Timestamp)>,
     set: &str,
     remove: &str,
-    now: Timestamp,
 ) -> UpdateItemFluentBuilder {
-    let expression = if let Some(step) = step {
+    let expression = if let Some((step, at)) = due {
         update = update
             .expression_attribute_values(":step", s(step.partition_of(&order.id)))
-            .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
+            .expression_attribute_values(":due", n(at.millis()))
             .expression_attribute_values(":zero", n(0));
         let set = if set.is_empty() {
             "SET".to_owned()

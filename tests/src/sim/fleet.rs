@@ -105,20 +105,27 @@ impl Fleet {
                 certificates: Front::new(Arc::new(PayPalCertificates)),
             };
             Configured {
-                instance: Arc::new(Services::new(&store, shop.shop(), &runtime, ends)),
+                instance: Arc::new(Services::new(&store, shop, &runtime, ends)),
                 currency: shop.currency,
             }
         };
-        let usual = |skew: &i64| instance(*skew, Options::default(), false, Account::First);
+        let shop = Options {
+            unpaid: plan.unpaid,
+            ..Options::default()
+        };
+        let usual = |skew: &i64| instance(*skew, shop, false, Account::First);
         let changed = plan.change.map(|change| {
             let account = if change.other_account {
                 Account::Second
             } else {
                 Account::First
             };
+            let shop = Options {
+                unpaid: change.unpaid.unwrap_or(plan.unpaid),
+                ..change.shop
+            };
             let skews = plan.skews.iter();
-            let changed =
-                skews.map(|skew| instance(*skew, change.shop, change.own_carrier, account));
+            let changed = skews.map(|skew| instance(*skew, shop, change.own_carrier, account));
             changed.collect()
         });
         Self {

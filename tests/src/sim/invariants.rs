@@ -371,9 +371,13 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
     let pays_on_page = acts().any(|act| act == Act::PayOnPage);
     let revokes = has_agreements && acts().any(|act| act == Act::Revoke);
     let uses_bad = has_agreements && acts().any(|act| act == Act::Approve(Method::Bad));
-    let ended = match client.scenario.customer {
+    let customer = client.scenario.customer;
+    let may_expire = plan.may_expire() && (waits_for_customer(customer) || revokes || uses_bad);
+    let ended = match customer {
         _ if is_out_of_reach(order, plan) => true,
         _ if client.wants_cancelled() && is_cancelled => true,
+        _ if order.is_expired() => may_expire && is_cancelled,
+        _ if plan.surely_expires() && (is_declined || waits) => false,
         // A changed parameter kept the client from going on by itself.
         _ if client.is_disturbed && order.due.is_none() => true,
         _ if uses_bad && is_declined => true,
@@ -392,6 +396,15 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
     } else {
         Err(Violation::Stuck(format!("{order:?} {:?}", client.answers)))
     }
+}
+
+/// Whether an order of that customer may wait for the customer: a charge that the partner settles later
+/// does not.
+fn waits_for_customer(customer: &str) -> bool {
+    matches!(
+        customer,
+        "declined" | "declined-once" | "pending-then-declined" | "must-act" | "acts-later"
+    )
 }
 
 /// Nobody was charged by what had been taken back before the function that charged had begun.

@@ -154,7 +154,7 @@ impl Simulation {
             mailer: calm(),
             certificates: Front::new(Arc::new(PayPalCertificates)),
         };
-        let honest = Services::new(&store, Options::default().shop(), &runtime, ends);
+        let honest = Services::new(&store, Options::default(), &runtime, ends);
         let clients = plan
             .scenarios
             .iter()
@@ -858,10 +858,11 @@ impl Simulation {
             return order.due.is_some_and(|due| due.tries >= 3)
                 && self.world.now() >= self.fleet.settled_at();
         }
-        let waits = order
-            .payment
-            .as_ref()
-            .is_some_and(|payment| payment.state == ChargeState::ActionRequired);
+        let waits = !self.plan.surely_expires()
+            && order
+                .payment
+                .as_ref()
+                .is_some_and(|payment| payment.state == ChargeState::ActionRequired);
         let is_tired = order.due.is_some_and(|due| due.tries >= 3);
         if !waits || !is_tired || self.world.now() < self.fleet.settled_at() {
             return false;

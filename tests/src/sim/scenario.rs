@@ -1,6 +1,8 @@
 //! What a history is made of: who wants what, and what goes wrong.
 
-use shared::domain::PartnerName;
+use std::time::Duration;
+
+use shared::domain::{PartnerName, UnpaidOrders};
 use shared::queue::Queue;
 
 use super::carrier::RealCarrier;
@@ -85,6 +87,8 @@ pub struct Scenario {
     pub mailing: Option<Mailing>,
     /// What else idempotency keys are used for.
     pub keys: Keys,
+    /// How many minutes the shop waits for its customers; with 0 it waits for ever.
+    pub unpaid_minutes: u64,
 }
 
 impl Scenario {
@@ -101,6 +105,7 @@ impl Scenario {
         approvals: Approvals::Keyed,
         mailing: None,
         keys: Keys::Kept,
+        unpaid_minutes: 0,
     };
 
     /// Every step is called, while the chain does the same.
@@ -191,11 +196,31 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
+    /// Declined, and cancelled once the time to pay is over.
+    pub const DECLINED_THEN_EXPIRED: Self = Self {
+        unpaid_minutes: 60,
+        ..Self::DECLINED
+    };
+
+    /// The customer never acts, and the order is cancelled once the time to pay is over.
+    pub const MUST_ACT_THEN_EXPIRED: Self = Self {
+        unpaid_minutes: 60,
+        ..Self::MUST_ACT
+    };
+
+    /// Declined, and paid by somebody in the very moment in which the time to pay is over.
+    pub const PAID_WHEN_EXPIRED: Self = Self {
+        customer: "declined-once",
+        rival_after: Some(60 * 60_000 + 160),
+        unpaid_minutes: 60,
+        ..Self::CHECKOUT
+    };
+
     /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
     pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
 
     /// Every scenario.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::CHECKOUT,
         Self::EXPLICIT,
         Self::BOTH,
@@ -211,6 +236,9 @@ impl Scenario {
         Self::CANCELLED_WHEN_PAID,
         Self::DECLINED_THEN_CANCELLED,
         Self::PENDING_THEN_CANCELLED,
+        Self::DECLINED_THEN_EXPIRED,
+        Self::MUST_ACT_THEN_EXPIRED,
+        Self::PAID_WHEN_EXPIRED,
     ];
 
     /// The same, but cancelled sooner or later if it is cancelled, so that it meets every step.
@@ -261,6 +289,10 @@ impl Scenario {
     }
 }
 
+fn minutes(minutes: u64) -> UnpaidOrders {
+    UnpaidOrders::expire_after(Duration::from_mins(minutes))
+}
+
 /// A deployment that changes a parameter and is rolled back later. The functions change one by one,
 /// within five minutes, and old instances go on for a while.
 #[derive(Clone, Copy, Debug)]
@@ -275,6 +307,8 @@ pub struct Change {
     pub own_carrier: bool,
     /// Whether the billing partner is asked with another account's credentials meanwhile.
     pub other_account: bool,
+    /// How long the shop waits for its customers meanwhile, if that changes.
+    pub unpaid: Option<UnpaidOrders>,
 }
 
 /// What one history is made of.
@@ -304,6 +338,8 @@ pub struct Plan {
     pub protocol: Protocol,
     /// How many orders that this version cannot read are due in each shard of the step `payment`.
     pub strangers: usize,
+    /// How long the shop waits for its customers.
+    pub unpaid: UnpaidOrders,
     /// A parameter that changes on the way.
     pub change: Option<Change>,
     /// Over how many shards the stream is spread.
@@ -339,6 +375,7 @@ impl Plan {
     pub fn calm(scenario: Scenario) -> Self {
         Self {
             seed: 1,
+            unpaid: minutes(scenario.unpaid_minutes),
             scenarios: vec![scenario],
             faults: Faults::default(),
             faults_last: 0,
@@ -364,6 +401,18 @@ impl Plan {
             carrier: None,
             trace: false,
         }
+    }
+
+    /// Whether an order that waits for its customer expires, whichever instance looks at it.
+    pub(super) fn surely_expires(&self) -> bool {
+        let change = self.change.and_then(|change| change.unpaid);
+        change.is_none() && self.unpaid != UnpaidOrders::NEVER_EXPIRE
+    }
+
+    /// Whether an order that waits for its customer may expire.
+    pub(super) fn may_expire(&self) -> bool {
+        let change = self.change.and_then(|change| change.unpaid);
+        change.is_some() || self.unpaid != UnpaidOrders::NEVER_EXPIRE
     }
 
     /// Whether nothing goes wrong that could keep a mail from being confirmed.
@@ -476,6 +525,7 @@ impl Histories {
             } else {
                 [0; 3]
             },
+            unpaid: minutes([0, 0, 1, 20, 60, 360][random.below(6)]),
             ..Plan::calm(Scenario::CHECKOUT)
         }
     }
@@ -491,6 +541,7 @@ impl Change {
             shop: Options::default(),
             own_carrier: false,
             other_account: true,
+            unpaid: None,
         }
     }
 
@@ -502,10 +553,12 @@ impl Change {
             shop: Options::default(),
             own_carrier: false,
             other_account: false,
+            unpaid: None,
         };
-        match random.below(3) {
+        match random.below(4) {
             0 => change.shop.currency = "JPY",
             1 => change.shop.tax_rate = "0.07",
+            2 => change.unpaid = Some(minutes([0, 1, 600][random.below(3)])),
             _ => change.own_carrier = true,
         }
         change
