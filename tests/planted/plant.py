@@ -781,8 +781,8 @@ FAULTS = [
     Fault(
         "without keys the messages of due orders become dead letters, and others are dropped",
         "functions/payment/src/lib.rs",
-        "        if !due.is_some_and(|due| due.step == DueStep::Payment) {",
-        "        if due.is_some_and(|due| due.step == DueStep::Payment) {",
+        "        if !order.is_some_and(|order| self.is_watched(&order)) {",
+        "        if order.is_some_and(|order| self.is_watched(&order)) {",
         tests="secrets::",
     ),
     Fault(

@@ -217,6 +217,14 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
+    /// Whether the sweep looks at the order's payment within the hour: one whose charge is closed is due
+    /// when it expires, and not before.
+    fn is_watched(&self, order: &Order) -> bool {
+        let expires = self.unpaid.expires_at(order);
+        let due = order.due.filter(|due| due.step == DueStep::Payment);
+        due.is_some_and(|due| Some(due.at) != expires)
+    }
+
     /// Asks where the charge of a declined payment stands: money that it took all the same is written
     /// down, and once nobody can confirm it any more it is not asked for again. While the partner
     /// cannot tell, an order that is due stays so, and no message has to be kept for it. Once the
@@ -225,10 +233,7 @@ impl<P: BillingPartner> Payments<P> {
         let now = self.runtime.now();
         let expires = self.unpaid.expires_at(order);
         let is_over = self.unpaid.is_over(order, now);
-        // An order whose charge is closed is due when it expires, and not before.
-        let is_watched = order
-            .due
-            .is_some_and(|due| due.step == DueStep::Payment && Some(due.at) != expires);
+        let is_watched = self.is_watched(order);
         let is_closed = match self.close(order).await {
             Ok(Closing::Moves(charge, status)) => {
                 return self.take_up(order, &charge, status).await;
@@ -697,8 +702,7 @@ impl<P: BillingPartner> Payments<P> {
     /// the sweep once they are, so that no dead letter has to keep the message until then.
     async fn without_keys(&self, id: &OrderId, error: Error) -> Result<Consumed, Error> {
         let order = self.store.order(id).await?;
-        let due = order.and_then(|order| order.due);
-        if !due.is_some_and(|due| due.step == DueStep::Payment) {
+        if !order.is_some_and(|order| self.is_watched(&order)) {
             return Err(error);
         }
         tracing::error!(order_id = %id, code = error.code(), %error, "left to the sweep");
