@@ -11,6 +11,7 @@ mod documents;
 mod easypost;
 mod easypost_webhooks;
 mod errors;
+mod events;
 mod glue;
 mod idempotency;
 mod keys;

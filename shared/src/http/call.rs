@@ -10,6 +10,7 @@ use super::{Caller, card_numbers};
 use crate::config::Authentication;
 use crate::domain::{CustomerId, Order, OrderId, Timestamp, digest_hex};
 use crate::error::{CardPlace, Error, Missing};
+use crate::json;
 use crate::store::{KeyUse, Store};
 
 /// Bodies above this many bytes are refused.
@@ -74,7 +75,7 @@ impl Call {
             key,
             traceparent: traceparent(request),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: request.raw_http_path().to_owned(),
             path_parameters: request.path_parameters(),
             query: request.query_string_parameters(),
             body,
@@ -92,7 +93,7 @@ impl Call {
         &self.method
     }
 
-    /// A parameter of the route's path, percent-decoded by the gateway.
+    /// A parameter of the route's path, percent-decoded.
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
         self.path_parameters.first(name)
@@ -103,7 +104,7 @@ impl Call {
         self.query.iter()
     }
 
-    /// The last part of the path, percent-decoded by the gateway.
+    /// The last part of the path, percent-decoded.
     #[must_use]
     pub fn last_segment(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
@@ -231,12 +232,7 @@ fn body(request: &Request) -> Result<Option<Value>, Error> {
     if bytes.trim_ascii().is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(bytes)
-        .map(Some)
-        .map_err(|error| Error::NotJson {
-            line: error.line(),
-            column: error.column(),
-        })
+    Ok(Some(json::read(bytes)?))
 }
 
 /// The caller's own trace, or else the one that X-Ray gave the invocation (AWS X-Ray developer

@@ -8,7 +8,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
 use super::answer::json_response;
-use crate::error::{CardPlace, Dependency, Error, Missing, Outcome};
+use crate::error::{CardPlace, Dependency, Error, Missing, Outcome, RequestPart};
 
 /// When to come back after a dependency failed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
@@ -42,7 +42,10 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::EmptyBody | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
+            Self::EmptyBody
+            | Self::NotJson { .. }
+            | Self::ReservedName { .. }
+            | Self::MalformedRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WebhookSignature => StatusCode::UNAUTHORIZED,
             Self::Declined(_) | Self::ActionRequired | Self::NoAgreement => {
                 StatusCode::PAYMENT_REQUIRED
@@ -85,6 +88,13 @@ impl Error {
             Self::NotJson { line, column } => {
                 format!("The body is not JSON: reading stopped at line {line}, column {column}.")
             }
+            Self::ReservedName { line, column } => format!(
+                "The body has a field name that begins with $serde_json::private:: at line {line}, \
+                 column {column}; rename the field."
+            ),
+            Self::MalformedRequest(part) => {
+                format!("The {} cannot be read; correct it.", part_name(*part))
+            }
             Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
             Self::WebhookTooLarge => "The body is over 256 KiB; send less.".to_owned(),
             Self::WebhookSignature => {
@@ -106,8 +116,8 @@ impl Error {
             }
             Self::CardNumber(_) => {
                 "Card numbers must never be sent here; send the billing partner's token of the \
-                 card. errors lists what looks like one; an id that does needs a prefix of letters \
-                 or _."
+                 card. errors lists what looks like one; an id that does needs a letter between \
+                 its digits."
                     .to_owned()
             }
             Self::KeyReused => {
@@ -236,6 +246,16 @@ impl Error {
                 .insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         response
+    }
+}
+
+fn part_name(part: RequestPart) -> &'static str {
+    match part {
+        RequestPart::Context => "request's method or authorization",
+        RequestPart::Path => "request's path",
+        RequestPart::Query => "request's query",
+        RequestPart::Headers => "request's headers",
+        RequestPart::Body => "request's body",
     }
 }
 

@@ -42,6 +42,7 @@ use shared::config::Environment;
 use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsCall, HttpsError, Secret, form};
+use shared::json;
 use shared::runtime::Runtime;
 use shared::secrets::{PartnerSecret, SecretError};
 
@@ -229,7 +230,7 @@ impl Stripe {
         };
         let answer = self.https.call(call, LIMIT).await?;
         if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body).map_err(|_| {
+            return json::read(&answer.body).map_err(|_| {
                 let status = wire::told_status(&answer.body);
                 let status = status.as_ref().map(Code::as_str);
                 tracing::error!(status, "Stripe's answer is none that this client knows");

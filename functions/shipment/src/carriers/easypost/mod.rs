@@ -38,6 +38,7 @@ use shared::config::Environment;
 use shared::error::{FieldError, Source};
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsCall, HttpsError, Secret};
+use shared::json;
 use shared::secrets::{PartnerSecret, SecretError};
 
 use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
@@ -220,7 +221,7 @@ impl EasyPost {
             Failure::Call(error)
         })?;
         if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body).map_err(|error| {
+            return json::read(&answer.body).map_err(|error| {
                 let what = format!("line {}, column {}", error.line(), error.column());
                 tracing::warn!(path = shown, what, "easypost's answer is not understood");
                 Failure::Unreadable(what)
