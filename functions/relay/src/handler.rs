@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use crate::mails::{MailReport, sweep_mails};
 use crate::queues::Persistent;
 use crate::relay::{RelayFailures, relay};
-use crate::sweep::{SweepReport, sweep};
+use crate::sweep::{SweepReport, Unfinished, sweep};
 
 /// The relay and the sweep.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct Relay<Q> {
     queues: Q,
     stage: String,
     runtime: Runtime,
+    unfinished: Unfinished,
 }
 
 /// Just enough of an event to tell its kind.
@@ -42,6 +43,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
             queues,
             stage,
             runtime,
+            unfinished: Unfinished::default(),
         }
     }
 
@@ -112,7 +114,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
     }
 
     async fn sweep_orders(&self) -> SweepReport {
-        let report = sweep(&self.store, &self.queues, &self.runtime).await;
+        let report = sweep(&self.store, &self.queues, &self.runtime, &self.unfinished).await;
         self.count("OrdersOverdue", report.overdue);
         self.count("SweepFailed", report.failed + report.unfinished);
         tracing::info!(
