@@ -392,8 +392,9 @@ FAULTS = [
     Fault(
         "the sweep is off",
         "functions/relay/src/handler.rs",
-        "let report = sweep(&self.store, &self.queues, &self.runtime).await;",
-        "let report = if true { SweepReport::default() } else { sweep(&self.store, &self.queues, &self.runtime).await };",
+        "let report = sweep(&self.store, &self.queues, &self.runtime, &self.unfinished).await;",
+        "let report = if true { SweepReport::default() } else { sweep(&self.store, &self.queues, &self.runtime, "
+        "&self.unfinished).await };",
         tests="chain::with_a_dead_stream",
     ),
     Fault(
@@ -459,6 +460,55 @@ FAULTS = [
         "    match deadline::remaining() {",
         "    match deadline::remaining().filter(|_| false) {",
         tests="sweep::a_sweep_that_is_stuck",
+    ),
+    Fault(
+        "a sweep that panics tells nothing",
+        "functions/relay/src/sweep.rs",
+        "AssertUnwindSafe(join_all(lanes)).catch_unwind();",
+        "AssertUnwindSafe(async { Ok::<_, shared::error::Source>(join_all(lanes).await) });",
+        tests="sweep::a_sweep_that_panics",
+    ),
+    Fault(
+        "a part of an event that cannot be read panics",
+        "shared/src/lambda/gateway.rs",
+        "serde_json::from_str(field.get()).map_err(|_| Error::MalformedRequest(part))",
+        'Ok(serde_json::from_str(field.get()).unwrap_or_else(|error| panic!("{part:?}: {error}")))',
+        tests="events::whatever_a_request",
+    ),
+    Fault(
+        "a message of a batch that has no id is not reported",
+        "shared/src/lambda/batch.rs",
+        ".filter(|(_, fate)| *fate == Fate::Keep)",
+        ".filter(|(record, fate)| *fate == Fate::Keep && !record.id.is_empty())",
+        tests="events::whatever_a_batch",
+    ),
+    Fault(
+        "a damaged record that has no sequence number is forgotten",
+        "functions/relay/src/relay.rs",
+        "let failures = failed.into_iter().map(",
+        "let failures = failed.into_iter().filter(|index| !sequence_number(records[*index]).is_empty()).map(",
+        tests="events::whatever_the_stream",
+    ),
+    Fault(
+        "serde_json's own names are read",
+        "shared/src/json.rs",
+        "    if let Some(place) = reserved_name(json) {",
+        "    if let Some(place) = reserved_name(json).filter(|_| false) {",
+        tests="events::serde_jsons_own_names",
+    ),
+    Fault(
+        "a number counts as a card's by its check digit alone",
+        "shared/src/http/card_numbers.rs",
+        "passes_luhn(digits) && is_issued(digits)",
+        "passes_luhn(digits) && (is_issued(digits) || digits.len() > 1)",
+        tests="errors::numbers_of_other_kinds",
+    ),
+    Fault(
+        "letters before a card number hide it",
+        "shared/src/http/card_numbers.rs",
+        "            Some(digit) => run.push(digit),",
+        "            Some(_) if is_in_word && run.digits.is_empty() => {}\n            Some(digit) => run.push(digit),",
+        tests="errors::a_card_number",
     ),
     Fault(
         "a declined payment that is due is taken for overdue",

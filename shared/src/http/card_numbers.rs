@@ -621,8 +621,8 @@ mod tests {
             "4242 and 4242 and 4242 and 4242",
             // EANs, in part those that pass the Luhn check.
             "4006381333931",
-            "ean_4006381333931",
-            "5018374350930",
+            "ean_4006381330060",
+            "5018374350046",
             // Phone numbers.
             "972545870008",
             "00972545870008",

@@ -5,10 +5,10 @@ use std::panic::AssertUnwindSafe;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
+use super::gateway::Fields;
 use super::{Function, Handler, log_failure};
 use crate::error::Error;
 use crate::event::{Message, MessageError};
@@ -39,22 +39,16 @@ struct Record {
 
 impl Record {
     fn read(record: &RawValue) -> Self {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Parts<'a> {
-            #[serde(borrow)]
-            message_id: Option<&'a RawValue>,
-            #[serde(borrow)]
-            body: Option<&'a RawValue>,
-        }
-        let parts: Parts<'_> = serde_json::from_str(record.get()).unwrap_or_default();
-        let text = |part: Option<&RawValue>| -> String {
-            part.and_then(|part| serde_json::from_str(part.get()).ok())
+        let fields: Fields<'_> = serde_json::from_str(record.get()).unwrap_or_default();
+        let text = |name| -> String {
+            let field = fields.get(name);
+            field
+                .and_then(|field| serde_json::from_str(field.get()).ok())
                 .unwrap_or_default()
         };
         Self {
-            id: text(parts.message_id),
-            body: text(parts.body),
+            id: text("messageId"),
+            body: text("body"),
         }
     }
 }

@@ -22,43 +22,46 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, RequestPart};
 
-/// The parts of an event that this service needs, each read once the event's kind is known.
+/// The fields of an event or of one of its records, each to be read by itself.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Event<'a> {
-    /// Of an SQS batch.
-    #[serde(borrow, rename = "Records")]
-    pub(super) records: Option<&'a RawValue>,
+#[serde(transparent)]
+pub(super) struct Fields<'a> {
     #[serde(borrow)]
-    request_context: Option<&'a RawValue>,
-    #[serde(borrow)]
-    raw_path: Option<&'a RawValue>,
-    #[serde(borrow)]
-    raw_query_string: Option<&'a RawValue>,
-    #[serde(borrow)]
-    path_parameters: Option<&'a RawValue>,
-    #[serde(borrow)]
-    headers: Option<&'a RawValue>,
-    #[serde(borrow)]
-    body: Option<&'a RawValue>,
-    #[serde(borrow)]
-    is_base64_encoded: Option<&'a RawValue>,
+    fields: BTreeMap<String, &'a RawValue>,
 }
 
-impl Event<'_> {
+impl<'a> Fields<'a> {
+    /// A field that is there and not `null`.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let field = self.fields.get(name).copied();
+        field.filter(|field| field.get() != "null")
+    }
+
+    /// What an absent field means is its type's default.
+    fn read<T: Deserialize<'a> + Default>(
+        &self,
+        name: &str,
+        part: RequestPart,
+    ) -> Result<T, Error> {
+        self.get(name).map_or_else(
+            || Ok(T::default()),
+            |field| serde_json::from_str(field.get()).map_err(|_| Error::MalformedRequest(part)),
+        )
+    }
+
     /// Whether it is an HTTP request.
     pub(super) fn is_request(&self) -> bool {
-        self.request_context.is_some()
+        self.get("requestContext").is_some()
     }
 
     /// The request, with the extensions by which `lambda_http` passes on what HTTP does not know.
     pub(super) fn request(&self) -> Result<Request, Error> {
         let context: Option<ApiGatewayV2httpRequestContext> =
-            read(self.request_context, RequestPart::Context)?;
+            self.read("requestContext", RequestPart::Context)?;
         let context = context.ok_or(Error::MalformedRequest(RequestPart::Context))?;
         let encoding = PathEncoding::of(&context);
-        let path: String = read(self.raw_path, RequestPart::Path)?;
-        let parameters: HashMap<String, String> = read(self.path_parameters, RequestPart::Path)?;
+        let path: String = self.read("rawPath", RequestPart::Path)?;
+        let parameters: HashMap<String, String> = self.read("pathParameters", RequestPart::Path)?;
         let parameters = parameters
             .into_iter()
             .map(|(name, value)| Ok((name, encoding.decode(&value)?.into_owned())))
@@ -74,41 +77,31 @@ impl Event<'_> {
     }
 
     fn query(&self) -> Result<QueryMap, Error> {
-        let query: String = read(self.raw_query_string, RequestPart::Query)?;
+        let query: String = self.read("rawQueryString", RequestPart::Query)?;
         query.parse().map_err(|never: Infallible| match never {})
     }
 
     fn headers(&self) -> Result<HeaderMap, Error> {
         let malformed = || Error::MalformedRequest(RequestPart::Headers);
-        let read: BTreeMap<String, String> = read(self.headers, RequestPart::Headers)?;
-        let mut headers = HeaderMap::with_capacity(read.len());
+        let read: BTreeMap<String, String> = self.read("headers", RequestPart::Headers)?;
+        let mut headers = HeaderMap::new();
         for (name, value) in read {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed())?;
             let value = HeaderValue::try_from(value).map_err(|_| malformed())?;
-            headers.append(name, value);
+            // There is a limit to how many there may be.
+            headers.try_append(name, value).map_err(|_| malformed())?;
         }
         Ok(headers)
     }
 
     fn body(&self) -> Result<Body, Error> {
-        if read(self.is_base64_encoded, RequestPart::Body)? {
-            let body: Option<Base64Data> = read(self.body, RequestPart::Body)?;
+        if self.read("isBase64Encoded", RequestPart::Body)? {
+            let body: Option<Base64Data> = self.read("body", RequestPart::Body)?;
             return Ok(body.map_or(Body::Empty, |body| Body::Binary(body.0)));
         }
-        let body: Option<String> = read(self.body, RequestPart::Body)?;
+        let body: Option<String> = self.read("body", RequestPart::Body)?;
         Ok(body.map_or(Body::Empty, Body::Text))
     }
-}
-
-/// What an absent part means is its type's default.
-fn read<'a, T: Deserialize<'a> + Default>(
-    part: Option<&'a RawValue>,
-    name: RequestPart,
-) -> Result<T, Error> {
-    part.map_or_else(
-        || Ok(T::default()),
-        |part| serde_json::from_str(part.get()).map_err(|_| Error::MalformedRequest(name)),
-    )
 }
 
 /// How the event's path and its parameters are written.
@@ -162,7 +155,7 @@ mod tests {
 
     fn request(event: &Value) -> Result<Request, Error> {
         let text = event.to_string();
-        let event: Event<'_> = serde_json::from_str(&text).unwrap();
+        let event: Fields<'_> = serde_json::from_str(&text).unwrap();
         assert!(event.is_request());
         event.request()
     }
@@ -213,6 +206,17 @@ mod tests {
             event["rawPath"] = path.into();
             assert!(request(&event).is_ok(), "{path}");
         }
+    }
+
+    #[test]
+    fn too_many_headers_are_refused() {
+        let mut event = event();
+        let headers = (0..40_000).map(|number| (format!("x-{number}"), "".into()));
+        event["headers"] = Value::Object(headers.collect());
+        assert!(matches!(
+            request(&event),
+            Err(Error::MalformedRequest(RequestPart::Headers))
+        ));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tracing::Instrument as _;
 
 pub use batch::Consumed;
-use gateway::Event;
+use gateway::Fields;
 
 use crate::aws::Aws;
 use crate::config::{Authentication, ConfigError, Environment, Tables};
@@ -151,9 +151,9 @@ impl<F: Function> Handler<F> {
     ) -> Result<Box<RawValue>, EventError> {
         let LambdaEvent { payload, context } = event;
         let span = tracing::info_span!("invocation", request_id = %context.request_id);
-        let event: Event<'_> =
+        let event: Fields<'_> =
             serde_json::from_str(payload.get()).map_err(EventError::Unreadable)?;
-        if let Some(records) = event.records {
+        if let Some(records) = event.get("Records") {
             let records: Vec<&RawValue> =
                 serde_json::from_str(records.get()).map_err(EventError::Unreadable)?;
             let failures = self.consume_batch(&records).instrument(span).await;
