@@ -32,6 +32,21 @@ pub enum CardPlace {
     Query,
 }
 
+/// A part of an HTTP request's event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestPart {
+    /// Method and authorizer.
+    Context,
+    /// The path or a parameter in it.
+    Path,
+    /// The query.
+    Query,
+    /// The names and values of headers.
+    Headers,
+    /// The body or its encoding.
+    Body,
+}
+
 /// One value that differs from what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -107,6 +122,17 @@ pub enum Error {
         /// Where reading stopped, from 1.
         line: usize,
         /// Where reading stopped, from 1.
+        column: usize,
+    },
+    /// A part of the request's event cannot be read.
+    #[error("the request is malformed: {0:?}")]
+    MalformedRequest(RequestPart),
+    /// A field of the body has a name that the JSON reader keeps for itself.
+    #[error("the body has a reserved name: line {line}, column {column}")]
+    ReservedName {
+        /// Where the name stands, from 1.
+        line: usize,
+        /// Where the name stands, from 1.
         column: usize,
     },
     /// The body is over 64 KiB.
@@ -258,7 +284,8 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmptyBody => "empty_body",
-            Self::NotJson { .. } => "malformed_json",
+            Self::NotJson { .. } | Self::ReservedName { .. } => "malformed_json",
+            Self::MalformedRequest(_) => "malformed_request",
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unauthenticated => "unauthenticated",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use crate::domain::{Email, EventType, Order, OrderId, Text, Timestamp, digest_hex};
+use crate::json::{self, JsonError};
 
 /// One message. It only hints that a step may be due; the order itself, or the partner, says whether
 /// it is.
@@ -282,7 +283,7 @@ impl Message {
     /// Reads what [`Message::to_json`] wrote.
     pub fn from_json(json: &str) -> Result<Self, MessageError> {
         let envelope: Envelope<'_> =
-            serde_json::from_str(json).map_err(MessageError::NotAnEvent)?;
+            json::read(json.as_bytes()).map_err(MessageError::NotAnEvent)?;
         if envelope.specversion != "1.0" {
             return Err(MessageError::Version);
         }
@@ -336,7 +337,7 @@ fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {
 pub enum MessageError {
     /// Not an event in JSON.
     #[error("the message is no event in JSON")]
-    NotAnEvent(#[source] serde_json::Error),
+    NotAnEvent(#[source] JsonError),
     /// Another version of CloudEvents.
     #[error("the message's specversion is not 1.0")]
     Version,

@@ -10,6 +10,7 @@ pub mod event;
 pub mod http;
 #[cfg(feature = "https")]
 pub mod https;
+pub mod json;
 pub mod lambda;
 pub mod queue;
 pub mod runtime;

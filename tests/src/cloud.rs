@@ -101,6 +101,11 @@ impl<P: BillingPartner> Cloud<P> {
 }
 
 impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
+    /// The functions.
+    pub fn services(&self) -> &Services<P, C, PlayedQueues, PlayedMailer> {
+        &self.services
+    }
+
     /// A shop with a billing partner made for its clock, and a carrier.
     pub async fn with_ends(
         options: Options,

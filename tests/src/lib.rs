@@ -16,5 +16,5 @@ pub use database::{Capacity, Database, SentWrite, SentWrites, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
 pub use services::{
     EASYPOST_WEBHOOK_SECRET, Ends, Reply, STRIPE_WEBHOOK_SECRET, Services, batch, customer_request,
-    hmac_sha256_hex, invoke, question, request,
+    hmac_sha256_hex, invoke, invoke_relay, question, request,
 };

@@ -14,7 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use shared::config::Authentication;
 use shared::https::{Https, Secret};
-use shared::lambda::{Function, Handler};
+use shared::lambda::{EventError, Function, Handler};
 use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
 use shared::secrets::Keys;
@@ -177,6 +177,23 @@ where
         }
     }
 
+    /// Gives an event to a function by its name, whatever the event is.
+    pub async fn handle(&self, function: &str, event: &Value) -> Result<Value, EventError> {
+        let event = lambda_event(event);
+        let answer = match function {
+            "cart" => self.cart.handle(event).await,
+            "billing" => self.billing.handle(event).await,
+            "payment" => self.payment.handle(event).await,
+            "shipment" => self.shipment.handle(event).await,
+            "email" => self.email.handle(event).await,
+            "order" => self.order.handle(event).await,
+            "customer" => self.customer.handle(event).await,
+            "webhook" => self.webhook.handle(event).await,
+            other => panic!("there is no function {other}"),
+        };
+        answer.map(|answer| parse(answer.get()))
+    }
+
     /// Gives an SQS batch to a queue's worker; returns the ids of the messages to be kept.
     pub async fn deliver_batch(&self, queue: Queue, batch: &Value) -> Vec<String> {
         let answer = match queue {
@@ -310,4 +327,13 @@ pub async fn invoke<F: Function>(handler: &Handler<F>, event: &Value) -> Value {
         .await
         .expect("the handler answers");
     parse(answer.get())
+}
+
+/// Gives an event to the relay as Lambda would.
+pub async fn invoke_relay<Q: EventQueue + Clone + 'static>(
+    relay: &Relay<Q>,
+    event: &Value,
+) -> Result<Value, serde_json::Error> {
+    let answer = relay.handle(lambda_event(event)).await?;
+    Ok(parse(answer.get()))
 }

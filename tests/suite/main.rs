@@ -13,6 +13,7 @@ mod documents;
 mod easypost;
 mod easypost_webhooks;
 mod errors;
+mod events;
 mod expiry;
 mod glue;
 mod idempotency;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use lambda_runtime::{Context, LambdaEvent};
 use relay::{Relay, SweepReport};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
+use shared::config::Environment;
 use shared::domain::{DueStep, OrderId};
 use shared::event::Message;
 use shared::queue::{EventQueue, Queue, QueueError};
@@ -377,7 +378,7 @@ async fn a_sweep_that_is_stuck_ends_before_it_is_cut_off_and_says_what_it_did() 
     cloud.post("/api/order/invoice.json", &update).await;
     cloud.lose_stream();
     cloud.pass(OVERDUE);
-    // The first is stuck at its payment; what comes behind it waits for the next minute.
+    // The first is stuck at its payment; the other partitions do not wait for it.
     let relay = odd(&cloud, &order, How::NeverAnswers);
     let left = Duration::from_millis(3_300);
     let event = json!({"detail-type": "Scheduled Event"});
@@ -390,6 +391,92 @@ async fn a_sweep_that_is_stuck_ends_before_it_is_cut_off_and_says_what_it_did() 
     relay.sweep().await;
     let billing = subjects(&cloud.queues.take(), Queue::Billing);
     assert!(billing.contains_key(&other));
+}
+
+/// Panics at every query of the index.
+#[derive(Debug)]
+struct PanicsAtQueries;
+
+impl Intercept for PanicsAtQueries {
+    fn name(&self) -> &'static str {
+        "PanicsAtQueries"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let target = context.request().headers().get("x-amz-target");
+        assert!(!target.unwrap_or_default().ends_with("Query"), "played");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_that_panics_says_what_it_did_and_begins_there_the_next_time() {
+    let cloud = Cloud::start().await;
+    let config = cloud.database.client.config().to_builder();
+    let config = config.interceptor(PanicsAtQueries).build();
+    let client = aws_sdk_dynamodb::Client::from_conf(config);
+    let (runtime, queues) = (cloud.runtime.clone(), cloud.queues.clone());
+    let store = Store::new(client, Database::tables(), runtime.clone());
+    let relay = Relay::new(store, queues, "test".to_owned(), runtime);
+    for _ in 0..2 {
+        let report = relay.sweep().await;
+        assert_eq!((report.failed, report.unfinished), (1, 16));
+        assert_eq!(report.mails.failed, 1);
+    }
+}
+
+/// `SWEEP_ORDERS=100000 cargo test -p tests --test suite a_backlog -- --nocapture` prints the rate.
+#[tokio::test]
+async fn a_backlog_is_dealt_with_though_some_of_it_is_damaged() {
+    const DAMAGED_EVERY: usize = 50;
+    let count = Environment::process().optional("SWEEP_ORDERS");
+    let count: usize = count.map_or(2_000, |count| count.parse().unwrap());
+    let cloud = Cloud::start().await;
+    let order = place(&cloud, "8080").await;
+    cloud.lose_stream();
+    let whole = item(&cloud, &order).await;
+    let items: Vec<WriteRequest> = (0..count)
+        .map(|index| {
+            // Crockford's digits 0 to 3 end in four shards.
+            let last = char::from(b"0123"[index % 4]);
+            let mut item = whole.clone();
+            let id = sibling(&order, index / 4, last);
+            let step = DueStep::of_partition(whole["dueStep"].as_s().unwrap()).unwrap();
+            let partition = step.partition_of(&OrderId::parse(&id).unwrap());
+            item.insert("orderId".to_owned(), AttributeValue::S(id));
+            item.insert("dueStep".to_owned(), AttributeValue::S(partition));
+            if index % DAMAGED_EVERY == 0 {
+                damage(&mut item, index / DAMAGED_EVERY);
+            }
+            let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
+            WriteRequest::builder().put_request(put).build()
+        })
+        .collect();
+    for batch in items.chunks(25) {
+        let write = cloud.database.client.batch_write_item();
+        let write = write.request_items("OrdersTable", batch.to_vec());
+        let output = write.send().await.unwrap();
+        assert!(output.unprocessed_items.unwrap_or_default().is_empty());
+    }
+    cloud.pass(OVERDUE);
+    let began = std::time::Instant::now();
+    let report = cloud.sweep().await;
+    let took = began.elapsed();
+    let damaged = count.div_ceil(DAMAGED_EVERY);
+    let expected = (1 + count - damaged, damaged, 0);
+    let found = (report.published, report.failed, report.unfinished);
+    assert_eq!(found, (expected.0 as u64, expected.1 as u64, expected.2));
+    let published = subjects(&cloud.queues.take(), Queue::Billing);
+    assert_eq!(published.len(), expected.0);
+    assert!(published.values().all(|messages| *messages == 1));
+    assert_eq!(cloud.sweep().await, SweepReport::default());
+    let rate = count as u128 * 1_000 / took.as_millis().max(1);
+    println!("{count} orders in {took:.1?}: {rate} a second");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::mails::{MailReport, sweep_mails};
 use crate::queues::Persistent;
 use crate::relay::{RelayFailures, relay};
-use crate::sweep::{SweepReport, sweep};
+use crate::sweep::{SweepReport, Unfinished, sweep};
 
 /// The relay and the sweep.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ pub struct Relay<Q> {
     unpaid: UnpaidOrders,
     stage: String,
     runtime: Runtime,
+    unfinished: Unfinished,
 }
 
 /// Just enough of an event to tell its kind.
@@ -45,6 +46,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
             unpaid: UnpaidOrders::NEVER_EXPIRE,
             stage,
             runtime,
+            unfinished: Unfinished::default(),
         }
     }
 
@@ -121,7 +123,14 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
     }
 
     async fn sweep_orders(&self) -> SweepReport {
-        let report = sweep(&self.store, &self.queues, self.unpaid, &self.runtime).await;
+        let report = sweep(
+            &self.store,
+            &self.queues,
+            self.unpaid,
+            &self.runtime,
+            &self.unfinished,
+        )
+        .await;
         self.count("OrdersOverdue", report.overdue);
         self.count("SweepFailed", report.failed + report.unfinished);
         tracing::info!(

@@ -3,8 +3,11 @@
 //! The ledger keeps their messages. Each look first moves the time of the next one and then publishes,
 //! so a mail that fails, or that this version cannot read, delays no other.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use shared::domain::{DueStep, Timestamp};
 use shared::event::{Message, MessageError};
@@ -12,7 +15,7 @@ use shared::queue::{EventQueue, Queue, QueueError};
 use shared::runtime::Runtime;
 use shared::store::{DueEmail, EmailState, Store, StoreError};
 
-use crate::sweep::{OVERDUE_TRIES, next_look};
+use crate::sweep::{OVERDUE_TRIES, in_time, lock, next_look};
 
 /// How many mails of one index partition are looked at together.
 const PAGE: i32 = 25;
@@ -55,18 +58,24 @@ enum LookError {
 }
 
 /// Looks at the promised mails whose time has come, in all partitions at once: a queue that is slow to
-/// refuse messages delays none of the partitions.
+/// refuse messages delays none of the partitions. What it did is told whatever ends it.
 pub(crate) async fn sweep_mails(
     store: &Store,
     queues: &impl EventQueue,
     runtime: &Runtime,
 ) -> MailReport {
-    let shards = (0..DueStep::SHARDS)
-        .map(|shard| Box::pin(async move { sweep_shard(store, queues, runtime, shard).await }));
-    join_all(shards)
-        .await
-        .into_iter()
-        .fold(MailReport::default(), MailReport::plus)
+    let report = Mutex::new(MailReport::default());
+    let told = &report;
+    let shards = (0..DueStep::SHARDS).map(|shard| {
+        Box::pin(async move { sweep_shard(store, queues, runtime, shard, told).await })
+    });
+    let whole = AssertUnwindSafe(join_all(shards)).catch_unwind();
+    // What is cut off here has moved its mark, or is found again where it was.
+    if let Ok(Err(_)) = in_time(whole).await {
+        tracing::error!(code = "internal_error", "the sweep of mails panicked");
+        lock(&report).failed += 1;
+    }
+    *lock(&report)
 }
 
 async fn sweep_shard(
@@ -74,15 +83,15 @@ async fn sweep_shard(
     queues: &impl EventQueue,
     runtime: &Runtime,
     shard: u8,
-) -> MailReport {
-    let mut report = MailReport::default();
+    report: &Mutex<MailReport>,
+) {
     let mut start = None;
     for _ in 0..PAGES {
         let page = match store.due_emails(shard, runtime.now(), start, PAGE).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(shard, %error, "the index of mails could not be read");
-                report.failed += 1;
+                lock(report).failed += 1;
                 break;
             }
         };
@@ -91,26 +100,16 @@ async fn sweep_shard(
             .iter()
             .map(|due| Box::pin(look(store, queues, runtime.now(), due)));
         for (fate, due) in join_all(looks).await.into_iter().zip(&page.emails) {
-            report.count(due, fate);
+            lock(report).count(due, fate);
         }
         start = page.next;
         if start.is_none() {
             break;
         }
     }
-    report
 }
 
 impl MailReport {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            published: self.published + other.published,
-            given_up: self.given_up + other.given_up,
-            overdue: self.overdue + other.overdue,
-            failed: self.failed + other.failed,
-        }
-    }
-
     fn count(&mut self, due: &DueEmail, fate: Result<Fate, LookError>) {
         let tries = due.tries.saturating_add(1);
         match fate {

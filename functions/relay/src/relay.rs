@@ -1,6 +1,7 @@
 //! The Orders stream.
 
 use std::collections::HashMap;
+use std::panic::catch_unwind;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
@@ -40,15 +41,24 @@ struct Failure {
 
 /// Just the sequence number, which even a damaged record has.
 #[derive(Deserialize)]
-struct Numbered<'a> {
-    #[serde(borrow)]
-    dynamodb: NumberedChange<'a>,
+struct Numbered {
+    dynamodb: NumberedChange,
 }
 
 #[derive(Deserialize)]
-struct NumberedChange<'a> {
+struct NumberedChange {
     #[serde(rename = "SequenceNumber")]
-    sequence_number: &'a str,
+    sequence_number: String,
+}
+
+/// A record's sequence number. Where it has none, the empty one, by which Lambda brings the whole batch
+/// again ("Configuring partial batch response with DynamoDB and Lambda").
+fn sequence_number(record: &RawValue) -> String {
+    let numbered = serde_json::from_str(record.get());
+    numbered.map_or_else(
+        |_| String::new(),
+        |numbered: Numbered| numbered.dynamodb.sequence_number,
+    )
 }
 
 impl RelayFailures {
@@ -67,6 +77,8 @@ impl RelayFailures {
 enum PoisonRecord {
     #[error("the record is not as a stream's record is")]
     Shape,
+    #[error("reading the record panicked")]
+    Panicked,
     #[error("the image is not an order")]
     Image(#[from] shared::store::Corrupt),
 }
@@ -111,7 +123,8 @@ pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> Re
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut failed: Vec<usize> = Vec::new();
     for (index, record) in records.iter().enumerate() {
-        match read(record) {
+        let read = catch_unwind(|| read(record)).unwrap_or(Err(PoisonRecord::Panicked));
+        match read {
             Ok(None) => {}
             Ok(Some((order, kind))) => {
                 wanted.extend(dispatches(&order, kind).into_iter().map(|dispatch| Wanted {
@@ -137,11 +150,8 @@ pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> Re
     }
     failed.sort_unstable();
     failed.dedup();
-    let failures = failed.into_iter().filter_map(|index| {
-        let numbered: Numbered<'_> = serde_json::from_str(records.get(index)?.get()).ok()?;
-        Some(Failure {
-            item_identifier: numbered.dynamodb.sequence_number.to_owned(),
-        })
+    let failures = failed.into_iter().map(|index| Failure {
+        item_identifier: sequence_number(records[index]),
     });
     Relayed {
         failures: RelayFailures {

@@ -4,10 +4,13 @@
 //! head of its shard, and what one queue took is not sent again because another refused.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::ops::AddAssign;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use shared::domain::{
@@ -18,6 +21,7 @@ use shared::lambda::deadline;
 use shared::queue::EventQueue;
 use shared::runtime::Runtime;
 use shared::store::{Corrupt, DueCursor, DueMark, DueOrder, EmailState, Store};
+use tokio::time::error::Elapsed;
 
 use crate::mails::MailReport;
 use crate::publish::{Dispatch, dispatches, mail_dispatch, send};
@@ -25,6 +29,9 @@ use crate::queues::Sparing;
 
 /// How many orders of one index partition are looked at together.
 const PAGE: i32 = 25;
+
+/// Of how many index partitions pages are looked at side by side. A step that has stopped fills its four.
+const LANES: usize = 4;
 
 /// An order that was looked at this often without effect is overdue: manual action may be needed.
 pub(crate) const OVERDUE_TRIES: u32 = 3;
@@ -92,9 +99,29 @@ struct Place {
     after: Option<DueCursor>,
 }
 
-/// The beginning of every partition. Each minute begins with another one, so that none is always the
-/// last.
-fn places(now: Timestamp) -> VecDeque<Place> {
+impl Place {
+    fn is_same_partition(&self, other: &Self) -> bool {
+        (self.step, self.shard) == (other.step, other.shard)
+    }
+}
+
+/// Where the last sweep of this instance stopped: the next one goes on there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unfinished(Arc<Mutex<Vec<Place>>>);
+
+impl Unfinished {
+    fn take(&self) -> Vec<Place> {
+        std::mem::take(&mut *lock(&self.0))
+    }
+
+    fn keep(&self, places: Vec<Place>) {
+        *lock(&self.0) = places;
+    }
+}
+
+/// Where the last sweep stopped, then the beginning of every other partition. Each minute begins with
+/// another one, so that none is always the last in new instances.
+fn places(now: Timestamp, unfinished: Vec<Place>) -> VecDeque<Place> {
     let shards = |step| {
         (0..DueStep::SHARDS).map(move |shard| Place {
             step,
@@ -105,56 +132,112 @@ fn places(now: Timestamp) -> VecDeque<Place> {
     let mut places: VecDeque<Place> = DueStep::ALL.into_iter().flat_map(shards).collect();
     let minute = usize::try_from(now.millis() / 60_000).unwrap_or_default();
     places.rotate_left(minute % places.len());
-    places
+    places.retain(|place| !unfinished.iter().any(|each| each.is_same_partition(place)));
+    unfinished.into_iter().chain(places).collect()
 }
 
-/// Looks at every order whose time had come when it began, a page of each partition in turn, for as
-/// long as the invocation lasts.
+/// Looks at every order whose time had come when it began, some partitions side by side, a page of
+/// each in turn, for as long as the invocation lasts. What it did is told whatever ends it.
 pub(crate) async fn sweep(
     store: &Store,
     queues: &impl EventQueue,
     unpaid: UnpaidOrders,
     runtime: &Runtime,
+    unfinished: &Unfinished,
 ) -> SweepReport {
     let began = runtime.now();
-    let mut progress = Progress {
-        places: places(began),
-        report: SweepReport::default(),
-    };
+    let progress = Progress::new(places(began, unfinished.take()));
     let sweeper = Sweeper {
         store,
         queues: Sparing::new(queues),
         unpaid,
         runtime,
     };
-    let whole = Box::pin(progress.go_on(&sweeper, began));
-    match deadline::remaining() {
-        // What is cut off here has moved its mark, or is found again where it was.
-        Some(left) => drop(tokio::time::timeout(left.saturating_sub(RESERVE), whole).await),
-        None => whole.await,
+    let lanes = (0..LANES).map(|_| Box::pin(progress.go_on(&sweeper, began)));
+    let whole = AssertUnwindSafe(join_all(lanes)).catch_unwind();
+    // What is cut off here has moved its mark, or is found again where it was.
+    if let Ok(Err(_)) = in_time(whole).await {
+        tracing::error!(code = "internal_error", "the sweep panicked");
+        progress.count(SweepReport {
+            failed: 1,
+            ..SweepReport::default()
+        });
     }
-    progress.report.unfinished = progress.places.len() as u64;
-    progress.report
+    let (report, left) = progress.end();
+    unfinished.keep(left);
+    report
 }
 
-struct Progress {
-    /// What is not looked at to its end.
-    places: VecDeque<Place>,
+/// What `work` gives, unless the invocation's time is nearly over before.
+pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    match deadline::remaining() {
+        Some(left) => tokio::time::timeout(left.saturating_sub(RESERVE), work).await,
+        None => Ok(work.await),
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct State {
+    /// What is not looked at to its end, the next page first.
+    waiting: VecDeque<Place>,
+    /// Whose pages are being looked at.
+    held: Vec<Place>,
     report: SweepReport,
 }
 
+struct Progress(Mutex<State>);
+
 impl Progress {
-    async fn go_on(&mut self, sweeper: &Sweeper<'_, impl EventQueue>, until: Timestamp) {
-        while let Some(place) = self.places.front().cloned() {
+    fn new(waiting: VecDeque<Place>) -> Self {
+        Self(Mutex::new(State {
+            waiting,
+            ..State::default()
+        }))
+    }
+
+    fn count(&self, report: SweepReport) {
+        lock(&self.0).report += report;
+    }
+
+    /// What was done, and what was not looked at to its end.
+    fn end(self) -> (SweepReport, Vec<Place>) {
+        let state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let left: Vec<Place> = state.held.into_iter().chain(state.waiting).collect();
+        let report = SweepReport {
+            unfinished: left.len() as u64,
+            ..state.report
+        };
+        (report, left)
+    }
+
+    fn take(&self) -> Option<Place> {
+        let mut state = lock(&self.0);
+        let place = state.waiting.pop_front()?;
+        state.held.push(place.clone());
+        Some(place)
+    }
+
+    fn done(&self, place: &Place, next: Option<Place>) {
+        let mut state = lock(&self.0);
+        state.held.retain(|held| !held.is_same_partition(place));
+        state.waiting.extend(next);
+    }
+
+    /// One lane: a page after the other, of whatever partition is next.
+    async fn go_on(&self, sweeper: &Sweeper<'_, impl EventQueue>, until: Timestamp) {
+        while let Some(place) = self.take() {
             let next = self.page(sweeper, &place, until).await;
-            self.places.pop_front();
-            self.places.extend(next);
+            self.done(&place, next);
         }
     }
 
     /// Looks at a page of orders; returns where the next one begins.
     async fn page(
-        &mut self,
+        &self,
         sweeper: &Sweeper<'_, impl EventQueue>,
         place: &Place,
         until: Timestamp,
@@ -168,14 +251,17 @@ impl Progress {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%step, shard, %error, "the index could not be read");
-                self.report.failed += 1;
+                self.count(SweepReport {
+                    failed: 1,
+                    ..SweepReport::default()
+                });
                 return None;
             }
         };
         let looks = page.marks.iter().map(|mark| Box::pin(sweeper.look(mark)));
         let mut looks: FuturesUnordered<_> = looks.collect();
         while let Some(look) = looks.next().await {
-            self.report += look;
+            self.count(look);
         }
         page.next.map(|after| Place {
             step,
@@ -395,11 +481,43 @@ mod tests {
         let all = usize::from(DueStep::SHARDS) * DueStep::ALL.len();
         let mut firsts = BTreeSet::new();
         for minute in 0..16 {
-            let places = places(Timestamp::from_millis(1_795_428_725_000 + minute * 60_000));
+            let now = Timestamp::from_millis(1_795_428_725_000 + minute * 60_000);
+            let places = places(now, Vec::new());
             let visited: BTreeSet<String> = places.iter().map(name).collect();
             assert_eq!((places.len(), visited.len()), (all, all));
             firsts.extend(places.front().map(name));
         }
         assert_eq!(firsts.len(), all);
+    }
+
+    #[test]
+    fn a_sweep_begins_where_the_last_one_stopped() {
+        let now = Timestamp::from_millis(1_795_428_725_000);
+        let stopped: Vec<Place> = places(now, Vec::new()).into_iter().skip(5).collect();
+        let progress = Progress::new(stopped.into());
+        let done = progress.take().unwrap();
+        progress.done(&done, None);
+        let held = progress.take().unwrap();
+        let (report, left) = progress.end();
+        let unfinished = Unfinished::default();
+        unfinished.keep(left);
+
+        let later = Timestamp::from_millis(now.millis() + 60_000);
+        let places = places(later, unfinished.take());
+        let all = usize::from(DueStep::SHARDS) * DueStep::ALL.len();
+        assert_eq!(report.unfinished, all as u64 - 6);
+        assert!(places[0].is_same_partition(&held));
+        assert!(
+            places
+                .iter()
+                .skip(all - 6)
+                .any(|place| place.is_same_partition(&done))
+        );
+        let names: BTreeSet<String> = places
+            .iter()
+            .map(|place| place.step.partition(place.shard))
+            .collect();
+        assert_eq!((places.len(), names.len()), (all, all));
+        assert!(unfinished.take().is_empty());
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use shared::domain::{InvoiceId, OrderId};
 use shared::error::{Error, FieldError};
 use shared::event::PartnerReference;
+use shared::json::{self, JsonError};
 
 /// What an event may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,18 +162,12 @@ impl PartnerEvent for EasyPostEvent {
 
 /// Reads a signed body.
 pub(crate) fn read<T: PartnerEvent>(body: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() {
-            Error::Invalid(vec![FieldError {
-                pointer: String::new(),
-                detail: "must be an event as the partner's API documents it".to_owned(),
-            }])
-        } else {
-            Error::NotJson {
-                line: error.line(),
-                column: error.column(),
-            }
-        }
+    json::read(body).map_err(|error| match error {
+        JsonError::Malformed(error) if error.is_data() => Error::Invalid(vec![FieldError {
+            pointer: String::new(),
+            detail: "must be an event as the partner's API documents it".to_owned(),
+        }]),
+        error => error.into(),
     })
 }
 

@@ -9,6 +9,7 @@ use super::{Caller, Route, card_numbers};
 use crate::config::Authentication;
 use crate::domain::{CustomerId, Order, OrderId, Timestamp, digest_hex};
 use crate::error::{CardPlace, Error, Missing};
+use crate::json;
 use crate::store::{KeyUse, Store};
 
 /// Bodies above this many bytes are refused.
@@ -79,7 +80,7 @@ impl Call {
             key,
             traceparent: traceparent(request),
             route,
-            path: request.uri().path().to_owned(),
+            path: request.raw_http_path().to_owned(),
             path_parameters: request.path_parameters(),
             query: request.query_string_parameters(),
             body,
@@ -97,7 +98,7 @@ impl Call {
         self.route
     }
 
-    /// A parameter of the route's path, percent-decoded by the gateway.
+    /// A parameter of the route's path, percent-decoded.
     #[must_use]
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
         self.path_parameters.first(name)
@@ -108,7 +109,7 @@ impl Call {
         self.query.iter()
     }
 
-    /// The last part of the path, percent-decoded by the gateway.
+    /// The last part of the path, percent-decoded.
     #[must_use]
     pub fn last_segment(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
@@ -241,12 +242,7 @@ fn body(request: &Request) -> Result<Option<Value>, Error> {
     if bytes.trim_ascii().is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(bytes)
-        .map(Some)
-        .map_err(|error| Error::NotJson {
-            line: error.line(),
-            column: error.column(),
-        })
+    Ok(Some(json::read(bytes)?))
 }
 
 /// The caller's own trace, or else the one that X-Ray gave the invocation (AWS X-Ray developer

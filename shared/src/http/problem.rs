@@ -8,7 +8,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
 use super::answer::json_response;
-use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome};
+use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome, RequestPart};
 
 /// When to come back after a dependency failed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
@@ -45,7 +45,10 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::EmptyBody | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
+            Self::EmptyBody
+            | Self::NotJson { .. }
+            | Self::ReservedName { .. }
+            | Self::MalformedRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WebhookSignature => StatusCode::UNAUTHORIZED,
             Self::BackendOnly => StatusCode::FORBIDDEN,
             Self::Declined(_) | Self::ActionRequired | Self::NoAgreement => {
@@ -92,6 +95,13 @@ impl Error {
             Self::NotJson { line, column } => {
                 format!("The body is not JSON: reading stopped at line {line}, column {column}.")
             }
+            Self::ReservedName { line, column } => format!(
+                "The body has a field name that begins with $serde_json::private:: at line {line}, \
+                 column {column}; rename the field."
+            ),
+            Self::MalformedRequest(part) => {
+                format!("The {} cannot be read; correct it.", part_name(*part))
+            }
             Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
             Self::WebhookTooLarge => "The body is over 256 KiB; send less.".to_owned(),
             Self::WebhookSignature => {
@@ -117,8 +127,8 @@ impl Error {
             }
             Self::CardNumber(_) => {
                 "Card numbers must never be sent here; send the billing partner's token of the \
-                 card. errors lists what looks like one; an id that does needs a prefix of letters \
-                 or _."
+                 card. errors lists what looks like one; an id that does needs a letter between \
+                 its digits."
                     .to_owned()
             }
             Self::KeyReused => {
@@ -258,6 +268,16 @@ fn not_found(missing: Missing) -> &'static str {
         }
         Missing::Partner => "This shop takes no webhooks of such a partner.",
         Missing::Route => "There is no such route; check the method and the path.",
+    }
+}
+
+fn part_name(part: RequestPart) -> &'static str {
+    match part {
+        RequestPart::Context => "request's method or authorization",
+        RequestPart::Path => "request's path",
+        RequestPart::Query => "request's query",
+        RequestPart::Headers => "request's headers",
+        RequestPart::Body => "request's body",
     }
 }
 

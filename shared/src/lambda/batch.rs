@@ -2,11 +2,13 @@
 
 use std::panic::AssertUnwindSafe;
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
+use super::gateway::Fields;
 use super::{Function, Handler, log_failure};
 use crate::error::Error;
 use crate::event::{Message, MessageError};
@@ -27,33 +29,56 @@ enum Fate {
     Keep,
 }
 
+/// What is needed of one message of a batch ("Using Lambda with Amazon SQS"), empty where it cannot be
+/// read.
+#[derive(Debug, Default)]
+struct Record {
+    id: String,
+    body: String,
+}
+
+impl Record {
+    fn read(record: &RawValue) -> Self {
+        let fields: Fields<'_> = serde_json::from_str(record.get()).unwrap_or_default();
+        let text = |name| -> String {
+            let field = fields.get(name);
+            field
+                .and_then(|field| serde_json::from_str(field.get()).ok())
+                .unwrap_or_default()
+        };
+        Self {
+            id: text("messageId"),
+            body: text("body"),
+        }
+    }
+}
+
 impl<F: Function> Handler<F> {
-    pub(super) async fn consume_batch(&self, batch: SqsEvent) -> SqsBatchResponse {
-        let fates = batch.records.iter().map(|record| {
-            let span = tracing::info_span!(
-                "message",
-                message_id = record.message_id.as_deref().unwrap_or_default()
-            );
+    /// Consumes each message. One without an id is reported by the empty one, and the whole batch comes
+    /// again ("Handling errors for an SQS event source in Lambda").
+    pub(super) async fn consume_batch(&self, records: &[&RawValue]) -> SqsBatchResponse {
+        let records: Vec<Record> = records.iter().map(|record| Record::read(record)).collect();
+        let fates = records.iter().map(|record| {
+            let span = tracing::info_span!("message", message_id = record.id);
             self.consume_record(record).instrument(span)
         });
         let fates = join_all(fates).await;
         let mut response = SqsBatchResponse::default();
-        response.batch_item_failures = batch
-            .records
-            .iter()
+        response.batch_item_failures = records
+            .into_iter()
             .zip(fates)
             .filter(|(_, fate)| *fate == Fate::Keep)
             .map(|(record, _)| {
                 let mut failure = BatchItemFailure::default();
-                failure.item_identifier = record.message_id.clone().unwrap_or_default();
+                failure.item_identifier = record.id;
                 failure
             })
             .collect();
         response
     }
 
-    async fn consume_record(&self, record: &SqsMessage) -> Fate {
-        let message = match Message::from_json(record.body.as_deref().unwrap_or_default()) {
+    async fn consume_record(&self, record: &Record) -> Fate {
+        let message = match Message::from_json(&record.body) {
             Ok(message) => message,
             // It will never be readable: SQS moves it to the dead-letter queue after its last try.
             Err(error) => {

@@ -3,22 +3,20 @@
 
 mod batch;
 pub mod deadline;
+mod gateway;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use lambda_http::request::LambdaRequest;
-use lambda_http::{Adapter, Body, Request, Response};
-use lambda_runtime::tower::Service as _;
+use lambda_http::{Body, Request, Response};
 use lambda_runtime::{LambdaEvent, service_fn};
-use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tracing::Instrument as _;
 
 pub use batch::Consumed;
+use gateway::Fields;
 
 use crate::aws::Aws;
 use crate::config::{Authentication, ConfigError, Environment, Tables};
@@ -102,19 +100,15 @@ impl<F> Clone for Handler<F> {
 /// An event that this function has no use for.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
+    /// Not JSON of an event's form.
+    #[error("the event cannot be read")]
+    Unreadable(#[source] serde_json::Error),
     /// Neither an API Gateway v2 event nor an SQS batch.
     #[error("the event is neither an HTTP API request nor an SQS batch")]
-    Unknown(#[source] serde_json::Error),
+    Unknown,
     /// The answer could not be written.
     #[error("the answer could not be written")]
     Answer(#[source] serde_json::Error),
-}
-
-/// Just enough of an event to tell its kind.
-#[derive(Deserialize)]
-struct Probe<'a> {
-    #[serde(borrow, rename = "Records")]
-    records: Option<&'a RawValue>,
 }
 
 impl<F: Function> Handler<F> {
@@ -155,23 +149,23 @@ impl<F: Function> Handler<F> {
     ) -> Result<Box<RawValue>, EventError> {
         let LambdaEvent { payload, context } = event;
         let span = tracing::info_span!("invocation", request_id = %context.request_id);
-        let probe: Probe<'_> = serde_json::from_str(payload.get()).map_err(EventError::Unknown)?;
-        if probe.records.is_some() {
-            let batch = serde_json::from_str(payload.get()).map_err(EventError::Unknown)?;
-            let failures = self.consume_batch(batch).instrument(span).await;
+        let event: Fields<'_> =
+            serde_json::from_str(payload.get()).map_err(EventError::Unreadable)?;
+        if let Some(records) = event.get("Records") {
+            let records: Vec<&RawValue> =
+                serde_json::from_str(records.get()).map_err(EventError::Unreadable)?;
+            let failures = self.consume_batch(&records).instrument(span).await;
             return to_raw_value(&failures).map_err(EventError::Answer);
         }
-        let request: LambdaRequest =
-            serde_json::from_str(payload.get()).map_err(EventError::Unknown)?;
-        let mut adapter = Adapter::from(service_fn(|request: Request| {
-            let handler = self.clone();
-            async move { Ok::<_, Infallible>(handler.answer(request).await) }
-        }));
-        let Ok(response) = adapter
-            .call(LambdaEvent::new(request, context))
-            .instrument(span)
-            .await;
-        to_raw_value(&response).map_err(EventError::Answer)
+        if !event.is_request() {
+            return Err(EventError::Unknown);
+        }
+        let response = match event.request() {
+            // Boxed: one state machine of all of it is deeper than the compiler looks.
+            Ok(request) => Box::pin(self.answer(&request)).instrument(span).await,
+            Err(error) => span.in_scope(|| refuse(&error, Repeat::Unkeyed)),
+        };
+        to_raw_value(&gateway::response(response)).map_err(EventError::Answer)
     }
 
     /// By its route a request goes to the partners' way in, or through the checks that all others
@@ -185,22 +179,21 @@ impl<F: Function> Handler<F> {
         self.function.answer(call).await
     }
 
-    async fn answer(&self, request: Request) -> Response<Body> {
-        let result = async {
-            AssertUnwindSafe(self.respond(&request))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Err(Error::Internal("the handler panicked".into())))
-        }
-        .await;
-        match result {
+    async fn answer(&self, request: &Request) -> Response<Body> {
+        let answer = AssertUnwindSafe(self.respond(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("the handler panicked".into())));
+        match answer {
             Ok(answer) => answer.into_response(),
-            Err(error) => {
-                log_failure(&error);
-                error.to_response(Repeat::of(request.headers()))
-            }
+            Err(error) => refuse(&error, Repeat::of(request.headers())),
         }
     }
+}
+
+fn refuse(error: &Error, repeat: Repeat) -> Response<Body> {
+    log_failure(error);
+    error.to_response(repeat)
 }
 
 /// Logs a failure once, with the cause that the caller does not see, and counts a fault of ours.

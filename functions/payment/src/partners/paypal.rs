@@ -674,7 +674,7 @@ impl PayPal {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
-    serde_json::from_slice(body).ok()
+    shared::json::read(body).ok()
 }
 
 /// An id that may stand in a path.

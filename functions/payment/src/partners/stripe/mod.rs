@@ -42,6 +42,7 @@ use shared::config::{ConfigError, Environment};
 use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret, form};
+use shared::json;
 use shared::runtime::Runtime;
 use shared::secrets::{self, Keys, PartnerSecret, SecretError};
 
@@ -245,7 +246,7 @@ impl Stripe {
             answer = self.call_with(call, &newer).await?;
         }
         if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body).map_err(|_| {
+            return json::read(&answer.body).map_err(|_| {
                 let status = wire::told_status(&answer.body);
                 let status = status.as_ref().map(Code::as_str);
                 tracing::error!(status, "Stripe's answer is none that this client knows");

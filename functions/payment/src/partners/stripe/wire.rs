@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use shared::domain::{Card, DisputeState, OrderId, PartnerToken};
+use shared::json;
 
 use super::Disputed;
 
@@ -60,7 +61,7 @@ pub(super) fn told_status(body: &[u8]) -> Option<Code> {
     struct Told {
         status: Code,
     }
-    let told: Told = serde_json::from_slice(body).ok()?;
+    let told: Told = json::read(body).ok()?;
     Some(told.status)
 }
 
@@ -291,9 +292,7 @@ struct ErrorBody {
 impl ErrorObject {
     /// Reads the body of an answer that is no success.
     pub(super) fn of(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<ErrorBody>(body)
-            .ok()
-            .map(|body| body.error)
+        json::read::<ErrorBody>(body).ok().map(|body| body.error)
     }
 }
 

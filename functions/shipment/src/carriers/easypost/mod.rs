@@ -38,6 +38,7 @@ use shared::config::{ConfigError, Environment};
 use shared::error::{FieldError, Source};
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
+use shared::json;
 use shared::runtime::Runtime;
 use shared::secrets::{self, Keys, PartnerSecret, SecretError};
 
@@ -241,7 +242,7 @@ impl EasyPost {
             answer = self.call_with(call, &newer).await?;
         }
         if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body).map_err(|error| {
+            return json::read(&answer.body).map_err(|error| {
                 let what = format!("line {}, column {}", error.line(), error.column());
                 tracing::warn!(path = shown, what, "easypost's answer is not understood");
                 Failure::Unreadable(what)

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use shared::domain::{Delivery, DeliveryState, OrderId, Timestamp, TrackingNumber};
+use shared::json;
 
 use super::address::Address;
 use super::settings::{Sender, Service, Size};
@@ -317,7 +318,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn of(status: u16, body: &[u8]) -> Self {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let body: Value = json::read(body).unwrap_or_default();
         let error = &body["error"];
         let faults = error["errors"].as_array().map(Vec::as_slice);
         Self {
