@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::lambda::deadline;
 use shared::queue::Queue;
 use tests::unkind::{
-    Effect, Extent, Function, Idle, Ledgers, Loss, Refusal, Server, UnkindAws, UnkindShop,
+    Effect, Extent, Function, Garbage, Idle, Ledgers, Loss, Refusal, Server, UnkindAws, UnkindShop,
 };
 use tests::{Reply, customer_request, question, request};
 use tokio::time::Instant;
@@ -212,25 +212,27 @@ impl Scene {
 
     async fn act(&self) -> Done {
         let order = &self.order;
+        let key = format!("{:?}", self.step);
+        let keyed = |path: &str, body: &Value| keyed(path, &key, body);
         let mail = json!({"event": "OrderShipped", "name": "L", "email": "l@example.com"});
         let event = match self.step {
-            Step::Cart => keyed(CART, "k", &cart()),
+            Step::Cart => keyed(CART, &cart()),
             Step::CartUpdate => {
                 let mut body = cart();
                 body["orderId"] = order.as_str().into();
-                keyed(CART, "k", &body)
+                keyed(CART, &body)
             }
-            Step::Invoice => keyed(INVOICE, "k", &invoice(order)),
-            Step::Payment => keyed(PAYMENT, "k", &pays(order)),
+            Step::Invoice => keyed(INVOICE, &invoice(order)),
+            Step::Payment => keyed(PAYMENT, &pays(order)),
             Step::CancelPending | Step::CancelInvoiced | Step::CancelPaid => {
                 let body = json!({"customerId": "8080", "orderId": order});
-                keyed(CANCEL, "k", &body)
+                keyed(CANCEL, &body)
             }
-            Step::Shipping => keyed(SHIPPING, "k", &shipping(order)),
-            Step::PromiseMail => keyed(SHIPPING, "k", &mail),
-            Step::SendMail => keyed(EMAIL, "k", &mail),
+            Step::Shipping => keyed(SHIPPING, &shipping(order)),
+            Step::PromiseMail => keyed(SHIPPING, &mail),
+            Step::SendMail => keyed(EMAIL, &mail),
             Step::Get => question(order),
-            Step::Approve => keyed(AGREEMENT, "k", &agreement()),
+            Step::Approve => keyed(AGREEMENT, &agreement()),
             Step::ListAgreements => customer_request("GET", "8080", ""),
             Step::Revoke => customer_request("DELETE", "8080", "partner=paypal"),
             Step::Webhook => {
@@ -263,12 +265,11 @@ fn is_tolerated(step: Step, operation: &str) -> bool {
     matches!(step, Step::PromiseMail | Step::Relay) && operation == "SendMessageBatch"
 }
 
-/// Whether a mail was sent and its end cannot be written down: nobody can know of it later.
-fn is_parked(step: Step, done: &Done) -> bool {
-    match done {
-        Done::Replied(reply) => step == Step::SendMail && reply.code() == "mail_unconfirmed",
-        _ => false,
-    }
+/// Whether a mail's row says that it is being sent and nobody knows more: after seven minutes it is
+/// parked, because SES may have taken it, and never sent again by itself.
+fn is_parked(step: Step, shown: &Value) -> bool {
+    matches!(step, Step::SendMail | Step::Worker(Queue::Email))
+        && shown.to_string().contains("unconfirmed")
 }
 
 /// The clean run of a step, by which the others are judged.
@@ -296,14 +297,20 @@ impl Clean {
     }
 
     /// What is wrong with a run in which that call meets the refusal.
-    async fn judge(&self, call: usize, refusal: Refusal, extent: Extent) -> Result<(), String> {
+    async fn judge(
+        &self,
+        call: usize,
+        (number, refusal): (usize, Refusal),
+        extent: Extent,
+    ) -> Result<(), String> {
         let step = self.step;
         let scene = Scene::of(step).await;
         scene.shop.aws.refuse(call, refusal, extent);
         let begun = Instant::now();
         let met = scene.act().await;
         let took = begun.elapsed();
-        if took > Duration::from_secs(9) {
+        // A sweep ends by its invocation's deadline (`sweep::`); there is none here.
+        if took > Duration::from_secs(9) && step != Step::Sweep {
             return Err(format!("took {took:?}"));
         }
         let tries = scene.shop.aws.take_calls().len() - call;
@@ -322,18 +329,37 @@ impl Clean {
         if met.is_unavailable() {
             scene.shop.pass(Duration::from_mins(10));
             let again = scene.act().await;
-            if is_parked(step, &again) {
+            if matches!(&again, Done::Replied(reply) if is_parked(step, &reply.body)) {
                 return Ok(());
             }
             if !again.is_like(&self.answer) {
                 return Err(format!("again: {again:?}"));
             }
         }
-        let left = scene.ledgers().await;
-        if left == self.ledgers {
+        // Settling takes most of the time: of the runs that a further try has mended, one in four.
+        if is_mended && (call + number) % 4 != 0 {
+            return Ok(());
+        }
+        let mut left = scene.ledgers().await;
+        if left.orders.iter().any(|order| is_parked(step, order)) {
+            // Each mail was sent at most once; the rest is as ever.
+            left.orders.clone_from(&self.ledgers.orders);
+            let mut once = left.mails.clone();
+            once.dedup();
+            let is_once = once == left.mails && left.mails.len() + 1 >= self.ledgers.mails.len();
+            return Self::same(&left, &self.ledgers, is_once);
+        }
+        Self::same(&left, &self.ledgers, left.mails == self.ledgers.mails)
+    }
+
+    /// Compares all but the mails.
+    fn same(left: &Ledgers, clean: &Ledgers, are_mails_right: bool) -> Result<(), String> {
+        let mut with_mails = left.clone();
+        with_mails.mails.clone_from(&clean.mails);
+        if are_mails_right && with_mails == *clean {
             Ok(())
         } else {
-            Err(format!("{left:?} instead of {:?}", self.ledgers))
+            Err(format!("{left:?} instead of {clean:?}"))
         }
     }
 }
@@ -343,10 +369,15 @@ async fn show_all(steps: &[Step]) {
     for step in steps {
         let clean = Clean::of(*step).await;
         for (call, operation) in clean.calls.iter().enumerate() {
-            for refusal in Refusal::all_of(operation) {
+            // The sweep asks each partition of its index the same.
+            if *step == Step::Sweep && call > 0 && clean.calls[call - 1] == *operation {
+                continue;
+            }
+            for (number, refusal) in Refusal::all_of(operation).into_iter().enumerate() {
                 for extent in [Extent::Once, Extent::ForEver] {
                     shown += 1;
-                    if let Err(what) = clean.judge(call, refusal, extent).await {
+                    let judged = clean.judge(call, (number, refusal), extent);
+                    if let Err(what) = judged.await {
                         let calls = &clean.calls;
                         let about = format!("{step:?}, call {call} of {calls:?}");
                         wrong.push(format!("{about}: {refusal:?} {extent:?}: {what}"));
@@ -388,6 +419,20 @@ async fn each_refusal_of_each_call_of_shipping_mails_and_webhooks_is_tried_again
 async fn each_refusal_of_each_call_of_the_workers_relay_and_sweep_loses_nothing() {
     show_all(&Queue::ALL.map(Step::Worker)).await;
     show_all(&[Step::Relay, Step::Sweep]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_answer_is_asked_for_again() {
+    for step in [Step::Cart, Step::Get, Step::Invoice] {
+        let scene = Scene::of(step).await;
+        let _ = scene.act().await;
+        let calm = scene.shop.aws.take_calls().len();
+        let scene = Scene::of(step).await;
+        let changed = Refusal::Garbled(Garbage::Changed);
+        scene.shop.aws.refuse(0, changed, Extent::Once);
+        let _ = scene.act().await;
+        assert_eq!(scene.shop.aws.take_calls().len(), calm + 1, "{step:?}");
+    }
 }
 
 #[test]

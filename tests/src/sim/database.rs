@@ -64,18 +64,24 @@ impl Connector {
                 self.world.lose(operation, late);
                 return lost("played: the request was lost");
             }
-            Fate::Throttled => return Ok(throttled()),
+            Fate::Throttled => return Ok(refused("ThrottlingException")),
             Fate::AnswerLost => {
                 self.carry_out(operation, body);
                 return lost("played: the answer was lost");
             }
             Fate::Done => {}
         }
-        if operation == "TransactWriteItems" {
+        if matches!(
+            operation,
+            "TransactWriteItems" | "PutItem" | "UpdateItem" | "GetItem"
+        ) {
             let mut state = self.world.state();
             let conflict = state.faults.conflict;
             if state.random.chance(conflict) {
-                return Ok(conflicting(body));
+                return Ok(match operation {
+                    "TransactWriteItems" => conflicting(body),
+                    _ => refused("TransactionConflictException"),
+                });
             }
         }
         Ok(self.carry_out(operation, body))
@@ -118,9 +124,9 @@ fn response(status: u16, body: String) -> HttpResponse {
     response
 }
 
-fn throttled() -> HttpResponse {
+fn refused(code: &str) -> HttpResponse {
     let body = json!({
-        "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+        "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
         "message": "played"
     });
     response(400, body.to_string())
