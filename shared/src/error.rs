@@ -229,9 +229,10 @@ impl Error {
         let Self::Unavailable { source, .. } = self else {
             return false;
         };
-        let failure = match (source.downcast_ref(), source.downcast_ref()) {
-            (Some(StoreError::Aws(failure)), _) | (_, Some(QueueError::Aws(failure))) => failure,
-            _ => return false,
+        let ((Some(StoreError::Aws(failure)), _) | (_, Some(QueueError::Aws(failure)))) =
+            (source.downcast_ref(), source.downcast_ref())
+        else {
+            return false;
         };
         failure.kind == FailureKind::Refused
     }

@@ -85,7 +85,7 @@ pub struct Sqs {
 mod sqs {
     use std::time::Duration;
 
-    use aws_sdk_sqs::types::SendMessageBatchRequestEntry as Entry;
+    use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry as Entry};
 
     use super::{EventQueue, Message, Queue, QueueError, Sqs};
     use crate::aws::AwsFailure;
@@ -146,8 +146,9 @@ mod sqs {
                     return Ok(());
                 }
                 entries.retain(|entry| failed.iter().any(|each| each.id() == entry.id()));
-                let Some(most) = pause.filter(|_| !failed.iter().any(|each| each.sender_fault()))
-                else {
+                // What is wrong with a message itself stays wrong.
+                let is_ours = failed.iter().any(BatchResultErrorEntry::sender_fault);
+                let Some(most) = pause.filter(|_| !is_ours) else {
                     break;
                 };
                 tokio::time::sleep(Runtime::system().jitter(most)).await;

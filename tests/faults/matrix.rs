@@ -35,7 +35,8 @@ const MET: &[&str] = &[
     "each_refusal_of_each_call_of_payments_and_agreements_is_tried_again_then_503",
     "each_refusal_of_each_call_of_cancellations_is_tried_again_then_503",
     "each_refusal_of_each_call_of_shipping_mails_and_webhooks_is_tried_again_then_503",
-    "each_refusal_of_each_call_of_the_workers_relay_and_sweep_loses_nothing",
+    "each_refusal_of_each_call_of_the_workers_loses_nothing",
+    "each_refusal_of_each_call_of_the_relay_and_the_sweep_loses_nothing",
 ];
 
 #[rustfmt::skip]
@@ -262,7 +263,7 @@ const ROWS: &[Row] = &[
     row("AWS", "keys of a batch are left unread, messages of a batch are not taken", "asked for and sent again, alone; then 503",
         &["each_refusal_of_each_call_of_carts_invoices_and_reads_is_tried_again_then_503",
           "each_refusal_of_each_call_of_shipping_mails_and_webhooks_is_tried_again_then_503",
-          "each_refusal_of_each_call_of_the_workers_relay_and_sweep_loses_nothing"]),
+          "each_refusal_of_each_call_of_the_relay_and_the_sweep_loses_nothing"]),
     row("AWS", "a role lacks a right, a table is missing, a key has expired", "503, never 500, and an error in the log", MET),
     row("AWS", "an idle connection ends with FIN, RST or silence, before, during or after a freeze", "another try on a new connection; each effect once",
         &["a_connection_that_ends_while_nothing_is_sent_costs_another_try_and_nothing_else",

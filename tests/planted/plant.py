@@ -95,10 +95,10 @@ FAULTS = [
         tests="unkind::a_database_that_is_silent",
     ),
     Fault(
-        "a transaction that met another one counts as a changed order",
-        f"{STORE}/mod.rs",
-        'codes.any(|code| code == "ConditionalCheckFailed")',
-        'codes.any(|code| code != "None")',
+        "a transaction that was throttled is taken for refused",
+        "shared/src/aws/answers.rs",
+        "codes.peek().is_some() && codes.all(is_busy)",
+        'codes.peek().is_some() && codes.all(|code| code == "TransactionConflict")',
         tests="unkind::each_refusal_of_each_call_of_carts",
     ),
     Fault(

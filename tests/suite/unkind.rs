@@ -416,8 +416,12 @@ async fn each_refusal_of_each_call_of_shipping_mails_and_webhooks_is_tried_again
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_refusal_of_each_call_of_the_workers_relay_and_sweep_loses_nothing() {
+async fn each_refusal_of_each_call_of_the_workers_loses_nothing() {
     show_all(&Queue::ALL.map(Step::Worker)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_refusal_of_each_call_of_the_relay_and_the_sweep_loses_nothing() {
     show_all(&[Step::Relay, Step::Sweep]).await;
 }
 

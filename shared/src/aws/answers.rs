@@ -72,7 +72,7 @@ pub(super) fn said_by(status: u16, code: Option<&str>) -> Said {
     }
 }
 
-/// Why a transaction was cancelled ("TransactWriteItems", `CancellationReasons`).
+/// Why a transaction was cancelled (`CancellationReasons`).
 fn cancelled(reasons: &[Reason]) -> Said {
     let codes = reasons.iter().filter_map(|reason| reason.code.as_deref());
     let mut codes = codes.filter(|code| *code != "None").peekable();

@@ -30,8 +30,8 @@ const LAST_TRY: Duration = Duration::from_millis(2500);
 /// single writes and transactions that met another transaction, transactions that were throttled, and
 /// answers that cannot be read.
 ///
-/// DynamoDB answers these with 400, and the SDK takes them as final ("Error handling with DynamoDB",
-/// `TransactionConflictException`; "TransactWriteItems", `TransactionCanceledException`).
+/// DynamoDB answers these with 400, and the SDK takes them as final ("Error handling with DynamoDB";
+/// `TransactionConflictException`, `TransactionCanceledException`).
 #[derive(Debug)]
 pub(super) struct Patience;
 

@@ -167,7 +167,7 @@ impl UnkindAws {
         Reply::json(status, &body)
     }
 
-    /// Takes a batch of messages ("SendMessageBatch").
+    /// Takes a batch of messages (`SendMessageBatch`).
     fn take(&self, call: &Call) -> Reply {
         let url = call.body["QueueUrl"].as_str().unwrap_or_default();
         let entries = call.body["Entries"].as_array().cloned().unwrap_or_default();

@@ -184,9 +184,9 @@ fn head(reply: &Reply) -> Vec<u8> {
 
 /// The status line and the reply's own headers.
 fn lines(reply: &Reply) -> String {
+    let status = format!("HTTP/1.1 {} -\r\n", reply.status);
     let headers = reply.headers.iter();
-    let headers: String = headers
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
-    format!("HTTP/1.1 {} -\r\n{headers}", reply.status)
+    headers.fold(status, |lines, (name, value)| {
+        lines + name + ": " + value + "\r\n"
+    })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use relay::SweepReport;
 use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::domain::Timestamp;
+use shared::domain::{Money, Timestamp};
 use shared::queue::{Queue, Sqs};
 use shared::runtime::Runtime;
 use shared::store::Store;
@@ -189,7 +189,7 @@ impl UnkindShop {
         Ledgers {
             orders: shown,
             items: self.aws.items(),
-            captured: captured.iter().map(|money| money.to_text()).collect(),
+            captured: captured.iter().map(Money::to_text).collect(),
             refunded: self.partner.refunded(),
             mails,
         }
