@@ -5,6 +5,7 @@
 //! system's file costs more than all the rest; region and credentials from Lambda's environment, so
 //! no provider chain.
 
+mod answers;
 mod tries;
 
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::config::{ConfigError, Environment, aws_endpoint};
 use crate::endpoint::Endpoint;
 use crate::error::Outcome;
 
-pub use tries::AllTries;
+use answers::{Said, WholeAnswers, said, said_by};
+use tries::{AllTries, InTime, Patience};
 
 const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("aws/amazon_root_ca_1.pem"),
@@ -96,41 +98,35 @@ impl Aws {
         endpoint.map(|endpoint| endpoint.as_str().to_owned())
     }
 
-    /// DynamoDB: up to four tries with jitter inside four seconds, so that a handler that makes two
-    /// calls still has time to answer 503 itself.
+    /// DynamoDB, with [`patient_dynamodb`] for its tries.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let mut config = aws_sdk_dynamodb::Config::builder()
+        let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(self.region.clone())
             .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
-            .interceptor(AllTries)
-            .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(4)
-                    .with_initial_backoff(Duration::from_millis(50)),
-            )
-            .timeout_config(timeouts(
-                Duration::from_millis(1500),
-                Duration::from_secs(4),
-            ));
+            .http_client(self.http.clone());
+        let mut config = patient_dynamodb(config);
         config.set_endpoint_url(self.endpoint_url());
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
-    /// SQS: up to three tries.
+    /// SQS: up to four tries with jitter inside seven seconds.
     #[cfg(feature = "sqs")]
     #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        let most = Duration::from_secs(7);
         let mut config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(self.region.clone())
             .credentials_provider(self.credentials.clone())
             .http_client(self.http.clone())
             .interceptor(AllTries)
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(timeouts(Duration::from_secs(3), Duration::from_secs(10)));
+            .interceptor(WholeAnswers)
+            .interceptor(InTime { most })
+            .retry_classifier(Patience)
+            .retry_config(RetryConfig::standard().with_max_attempts(4))
+            .timeout_config(timeouts(Duration::from_secs(2), most));
         config.set_endpoint_url(self.endpoint_url());
         aws_sdk_sqs::Client::from_conf(config.build())
     }
@@ -166,6 +162,28 @@ impl Aws {
     }
 }
 
+/// Adds how often and how long a call to `DynamoDB` is tried: with jitter, for about two seconds where
+/// it is refused at once and four where it is not answered, and never into the last moments of an
+/// invocation, so that a handler answers 503 itself.
+#[must_use]
+pub fn patient_dynamodb(
+    config: aws_sdk_dynamodb::config::Builder,
+) -> aws_sdk_dynamodb::config::Builder {
+    let most = Duration::from_secs(4);
+    config
+        .interceptor(AllTries)
+        .interceptor(WholeAnswers)
+        .interceptor(InTime { most })
+        .retry_classifier(Patience)
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(8)
+                .with_initial_backoff(Duration::from_millis(50))
+                .with_max_backoff(Duration::from_secs(1)),
+        )
+        .timeout_config(timeouts(Duration::from_millis(1500), most))
+}
+
 fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
@@ -181,9 +199,10 @@ pub enum FailureKind {
     NotSent,
     /// It was sent and no usable answer came: it may have been carried out.
     Unanswered,
-    /// AWS asked for less; it was not carried out.
+    /// AWS asked for less, or it met other calls; it was not carried out.
     Throttled,
-    /// AWS refused it (4xx); it was not carried out.
+    /// AWS refused it (4xx); it was not carried out. A repeat is refused too, until an operator mends
+    /// what is wrong.
     Refused,
     /// AWS failed (5xx): it may have been carried out.
     ServerFault,
@@ -247,16 +266,11 @@ impl AwsFailure {
                     FailureKind::Unanswered
                 }
             }
-            SdkError::ServiceError(service) => {
-                let status = service.raw().status().as_u16();
-                if status == 429 || code.as_deref().is_some_and(is_throttling) {
-                    FailureKind::Throttled
-                } else if status >= 500 {
-                    FailureKind::ServerFault
-                } else {
-                    FailureKind::Refused
-                }
-            }
+            // The reasons of a cancelled transaction stand in its body alone.
+            SdkError::ServiceError(service) => match code.as_deref() {
+                Some("TransactionCanceledException") => said(service.raw()).into(),
+                code => said_by(service.raw().status().as_u16(), code).into(),
+            },
             // A time-out, or an answer that could not be read.
             _ => FailureKind::Unanswered,
         };
@@ -269,16 +283,15 @@ impl AwsFailure {
     }
 }
 
-/// Whether a service's error code, or the answer that holds it, asks for less.
-fn is_throttling(code: &str) -> bool {
-    [
-        "Throttl",
-        "TooManyRequests",
-        "ProvisionedThroughputExceeded",
-        "RequestLimitExceeded",
-    ]
-    .iter()
-    .any(|each| code.contains(each))
+impl From<Said> for FailureKind {
+    fn from(said: Said) -> Self {
+        match said {
+            Said::Busy => Self::Throttled,
+            Said::Refused | Said::Explained => Self::Refused,
+            Said::Failed => Self::ServerFault,
+            Said::Unreadable => Self::Unanswered,
+        }
+    }
 }
 
 /// Whether the connection itself failed, so that not a byte of the request went out.

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use crate::aws::FailureKind;
 use crate::domain::{Currency, Decline, Status};
+use crate::queue::QueueError;
+use crate::store::StoreError;
 
 /// A source that is only ever logged, never shown.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -277,6 +280,21 @@ impl Error {
             },
             other => other,
         }
+    }
+
+    /// Whether AWS refused a call: retries are refused too, until an operator mends a right, a table
+    /// or a key.
+    #[must_use]
+    pub fn needs_operator(&self) -> bool {
+        let Self::Unavailable { source, .. } = self else {
+            return false;
+        };
+        let ((Some(StoreError::Aws(failure)), _) | (_, Some(QueueError::Aws(failure)))) =
+            (source.downcast_ref(), source.downcast_ref())
+        else {
+            return false;
+        };
+        failure.kind == FailureKind::Refused
     }
 
     /// The stable name of the case, for programs and logs.

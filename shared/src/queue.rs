@@ -83,16 +83,27 @@ pub struct Sqs {
 
 #[cfg(feature = "sqs")]
 mod sqs {
-    use aws_sdk_sqs::types::SendMessageBatchRequestEntry as Entry;
+    use std::time::Duration;
+
+    use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry as Entry};
 
     use super::{EventQueue, Message, Queue, QueueError, Sqs};
     use crate::aws::AwsFailure;
     use crate::config::Environment;
+    use crate::runtime::Runtime;
 
     /// SQS takes ten messages in a call ("Amazon SQS message quotas")…
     const MAX_ENTRIES: usize = 10;
     /// …of together at most 256 KiB, kept to with room for the envelope.
     const MAX_BYTES: usize = 240 * 1024;
+
+    /// How long to wait at most before messages that were not taken are sent again.
+    const PAUSES: [Option<Duration>; 4] = [
+        Some(Duration::from_millis(100)),
+        Some(Duration::from_millis(200)),
+        Some(Duration::from_millis(400)),
+        None,
+    ];
 
     impl Sqs {
         /// Queues at these URLs.
@@ -118,20 +129,34 @@ mod sqs {
             Self::new(client, urls)
         }
 
-        async fn send_entries(&self, url: &str, entries: Vec<Entry>) -> Result<(), QueueError> {
+        /// Sends one call's messages, and again those that the queue did not take though they are
+        /// sound ("SendMessageBatch": "a combination of successful and unsuccessful actions").
+        async fn send_entries(&self, url: &str, mut entries: Vec<Entry>) -> Result<(), QueueError> {
             let sent = entries.len();
-            let result = self
-                .client
-                .send_message_batch()
-                .queue_url(url)
-                .set_entries(Some(entries))
-                .send()
-                .await
-                .map_err(|error| AwsFailure::new("SendMessageBatch", &error))?;
-            match result.failed().len() {
-                0 => Ok(()),
-                refused => Err(QueueError::Partial { refused, sent }),
+            for pause in PAUSES {
+                let call = self.client.send_message_batch().queue_url(url);
+                let result = call.set_entries(Some(entries.clone())).send().await;
+                let answer = match result {
+                    Ok(answer) => answer,
+                    Err(_) if entries.len() < sent => break,
+                    Err(error) => return Err(AwsFailure::new("SendMessageBatch", &error).into()),
+                };
+                let failed = answer.failed();
+                if failed.is_empty() {
+                    return Ok(());
+                }
+                entries.retain(|entry| failed.iter().any(|each| each.id() == entry.id()));
+                // What is wrong with a message itself stays wrong.
+                let is_ours = failed.iter().any(BatchResultErrorEntry::sender_fault);
+                let Some(most) = pause.filter(|_| !is_ours) else {
+                    break;
+                };
+                tokio::time::sleep(Runtime::system().jitter(most)).await;
             }
+            Err(QueueError::Partial {
+                refused: entries.len(),
+                sent,
+            })
         }
     }
 

@@ -30,6 +30,15 @@ const fn row(
 const CRASHES: &str = "a_crash_at_any_effect_of_any_scenario_breaks_nothing";
 const HISTORIES: &str = "random_histories_keep_every_promise";
 
+const MET: &[&str] = &[
+    "each_refusal_of_each_call_of_carts_invoices_and_reads_is_tried_again_then_503",
+    "each_refusal_of_each_call_of_payments_and_agreements_is_tried_again_then_503",
+    "each_refusal_of_each_call_of_cancellations_is_tried_again_then_503",
+    "each_refusal_of_each_call_of_shipping_mails_and_webhooks_is_tried_again_then_503",
+    "each_refusal_of_each_call_of_the_workers_loses_nothing",
+    "each_refusal_of_each_call_of_the_relay_and_the_sweep_loses_nothing",
+];
+
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     row("API", "the same key and body again", "the same answer, byte for byte",
@@ -310,6 +319,21 @@ const ROWS: &[Row] = &[
           "the_certificate_is_fetched_once_and_while_it_cannot_be_the_webhook_comes_again",
           "a_dispute_that_stripe_cannot_be_asked_about_now_is_asked_about_later",
           "news_of_a_failed_refund_waits_until_stripe_can_be_asked"]),
+    row("AWS", "a call is throttled, meets a transaction, or fails on AWS's side: each call of each step, once and for ever",
+        "retried with jitter; then 503 or a kept message, nothing half done, and the repeat ends as it should", MET),
+    row("AWS", "an answer is half, oversized, changed on its way, or HTML", "never taken for an answer; asked for again",
+        &["each_refusal_of_each_call_of_carts_invoices_and_reads_is_tried_again_then_503",
+          "an_answer_that_is_no_answer_of_aws_is_asked_for_again_over_real_sockets"]),
+    row("AWS", "keys of a batch are left unread, messages of a batch are not taken", "asked for and sent again, alone; then 503",
+        &["each_refusal_of_each_call_of_carts_invoices_and_reads_is_tried_again_then_503",
+          "each_refusal_of_each_call_of_shipping_mails_and_webhooks_is_tried_again_then_503",
+          "each_refusal_of_each_call_of_the_relay_and_the_sweep_loses_nothing"]),
+    row("AWS", "a role lacks a right, a table is missing, a key has expired", "503, never 500, and an error in the log", MET),
+    row("AWS", "an idle connection ends with FIN, RST or silence, before, during or after a freeze", "another try on a new connection; each effect once",
+        &["a_connection_that_ends_while_nothing_is_sent_costs_another_try_and_nothing_else",
+          "a_function_that_was_frozen_answers_whatever_became_of_its_connections"]),
+    row("AWS", "DynamoDB is silent or busy until the invocation's end", "503 before Lambda ends it",
+        &["a_database_that_is_silent_or_busy_is_503_before_lambda_ends_the_invocation"]),
     row("All", "clocks five minutes apart", "no double effect",
         &["clocks_five_minutes_apart_and_a_crash_at_any_effect_break_nothing", HISTORIES]),
     row("All", "a function times out", "no double effect, the rest is retried",

@@ -99,6 +99,72 @@ FAULTS = [
         tests="callers::the_switches",
     ),
     Fault(
+        "a single call that meets a transaction is not tried again",
+        "shared/src/aws/answers.rs",
+        '        "TransactionConflict",\n',
+        '        "TransactionConflicts",\n',
+        tests="unkind::each_refusal_of_each_call_of_carts",
+    ),
+    Fault(
+        "what is no answer of AWS is taken for a refusal",
+        "shared/src/aws/answers.rs",
+        "        None => Said::Unreadable,\n",
+        "        None => Said::Refused,\n",
+        tests="unkind::each_refusal_of_each_call_of_carts",
+    ),
+    Fault(
+        "an answer that was changed on its way counts",
+        "shared/src/aws/answers.rs",
+        "if crc32fast::hash(body) != told =>",
+        "if crc32fast::hash(body) == 0 && told == 1 =>",
+        tests="unkind::a_changed_answer",
+    ),
+    Fault(
+        "an answer of any length is read",
+        "shared/src/aws/answers.rs",
+        "SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER))",
+        "SdkBody::from_body_1_x(Limited::new(body, usize::MAX))",
+        tests="unkind::an_answer_that_is_no_answer",
+    ),
+    Fault(
+        "keys that DynamoDB left unread count as absent",
+        f"{STORE}/orders.rs",
+        "wanted = output.unprocessed_keys.unwrap_or_default();",
+        "let _ = output.unprocessed_keys;",
+        tests="unkind::each_refusal_of_each_call_of_carts",
+    ),
+    Fault(
+        "messages that SQS did not take count as sent",
+        "shared/src/queue.rs",
+        "                if failed.is_empty() {\n",
+        "                if failed.len() < entries.len() + 1 {\n",
+        tests="unkind::each_refusal_of_each_call_of_shipping",
+    ),
+    Fault(
+        "what AWS refuses is a fault of the service",
+        f"{STORE}/mod.rs",
+        "            StoreError::Aws(failure) => Self::Unavailable {\n",
+        "            StoreError::Aws(failure) if failure.code.as_deref() == Some(\"AccessDeniedException\") => {\n"
+        "                Self::Internal(error.into())\n"
+        "            }\n"
+        "            StoreError::Aws(failure) => Self::Unavailable {\n",
+        tests="unkind::each_refusal_of_each_call_of_carts",
+    ),
+    Fault(
+        "tries go on into the last moments of an invocation",
+        "shared/src/aws/tries.rs",
+        "let limit = self.most.min(left.saturating_sub(RESERVE));",
+        "let limit = self.most.min(left * 10 + RESERVE);",
+        tests="unkind::a_database_that_is_silent",
+    ),
+    Fault(
+        "a transaction that was throttled is taken for refused",
+        "shared/src/aws/answers.rs",
+        "codes.peek().is_some() && codes.all(is_busy)",
+        'codes.peek().is_some() && codes.all(|code| code == "TransactionConflict")',
+        tests="unkind::each_refusal_of_each_call_of_carts",
+    ),
+    Fault(
         "an order is written over the one that is there",
         f"{STORE}/orders.rs",
         '.condition_expression("attribute_not_exists(orderId)")',

@@ -357,6 +357,32 @@ impl StreamReader {
     }
 }
 
+/// Carries out a call of the store's; returns the HTTP status and the body of its answer.
+pub(crate) fn call_engine(engine: &Engine, operation: &str, body: &[u8]) -> (u16, String) {
+    macro_rules! run {
+        ($method:ident) => {{
+            let request =
+                serde_json::from_slice(body).expect("the engine reads what the SDK sends");
+            engine
+                .$method(request)
+                .map(|answer| serde_json::to_string(&answer).unwrap_or_default())
+        }};
+    }
+    let answer = match operation {
+        "PutItem" => run!(put_item),
+        "GetItem" => run!(get_item),
+        "UpdateItem" => run!(update_item),
+        "TransactWriteItems" => run!(transact_write_items),
+        "BatchGetItem" => run!(batch_get_item),
+        "Query" => run!(query),
+        other => panic!("the store does not call {other}"),
+    };
+    answer.map_or_else(
+        |error| (error.status_code(), error.to_json()),
+        |answer| (200, answer),
+    )
+}
+
 /// An empty engine with the template's tables.
 pub(crate) fn engine_with_tables() -> Engine {
     static REQUESTS: std::sync::LazyLock<Vec<Value>> = std::sync::LazyLock::new(table_requests);

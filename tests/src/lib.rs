@@ -10,6 +10,7 @@ mod ends;
 pub mod partners;
 mod services;
 pub mod sim;
+pub mod unkind;
 
 pub use cloud::{Cloud, Options};
 pub use database::{Capacity, Database, SentWrite, SentWrites, StreamReader};

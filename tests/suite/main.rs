@@ -33,4 +33,5 @@ mod sequences;
 mod store;
 mod stripe;
 mod sweep;
+mod unkind;
 mod webhooks;

@@ -1,20 +1,102 @@
-//! What all tries of a call come to.
+//! Which tries of a call are followed by another, and what all of them come to.
 
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    FinalizerInterceptorContextMut, FinalizerInterceptorContextRef,
+    BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextMut,
+    FinalizerInterceptorContextRef, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::retries::classifiers::{
+    ClassifyRetry, RetryAction, RetryClassifierPriority,
+};
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-use super::{failed_to_connect, is_throttling};
+use super::answers::{Said, said};
+use super::failed_to_connect;
+use crate::lambda::deadline;
 
-/// Makes a call unanswered whose last try was throttled, or not sent, after an earlier one that may
-/// have been carried out: the SDK tells of the last try alone. A refusal that explains how things
+/// What is left of an invocation for its answer.
+const RESERVE: Duration = Duration::from_millis(500);
+
+/// With less than this left, no further try begins: a pause and a try that is not answered would use
+/// it up.
+const LAST_TRY: Duration = Duration::from_millis(2500);
+
+/// Tries again, after a pause, whatever can succeed a moment later: beside what the SDK tries again,
+/// single writes and transactions that met another transaction, transactions that were throttled, and
+/// answers that cannot be read.
+///
+/// DynamoDB answers these with 400, and the SDK takes them as final ("Error handling with DynamoDB";
+/// `TransactionConflictException`, `TransactionCanceledException`).
+#[derive(Debug)]
+pub(super) struct Patience;
+
+impl ClassifyRetry for Patience {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let Some(Err(error)) = context.output_or_error() else {
+            return RetryAction::NoActionIndicated;
+        };
+        if deadline::remaining().is_some_and(|left| left < LAST_TRY) {
+            return RetryAction::RetryForbidden;
+        }
+        // An answer that was taken by none of our interceptors.
+        if error.is_interceptor_error() && context.response().is_some() {
+            return RetryAction::transient_error();
+        }
+        let Some(response) = context.response().filter(|_| error.is_operation_error()) else {
+            return RetryAction::NoActionIndicated;
+        };
+        match said(response) {
+            Said::Busy => RetryAction::throttling_error(),
+            Said::Unreadable => RetryAction::transient_error(),
+            Said::Failed | Said::Explained | Said::Refused => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Patience"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
+}
+
+/// Ends a call before Lambda ends the invocation, so that its caller still answers by itself.
+#[derive(Debug)]
+pub(super) struct InTime {
+    /// How long a call may take where there is more time.
+    pub(super) most: Duration,
+}
+
+impl Intercept for InTime {
+    fn name(&self) -> &'static str {
+        "InTime"
+    }
+
+    fn read_before_execution(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(left) = deadline::remaining() {
+            let limit = self.most.min(left.saturating_sub(RESERVE));
+            let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
+            config.interceptor_state().store_put(timeouts);
+        }
+        Ok(())
+    }
+}
+
+/// Makes a call unanswered whose last try was provably not carried out, or refused, after an earlier
+/// one that may have been: the SDK tells of the last try alone. An answer that explains how things
 /// stand, such as a condition that does not hold, stays what it is.
 #[derive(Debug)]
-pub struct AllTries;
+pub(super) struct AllTries;
 
 /// An earlier try may have been carried out.
 #[derive(Debug)]
@@ -27,11 +109,11 @@ impl Storable for MayBeDone {
 /// How far one try got.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Try {
-    /// Provably not carried out, and may be tried again.
+    /// Provably not carried out.
     NotDone,
     /// It may have been carried out.
     MayBeDone,
-    /// Answered.
+    /// Answered with how things stand.
     Explained,
 }
 
@@ -43,20 +125,13 @@ fn outcome<E>(error: &OrchestratorError<E>, response: Option<&HttpResponse>) -> 
             Try::MayBeDone
         };
     }
-    if !error.is_operation_error() {
+    let Some(response) = response.filter(|_| error.is_operation_error()) else {
         return Try::MayBeDone;
-    }
-    let Some(response) = response else {
-        return Try::Explained;
     };
-    let status = response.status().as_u16();
-    let body = response.body().bytes().unwrap_or_default();
-    if status == 429 || is_throttling(&String::from_utf8_lossy(body)) {
-        Try::NotDone
-    } else if status >= 500 {
-        Try::MayBeDone
-    } else {
-        Try::Explained
+    match said(response) {
+        Said::Busy | Said::Refused => Try::NotDone,
+        Said::Failed | Said::Unreadable => Try::MayBeDone,
+        Said::Explained => Try::Explained,
     }
 }
 

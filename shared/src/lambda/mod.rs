@@ -205,6 +205,9 @@ fn log_failure(error: &Error) {
     match error {
         Error::Internal(source) => tracing::error!(code, %source, "failed"),
         Error::NoQueue => tracing::error!(code, "a message reached a function without a queue"),
+        Error::Unavailable { source, .. } if error.needs_operator() => {
+            tracing::error!(code, %source, "refused by AWS");
+        }
         Error::Unavailable { source, .. } => tracing::warn!(code, %source, "unavailable"),
         Error::NotConfigured { source, .. } => tracing::error!(code, %source, "not configured"),
         _ => tracing::info!(code, "refused"),
@@ -218,6 +221,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::aws::{AwsFailure, FailureKind};
+    use crate::store::StoreError;
 
     /// Shows and logs all that it is asked.
     struct Tells;
@@ -228,6 +233,27 @@ mod tests {
         async fn answer(&self, call: Call) -> Result<Answer, Error> {
             tracing::info!(?call, "asked");
             Answer::ok(call.body()?)
+        }
+
+        async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
+            Err(Error::NoQueue)
+        }
+    }
+
+    /// What AWS says to a role without a right.
+    struct Forbidden;
+
+    impl Function for Forbidden {
+        const ROUTES: &'static [Route] = &Route::ALL;
+
+        async fn answer(&self, _call: Call) -> Result<Answer, Error> {
+            let failure = AwsFailure {
+                operation: "PutItem",
+                kind: FailureKind::Refused,
+                code: Some("AccessDeniedException".to_owned()),
+                request_id: None,
+            };
+            Err(StoreError::from(failure).into())
         }
 
         async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
@@ -251,6 +277,10 @@ mod tests {
 
     /// The answer to a request with this body and key, and what was logged meanwhile.
     async fn told(body: &str, key: &str) -> (String, String) {
+        told_by(Tells, body, key).await
+    }
+
+    async fn told_by(function: impl Function, body: &str, key: &str) -> (String, String) {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -266,12 +296,27 @@ mod tests {
             to_raw_value(&event).unwrap(),
             lambda_runtime::Context::default(),
         );
-        let answer = Handler::new(Tells, Authentication::None)
+        let answer = Handler::new(function, Authentication::None)
             .handle(event)
             .await
             .unwrap();
         let log = log.0.lock().unwrap().clone();
         (answer.get().to_owned(), String::from_utf8(log).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_aws_refuses_is_503_and_calls_an_operator() {
+        let (answer, log) = told_by(Forbidden, "{}", "k").await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["statusCode"], 503);
+        assert_eq!(answer["headers"]["retry-after"], "5");
+        let body = answer["body"].as_str().unwrap();
+        assert!(body.contains("nothing was changed"), "{body}");
+        assert!(!body.contains("AccessDenied"), "{body}");
+        assert!(
+            log.contains("ERROR") && log.contains("AccessDenied"),
+            "{log}"
+        );
     }
 
     #[tokio::test]

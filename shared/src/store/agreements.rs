@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::types::{
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::idempotency::key_use;
-use super::{KeyRecord, KeyUse, Store, StoreError, TRANSACTION_TRIES, failed};
+use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, failed, is_condition_refused};
 use crate::domain::{
     Agreement, AgreementRecord, AgreementState, CustomerId, PartnerName, PartnerToken, Text,
     Timestamp,
@@ -117,16 +117,19 @@ impl Store {
         row: usize,
         key: &KeyRecord<'_>,
     ) -> Result<Keyed, StoreError> {
-        for attempt in 1..=TRANSACTION_TRIES {
+        for attempt in 1..=TRIES {
             let transaction = self.client.transact_write_items();
             let transaction = transaction.set_transact_items(Some(items.clone()));
             let Err(error) = transaction.send().await else {
                 return Ok(Keyed::Written);
             };
-            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
-                error.as_service_error()
-            else {
-                return Err(failed("TransactWriteItems", &error));
+            let canceled = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(canceled))
+                    if is_condition_refused(canceled) =>
+                {
+                    canceled
+                }
+                _ => return Err(failed("TransactWriteItems", &error)),
             };
             let refused = |index: usize| {
                 canceled
@@ -159,7 +162,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Revocation, StoreError> {
         let mut standing = self.agreement_item(customer, partner).await?;
-        for _ in 1..=TRANSACTION_TRIES {
+        for _ in 1..=TRIES {
             let Some(item) = &standing else {
                 return Ok(Revocation::NeverApproved);
             };

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::orders::DUE_AFTER;
-use super::{Store, StoreError, TRANSACTION_TRIES, failed};
+use super::{Store, StoreError, TRIES, failed};
 use crate::domain::{DueStep, OrderId, Timestamp, digest};
 use crate::event::Message;
 
@@ -138,7 +138,7 @@ impl Store {
         message: &Message,
         now: Timestamp,
     ) -> Result<Promise, StoreError> {
-        for attempt in 1..=TRANSACTION_TRIES {
+        for attempt in 1..=TRIES {
             for state in [EmailState::Queued, EmailState::Sending] {
                 let Err(row) = self.keep_message(message, state, now).await? else {
                     return Ok(Promise::Kept);

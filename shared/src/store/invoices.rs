@@ -7,7 +7,7 @@ use super::attributes::{
     contact_value, event_value, lines_value, money, n, new_payment_value, record_value, s,
 };
 use super::orders::DUE_AFTER;
-use super::{Store, StoreError, TRANSACTION_TRIES, failed};
+use super::{Store, StoreError, failed, is_condition_refused};
 use crate::domain::{Contact, DueStep, EventRecord, EventType, Order, Status, Timestamp};
 
 /// What became of an invoice.
@@ -31,41 +31,30 @@ impl Store {
         contact: &Contact,
         now: Timestamp,
     ) -> Result<InvoiceIssue, StoreError> {
-        for attempt in 1..=TRANSACTION_TRIES {
-            let transaction = self
-                .client
-                .transact_write_items()
-                .transact_items(
-                    TransactWriteItem::builder()
-                        .update(self.invoice_order(order, contact, now)?)
-                        .build(),
-                )
-                .transact_items(
-                    TransactWriteItem::builder()
-                        .put(self.invoice_document(order, contact, now)?)
-                        .build(),
-                );
-            let Err(error) = transaction.send().await else {
-                return Ok(InvoiceIssue::Issued);
-            };
-            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
-                error.as_service_error()
-            else {
-                return Err(failed("TransactWriteItems", &error));
-            };
-            let codes = canceled
-                .cancellation_reasons()
-                .iter()
-                .filter_map(|reason| reason.code());
-            if codes
-                .into_iter()
-                .any(|code| code == "ConditionalCheckFailed")
+        let transaction = self
+            .client
+            .transact_write_items()
+            .transact_items(
+                TransactWriteItem::builder()
+                    .update(self.invoice_order(order, contact, now)?)
+                    .build(),
+            )
+            .transact_items(
+                TransactWriteItem::builder()
+                    .put(self.invoice_document(order, contact, now)?)
+                    .build(),
+            );
+        let Err(error) = transaction.send().await else {
+            return Ok(InvoiceIssue::Issued);
+        };
+        match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(canceled))
+                if is_condition_refused(canceled) =>
             {
-                return Ok(InvoiceIssue::Raced);
+                Ok(InvoiceIssue::Raced)
             }
-            self.back_off(attempt).await;
+            _ => Err(failed("TransactWriteItems", &error)),
         }
-        Err(StoreError::Conflict)
     }
 
     fn invoice_order(

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 
 pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
@@ -30,7 +31,7 @@ pub use payments::{
     NextCharge, OpenedCharge, PaymentTerms, Settlement,
 };
 
-use crate::aws::{AwsFailure, FailureKind};
+use crate::aws::AwsFailure;
 use crate::config::Tables;
 use crate::error::{Dependency, Error, Outcome};
 use crate::runtime::Runtime;
@@ -49,8 +50,8 @@ pub enum StoreError {
     /// The call failed.
     #[error(transparent)]
     Aws(#[from] AwsFailure),
-    /// Other writes to the same items came in between, again and again; nothing was written.
-    #[error("the transaction met other writes too often")]
+    /// Other calls came in between, again and again; nothing was written.
+    #[error("the call met others too often")]
     Conflict,
     /// An item is not as this service writes it.
     #[error("an item of the {table} table is damaged")]
@@ -69,12 +70,11 @@ pub enum StoreError {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Aws(AwsFailure {
-                kind: FailureKind::Refused,
-                ..
-            })
-            | StoreError::Corrupt { .. }
-            | StoreError::NotConfigured(_) => Self::Internal(error.into()),
+            StoreError::Corrupt { .. } | StoreError::NotConfigured(_) => {
+                Self::Internal(error.into())
+            }
+            // Also what AWS refuses: the caller can do no more about it than about an outage, and the
+            // log calls an operator (`Error::needs_operator`).
             StoreError::Aws(failure) => Self::Unavailable {
                 dependency: Dependency::Database,
                 outcome: failure.outcome(),
@@ -142,8 +142,17 @@ impl Store {
     }
 }
 
-/// How often a transaction that met another one is tried.
-const TRANSACTION_TRIES: u32 = 4;
+/// How often a write is decided anew that others came before, and how often keys that `DynamoDB` left
+/// unread are asked for.
+const TRIES: u32 = 4;
+
+/// Whether a condition did not hold: the items are not as they were read. Any other cancellation has
+/// been tried again by the client.
+fn is_condition_refused(canceled: &TransactionCanceledException) -> bool {
+    let codes = canceled.cancellation_reasons().iter();
+    let mut codes = codes.filter_map(|reason| reason.code());
+    codes.any(|code| code == "ConditionalCheckFailed")
+}
 
 fn failed<E>(operation: &'static str, error: &SdkError<E>) -> StoreError
 where

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use super::attributes::{delivery_value, dispute_value, n, refund_value, s};
 use super::orders::conditional;
-use super::{Store, StoreError, TRANSACTION_TRIES};
+use super::{Store, StoreError, TRIES};
 use crate::domain::{
     ChargeState, Delivery, Dispute, Order, OrderId, RefundNews, RefundStatus, Status,
 };
@@ -56,7 +56,7 @@ impl Store {
         news: &Dispute,
     ) -> Result<NotedDispute, StoreError> {
         let mut standing = self.order(id).await?;
-        for attempt in 1..=TRANSACTION_TRIES {
+        for attempt in 1..=TRIES {
             let Some(order) = standing.filter(|order| has_charge(order, reference)) else {
                 return Ok(NotedDispute::Foreign);
             };

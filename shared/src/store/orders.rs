@@ -19,7 +19,7 @@ use super::attributes::{
 };
 use super::emails::{EmailState, email_state};
 use super::idempotency::key_use;
-use super::{KeyUse, Store, StoreError, TRANSACTION_TRIES, failed};
+use super::{KeyUse, Store, StoreError, TRIES, failed, is_condition_refused};
 use crate::domain::{
     Amounts, Command, Contact, Currency, CustomerId, Due, DueStep, EventMark, EventRecord,
     EventType, OpenParcel, Order, OrderId, OrderLines, Shipment, Status, Timestamp,
@@ -188,7 +188,7 @@ impl Store {
         key: Option<KeyRecord<'_>>,
         now: Timestamp,
     ) -> Result<CartUpdate, StoreError> {
-        for attempt in 1..=TRANSACTION_TRIES {
+        for attempt in 1..=TRIES {
             // The event's id holds the version, which only a read can tell: `SET` cannot join texts.
             let Some(order) = self.order(id).await? else {
                 return Ok(CartUpdate::NotFound);
@@ -218,10 +218,13 @@ impl Store {
             let Err(error) = transaction.send().await else {
                 return Ok(CartUpdate::Updated);
             };
-            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
-                error.as_service_error()
-            else {
-                return Err(failed("TransactWriteItems", &error));
+            let canceled = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(canceled))
+                    if is_condition_refused(canceled) =>
+                {
+                    canceled
+                }
+                _ => return Err(failed("TransactWriteItems", &error)),
             };
             let refused = |index: usize| {
                 canceled
@@ -240,7 +243,7 @@ impl Store {
             if refused(0).is_some() && order.status != Status::Pending {
                 return Ok(CartUpdate::Refused(order.status));
             }
-            // The order changed since it was read, or another transaction holds it.
+            // The order changed since it was read.
             self.back_off(attempt).await;
         }
         Err(StoreError::Conflict)
@@ -460,7 +463,7 @@ impl Store {
             (emails.to_owned(), keys(rows.collect())?),
         ]);
         let mut found: HashMap<String, Vec<Item>> = HashMap::new();
-        for attempt in 1..=TRANSACTION_TRIES {
+        for attempt in 1..=TRIES {
             let output = self
                 .client
                 .batch_get_item()

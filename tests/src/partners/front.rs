@@ -375,7 +375,7 @@ fn on_the_wire(reply: &DoubleReply, connection: &str) -> Vec<u8> {
 
 /// Reads one HTTP/1.1 request with a `content-length` (RFC 9112, "Message Format"); `None` if the
 /// client goes away.
-async fn read_request(stream: &mut TcpStream) -> Option<DoubleRequest> {
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<DoubleRequest> {
     let mut bytes = Vec::new();
     let end = loop {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");

@@ -30,6 +30,7 @@ pub struct BookedCharge {
 }
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
+pub(crate) use front::read_request;
 pub use front::{DoubleReply, DoubleRequest, Front, Gate, Idle, Mishap, PartnerDouble, Passage};
 pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
 pub use paypal_webhook::{

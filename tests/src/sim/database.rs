@@ -13,10 +13,11 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use dynoxide::Database as Engine;
 use serde_json::{Value, json};
-use shared::aws::AllTries;
+use shared::aws::patient_dynamodb;
 
 use super::world::Fate;
 use super::{Faults, World};
+use crate::database::call_engine;
 
 /// Calls the engine in this process, as the SDK would call DynamoDB over the network.
 #[derive(Clone)]
@@ -63,18 +64,24 @@ impl Connector {
                 self.world.lose(operation, late);
                 return lost("played: the request was lost");
             }
-            Fate::Throttled => return Ok(throttled()),
+            Fate::Throttled => return Ok(refused("ThrottlingException")),
             Fate::AnswerLost => {
                 self.carry_out(operation, body);
                 return lost("played: the answer was lost");
             }
             Fate::Done => {}
         }
-        if operation == "TransactWriteItems" {
+        if matches!(
+            operation,
+            "TransactWriteItems" | "PutItem" | "UpdateItem" | "GetItem"
+        ) {
             let mut state = self.world.state();
             let conflict = state.faults.conflict;
             if state.random.chance(conflict) {
-                return Ok(conflicting(body));
+                return Ok(match operation {
+                    "TransactWriteItems" => conflicting(body),
+                    _ => refused("TransactionConflictException"),
+                });
             }
         }
         Ok(self.carry_out(operation, body))
@@ -88,36 +95,11 @@ impl Connector {
     }
 
     fn carry_out(&self, operation: &str, body: &[u8]) -> HttpResponse {
-        macro_rules! run {
-            ($method:ident) => {
-                match serde_json::from_slice(body) {
-                    Ok(request) => self
-                        .engine
-                        .$method(request)
-                        .map(|answer| serde_json::to_string(&answer).unwrap_or_default())
-                        .map_err(|error| (error.status_code(), error.to_json())),
-                    Err(error) => panic!("the SDK sends what the engine reads: {error}"),
-                }
-            };
+        let (status, answer) = call_engine(&self.engine, operation, body);
+        if status == 200 && carries_event(operation, body) {
+            self.world.state().events += 1;
         }
-        let answer = match operation {
-            "PutItem" => run!(put_item),
-            "GetItem" => run!(get_item),
-            "UpdateItem" => run!(update_item),
-            "TransactWriteItems" => run!(transact_write_items),
-            "BatchGetItem" => run!(batch_get_item),
-            "Query" => run!(query),
-            other => panic!("the store does not call {other}"),
-        };
-        match answer {
-            Ok(answer) => {
-                if carries_event(operation, body) {
-                    self.world.state().events += 1;
-                }
-                response(200, answer)
-            }
-            Err((status, body)) => response(status, body),
-        }
+        response(status, answer)
     }
 }
 
@@ -142,9 +124,9 @@ fn response(status: u16, body: String) -> HttpResponse {
     response
 }
 
-fn throttled() -> HttpResponse {
+fn refused(code: &str) -> HttpResponse {
     let body = json!({
-        "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+        "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
         "message": "played"
     });
     response(400, body.to_string())
@@ -188,8 +170,9 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
         .region(Region::new("eu-central-1"))
         // Nobody checks signatures here, and they cost more than the call.
         .allow_no_auth()
-        .http_client(http)
-        .interceptor(AllTries)
+        .http_client(http);
+    let config = patient_dynamodb(config)
+        // Fewer than functions have, so that histories come to the end of them.
         .retry_config(RetryConfig::standard().with_max_attempts(4))
         // A budget of retries of its own, as an instance has: the default one is the whole process's, so
         // that one history would take another's.

@@ -1,0 +1,32 @@
+//! A function as a process, for tests that freeze it as Lambda does: `function cart`, `function
+//! shipment`. What it runs is what the function's own `main` runs.
+
+use cart::Cart;
+use shared::config::{Environment, Shop};
+use shared::lambda::{Handler, Started};
+use shared::queue::Sqs;
+use shipment::Shipments;
+use shipment::carriers::Own;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let environment = Environment::process();
+    let Started {
+        aws,
+        store,
+        runtime,
+        authentication,
+    } = Started::from_environment(environment)?;
+    match std::env::args().nth(1).as_deref() {
+        Some("cart") => {
+            let cart = Cart::new(store, Shop::from_environment(environment)?, runtime);
+            Handler::new(cart, authentication).run().await
+        }
+        Some("shipment") => {
+            let queue = Sqs::from_environment(aws.sqs(), environment);
+            let shipments = Shipments::new(store, Own, queue, runtime);
+            Handler::new(shipments, authentication).run().await
+        }
+        _ => Err("name a function: cart or shipment".into()),
+    }
+}

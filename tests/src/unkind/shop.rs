@@ -1,0 +1,221 @@
+//! The services over an AWS that is unkind, with a clock that the test moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use relay::SweepReport;
+use serde_json::{Value, json};
+use shared::config::Environment;
+use shared::domain::{Money, Timestamp};
+use shared::queue::{Queue, Sqs};
+use shared::runtime::Runtime;
+use shared::store::Store;
+use shipment::carriers::Own;
+
+use super::UnkindAws;
+use crate::cloud::START;
+use crate::database::StreamReader;
+use crate::partners::{Front, PayPalCertificates};
+use crate::services::{Ends, Reply, Services, batch, question};
+use crate::{Database, Options, PlayedMailer, PlayedPartner, SentMail};
+
+/// The services, an AWS, a partner and a mailer with ledgers.
+#[derive(Debug)]
+pub struct UnkindShop {
+    /// `DynamoDB` and SQS.
+    pub aws: UnkindAws,
+    /// The billing partner.
+    pub partner: PlayedPartner,
+    /// The clock and random bytes.
+    pub runtime: Runtime,
+    mailer: PlayedMailer,
+    services: Services<PlayedPartner, Own, Sqs, PlayedMailer>,
+    clock: Arc<AtomicI64>,
+    relayed: AtomicUsize,
+}
+
+/// What is left once nothing moves any more: each effect is there, once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ledgers {
+    /// As GET shows the orders, without times.
+    pub orders: Vec<Value>,
+    /// How many items each table has.
+    pub items: Vec<(String, usize)>,
+    /// What was captured.
+    pub captured: Vec<String>,
+    /// What was given back.
+    pub refunded: Vec<String>,
+    /// The mails, by address and subject.
+    pub mails: Vec<(String, String)>,
+}
+
+impl UnkindShop {
+    /// A shop within the process.
+    #[must_use]
+    pub fn open() -> Self {
+        let aws = UnkindAws::default();
+        let clients = aws.clients();
+        Self::over(aws, clients)
+    }
+
+    /// A shop whose functions reach `aws` by these clients.
+    #[must_use]
+    pub fn over(
+        aws: UnkindAws,
+        (dynamodb, sqs): (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client),
+    ) -> Self {
+        // To see what a failing test logs: TEST_LOG=info cargo test …
+        static LOG: std::sync::Once = std::sync::Once::new();
+        if let Ok(level) = Environment::process().required("TEST_LOG") {
+            LOG.call_once(|| shared::telemetry::start(Some(&level), "test".to_owned()));
+        }
+        let clock = Arc::new(AtomicI64::new(START));
+        let (now, drawn) = (Arc::clone(&clock), AtomicU64::new(0));
+        let runtime = Runtime::new(
+            move || Timestamp::from_millis(now.load(Ordering::SeqCst)),
+            move |bytes| {
+                let draw = drawn.fetch_add(1, Ordering::SeqCst);
+                let digest = shared::domain::digest(&["random", &draw.to_string()]);
+                bytes.copy_from_slice(&digest[..bytes.len()]);
+            },
+        );
+        let store = Store::new(dynamodb, Database::tables(), runtime.clone());
+        let urls = Queue::ALL.map(|queue| (queue, format!("http://localhost/1/{queue:?}")));
+        let partner = PlayedPartner::default();
+        let mailer = PlayedMailer::default();
+        let ends = Ends {
+            partner: partner.clone(),
+            carrier: Own,
+            queues: Sqs::new(sqs, urls.to_vec()),
+            mailer: mailer.clone(),
+            certificates: Front::new(Arc::new(PayPalCertificates)),
+        };
+        Self {
+            services: Services::new(&store, Options::default(), &runtime, ends),
+            aws,
+            partner,
+            runtime,
+            mailer,
+            clock,
+            relayed: AtomicUsize::new(0),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).expect("a test's time is short");
+        self.clock.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Gives an API Gateway v2 event to the function that its path names.
+    pub async fn send(&self, event: &Value) -> Reply {
+        self.services.send(event).await
+    }
+
+    /// Delivers one message; tells whether the worker was done with it.
+    pub async fn deliver(&self, queue: Queue, body: &str) -> bool {
+        let batch = batch(&[body.to_owned()]);
+        self.services.deliver_batch(queue, &batch).await.is_empty()
+    }
+
+    /// Brings the relay what the stream has since [`UnkindShop::checkpoint`]; tells whether it took
+    /// all of it.
+    pub async fn relay(&self) -> bool {
+        let records = self.records();
+        let seen = self.relayed.load(Ordering::SeqCst);
+        let failed = self.services.relay_records(&records[seen..]).await;
+        failed.is_empty()
+    }
+
+    /// The stream's consumer has dealt with all that the stream has.
+    pub fn checkpoint(&self) {
+        self.relayed.store(self.records().len(), Ordering::SeqCst);
+    }
+
+    fn records(&self) -> Vec<Value> {
+        StreamReader::new(self.aws.engine.clone()).read_new()
+    }
+
+    /// Runs the sweep.
+    pub async fn sweep(&self) -> SweepReport {
+        self.services.relay.sweep().await
+    }
+
+    /// Takes out the messages of the queues.
+    #[must_use]
+    pub fn messages(&self) -> Vec<(Queue, String)> {
+        let taken = self.aws.take_messages().into_iter();
+        let named = taken.filter_map(|(url, body)| {
+            let is = |queue: &Queue| url.ends_with(&format!("/{queue:?}"));
+            Some((Queue::ALL.into_iter().find(is)?, body))
+        });
+        named.collect()
+    }
+
+    /// Relays, delivers and sweeps until nothing moves.
+    pub async fn settle(&self) {
+        for _ in 0..40 {
+            self.relay().await;
+            self.checkpoint();
+            let messages = self.messages();
+            let is_quiet = messages.is_empty();
+            for (queue, message) in messages {
+                for _ in 0..3 {
+                    if self.deliver(queue, &message).await {
+                        break;
+                    }
+                }
+            }
+            self.pass(Duration::from_mins(10));
+            if self.sweep().await == SweepReport::default() && is_quiet {
+                return;
+            }
+        }
+        panic!("the queues never ran empty");
+    }
+
+    /// What is left, with these orders.
+    pub async fn ledgers(&self, orders: &[String]) -> Ledgers {
+        let mut shown = Vec::new();
+        for order in orders {
+            let mut body = self.send(&question(order)).await.body;
+            without_times(&mut body);
+            shown.push(body);
+        }
+        let captured = self.partner.captured();
+        let mut mails: Vec<_> = self.mailer.taken().iter().map(named).collect();
+        mails.sort();
+        Ledgers {
+            orders: shown,
+            items: self.aws.items(),
+            captured: captured.iter().map(Money::to_text).collect(),
+            refunded: self.partner.refunded(),
+            mails,
+        }
+    }
+}
+
+fn named(sent: &SentMail) -> (String, String) {
+    (sent.to.clone(), sent.mail.subject.clone())
+}
+
+/// Takes out whatever tells when something was done.
+pub fn without_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields.iter_mut() {
+                let is_time = matches!(
+                    &**name,
+                    "at" | "approvedAt" | "completed_at" | "created_at" | "revokedAt" | "tries"
+                );
+                if is_time {
+                    *field = json!(null);
+                }
+                without_times(field);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
