@@ -24,6 +24,7 @@ mod paypal;
 mod paypal_webhooks;
 mod privacy;
 mod sequences;
+mod ses;
 mod store;
 mod stripe;
 mod sweep;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
 use shared::aws::{AwsFailure, FailureKind};
 use shared::domain::Email;
@@ -11,6 +12,14 @@ use crate::mail::Mail;
 /// Why a mail was not taken, by what may be done next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailerError {
+    /// More mails than the account may send in a second. It was not taken and may be sent again in a
+    /// moment.
+    #[error("more mails than the account may send in a second")]
+    OverRate(#[source] AwsFailure),
+    /// More mails than the account may send in 24 hours. It was not taken and may be sent again in
+    /// hours.
+    #[error("more mails than the account may send in 24 hours")]
+    OverQuota(#[source] AwsFailure),
     /// It provably was not taken: it may be sent again.
     #[error("the mail was not taken")]
     NotTaken(#[source] AwsFailure),
@@ -26,8 +35,9 @@ pub enum MailerError {
 pub trait Mailer: Send + Sync + 'static {
     /// Hands over one mail and returns the mailer's id for it.
     ///
-    /// MUST make at most one attempt. MUST answer [`MailerError::NotTaken`] only with proof that
-    /// the mail was not taken.
+    /// MUST make at most one attempt, on a connection that nobody has used before. MUST answer
+    /// [`MailerError::OverRate`], [`MailerError::OverQuota`] and [`MailerError::NotTaken`] only with
+    /// proof that the mail was not taken.
     fn send(
         &self,
         to: &Email,
@@ -86,9 +96,22 @@ impl Mailer for Ses {
             .await;
         match result {
             Ok(output) => Ok(output.message_id.unwrap_or_default()),
-            Err(error) => Err(classify(AwsFailure::new("SendEmail", &error))),
+            Err(error) => {
+                let failure = AwsFailure::new("SendEmail", &error);
+                Err(if is_over_quota(error.message()) {
+                    MailerError::OverQuota(failure)
+                } else {
+                    classify(failure)
+                })
+            }
         }
     }
+}
+
+/// Whether SES refused a mail for the limit of 24 hours. Only the message tells the two limits apart
+/// ("Errors related to the sending quotas for your Amazon SES account").
+fn is_over_quota(message: Option<&str>) -> bool {
+    message.is_some_and(|message| message.contains("Daily message quota exceeded"))
 }
 
 /// What a failed call proves ("Amazon SES API v2 reference, `SendEmail`, Errors").
@@ -98,9 +121,9 @@ pub fn classify(failure: AwsFailure) -> MailerError {
         (FailureKind::Refused, Some("BadRequestException")) => {
             MailerError::AddressRejected(failure)
         }
-        (FailureKind::Refused | FailureKind::Throttled | FailureKind::NotSent, _) => {
-            MailerError::NotTaken(failure)
-        }
+        (FailureKind::Throttled, _) => MailerError::OverRate(failure),
+        (FailureKind::Refused, Some("LimitExceededException")) => MailerError::OverQuota(failure),
+        (FailureKind::Refused | FailureKind::NotSent, _) => MailerError::NotTaken(failure),
         (FailureKind::Unanswered | FailureKind::ServerFault, _) => MailerError::Unknown(failure),
     }
 }
@@ -121,8 +144,11 @@ mod tests {
     #[test]
     fn only_proof_that_ses_did_not_take_it_allows_another_try() {
         use FailureKind::{NotSent, Refused, ServerFault, Throttled, Unanswered};
+        assert!(matches!(
+            fate(Throttled, Some("TooManyRequestsException")),
+            MailerError::OverRate(_)
+        ));
         for (kind, code) in [
-            (Throttled, Some("TooManyRequestsException")),
             (NotSent, None),
             (Refused, Some("MessageRejected")),
             (Refused, Some("MailFromDomainNotVerifiedException")),

@@ -21,6 +21,7 @@ mod wire;
 mod world;
 
 pub use alone::AbstractPartner;
+pub use database::client_within_the_process;
 pub use carrier::RealCarrier;
 pub use invariants::Violation;
 pub use random::Random;
