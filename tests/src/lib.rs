@@ -15,9 +15,8 @@ pub mod sim;
 pub use cloud::{Cloud, Options};
 pub use database::{Capacity, Database, SentWrite, SentWrites, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
-pub use ses::{Idle, SesDouble, SesRefusal, TakenMail};
 pub use services::{
     EASYPOST_WEBHOOK_SECRET, Ends, Reply, STRIPE_WEBHOOK_SECRET, Services, batch, customer_request,
-    hmac_sha256_hex, invoke, question, request,
-    unlimited_pace,
+    hmac_sha256_hex, invoke, question, request, unlimited_pace,
 };
+pub use ses::{Idle, SesDouble, SesRefusal, TakenMail};

@@ -147,7 +147,9 @@ impl Books {
             text(&body["Destination"]["ToAddresses"][0]),
         );
         if let Some(verified) = &self.verified
-            && let Some(unknown) = [&from, &to].into_iter().find(|each| !verified.contains(*each))
+            && let Some(unknown) = [&from, &to]
+                .into_iter()
+                .find(|each| !verified.contains(*each))
         {
             return Err(SesRefusal::not_verified(unknown));
         }
@@ -301,7 +303,8 @@ impl SesDouble {
                 return;
             };
             let (status, code, body) = self.answer(&request);
-            let code = code.map_or_else(String::new, |code| format!("x-amzn-errortype: {code}\r\n"));
+            let code =
+                code.map_or_else(String::new, |code| format!("x-amzn-errortype: {code}\r\n"));
             let head = format!(
                 "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\n{code}\
                  content-length: {}\r\n\r\n",

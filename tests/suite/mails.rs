@@ -463,7 +463,7 @@ async fn a_mail_that_is_being_sent_is_not_given_up() {
         .unwrap();
     let report = cloud.sweep().await.mails;
     assert_eq!((report.given_up, report.published), (0, 1));
-    assert!(!cloud.store.give_up_email(&id, now).await.unwrap());
+    assert!(!cloud.store.give_up_email(&id, None, now).await.unwrap());
 }
 
 #[tokio::test]
@@ -473,10 +473,10 @@ async fn a_mail_whose_end_was_written_before_its_answer_was_lost_counts_once_as_
     let id = rows(&cloud).await[0]["emailId"].as_s().unwrap().clone();
     let now = cloud.runtime.now();
     for _ in 0..2 {
-        assert!(cloud.store.give_up_email(&id, now).await.unwrap());
+        assert!(cloud.store.give_up_email(&id, None, now).await.unwrap());
     }
     let later = now.plus(Duration::from_secs(1));
-    assert!(!cloud.store.give_up_email(&id, later).await.unwrap());
+    assert!(!cloud.store.give_up_email(&id, None, later).await.unwrap());
 }
 
 #[tokio::test]

@@ -42,8 +42,7 @@ fn worker_of<P: payment::partners::BillingPartner>(cloud: &Cloud<P>, ses: &SesDo
 
 /// The message that asks for the mail about an order, as in `events/email-queue.json`.
 fn message(number: usize) -> String {
-    let event: Value =
-        serde_json::from_str(include_str!("../../events/email-queue.json")).unwrap();
+    let event: Value = serde_json::from_str(include_str!("../../events/email-queue.json")).unwrap();
     let body = event["Records"][0]["body"].as_str().unwrap();
     let order = format!("ord_01JDB4XK00EXAMPVE0RDER{number:04}");
     body.replace("ord_01JDB4XK00EXAMPVE0RDER0001", &order)
@@ -114,8 +113,7 @@ struct Mapping {
 
 impl Mapping {
     fn of(rate: u32) -> Self {
-        let template: Yaml =
-            serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap();
+        let template: Yaml = serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap();
         let resource = |name: &str| template["Resources"][name]["Properties"].clone();
         let (queue, worker) = (resource("EmailQueue"), resource("EmailWorker"));
         let mapping = &worker["Events"]["Queue"]["Properties"];
@@ -293,7 +291,9 @@ async fn mails_over_the_limit_of_24_hours_wait_for_the_sweep_and_are_no_dead_let
         assert_eq!(states(&cloud.database.client).await, expected);
         cloud.pass(Duration::from_mins(10));
         cloud.sweep().await;
-        if expected["queued"].is_u64() && cloud.runtime.now().millis() > 1_795_428_725_000 + 1_000_000 {
+        if expected["queued"].is_u64()
+            && cloud.runtime.now().millis() > 1_795_428_725_000 + 1_000_000
+        {
             ses.set_quota(None);
         }
     }
@@ -307,7 +307,10 @@ async fn a_mail_to_an_address_that_the_sandbox_does_not_know_may_be_sent_later()
     ses.set_sandbox(&[SENDER, &address(0)]);
     let worker = worker_of(&cloud, &ses);
     let answer = invoke(&worker, &batch(&[message(0), message(1)])).await;
-    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "1"}]));
+    assert_eq!(
+        answer["batchItemFailures"],
+        json!([{"itemIdentifier": "1"}])
+    );
     ses.set_sandbox(&[SENDER, &address(0), &address(1)]);
     let answer = invoke(&worker, &batch(&[message(0), message(1)])).await;
     assert_eq!(answer, json!({"batchItemFailures": []}));

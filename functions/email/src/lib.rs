@@ -43,7 +43,7 @@ const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Emails<M> {
     store: Store,
-    mailer: M,
+    mailer: Option<M>,
     pace: Arc<Pace>,
     stage: String,
     runtime: Runtime,
@@ -71,13 +71,19 @@ struct SentBody {
 }
 
 impl<M: Mailer> Emails<M> {
-    /// The service over its ledger and mailer, which is called at this pace; `stage` names the
-    /// deployment in metrics.
+    /// The service over its ledger and mailer, which is called at this pace; without a mailer it sends
+    /// nothing. `stage` names the deployment in metrics.
     #[must_use]
-    pub fn new(store: Store, mailer: M, pace: Pace, stage: String, runtime: Runtime) -> Self {
+    pub fn new(
+        store: Store,
+        mailer: impl Into<Option<M>>,
+        pace: Pace,
+        stage: String,
+        runtime: Runtime,
+    ) -> Self {
         Self {
             store,
-            mailer,
+            mailer: mailer.into(),
             pace: Arc::new(pace),
             stage,
             runtime,
@@ -86,6 +92,7 @@ impl<M: Mailer> Emails<M> {
 
     /// Sends the mail that the message asks for, unless it was sent.
     async fn send(&self, message: &Message) -> Result<Sending, Error> {
+        let mailer = self.mailer.as_ref().ok_or(Error::MailNotConfigured)?;
         let Some(data) = &message.mail else {
             return Err(Error::Internal("the message says nothing of a mail".into()));
         };
@@ -102,7 +109,7 @@ impl<M: Mailer> Emails<M> {
         let mut refusals = 0;
         loop {
             let turn = self.pace.turn().await.map_err(not_taken)?;
-            let attempt = self.attempt(message, &to, &mail).await?;
+            let attempt = self.attempt(mailer, message, &to, &mail).await?;
             drop(turn);
             match attempt {
                 Attempt::Ended(result) => return result.map(|()| Sending::Ended),
@@ -118,7 +125,13 @@ impl<M: Mailer> Emails<M> {
     }
 
     /// Claims the mail and calls SES once.
-    async fn attempt(&self, message: &Message, to: &Email, mail: &Mail) -> Result<Attempt, Error> {
+    async fn attempt(
+        &self,
+        mailer: &M,
+        message: &Message,
+        to: &Email,
+        mail: &Mail,
+    ) -> Result<Attempt, Error> {
         let id = message.email_id();
         let now = self.runtime.now();
         let order = message.order.as_ref();
@@ -136,7 +149,7 @@ impl<M: Mailer> Emails<M> {
                 Attempt::Ended(Err(Error::MailUnconfirmed))
             }
             EmailClaim::Yours(holder) => {
-                let sent = self.mailer.send(to, mail).await;
+                let sent = mailer.send(to, mail).await;
                 self.settle(&id, &holder, sent).await?
             }
         })
@@ -281,8 +294,12 @@ impl<M: Mailer> Function for Emails<M> {
                 tracing::warn!(%failure, "the mails of 24 hours are used up; left to the sweep");
                 Ok(Consumed::Done)
             }
-            // Parked or refused for good: recorded in the ledger, nothing left to do.
-            Ok(Sending::Ended) | Err(Error::MailUnconfirmed | Error::AddressRejected) => Ok(Consumed::Done),
+            // Parked or refused for good: recorded in the ledger, nothing left to do. A message from
+            // the time when mails were sent asks for nothing any more.
+            Ok(Sending::Ended)
+            | Err(Error::MailUnconfirmed | Error::AddressRejected | Error::MailNotConfigured) => {
+                Ok(Consumed::Done)
+            }
             Err(Error::InProgress { .. }) => Ok(Consumed::NotYet),
             Err(error) => Err(error),
         }

@@ -370,7 +370,13 @@ fn holds_address(value: &str) -> bool {
 fn is_dot(c: char) -> bool {
     matches!(
         c,
-        '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' | '\u{2024}' | '\u{2025}' | '\u{2026}' | '\u{fe52}'
+        '.' | '\u{3002}'
+            | '\u{ff0e}'
+            | '\u{ff61}'
+            | '\u{2024}'
+            | '\u{2025}'
+            | '\u{2026}'
+            | '\u{fe52}'
     )
 }
 
@@ -386,7 +392,10 @@ fn is_colon(c: char) -> bool {
 
 /// What stands twice before a host or a server, and its compatibility forms.
 fn is_slash(c: char) -> bool {
-    matches!(c, '/' | '\\' | '\u{ff0f}' | '\u{ff3c}' | '\u{fe68}' | '\u{2044}' | '\u{2215}')
+    matches!(
+        c,
+        '/' | '\\' | '\u{ff0f}' | '\u{ff3c}' | '\u{fe68}' | '\u{2044}' | '\u{2215}'
+    )
 }
 
 /// Parts addresses where mail clients look for them: a hair space follows each dot, at sign, colon and
@@ -965,7 +974,9 @@ mod tests {
     /// `www.` too), and Outlook for a server's name behind two backslashes. None looks over white
     /// space.
     fn links(text: &str) -> Vec<&str> {
-        text.split_whitespace().filter(|word| is_link(word)).collect()
+        text.split_whitespace()
+            .filter(|word| is_link(word))
+            .collect()
     }
 
     fn is_link(word: &str) -> bool {
@@ -977,7 +988,8 @@ mod tests {
         let between = |sign: fn(char) -> bool| {
             let parts: Vec<&str> = word.split(sign).collect();
             parts.windows(2).any(|pair| {
-                !pair[0].trim_matches(is_bare).is_empty() && !pair[1].trim_matches(is_bare).is_empty()
+                !pair[0].trim_matches(is_bare).is_empty()
+                    && !pair[1].trim_matches(is_bare).is_empty()
             })
         };
         if is_decimal(word.trim_matches(is_bare)) {
@@ -1069,7 +1081,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_stays_as_it_is() {
-        for value in ["12.50", "17 boulevard, 123 apt. 6", "Dr. Hay", "No. 5", "2345", "A-1"] {
+        for value in [
+            "12.50",
+            "17 boulevard, 123 apt. 6",
+            "Dr. Hay",
+            "No. 5",
+            "2345",
+            "A-1",
+        ] {
             assert_eq!(shown(value), value);
         }
         assert_eq!(shown("J.R. Hay"), "J.\u{200a}R. Hay");

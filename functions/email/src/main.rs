@@ -15,7 +15,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         runtime,
         authentication,
     } = Started::from_environment(environment)?;
-    let mailer = Ses::new(aws.ses(), environment.required("SENDER_EMAIL")?);
+    let sender = environment.optional("SENDER_EMAIL");
+    let mailer = sender.map(|sender| Ses::new(aws.ses(), sender));
     let pace = Pace::from_environment(environment)?;
     let emails = Emails::new(store, mailer, pace, environment.required("STAGE")?, runtime);
     Handler::new(emails, authentication).run().await

@@ -180,7 +180,9 @@ mod tests {
             drop(pace.turn().await.unwrap());
             assert_eq!(began.elapsed().as_millis() / 100, tenths);
         }
-        let soon = within(Duration::from_secs(20), async { pace.hold_back(9, &runtime) });
+        let soon = within(Duration::from_secs(20), async {
+            pace.hold_back(9, &runtime)
+        });
         assert!(!soon.await);
         assert!(!pace.hold_back(1, &runtime), "outside of an invocation");
     }

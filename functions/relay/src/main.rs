@@ -15,9 +15,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let aws = Aws::from_environment(environment)?;
     let runtime = Runtime::system();
     let tables = Tables::from_environment(environment);
-    let store = Store::new(aws.dynamodb(), tables, runtime.clone());
+    let sender = environment.optional("SENDER_EMAIL");
+    let store = Store::new(aws.dynamodb(), tables, runtime.clone()).with_sender(sender.as_deref());
     let queues = Sqs::from_environment(aws.sqs(), environment);
-    Relay::new(store, queues, environment.required("STAGE")?, runtime)
-        .run()
-        .await
+    let relay = Relay::new(store, queues, environment.required("STAGE")?, runtime);
+    let relay = match environment.optional("MAIL_RETRY_DAYS") {
+        Some(_) => relay.with_mail_retry_days(environment.parsed("MAIL_RETRY_DAYS")?),
+        None => relay,
+    };
+    relay.run().await
 }

@@ -55,6 +55,9 @@ impl MailRequest {
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Message, Error> {
+        if !store.sends_mails() {
+            return Err(Error::MailNotConfigured);
+        }
         if self.order.is_none() && call.caller.only().is_some() {
             // A customer's token writes about the customer's own orders, not to anybody it likes.
             let detail = "is required".to_owned();

@@ -56,6 +56,7 @@ impl Error {
             | Self::RefundPending
             | Self::RefundFailed
             | Self::TooManyAttempts
+            | Self::MailNotConfigured
             | Self::MailUnconfirmed => StatusCode::CONFLICT,
             Self::BodyTooLarge | Self::WebhookTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -164,6 +165,11 @@ impl Error {
             }
             Self::PaymentUnknown => {
                 "The billing partner's answer was lost; ask again, nothing is charged twice."
+                    .to_owned()
+            }
+            Self::MailNotConfigured => {
+                "This deployment sends no mails. Deploy it with the parameter SenderEmail, then send \
+                 this request again."
                     .to_owned()
             }
             Self::AddressRejected => "The mail service refuses this address.".to_owned(),

@@ -53,7 +53,8 @@ impl Started {
                 aws.dynamodb(),
                 Tables::from_environment(environment),
                 runtime.clone(),
-            ),
+            )
+            .with_sender(environment.optional("SENDER_EMAIL").as_deref()),
             aws,
             runtime,
             authentication: Authentication::from_environment(environment)?,

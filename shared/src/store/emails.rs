@@ -263,17 +263,30 @@ impl Store {
         read().map(Some).map_err(damaged)
     }
 
-    /// Ends a promised mail that SES has not taken as [`EmailState::Failed`]; one write. False if the
-    /// mail is claimed or has ended otherwise.
-    pub async fn give_up_email(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let update = self
+    /// Ends a mail that SES has not taken as [`EmailState::Failed`]; one write. An `order`'s own mail
+    /// has no row before it is first claimed. False if the mail is claimed or has ended otherwise.
+    pub async fn give_up_email(
+        &self,
+        id: &str,
+        order: Option<&OrderId>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut set = "SET #state = :failed, settledAt = :now".to_owned();
+        let mut condition = "#state = :queued".to_owned();
+        let mut update = self
             .email_update(id)?
-            .update_expression(format!("SET #state = :failed, settledAt = :now{FORGET}"))
-            .condition_expression("#state = :queued")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":queued", s(EmailState::Queued.as_str()))
             .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
             .expression_attribute_values(":now", n(now.millis()));
+        if let Some(order) = order {
+            set += ", orderId = :order";
+            condition += " OR attribute_not_exists(emailId)";
+            update = update.expression_attribute_values(":order", s(order.to_string()));
+        }
+        let update = update
+            .update_expression(set + FORGET)
+            .condition_expression(condition);
         let Err(row) = conditional(update).await? else {
             return Ok(true);
         };

@@ -390,7 +390,7 @@ impl Store {
             .expression_attribute_values(":decline", Value::L(vec![decline_value(decline)]));
         let step = match charge {
             DeclinedCharge::Open => Some(DueStep::Payment),
-            DeclinedCharge::Dead => order.email().map(|_| DueStep::Email),
+            DeclinedCharge::Dead => self.mail_step(order),
         };
         settled(with_due(update, order, step, set, remove, now), |order| {
             order.payment.as_ref().is_some_and(|payment| {
@@ -413,7 +413,7 @@ impl Store {
             .condition_expression(AS_DECLINED)
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
             .expression_attribute_values(":fence", n(fence));
-        let step = order.email().map(|_| DueStep::Email);
+        let step = self.mail_step(order);
         settled(with_due(update, order, step, "", "#event", now), |_| false).await
     }
 

@@ -27,8 +27,8 @@ pub struct BookedCharge {
 }
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
-pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
 pub(crate) use front::read_request;
+pub use front::{DoubleReply, DoubleRequest, Front, Gate, Mishap, PartnerDouble, Passage};
 pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
 pub use paypal_webhook::{
     PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalCertificates, paypal_signature,
