@@ -31,6 +31,8 @@ pub struct Options {
     pub tax_mode: TaxMode,
     /// As a decimal.
     pub tax_rate: &'static str,
+    /// Whether it has a sender.
+    pub sends_mails: bool,
 }
 
 impl Default for Options {
@@ -39,11 +41,16 @@ impl Default for Options {
             currency: "USD",
             tax_mode: TaxMode::OfTotal,
             tax_rate: "0.18",
+            sends_mails: true,
         }
     }
 }
 
 impl Options {
+    fn sender(&self) -> Option<&'static str> {
+        self.sends_mails.then_some("orders@example.com")
+    }
+
     /// The shop that sells like this.
     #[must_use]
     pub fn shop(&self) -> Shop {
@@ -122,7 +129,8 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
                 bytes.copy_from_slice(&digest[..bytes.len()]);
             },
         );
-        let store = Store::new(database.client.clone(), Database::tables(), runtime.clone());
+        let store = Store::new(database.client.clone(), Database::tables(), runtime.clone())
+            .with_sender(options.sender());
         let queues = PlayedQueues::default();
         let mailer = PlayedMailer::default();
         let certificates = Front::new(Arc::new(PayPalCertificates));
@@ -161,10 +169,13 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
             mailer: self.mailer.clone(),
             certificates: self.certificates.clone(),
         };
+        let client = self.database.client.clone();
+        let store = Store::new(client, Database::tables(), self.runtime.clone())
+            .with_sender(options.sender());
         Cloud {
-            services: Services::new(&self.store, options.shop(), &self.runtime, ends),
+            services: Services::new(&store, options.shop(), &self.runtime, ends),
             database: self.database,
-            store: self.store,
+            store,
             runtime: self.runtime,
             queues: self.queues,
             mailer: self.mailer,

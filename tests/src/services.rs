@@ -120,6 +120,7 @@ where
             certificates,
         } = ends;
         let stage = || "test".to_owned();
+        let mailer = store.sends_mails().then_some(mailer);
         let (store, clock) = (|| store.clone(), || runtime.clone());
         let jwt = || Authentication::Jwt {
             backend_scope: "orderflow/backend".to_owned(),

@@ -8,6 +8,7 @@
 //! again by itself. A mail that SES refuses for its rate provably was not taken: it waits for another
 //! turn while the invocation has time, without a claim.
 
+mod feedback;
 pub mod mail;
 pub mod mailer;
 pub mod pace;
@@ -25,9 +26,10 @@ use shared::event::{MailData, Message, MessageKind};
 use shared::http::{Answer, Call, MAILS, MailRequest};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
-use shared::store::{EmailClaim, EmailState, Store};
+use shared::store::{EmailClaim, EmailState, Feedback, Store};
 use shared::telemetry;
 
+use feedback::Told;
 use mail::{Mail, MailAmounts, MailCard, MailFacts, MailKind, MailLine};
 use mailer::{Mailer, MailerError};
 use pace::Pace;
@@ -76,14 +78,14 @@ impl<M: Mailer> Emails<M> {
     #[must_use]
     pub fn new(
         store: Store,
-        mailer: impl Into<Option<M>>,
+        mailer: Option<M>,
         pace: Pace,
         stage: String,
         runtime: Runtime,
     ) -> Self {
         Self {
             store,
-            mailer: mailer.into(),
+            mailer,
             pace: Arc::new(pace),
             stage,
             runtime,
@@ -133,6 +135,7 @@ impl<M: Mailer> Emails<M> {
         mail: &Mail,
     ) -> Result<Attempt, Error> {
         let id = message.email_id();
+        let is_suppressed = self.store.is_suppressed(to).await?;
         let now = self.runtime.now();
         let order = message.order.as_ref();
         let claim = self
@@ -148,8 +151,14 @@ impl<M: Mailer> Emails<M> {
                 self.count_unconfirmed();
                 Attempt::Ended(Err(Error::MailUnconfirmed))
             }
+            EmailClaim::Yours(holder) if is_suppressed => {
+                let suppressed = EmailState::Suppressed;
+                let settled = self.store.settle_email(&id, &holder, suppressed, None, now);
+                settled.await?;
+                Attempt::Ended(outcome(suppressed))
+            }
             EmailClaim::Yours(holder) => {
-                let sent = mailer.send(to, mail).await;
+                let sent = mailer.send(&id, to, mail).await;
                 self.settle(&id, &holder, sent).await?
             }
         })
@@ -189,8 +198,46 @@ impl<M: Mailer> Emails<M> {
         })
     }
 
+    /// Records what SES tells of a mail that it took, and of whom no further mail is for.
+    async fn record(
+        &self,
+        email_id: Option<&str>,
+        feedback: Feedback,
+        addresses: &[Email],
+    ) -> Result<Consumed, Error> {
+        let now = self.runtime.now();
+        if feedback.ends_mails() {
+            for address in addresses {
+                self.store.suppress_address(address, feedback, now).await?;
+            }
+        }
+        let is_new = match email_id {
+            Some(id) => self.store.record_feedback(id, feedback, now).await?,
+            None => false,
+        };
+        let state = feedback.state().as_str();
+        if is_new {
+            tracing::warn!(email_id, state, "SES told of a mail");
+            self.count(match feedback {
+                Feedback::Bounced { .. } => "EmailBounced",
+                Feedback::Complained => "EmailComplained",
+            });
+        } else {
+            tracing::info!(
+                email_id,
+                state,
+                "SES told of an unknown mail, or told it again"
+            );
+        }
+        Ok(Consumed::Done)
+    }
+
     fn count_unconfirmed(&self) {
-        telemetry::count(&self.stage, "EmailUnconfirmed", 1, self.runtime.now());
+        self.count("EmailUnconfirmed");
+    }
+
+    fn count(&self, metric: &'static str) {
+        telemetry::count(&self.stage, metric, 1, self.runtime.now());
     }
 }
 
@@ -205,9 +252,10 @@ fn not_taken(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 
 fn outcome(state: EmailState) -> Result<(), Error> {
     match state {
-        EmailState::Sent => Ok(()),
+        // What SES told later does not change what a repeat is answered.
+        EmailState::Sent | EmailState::Bounced | EmailState::Complained => Ok(()),
         EmailState::Unconfirmed => Err(Error::MailUnconfirmed),
-        EmailState::Rejected => Err(Error::AddressRejected),
+        EmailState::Rejected | EmailState::Suppressed => Err(Error::AddressRejected),
         EmailState::Queued | EmailState::Failed | EmailState::Sending => Err(Error::InProgress {
             retry_after: RETRY_IN_PROGRESS,
         }),
@@ -285,6 +333,17 @@ impl<M: Mailer> Function for Emails<M> {
             Sending::Ended => Answer::ok(&SentBody { status: "OK" }),
             Sending::Later(failure) => Err(not_taken(failure)),
         }
+    }
+
+    async fn consume_foreign(&self, text: &str) -> Option<Result<Consumed, Error>> {
+        Some(match feedback::read(text)? {
+            Told::Nothing => Ok(Consumed::Done),
+            Told::Feedback {
+                email_id,
+                feedback,
+                addresses,
+            } => self.record(email_id.as_deref(), feedback, &addresses).await,
+        })
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {

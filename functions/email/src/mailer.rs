@@ -3,10 +3,11 @@
 use std::future::Future;
 
 use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
-use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
 use shared::aws::{AwsFailure, FailureKind};
 use shared::domain::Email;
 
+use crate::feedback::{TAG, tag_of};
 use crate::mail::Mail;
 
 /// Why a mail was not taken, by what may be done next.
@@ -38,8 +39,10 @@ pub trait Mailer: Send + Sync + 'static {
     /// MUST make at most one attempt, on a connection that nobody has used before. MUST answer
     /// [`MailerError::OverRate`], [`MailerError::OverQuota`] and [`MailerError::NotTaken`] only with
     /// proof that the mail was not taken.
+    /// SHOULD bring `email_id` back with what it tells of the mail later.
     fn send(
         &self,
+        email_id: &str,
         to: &Email,
         mail: &Mail,
     ) -> impl Future<Output = Result<String, MailerError>> + Send;
@@ -50,6 +53,7 @@ pub trait Mailer: Send + Sync + 'static {
 pub struct Ses {
     client: aws_sdk_sesv2::Client,
     sender: String,
+    configuration: Option<String>,
 }
 
 impl Ses {
@@ -57,8 +61,26 @@ impl Ses {
     /// SES does not recognise a repeated mail.
     #[must_use]
     pub fn new(client: aws_sdk_sesv2::Client, sender: String) -> Self {
-        Self { client, sender }
+        Self {
+            client,
+            sender,
+            configuration: None,
+        }
     }
+
+    /// The same by this configuration set, which says where bounces and complaints are told.
+    #[must_use]
+    pub fn with_configuration(self, configuration: Option<String>) -> Self {
+        Self {
+            configuration,
+            ..self
+        }
+    }
+}
+
+fn tags(email_id: &str) -> Option<Vec<MessageTag>> {
+    let tag = MessageTag::builder().name(TAG).value(tag_of(email_id)?);
+    Some(vec![tag.build().ok()?])
 }
 
 fn content(text: &str) -> Result<Content, MailerError> {
@@ -77,7 +99,7 @@ fn content(text: &str) -> Result<Content, MailerError> {
 }
 
 impl Mailer for Ses {
-    async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
+    async fn send(&self, email_id: &str, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let body = Body::builder()
             .text(content(&mail.text)?)
             .html(content(&mail.html)?)
@@ -92,6 +114,8 @@ impl Mailer for Ses {
             .from_email_address(&self.sender)
             .destination(Destination::builder().to_addresses(to.as_str()).build())
             .content(EmailContent::builder().simple(message).build())
+            .set_configuration_set_name(self.configuration.clone())
+            .set_email_tags(tags(email_id))
             .send()
             .await;
         match result {

@@ -16,7 +16,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         authentication,
     } = Started::from_environment(environment)?;
     let sender = environment.optional("SENDER_EMAIL");
-    let mailer = sender.map(|sender| Ses::new(aws.ses(), sender));
+    let configuration = environment.optional("MAIL_CONFIGURATION");
+    let mailer = sender.map(|sender| Ses::new(aws.ses(), sender).with_configuration(configuration));
     let pace = Pace::from_environment(environment)?;
     let emails = Emails::new(store, mailer, pace, environment.required("STAGE")?, runtime);
     Handler::new(emails, authentication).run().await

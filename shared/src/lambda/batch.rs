@@ -55,11 +55,7 @@ impl<F: Function> Handler<F> {
     async fn consume_record(&self, record: &SqsMessage) -> Fate {
         let message = match Message::from_json(record.body.as_deref().unwrap_or_default()) {
             Ok(message) => message,
-            // It will never be readable: SQS moves it to the dead-letter queue after its last try.
-            Err(error) => {
-                log_poison(&error);
-                return Fate::Keep;
-            }
+            Err(error) => return self.consume_foreign(record, &error).await,
         };
         let (event_id, kind) = (message.id.clone(), message.kind.as_str());
         let span = tracing::info_span!(
@@ -75,19 +71,39 @@ impl<F: Function> Handler<F> {
             .await
             .unwrap_or_else(|_| Err(Error::Internal("the consumer panicked".into())));
         let _entered = span.entered();
+        fate(consumed)
+    }
+
+    async fn consume_foreign(&self, record: &SqsMessage, error: &MessageError) -> Fate {
+        let text = record.body.as_deref().unwrap_or_default();
+        let consumed = AssertUnwindSafe(self.function.consume_foreign(text))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Some(Err(Error::Internal("the consumer panicked".into()))));
         match consumed {
-            Ok(Consumed::Done) => {
-                tracing::info!("done");
-                Fate::Delete
-            }
-            Ok(Consumed::NotYet) => {
-                tracing::info!("not yet; kept");
+            Some(consumed) => fate(consumed),
+            // It will never be readable: SQS moves it to the dead-letter queue after its last try.
+            None => {
+                log_poison(error);
                 Fate::Keep
             }
-            Err(error) => {
-                log_failure(&error);
-                Fate::Keep
-            }
+        }
+    }
+}
+
+fn fate(consumed: Result<Consumed, Error>) -> Fate {
+    match consumed {
+        Ok(Consumed::Done) => {
+            tracing::info!("done");
+            Fate::Delete
+        }
+        Ok(Consumed::NotYet) => {
+            tracing::info!("not yet; kept");
+            Fate::Keep
+        }
+        Err(error) => {
+            log_failure(&error);
+            Fate::Keep
         }
     }
 }

@@ -81,6 +81,16 @@ pub trait Function: Send + Sync + 'static {
     /// Answers an HTTP request.
     fn answer(&self, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send;
 
+    /// Carries out what a text asks for that is no message of ours; `None` where it asks for nothing
+    /// that is known here. The same holds as for [`Function::consume`].
+    fn consume_foreign(
+        &self,
+        text: &str,
+    ) -> impl Future<Output = Option<Result<Consumed, Error>>> + Send {
+        let _ = text;
+        async { None }
+    }
+
     /// Carries out what a message hints at. It MUST be harmless when done twice, and an `Err` MUST
     /// leave everything so that the same message can be tried again.
     fn consume(&self, message: Message) -> impl Future<Output = Result<Consumed, Error>> + Send;

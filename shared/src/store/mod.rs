@@ -20,7 +20,7 @@ pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
 pub use cancellations::CancelBasis;
 pub use due::{DueCursor, DueMark, DueOrder, DuePage};
-pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Promise, PromisedEmail};
+pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Feedback, Promise, PromisedEmail};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
 pub use news::{Noted, NotedDispute};
