@@ -633,3 +633,24 @@ async fn a_mail_that_nobody_has_tried_to_send_is_not_given_up_after_an_outage_of
     let sent = json!({"event": "InvoiceCreated", "status": "sent"});
     assert_eq!(shown_mails(&cloud, &order).await[0], sent);
 }
+
+#[tokio::test]
+async fn no_value_of_an_order_becomes_a_link_in_its_mails() {
+    let cloud = Cloud::start().await;
+    let mut cart = cart_with_checkout();
+    let (web, address) = ("win.evil.example", "a@evil.example");
+    cart["items"][0]["productId"] = web.into();
+    cart["checkout"]["name"] = format!("Lital {address}").into();
+    cart["checkout"]["shipping_address"] = format!("17 boulevard, see {web} or {address}").into();
+    let reply = cloud.post(CART, &cart).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    cloud.settle().await;
+    let taken = cloud.mailer.taken();
+    assert_eq!(taken.len(), 3);
+    for sent in taken {
+        for part in [sent.mail.subject, sent.mail.html, sent.mail.text] {
+            assert!(!part.contains(".evil") && !part.contains("@evil"), "{part}");
+            assert!(!part.contains("evil.e"), "{part}");
+        }
+    }
+}

@@ -30,9 +30,9 @@ pub(crate) enum Told {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Event {
-    event_type: String,
+    #[serde(rename = "eventType")]
+    kind: String,
     mail: Mail,
     bounce: Option<Bounce>,
     complaint: Option<Complaint>,
@@ -79,7 +79,7 @@ pub(crate) fn read(text: &str) -> Option<Told> {
         return Some(Told::Nothing);
     }
     let event: Event = serde_json::from_str(text).ok()?;
-    let (feedback, recipients) = match (event.event_type.as_str(), event.bounce, event.complaint) {
+    let (feedback, recipients) = match (event.kind.as_str(), event.bounce, event.complaint) {
         ("Bounce", Some(bounce), _) => {
             let is_permanent = bounce.bounce_type == "Permanent";
             let feedback = Feedback::Bounced { is_permanent };

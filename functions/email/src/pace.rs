@@ -151,7 +151,7 @@ mod tests {
         }
         let pace = pace(1, 2);
         let first = pace.turn().await.unwrap();
-        let second = within(Duration::from_secs(60), pace.turn()).await;
+        let second = within(Duration::from_mins(1), pace.turn()).await;
         assert!(second.is_err(), "the first is still in flight");
         drop(first);
         assert!(pace.turn().await.is_ok());
@@ -173,7 +173,7 @@ mod tests {
         let pace = pace(10, 1);
         for (refusals, tenths) in [(1, 11), (2, 21), (3, 41), (4, 81), (9, 81)] {
             let began = Instant::now();
-            let is_time_left = within(Duration::from_secs(60), async {
+            let is_time_left = within(Duration::from_mins(1), async {
                 pace.hold_back(refusals, &runtime)
             });
             assert!(is_time_left.await);

@@ -37,6 +37,12 @@ impl Repeat {
     }
 }
 
+const MAIL_NOT_CONFIGURED: &str = "This deployment sends no mails. Deploy it with the parameter \
+     SenderEmail, then send this request again.";
+
+const MAIL_UNCONFIRMED: &str =
+    "Whether this mail went out is not known; it is not sent again by itself.";
+
 impl Error {
     /// The HTTP status of the case.
     #[must_use]
@@ -167,16 +173,9 @@ impl Error {
                 "The billing partner's answer was lost; ask again, nothing is charged twice."
                     .to_owned()
             }
-            Self::MailNotConfigured => {
-                "This deployment sends no mails. Deploy it with the parameter SenderEmail, then send \
-                 this request again."
-                    .to_owned()
-            }
+            Self::MailNotConfigured => MAIL_NOT_CONFIGURED.to_owned(),
             Self::AddressRejected => "The mail service refuses this address.".to_owned(),
-            Self::MailUnconfirmed => {
-                "Whether this mail went out is not known; it is not sent again by itself."
-                    .to_owned()
-            }
+            Self::MailUnconfirmed => MAIL_UNCONFIRMED.to_owned(),
             Self::Unavailable {
                 dependency,
                 outcome,

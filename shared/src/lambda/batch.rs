@@ -80,14 +80,12 @@ impl<F: Function> Handler<F> {
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Some(Err(Error::Internal("the consumer panicked".into()))));
-        match consumed {
-            Some(consumed) => fate(consumed),
+        let Some(consumed) = consumed else {
             // It will never be readable: SQS moves it to the dead-letter queue after its last try.
-            None => {
-                log_poison(error);
-                Fate::Keep
-            }
-        }
+            log_poison(error);
+            return Fate::Keep;
+        };
+        fate(consumed)
     }
 }
 
