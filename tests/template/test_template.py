@@ -401,7 +401,8 @@ def the_workers_share_the_rate_of_mails_and_end_a_batch_in_time(template: Templa
             continue
         worker = template["Resources"][function]["Properties"]
         shared = mapping["ScalingConfig"]["MaximumConcurrency"]
-        if variables(template["Resources"][function]).get("MAIL_WORKERS") != shared or "Fn::FindInMap" not in json.dumps(shared):
+        known = variables(template["Resources"][function]).get("MAIL_WORKERS")
+        if known != {"Fn::Sub": ["${Workers}", {"Workers": shared}]} or "Fn::FindInMap" not in json.dumps(shared):
             yield "as many workers as share the rate"
         for rate, found in rates.items():
             workers = int(found["Workers"])
@@ -426,7 +427,7 @@ def bounces_and_complaints_arrive(template: Template) -> Iterator[str]:
     subscriptions = [each["Properties"] for each in of_type(template, "AWS::SNS::Subscription").values()]
     read = {source for _, _, function, source in mappings(template) if function == "EmailWorker"}
     arrives = any(
-        {"BOUNCE", "COMPLAINT"} <= set(destination["EventDestination"]["MatchingEventTypes"])
+        {"bounce", "complaint"} <= set(destination["EventDestination"]["MatchingEventTypes"])
         and destination["EventDestination"]["Enabled"]
         and target(destination["EventDestination"]["SnsDestination"]["TopicARN"]) == target(subscription["TopicArn"])
         and subscription.get("RawMessageDelivery") is True
@@ -635,7 +636,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("SenderIdentity.UpdateReplacePolicy", "Delete"),
     ],
     "bounces_and_complaints_arrive": [
-        ("MailFeedback.Properties.EventDestination.MatchingEventTypes", ["BOUNCE"]),
+        ("MailFeedback.Properties.EventDestination.MatchingEventTypes", ["bounce"]),
         ("EmailFeedbackSubscription.Properties.RawMessageDelivery", None),
         ("EmailWorkerFeedback", None),
         ("EmailFunction.Properties.Environment.Variables.MAIL_CONFIGURATION", None),
