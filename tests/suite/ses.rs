@@ -78,11 +78,11 @@ fn assert_each_once(ses: &SesDouble, count: usize) {
 #[tokio::test]
 async fn a_mail_after_an_idle_moment_is_sent_once_however_the_connection_has_ended() {
     for idle in [
-        Idle::Kept,
-        Idle::Closed,
-        Idle::ClosedOnUse,
         Idle::Reset,
         Idle::Silent,
+        Idle::ClosedOnUse,
+        Idle::Closed,
+        Idle::Kept,
     ] {
         let cloud = Cloud::start().await;
         let ses = SesDouble::default();
