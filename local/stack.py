@@ -13,7 +13,7 @@ from typing import Any
 
 from samcli.yamlhelper import yaml_parse
 
-from localaws import MiniStack, environment
+from localaws import SENDER, MiniStack, environment
 from processes import Child, Failure, answers, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,9 @@ class Stack:
         self._port = port
         self._reload = reload
         self._over = variables or {}
-        self._parameters = {"Stage": "local"} | dict(parameters or {})
+        # A laptop sends its demo's mails, faster than a new account of SES may.
+        mails = {"SenderEmail": SENDER, "CreateSenderIdentity": "yes", "MailsPerSecond": "200"}
+        self._parameters = {"Stage": "local"} | mails | dict(parameters or {})
         self._variables: dict[str, str] = {}
         # `cargo lambda watch` and what it runs.
         self.functions: Child | None = None
@@ -112,7 +114,8 @@ class Stack:
     def _serve(self) -> None:
         shutil.rmtree(self.ledger, ignore_errors=True)
         self.ledger.mkdir(parents=True)
-        local = {"AUTHENTICATION": "none", "SANDBOX_LEDGER": str(self.ledger)}
+        # One process sends all mails.
+        local = {"AUTHENTICATION": "none", "SANDBOX_LEDGER": str(self.ledger), "MAIL_WORKERS": "1"}
         self._variables = environment(self.aws.port) | function_variables(self.aws) | local | self._over
         self._start_watch()
         with ThreadPoolExecutor() as pool:

@@ -39,7 +39,7 @@ PEEK_SECONDS = 30
 
 ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference"
 ORDER_NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
-MAIL_FIELDS = "emailId, #state, claimedAt, settledAt, keptAt, dueTries"
+MAIL_FIELDS = "emailId, #state, feedback, feedbackAt, claimedAt, settledAt, keptAt, dueTries"
 MAIL_NAMES = {"#state": "state"}
 
 
@@ -143,6 +143,7 @@ def parked_mails(dynamodb: Any, table: str, since: int) -> Iterator[Mail]:
         ProjectionExpression=MAIL_FIELDS,
         FilterExpression=(
             "(claimedAt >= :since AND #state IN (:sending, :unconfirmed, :rejected)) OR (settledAt >= :since AND #state = :failed)"
+            " OR (settledAt >= :since AND #state = :suppressed) OR (feedbackAt >= :since AND attribute_exists(#state))"
         ),
         ExpressionAttributeNames=MAIL_NAMES,
         ExpressionAttributeValues={
@@ -151,6 +152,7 @@ def parked_mails(dynamodb: Any, table: str, since: int) -> Iterator[Mail]:
             ":unconfirmed": {"S": "unconfirmed"},
             ":rejected": {"S": "rejected"},
             ":failed": {"S": "failed"},
+            ":suppressed": {"S": "suppressed"},
         },
     )
     return (read_mail(plain(item)) for page in answers for item in page["Items"])

@@ -28,7 +28,9 @@ EVENTS = (
     "OrderCancelled",
 )
 MAILED_EVENTS = tuple(event for event in EVENTS if event not in ("CartUpdated", "RefundRequested"))
-FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected")
+FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected", "suppressed", "bounced", "complained")
+# What SES told of a mail, or of its address, after a mail was taken: shown, and nothing here can mend it.
+TOLD_MAIL_STATES = ("suppressed", "bounced", "complained")
 
 # What partners report by webhook: only they can say which order it is about.
 REPORTS = ("DisputeReported", "DeliveryReported")
@@ -116,12 +118,12 @@ class Mail:
         """Whether nothing sends it any more, whoever was about to died over it, or publishing it again does not help."""
         if self.state == "sending" and self.since <= now - CLAIM_STALE_AFTER:
             return True
-        return self.state in ("unconfirmed", "rejected", "failed") or self.tries >= OVERDUE_TRIES
+        return self.state in ("unconfirmed", "rejected", "failed", *TOLD_MAIL_STATES) or self.tries >= OVERDUE_TRIES
 
     @property
     def needs_attention(self) -> bool:
-        """A refused address cannot be mended here; it is only shown."""
-        return self.state != "rejected"
+        """An address that is refused, or takes no mails, cannot be mended here; it is only shown."""
+        return self.state not in ("rejected", *TOLD_MAIL_STATES)
 
 
 class Redrive(StrEnum):
@@ -212,8 +214,12 @@ def read_order(item: Mapping[str, Any]) -> Order:
 def read_mail(item: Mapping[str, Any]) -> Mail:
     """A mail from its row."""
     # One that was promised and never tried has been neither settled nor claimed.
-    since = next(item[at] for at in ("settledAt", "claimedAt", "keptAt") if at in item)
-    return Mail(item["emailId"], item["state"], int(since), int(item.get("dueTries", 0)))
+    since = next(item[at] for at in ("feedbackAt", "settledAt", "claimedAt", "keptAt") if at in item)
+    state = item["state"]
+    # As in the functions: what SES told counts once the sending has ended.
+    if state in ("sent", "unconfirmed"):
+        state = item.get("feedback", state)
+    return Mail(item["emailId"], state, int(since), int(item.get("dueTries", 0)))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ pub struct Aws {
     credentials: Credentials,
     endpoint: Option<Endpoint>,
     http: SharedHttpClient,
+    /// With a connection of its own for each request.
+    #[cfg(feature = "ses")]
+    unpooled_http: SharedHttpClient,
 }
 
 impl std::fmt::Debug for Aws {
@@ -69,27 +72,17 @@ impl Aws {
     /// Clients for that region and endpoint.
     #[must_use]
     pub fn new(region: String, credentials: Credentials, endpoint: Option<Endpoint>) -> Self {
-        let http = match &endpoint {
-            Some(endpoint) if endpoint.is_plain() => HttpClientBuilder::new().build_http(),
-            _ => {
-                let roots = AMAZON_ROOTS
-                    .into_iter()
-                    .fold(TrustStore::empty(), TrustStore::with_pem_certificate);
-                let context = TlsContext::builder()
-                    .with_trust_store(roots)
-                    .build()
-                    .expect("a trust store is all that the context takes");
-                HttpClientBuilder::new()
-                    .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                    .tls_context(context)
-                    .build_https()
-            }
-        };
+        let is_plain = endpoint.as_ref().is_some_and(Endpoint::is_plain);
         Self {
             region: Region::new(region),
             credentials,
             endpoint,
-            http,
+            http: http_client(HttpClientBuilder::new(), is_plain),
+            #[cfg(feature = "ses")]
+            unpooled_http: http_client(
+                HttpClientBuilder::new().pool_max_idle_per_host(0),
+                is_plain,
+            ),
         }
     }
 
@@ -146,7 +139,10 @@ impl Aws {
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 
-    /// SES: one try, because SES does not recognise a repeated mail.
+    /// SES: one try, because SES does not recognise a repeated mail, on a connection of its own. An
+    /// idle connection may have ended while the function was frozen ("Best practices for working with
+    /// AWS Lambda functions"), and a request that it loses cannot be told from one that was carried
+    /// out.
     #[cfg(feature = "ses")]
     #[must_use]
     pub fn ses(&self) -> aws_sdk_sesv2::Client {
@@ -154,7 +150,7 @@ impl Aws {
             .behavior_version(BehaviorVersion::latest())
             .region(self.region.clone())
             .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
+            .http_client(self.unpooled_http.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts(Duration::from_secs(10), Duration::from_secs(10)));
         config.set_endpoint_url(self.endpoint_url());
@@ -182,6 +178,24 @@ pub fn patient_dynamodb(
                 .with_max_backoff(Duration::from_secs(1)),
         )
         .timeout_config(timeouts(Duration::from_millis(1500), most))
+}
+
+/// `is_plain`: no TLS, for a local endpoint.
+fn http_client(builder: HttpClientBuilder, is_plain: bool) -> SharedHttpClient {
+    if is_plain {
+        return builder.build_http();
+    }
+    let roots = AMAZON_ROOTS
+        .into_iter()
+        .fold(TrustStore::empty(), TrustStore::with_pem_certificate);
+    let context = TlsContext::builder()
+        .with_trust_store(roots)
+        .build()
+        .expect("a trust store is all that the context takes");
+    builder
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context)
+        .build_https()
 }
 
 fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {

@@ -223,6 +223,9 @@ pub enum Error {
     /// The address was refused by the mail service.
     #[error("the mail address was refused")]
     AddressRejected,
+    /// The shop has no sender: it sends no mails.
+    #[error("no mails are sent here")]
+    MailNotConfigured,
     /// Whether the mail went out cannot be known; it is not sent again.
     #[error("the mail's outcome is unknown")]
     MailUnconfirmed,
@@ -333,6 +336,7 @@ impl Error {
             Self::TooManyAttempts => "too_many_payment_attempts",
             Self::PaymentUnknown => "payment_outcome_unknown",
             Self::AddressRejected => "address_rejected",
+            Self::MailNotConfigured => "mail_not_configured",
             Self::MailUnconfirmed => "mail_unconfirmed",
             Self::Unavailable { dependency, .. } => match dependency {
                 Dependency::Database => "database_unavailable",

@@ -118,6 +118,14 @@ class TestMails(unittest.TestCase):
         survey = Survey("", NOW, mails=(Mail(f"{ID}/OrderShipped", "rejected", NOW),))
         self.assertEqual((len(survey.parked_mails), survey.troubles), (1, []))
 
+    def test_what_ses_told_of_a_mail_is_shown_once_its_sending_has_ended_and_needs_no_attention(self) -> None:
+        row = {"emailId": "m", "claimedAt": 1, "settledAt": 2, "feedback": "bounced", "feedbackAt": 3}
+        states = {state: read_mail(row | {"state": state}).state for state in ("sending", "sent", "unconfirmed", "failed")}
+        self.assertEqual(states, {"sending": "sending", "sent": "bounced", "unconfirmed": "bounced", "failed": "failed"})
+        for state in ("bounced", "complained", "suppressed"):
+            mail = Mail("m", state, NOW)
+            self.assertTrue(mail.is_parked(NOW) and not mail.needs_attention)
+
     def test_a_promised_mail_that_does_not_go_out_needs_attention_and_so_does_one_that_was_given_up(self) -> None:
         for tries, is_parked in ((2, False), (3, True)):
             self.assertEqual(Mail("m", "queued", NOW, tries).is_parked(NOW), is_parked)

@@ -33,6 +33,8 @@ pub struct Options {
     pub tax_rate: &'static str,
     /// How long an order waits for its customer.
     pub unpaid: UnpaidOrders,
+    /// Whether it has a sender.
+    pub sends_mails: bool,
 }
 
 impl Default for Options {
@@ -42,11 +44,16 @@ impl Default for Options {
             tax_mode: TaxMode::OfTotal,
             tax_rate: "0.18",
             unpaid: UnpaidOrders::expire_after(Duration::from_hours(14 * 24)),
+            sends_mails: true,
         }
     }
 }
 
 impl Options {
+    fn sender(&self) -> Option<&'static str> {
+        self.sends_mails.then_some("orders@example.com")
+    }
+
     /// The shop that sells like this.
     #[must_use]
     pub fn shop(&self) -> Shop {
@@ -130,7 +137,8 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
                 bytes.copy_from_slice(&digest[..bytes.len()]);
             },
         );
-        let store = Store::new(database.client.clone(), Database::tables(), runtime.clone());
+        let store = Store::new(database.client.clone(), Database::tables(), runtime.clone())
+            .with_sender(options.sender());
         let queues = PlayedQueues::default();
         let mailer = PlayedMailer::default();
         let certificates = Front::new(Arc::new(PayPalCertificates));
@@ -169,10 +177,13 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
             mailer: self.mailer.clone(),
             certificates: self.certificates.clone(),
         };
+        let client = self.database.client.clone();
+        let store = Store::new(client, Database::tables(), self.runtime.clone())
+            .with_sender(options.sender());
         Cloud {
-            services: Services::new(&self.store, options, &self.runtime, ends),
+            services: Services::new(&store, options, &self.runtime, ends),
             database: self.database,
-            store: self.store,
+            store,
             runtime: self.runtime,
             queues: self.queues,
             mailer: self.mailer,

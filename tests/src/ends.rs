@@ -96,7 +96,7 @@ impl PlayedMailer {
 }
 
 impl Mailer for PlayedMailer {
-    async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
+    async fn send(&self, _email_id: &str, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let failure = lock(&self.failures).pop_front();
         if matches!(failure, None | Some((FailureKind::Unanswered, _))) {
             lock(&self.taken).push(SentMail {

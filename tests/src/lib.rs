@@ -9,6 +9,7 @@ mod database;
 mod ends;
 pub mod partners;
 mod services;
+mod ses;
 pub mod sim;
 pub mod unkind;
 
@@ -17,5 +18,6 @@ pub use database::{Capacity, Database, SentWrite, SentWrites, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
 pub use services::{
     EASYPOST_WEBHOOK_SECRET, Ends, Reply, STRIPE_WEBHOOK_SECRET, Services, batch, customer_request,
-    hmac_sha256_hex, invoke, invoke_relay, question, request,
+    hmac_sha256_hex, invoke, invoke_relay, question, request, unlimited_pace,
 };
+pub use ses::{Idle, SesDouble, SesRefusal, TakenMail};

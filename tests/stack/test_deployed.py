@@ -65,6 +65,9 @@ def deploy(aws: MiniStack, directory: Path) -> None:
         "--parameter-overrides",
         f"Architecture={ARCHITECTURE}",
         "Stage=test",
+        "SenderEmail=orders@example.com",
+        "CreateSenderIdentity=yes",
+        "MailsPerSecond=200",
     )
     aws.mend_mappings()
 

@@ -15,7 +15,7 @@ use shared::queue::Queue;
 use shared::store::Store;
 use shipment::Shipments;
 use shipment::carriers::Own as OwnCarrier;
-use tests::{Cloud, Database, invoke, request};
+use tests::{Cloud, Database, Options, invoke, request};
 
 use crate::contract::{cart, cart_with_checkout, invoice, text};
 
@@ -463,7 +463,7 @@ async fn a_mail_that_is_being_sent_is_not_given_up() {
         .unwrap();
     let report = cloud.sweep().await.mails;
     assert_eq!((report.given_up, report.published), (0, 1));
-    assert!(!cloud.store.give_up_email(&id, now).await.unwrap());
+    assert!(!cloud.store.give_up_email(&id, None, now).await.unwrap());
 }
 
 #[tokio::test]
@@ -473,10 +473,10 @@ async fn a_mail_whose_end_was_written_before_its_answer_was_lost_counts_once_as_
     let id = rows(&cloud).await[0]["emailId"].as_s().unwrap().clone();
     let now = cloud.runtime.now();
     for _ in 0..2 {
-        assert!(cloud.store.give_up_email(&id, now).await.unwrap());
+        assert!(cloud.store.give_up_email(&id, None, now).await.unwrap());
     }
     let later = now.plus(Duration::from_secs(1));
-    assert!(!cloud.store.give_up_email(&id, later).await.unwrap());
+    assert!(!cloud.store.give_up_email(&id, None, later).await.unwrap());
 }
 
 #[tokio::test]
@@ -494,4 +494,163 @@ async fn a_mail_is_promised_by_the_ledger_or_not_at_all() {
     let answer = invoke(&handler, &request(SHIPPING, &mail_of_no_order())).await;
     assert_eq!(answer["statusCode"], 500);
     assert!(cloud.queues.take().is_empty());
+}
+
+/// A mail client's and an operator's view of an order's mails.
+async fn shown_mails(cloud: &TestCloud, order: &str) -> Value {
+    cloud.get(order).await.body["emails"].clone()
+}
+
+#[tokio::test]
+async fn a_shop_without_a_sender_sends_no_mails_and_waits_for_none() {
+    let options = Options {
+        sends_mails: false,
+        ..Options::default()
+    };
+    for is_cancelled in [false, true] {
+        let cloud = Cloud::with(options).await;
+        let reply = cloud.post(CART, &cart_with_checkout()).await;
+        let order = text(&reply.body["orderId"]).to_owned();
+        if is_cancelled {
+            cloud.relay_stream().await;
+            let body = json!({ "orderId": order, "customerId": "8080" });
+            let reply = cloud.post("/api/order/cancel.json", &body).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+        for _ in 0..6 {
+            cloud.relay_stream().await;
+            for (queue, message) in cloud.queues.take() {
+                assert_ne!(queue, Queue::Email, "{message:?}");
+                cloud.deliver(queue, &message).await;
+            }
+        }
+        let shown = cloud.get(&order).await.body;
+        let status = if is_cancelled { "cancelled" } else { "shipped" };
+        assert_eq!(shown["status"], status);
+        assert_eq!(
+            (&shown["emails"], &shown["due"]),
+            (&json!([]), &Value::Null)
+        );
+
+        let body = mail(&order, OWN);
+        for (path, body) in [
+            (EMAIL, &body),
+            (SHIPPING, &body),
+            (EMAIL, &mail_of_no_order()),
+        ] {
+            let reply = cloud.post(path, body).await;
+            assert_eq!((reply.status, reply.code()), (409, "mail_not_configured"));
+            assert!(reply.text.contains("SenderEmail"), "{}", reply.text);
+        }
+        cloud.pass(OVERDUE);
+        let report = cloud.sweep().await;
+        assert_eq!((report.published, report.overdue), (0, 0));
+        assert!(cloud.queues.take().is_empty());
+        assert_eq!(rows(&cloud).await, Vec::<Row>::new());
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_mails_waits_no_longer_once_the_sender_is_gone() {
+    let cloud = Cloud::start().await;
+    promised(&cloud, 1).await;
+    let reply = cloud.post(CART, &cart_with_checkout()).await;
+    let order = text(&reply.body["orderId"]).to_owned();
+    cloud
+        .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipping])
+        .await;
+    cloud.relay_stream().await;
+    drop(cloud.queues.take());
+    assert_eq!(cloud.get(&order).await.body["due"]["step"], "email");
+
+    let options = Options {
+        sends_mails: false,
+        ..Options::default()
+    };
+    let runtime = cloud.runtime.clone();
+    let cloud = cloud.redeployed(
+        options,
+        payment::partners::Sandbox::new(runtime),
+        OwnCarrier,
+    );
+    cloud.pass(OVERDUE);
+    let report = cloud.sweep().await;
+    assert_eq!((report.settled, report.mails.given_up), (1, 1));
+    assert!(cloud.queues.take().is_empty());
+    assert_eq!(cloud.get(&order).await.body["due"], Value::Null);
+    assert_nothing_is_kept(&cloud).await;
+}
+
+#[tokio::test]
+async fn a_mail_of_the_chain_that_ses_does_not_take_for_days_ends_and_is_counted_once() {
+    for has_row in [true, false] {
+        let cloud = Cloud::start().await;
+        let reply = cloud.post(CART, &cart_with_checkout()).await;
+        let order = text(&reply.body["orderId"]).to_owned();
+        cloud
+            .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipping])
+            .await;
+        if has_row {
+            for _ in 0..3 {
+                cloud
+                    .mailer
+                    .fail_next(FailureKind::Refused, Some("MessageRejected"));
+            }
+            cloud.pass(OVERDUE);
+            cloud.sweep().await;
+            deliver_mails(&cloud, 1).await;
+        }
+        let mut given_up = 0;
+        let mut hours = 0;
+        while cloud.get(&order).await.body["due"] != Value::Null {
+            cloud.pass(Duration::from_hours(1));
+            hours += 1;
+            assert!(hours < 80, "it never ends");
+            let report = cloud.sweep().await;
+            given_up += report.mails_given_up;
+            assert!(given_up == 0 || hours >= 72, "{hours} hours");
+            drop(cloud.queues.take());
+        }
+        assert_eq!(given_up, 3);
+        let failed = |event: &str| json!({"event": event, "status": "failed"});
+        let expected = ["InvoiceCreated", "PaymentProcessed", "OrderShipped"].map(failed);
+        assert_eq!(shown_mails(&cloud, &order).await, json!(expected));
+        assert!(cloud.mailer.taken().is_empty());
+        // Who asks for it again gets it.
+        assert_eq!(cloud.post(EMAIL, &mail(&order, OWN)).await.status, 200);
+        assert_eq!(addresses(&cloud), [OWN]);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_nobody_has_tried_to_send_is_not_given_up_after_an_outage_of_days() {
+    let cloud = Cloud::start().await;
+    let order = invoiced(&cloud, &cart_with_checkout()).await;
+    cloud.pass(Duration::from_hours(24 * 10));
+    assert_eq!(cloud.sweep().await.mails_given_up, 0);
+    deliver_mails(&cloud, 1).await;
+    assert_eq!(addresses(&cloud), [OWN]);
+    let sent = json!({"event": "InvoiceCreated", "status": "sent"});
+    assert_eq!(shown_mails(&cloud, &order).await[0], sent);
+}
+
+#[tokio::test]
+async fn no_value_of_an_order_becomes_a_link_in_its_mails() {
+    let cloud = Cloud::start().await;
+    let mut cart = cart_with_checkout();
+    let (web, address) = ("win.evil.example", "a@evil.example");
+    cart["items"][0]["productId"] = web.into();
+    cart["checkout"]["name"] = format!("Lital {address}").into();
+    cart["checkout"]["shipping_address"] = format!("17 boulevard, see {web} or {address}").into();
+    let reply = cloud.post(CART, &cart).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    cloud.settle().await;
+    let taken = cloud.mailer.taken();
+    assert_eq!(taken.len(), 3);
+    for sent in taken {
+        for part in [sent.mail.subject, sent.mail.html, sent.mail.text] {
+            assert!(!part.contains(".evil") && !part.contains("@evil"), "{part}");
+            assert!(!part.contains("evil.e"), "{part}");
+        }
+    }
 }

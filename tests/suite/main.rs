@@ -30,6 +30,7 @@ mod paypal_webhooks;
 mod privacy;
 mod secrets;
 mod sequences;
+mod ses;
 mod store;
 mod stripe;
 mod sweep;

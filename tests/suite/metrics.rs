@@ -19,7 +19,7 @@ use shared::domain::Email;
 use shared::lambda::Handler;
 use shared::queue::Queue;
 use shared::store::Store;
-use tests::{Cloud, Database, Options, PlayedPartner, invoke, request};
+use tests::{Cloud, Database, Options, PlayedPartner, invoke, request, unlimited_pace};
 use tokio::sync::Notify;
 use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
@@ -449,7 +449,13 @@ async fn a_mail_that_is_parked_by_two_is_counted_once() {
     let emails = |mailer| {
         let (store, runtime) = (cloud.store.clone(), cloud.runtime.clone());
         Handler::new(
-            email::Emails::new(store, mailer, "test".to_owned(), runtime),
+            email::Emails::new(
+                store,
+                Some(mailer),
+                unlimited_pace(),
+                "test".to_owned(),
+                runtime,
+            ),
             Authentication::None,
         )
     };
@@ -480,7 +486,7 @@ struct FrozenMailer {
 }
 
 impl Mailer for FrozenMailer {
-    async fn send(&self, _to: &Email, _mail: &Mail) -> Result<String, MailerError> {
+    async fn send(&self, _id: &str, _to: &Email, _mail: &Mail) -> Result<String, MailerError> {
         self.frozen.notify_one();
         self.thawed.notified().await;
         Err(MailerError::Unknown(AwsFailure {
@@ -553,7 +559,7 @@ async fn a_table_that_is_missing_is_counted_as_a_fault_of_ours() {
     let shop = Options::default().shop();
     let handler = Handler::new(cart::Cart::new(store, shop, runtime), Authentication::None);
     let answer = invoke(&handler, &request(CART, &cart())).await;
-    assert_eq!(answer["statusCode"], 500, "{answer}");
+    assert_eq!(answer["statusCode"], 503, "{answer}");
     metrics.assert_only("InternalErrors", 1);
 }
 

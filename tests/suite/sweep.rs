@@ -355,8 +355,8 @@ async fn an_order_that_makes_the_sweep_panic_fails_alone() {
     assert_eq!(relay.sweep().await, SweepReport::default());
 }
 
-/// An invocation of the relay's function that Lambda ends in `left`.
-fn invocation(event: &Value, left: Duration) -> LambdaEvent<Box<RawValue>> {
+/// An invocation that Lambda ends in `left`.
+pub(crate) fn invocation(event: &Value, left: Duration) -> LambdaEvent<Box<RawValue>> {
     #[expect(
         clippy::disallowed_methods,
         reason = "Lambda tells its deadline by this clock"

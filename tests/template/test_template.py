@@ -199,7 +199,8 @@ def mappings(template: Template) -> Iterator[tuple[str, dict[str, Any], str, str
 
 
 @rule
-def every_queue_has_a_dead_letter_queue_after_five_receives(template: Template) -> Iterator[str]:
+def every_queue_has_a_dead_letter_queue_after_five_receives_and_the_mails_after_ten(template: Template) -> Iterator[str]:
+    """A mail that SES has no time for uses a receive up, though nothing is wrong with it."""
     ends = dead_letter_queues(template)
     for name, queue in of_type(template, "AWS::SQS::Queue").items():
         if name in ends:
@@ -207,7 +208,7 @@ def every_queue_has_a_dead_letter_queue_after_five_receives(template: Template) 
         policy = queue["Properties"].get("RedrivePolicy")
         if not policy:
             yield f"{name} has none"
-        elif policy["maxReceiveCount"] != 5:
+        elif policy["maxReceiveCount"] != (10 if name == "EmailQueue" else 5):
             yield f"{name} gives up after {policy['maxReceiveCount']}"
 
 
@@ -561,7 +562,7 @@ def an_endpoint_that_is_slow_for_what_it_waits_for_raises_an_alarm(template: Tem
         for name, function in of_type(template, "AWS::Lambda::Function").items():
             if f"${{{name}.Arn}}" not in text:
                 continue
-            waits = {"BILLING_PARTNER", "CARRIER", "SENDER_EMAIL"} & variables(function).keys()
+            waits = {"BILLING_PARTNER", "CARRIER", "MAILS_PER_SECOND"} & variables(function).keys()
             least, most = (5000, function["Properties"]["Timeout"] * 1000 - 1) if waits else (1000, 2000)
             alarms = [
                 alarm
@@ -618,7 +619,7 @@ def partitions_without_its_services_are_refused_and_govcloud_has_its_own_hosts(t
         yield "the token endpoint is another host"
     for text in re.findall(r'"arn:[^"]*|[\w.-]+\.amazonaws\.com(?![\w.])', json.dumps(template["Resources"])):
         if not text.startswith('"arn:${AWS::Partition}:') and text not in ("lambda.amazonaws.com", "events.amazonaws.com"):
-            if text not in ("apigateway.amazonaws.com",):
+            if text not in ("apigateway.amazonaws.com", "ses.amazonaws.com", "sns.amazonaws.com"):
                 yield f"{text} is of one partition"
 
 
@@ -634,7 +635,7 @@ def workers_fit_a_young_account_and_can_be_widened(template: Template) -> Iterat
             if properties.get("ParallelizationFactor") != {"Ref": "RelayParallelism"}:
                 yield f"{name} has no parameter"
             continue
-        if "SENDER_EMAIL" in variables(template["Resources"][function]):
+        if "MAILS_PER_SECOND" in variables(template["Resources"][function]):
             continue
         widest = properties.get("ScalingConfig", {}).get("MaximumConcurrency")
         if not isinstance(widest, dict):
@@ -772,6 +773,78 @@ def no_action_has_a_wildcard(template: Template) -> Iterator[str]:
                 yield f"{name}: {action}"
 
 
+def only_the_sender_sends(statement: dict[str, Any]) -> bool:
+    """In the sandbox SES asks for a right on the recipient's identity too, which may be any."""
+    return (
+        statement.get("Effect") == "Allow"
+        and statement.get("Action") == ["ses:SendEmail"]
+        and statement.get("Condition") == {"StringEquals": {"ses:FromAddress": {"Ref": "SenderEmail"}}}
+    )
+
+
+IDENTITIES = {"Fn::Sub": "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*"}
+
+
+@rule
+def a_mail_is_sent_by_the_sender_alone(template: Template) -> Iterator[str]:
+    for name, statement in statements(template):
+        if any(action.startswith("ses:") for action in listed(statement.get("Action"))) and not only_the_sender_sends(statement):
+            yield f"{name}: {json.dumps(statement)}"
+
+
+@rule
+def the_workers_share_the_rate_of_mails_and_end_a_batch_in_time(template: Template) -> Iterator[str]:
+    """A batch's last mail begins when the others have had their turns, and 18 s are kept for it (functions/email/src/pace.rs)."""
+    rates = template["Mappings"]["MailRates"]
+    if rates.keys() != set(template["Parameters"]["MailsPerSecond"]["AllowedValues"]):
+        yield "a rate without workers, or workers without a rate"
+    for _, mapping, function, source in mappings(template):
+        if source != "EmailQueue":
+            continue
+        worker = template["Resources"][function]["Properties"]
+        shared = mapping["ScalingConfig"]["MaximumConcurrency"]
+        known = variables(template["Resources"][function]).get("MAIL_WORKERS")
+        if known != {"Fn::Sub": ["${Workers}", {"Workers": shared}]} or "Fn::FindInMap" not in json.dumps(shared):
+            yield "as many workers as share the rate"
+        for rate, found in rates.items():
+            workers = int(found["Workers"])
+            if workers < 2:
+                yield f"{rate}: AWS takes at least two"
+            if (mapping["BatchSize"] - 1) * workers / int(rate) > worker["Timeout"] - 18:
+                yield f"{rate}: a batch does not end in time"
+
+
+@rule
+def the_senders_identity_is_made_only_if_asked_for_and_stays(template: Template) -> Iterator[str]:
+    for name, identity in of_type(template, "AWS::SES::EmailIdentity").items():
+        if identity.get("Condition") != "CreatesSenderIdentity":
+            yield f"{name} is always made"
+        if identity.get("DeletionPolicy") != "RetainExceptOnCreate" or identity.get("UpdateReplacePolicy") != "Retain":
+            yield f"{name} goes with the stack"
+
+
+@rule
+def bounces_and_complaints_arrive(template: Template) -> Iterator[str]:
+    destinations = [each["Properties"] for each in of_type(template, "AWS::SES::ConfigurationSetEventDestination").values()]
+    subscriptions = [each["Properties"] for each in of_type(template, "AWS::SNS::Subscription").values()]
+    read = {source for _, _, function, source in mappings(template) if function == "EmailWorker"}
+    arrives = any(
+        {"bounce", "complaint"} <= set(destination["EventDestination"]["MatchingEventTypes"])
+        and destination["EventDestination"]["Enabled"]
+        and target(destination["EventDestination"]["SnsDestination"]["TopicARN"]) == target(subscription["TopicArn"])
+        and subscription.get("RawMessageDelivery") is True
+        and target(subscription["Endpoint"]) in read
+        for destination in destinations
+        for subscription in subscriptions
+    )
+    if not arrives:
+        yield "SES tells nobody"
+    sets = {target(destination["ConfigurationSetName"]) for destination in destinations}
+    for name, function in of_type(template, "AWS::Lambda::Function").items():
+        if "MAILS_PER_SECOND" in variables(function) and target(variables(function).get("MAIL_CONFIGURATION")) not in sets:
+            yield f"{name} sends without it"
+
+
 @rule
 def no_resource_has_a_wildcard_but_tracing(template: Template) -> Iterator[str]:
     tracing = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
@@ -779,6 +852,8 @@ def no_resource_has_a_wildcard_but_tracing(template: Template) -> Iterator[str]:
         if sorted(listed(statement.get("Action"))) == tracing and statement["Resource"] == "*":
             continue
         for resource in listed(statement.get("Resource", "*")):
+            if resource == IDENTITIES and only_the_sender_sends(statement):
+                continue
             if "*" in json.dumps(resource):
                 yield f"{name}: {json.dumps(resource)}"
 
@@ -905,13 +980,15 @@ def variables(function: dict[str, Any]) -> dict[str, Any]:
 
 CORS = "Api.Properties.Body.x-amazon-apigateway-cors.Fn::If.1"
 ACCESS_LOG = "ApiApiGatewayDefaultStage.Properties.AccessLogSettings.Format"
+MAIL_STATEMENT = "Properties.Policies.0.PolicyDocument.Statement.1"
 ROLE = "Properties.Policies.0.PolicyDocument.Statement.0"
 # Of a role whose first policy is about a secret.
 SECRET = "Properties.Policies.0.Fn::If.1.PolicyDocument.Statement.0"
 THROTTLE = "Fn::If.1.POST /api/partner/{partner}/webhook"
 WEBHOOK = "Api.Properties.Body.paths./api/partner/{partner}/webhook.Fn::If.1"
 BREACHES: dict[str, list[tuple[str, Any]]] = {
-    "every_queue_has_a_dead_letter_queue_after_five_receives": [
+    "every_queue_has_a_dead_letter_queue_after_five_receives_and_the_mails_after_ten": [
+        ("EmailQueue.Properties.RedrivePolicy.maxReceiveCount", 5),
         ("BillingQueue.Properties.RedrivePolicy", None),
         ("BillingQueue.Properties.RedrivePolicy.maxReceiveCount", 3),
     ],
@@ -944,7 +1021,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "every_queue_is_encrypted": [("PaymentQueue.Properties.SqsManagedSseEnabled", False)],
     "a_message_stays_hidden_for_six_timeouts": [
         ("PaymentQueue.Properties.VisibilityTimeout", None),
-        ("EmailWorker.Properties.Timeout", 60),
+        ("EmailWorker.Properties.Timeout", 61),
     ],
     "every_mapping_reports_partial_failures": [
         ("ShippingWorkerQueue.Properties.FunctionResponseTypes", None),
@@ -1101,7 +1178,30 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         (f"CartFunctionRole.{ROLE}.Action.0", "dynamodb:Put*"),
         (f"CartFunctionRole.{ROLE}.Action", None),
     ],
+    "a_mail_is_sent_by_the_sender_alone": [
+        (f"EmailWorkerRole.{MAIL_STATEMENT}.Condition", None),
+        (f"EmailWorkerRole.{MAIL_STATEMENT}.Condition.StringEquals", {"ses:FromAddress": "*"}),
+        ("EmailFunctionRole.Properties.Policies.0.PolicyDocument.Statement.3.Action", ["ses:SendEmail", "ses:SendBulkEmail"]),
+    ],
+    "the_workers_share_the_rate_of_mails_and_end_a_batch_in_time": [
+        ("EmailWorkerQueue.Properties.ScalingConfig.MaximumConcurrency", 5),
+        ("EmailWorkerQueue.Properties.BatchSize", 100),
+        ("EmailWorker.Properties.Timeout", 20),
+        ("EmailWorker.Properties.Environment.Variables.MAIL_WORKERS", None),
+    ],
+    "the_senders_identity_is_made_only_if_asked_for_and_stays": [
+        ("SenderIdentity.Condition", None),
+        ("SenderIdentity.DeletionPolicy", None),
+        ("SenderIdentity.UpdateReplacePolicy", "Delete"),
+    ],
+    "bounces_and_complaints_arrive": [
+        ("MailFeedback.Properties.EventDestination.MatchingEventTypes", ["bounce"]),
+        ("EmailFeedbackSubscription.Properties.RawMessageDelivery", None),
+        ("EmailWorkerFeedback", None),
+        ("EmailFunction.Properties.Environment.Variables.MAIL_CONFIGURATION", None),
+    ],
     "no_resource_has_a_wildcard_but_tracing": [
+        (f"EmailWorkerRole.{MAIL_STATEMENT}.Condition", None),
         (f"CartFunctionRole.{ROLE}.Resource", "*"),
         (f"CartFunctionRole.{ROLE}.Resource", {"Fn::Sub": "${OrdersTable.Arn}/*"}),
         ("TracingPolicy.Properties.PolicyDocument.Statement.0.Action", ["ses:SendEmail"]),
@@ -1244,6 +1344,7 @@ class TheTemplate(unittest.TestCase):
                 ("PaymentWorker", "PaymentQueue"),
                 ("ShippingWorker", "ShippingQueue"),
                 ("EmailWorker", "EmailQueue"),
+                ("EmailWorker", "EmailFeedbackQueue"),
                 ("Relay", "OrdersTable"),
             },
         )

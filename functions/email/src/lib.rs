@@ -3,31 +3,39 @@
 //! `POST /api/order/email.json`, or by itself when `InvoiceCreated`, `PaymentProcessed` or
 //! `OrderShipped` arrives.
 //!
-//! The ledger row is claimed, SES is called once, the row is settled. SES does not recognise a
-//! repeat, so whatever is ambiguous is parked as `unconfirmed` and never sent again by itself.
+//! The mail waits for its turn, the ledger row is claimed, SES is called once, the row is settled. SES
+//! does not recognise a repeat, so whatever is ambiguous is parked as `unconfirmed` and never sent
+//! again by itself. A mail that SES refuses for its rate provably was not taken: it waits for another
+//! turn while the invocation has time, without a claim.
 
+mod feedback;
 pub mod mail;
 pub mod mailer;
+pub mod pace;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Number;
+use shared::aws::AwsFailure;
 use shared::domain::{Currency, Email, EventType, Money, Order};
 use shared::error::{Dependency, Error, FieldError, Outcome};
 use shared::event::{MailData, Message, MessageKind};
 use shared::http::{Answer, Call, MAILS, MailRequest, Route};
 use shared::lambda::{Consumed, Function};
 use shared::runtime::Runtime;
-use shared::store::{EmailClaim, EmailState, Store};
+use shared::store::{EmailClaim, EmailState, Feedback, Store};
 use shared::telemetry;
 
-use mail::{MailAmounts, MailCard, MailFacts, MailKind, MailLine};
+use feedback::Told;
+use mail::{Mail, MailAmounts, MailCard, MailFacts, MailKind, MailLine};
 use mailer::{Mailer, MailerError};
+use pace::Pace;
 
 /// A claim older than this was left by a function that died: longer than any email function runs
-/// (template.yaml: 20 s), by clocks that are five minutes apart.
+/// (template.yaml: 60 s), by clocks that are five minutes apart.
 pub const CLAIM_STALE_AFTER: Duration = Duration::from_mins(7);
 
 /// When to ask again while another call sends the mail.
@@ -37,9 +45,26 @@ const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Emails<M> {
     store: Store,
-    mailer: M,
+    mailer: Option<M>,
+    pace: Arc<Pace>,
     stage: String,
     runtime: Runtime,
+}
+
+/// What became of one attempt to send a mail.
+enum Attempt {
+    Ended(Result<(), Error>),
+    /// SES refused it for its rate; the claim is given back.
+    OverRate(AwsFailure),
+    /// SES refused it for the limit of 24 hours; the claim is given back.
+    OverQuota(AwsFailure),
+}
+
+/// What became of a mail that was not refused.
+enum Sending {
+    Ended,
+    /// The account may send no more mails in these 24 hours.
+    Later(AwsFailure),
 }
 
 #[derive(Serialize)]
@@ -48,19 +73,28 @@ struct SentBody {
 }
 
 impl<M: Mailer> Emails<M> {
-    /// The service over its ledger and mailer; `stage` names the deployment in metrics.
+    /// The service over its ledger and mailer, which is called at this pace; without a mailer it sends
+    /// nothing. `stage` names the deployment in metrics.
     #[must_use]
-    pub fn new(store: Store, mailer: M, stage: String, runtime: Runtime) -> Self {
+    pub fn new(
+        store: Store,
+        mailer: Option<M>,
+        pace: Pace,
+        stage: String,
+        runtime: Runtime,
+    ) -> Self {
         Self {
             store,
             mailer,
+            pace: Arc::new(pace),
             stage,
             runtime,
         }
     }
 
     /// Sends the mail that the message asks for, unless it was sent.
-    async fn send(&self, message: &Message) -> Result<(), Error> {
+    async fn send(&self, message: &Message) -> Result<Sending, Error> {
+        let mailer = self.mailer.as_ref().ok_or(Error::MailNotConfigured)?;
         let Some(data) = &message.mail else {
             return Err(Error::Internal("the message says nothing of a mail".into()));
         };
@@ -74,27 +108,60 @@ impl<M: Mailer> Emails<M> {
         let to = Email::parse(&data.email).map_err(bad_address)?;
         let mail =
             mail::render(&facts(message, data)?).map_err(|error| Error::Internal(error.into()))?;
-        let id = message.email_id();
-        let now = self.runtime.now();
-        let order = message.order.as_ref();
-        match self
-            .store
-            .claim_email(&id, order, now, CLAIM_STALE_AFTER)
-            .await?
-        {
-            EmailClaim::InProgress => Err(Error::InProgress {
-                retry_after: RETRY_IN_PROGRESS,
-            }),
-            EmailClaim::Settled(state) => outcome(state),
-            EmailClaim::Parked => {
-                self.count_unconfirmed();
-                Err(Error::MailUnconfirmed)
-            }
-            EmailClaim::Yours(holder) => {
-                let sent = self.mailer.send(&to, &mail).await;
-                self.settle(&id, &holder, sent).await
+        let mut refusals = 0;
+        loop {
+            let turn = self.pace.turn().await.map_err(not_taken)?;
+            let attempt = self.attempt(mailer, message, &to, &mail).await?;
+            drop(turn);
+            match attempt {
+                Attempt::Ended(result) => return result.map(|()| Sending::Ended),
+                Attempt::OverQuota(failure) => return Ok(Sending::Later(failure)),
+                Attempt::OverRate(failure) => {
+                    refusals += 1;
+                    if !self.pace.hold_back(refusals, &self.runtime) {
+                        return Err(not_taken(MailerError::OverRate(failure)));
+                    }
+                }
             }
         }
+    }
+
+    /// Claims the mail and calls SES once.
+    async fn attempt(
+        &self,
+        mailer: &M,
+        message: &Message,
+        to: &Email,
+        mail: &Mail,
+    ) -> Result<Attempt, Error> {
+        let id = message.email_id();
+        let is_suppressed = self.store.is_suppressed(to).await?;
+        let now = self.runtime.now();
+        let order = message.order.as_ref();
+        let claim = self
+            .store
+            .claim_email(&id, order, now, CLAIM_STALE_AFTER)
+            .await?;
+        Ok(match claim {
+            EmailClaim::InProgress => Attempt::Ended(Err(Error::InProgress {
+                retry_after: RETRY_IN_PROGRESS,
+            })),
+            EmailClaim::Settled(state) => Attempt::Ended(outcome(state)),
+            EmailClaim::Parked => {
+                self.count_unconfirmed();
+                Attempt::Ended(Err(Error::MailUnconfirmed))
+            }
+            EmailClaim::Yours(holder) if is_suppressed => {
+                let suppressed = EmailState::Suppressed;
+                let settled = self.store.settle_email(&id, &holder, suppressed, None, now);
+                settled.await?;
+                Attempt::Ended(outcome(suppressed))
+            }
+            EmailClaim::Yours(holder) => {
+                let sent = mailer.send(&id, to, mail).await;
+                self.settle(&id, &holder, sent).await?
+            }
+        })
     }
 
     async fn settle(
@@ -102,10 +169,12 @@ impl<M: Mailer> Emails<M> {
         id: &str,
         holder: &str,
         sent: Result<String, MailerError>,
-    ) -> Result<(), Error> {
+    ) -> Result<Attempt, Error> {
         let (state, message_id) = match &sent {
             Ok(message_id) => (EmailState::Sent, Some(message_id.as_str())),
-            Err(MailerError::NotTaken(_)) => (EmailState::Queued, None),
+            Err(
+                MailerError::OverRate(_) | MailerError::OverQuota(_) | MailerError::NotTaken(_),
+            ) => (EmailState::Queued, None),
             Err(MailerError::AddressRejected(_)) => (EmailState::Rejected, None),
             Err(MailerError::Unknown(_)) => (EmailState::Unconfirmed, None),
         };
@@ -116,32 +185,78 @@ impl<M: Mailer> Emails<M> {
             .map_err(|error| Error::from(error).after_an_effect())?;
         if !is_settled {
             // Parked meanwhile: what the row says is what every repeat is told.
-            return Err(Error::MailUnconfirmed);
+            return Ok(Attempt::Ended(Err(Error::MailUnconfirmed)));
         }
         // Only what was written counts: whoever parks the mail later counts it then.
         if state == EmailState::Unconfirmed {
             self.count_unconfirmed();
         }
-        match sent {
-            Err(error @ MailerError::NotTaken(_)) => Err(Error::Unavailable {
-                dependency: Dependency::Mail,
-                outcome: Outcome::NothingDone,
-                source: error.into(),
-            }),
-            _ => outcome(state),
+        Ok(match sent {
+            Err(MailerError::OverRate(failure)) => Attempt::OverRate(failure),
+            Err(MailerError::OverQuota(failure)) => Attempt::OverQuota(failure),
+            Err(error @ MailerError::NotTaken(_)) => Attempt::Ended(Err(not_taken(error))),
+            _ => Attempt::Ended(outcome(state)),
+        })
+    }
+
+    /// Records what SES tells of a mail that it took, and of whom no further mail is for.
+    async fn record(
+        &self,
+        email_id: Option<&str>,
+        feedback: Feedback,
+        addresses: &[Email],
+    ) -> Result<Consumed, Error> {
+        let now = self.runtime.now();
+        if feedback.ends_mails() {
+            for address in addresses {
+                self.store.suppress_address(address, feedback, now).await?;
+            }
         }
+        let is_new = match email_id {
+            Some(id) => self.store.record_feedback(id, feedback, now).await?,
+            None => false,
+        };
+        let state = feedback.state().as_str();
+        if is_new {
+            tracing::warn!(email_id, state, "SES told of a mail");
+            self.count(match feedback {
+                Feedback::Bounced { .. } => "EmailBounced",
+                Feedback::Complained => "EmailComplained",
+            });
+        } else {
+            tracing::info!(
+                email_id,
+                state,
+                "SES told of an unknown mail, or told it again"
+            );
+        }
+        Ok(Consumed::Done)
     }
 
     fn count_unconfirmed(&self) {
-        telemetry::count(&self.stage, "EmailUnconfirmed", 1, self.runtime.now());
+        self.count("EmailUnconfirmed");
+    }
+
+    fn count(&self, metric: &'static str) {
+        telemetry::count(&self.stage, metric, 1, self.runtime.now());
+    }
+}
+
+/// The mail provably was not taken.
+fn not_taken(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Unavailable {
+        dependency: Dependency::Mail,
+        outcome: Outcome::NothingDone,
+        source: source.into(),
     }
 }
 
 fn outcome(state: EmailState) -> Result<(), Error> {
     match state {
-        EmailState::Sent => Ok(()),
+        // What SES told later does not change what a repeat is answered.
+        EmailState::Sent | EmailState::Bounced | EmailState::Complained => Ok(()),
         EmailState::Unconfirmed => Err(Error::MailUnconfirmed),
-        EmailState::Rejected => Err(Error::AddressRejected),
+        EmailState::Rejected | EmailState::Suppressed => Err(Error::AddressRejected),
         EmailState::Queued | EmailState::Failed | EmailState::Sending => Err(Error::InProgress {
             retry_after: RETRY_IN_PROGRESS,
         }),
@@ -218,14 +333,36 @@ impl<M: Mailer> Function for Emails<M> {
         let message = request
             .into_message(&call, MAILS, &self.store, &self.runtime)
             .await?;
-        self.send(&message).await?;
-        Answer::ok(&SentBody { status: "OK" })
+        match self.send(&message).await? {
+            Sending::Ended => Answer::ok(&SentBody { status: "OK" }),
+            Sending::Later(failure) => Err(not_taken(failure)),
+        }
+    }
+
+    async fn consume_foreign(&self, text: &str) -> Option<Result<Consumed, Error>> {
+        Some(match feedback::read(text)? {
+            Told::Nothing => Ok(Consumed::Done),
+            Told::Feedback {
+                email_id,
+                feedback,
+                addresses,
+            } => self.record(email_id.as_deref(), feedback, &addresses).await,
+        })
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         match self.send(&message).await {
-            // Parked or refused for good: recorded in the ledger, nothing left to do.
-            Ok(()) | Err(Error::MailUnconfirmed | Error::AddressRejected) => Ok(Consumed::Done),
+            // A limit of 24 hours outlasts the queue's receives: the sweep brings the mail again.
+            Ok(Sending::Later(failure)) => {
+                tracing::warn!(%failure, "the mails of 24 hours are used up; left to the sweep");
+                Ok(Consumed::Done)
+            }
+            // Parked or refused for good: recorded in the ledger, nothing left to do. A message from
+            // the time when mails were sent asks for nothing any more.
+            Ok(Sending::Ended)
+            | Err(Error::MailUnconfirmed | Error::AddressRejected | Error::MailNotConfigured) => {
+                Ok(Consumed::Done)
+            }
             Err(Error::InProgress { .. }) => Ok(Consumed::NotYet),
             Err(error) => Err(error),
         }

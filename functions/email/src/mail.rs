@@ -7,7 +7,8 @@
 //! Every string comes from outside. It is made harmless once, in `inline`, before any template
 //! sees it: no line breaks, control characters or direction overrides. So no value can start a line
 //! of its own in the plain text, or a header in the subject. The HTML templates escape on top of
-//! that (askama, by the `.html` of the template's name).
+//! that (askama, by the `.html` of the template's name). `unlinked` then parts whatever a mail client
+//! would make a link of.
 
 use std::fmt;
 
@@ -27,6 +28,9 @@ const TEXT_COLUMNS: usize = 78;
 /// How much further in the rest of a folded line starts. Deeper than any line of a template (0 to
 /// 4), so that what a value says there cannot pass for a line of ours.
 const FOLD_INDENT: usize = 6;
+
+/// White space for every program and hardly any for a reader.
+const HAIR_SPACE: char = '\u{200a}';
 
 /// What happened; decides template and subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,8 @@ pub enum MailKind {
 pub struct MailFacts {
     /// What happened.
     pub kind: MailKind,
-    /// The customer, for the greeting. Cut to 60 characters, and left out when it holds a web
-    /// address, which mail clients would turn into a link.
+    /// The customer, for the greeting. Cut to 60 characters, and left out when it holds a web or mail
+    /// address: that is no name.
     pub name: String,
     /// The order, for the subject and every mail.
     pub order_id: Option<String>,
@@ -221,7 +225,7 @@ mod templates {
     }
 }
 
-/// The facts as the templates show them: every string has been through [`inline`], what is blank is
+/// The facts as the templates show them: every string has been through [`shown`], what is blank is
 /// gone, amounts carry their currency. One for HTML and text, so that the two cannot differ in what
 /// they say.
 struct View {
@@ -250,7 +254,7 @@ impl View {
         let address = known(facts.shipping_address.as_deref());
         let card = facts.card.as_ref().and_then(card);
 
-        let shown = match facts.kind {
+        let labelled = match facts.kind {
             MailKind::InvoiceCreated => vec![
                 ("Invoice", invoice_id.clone(), true),
                 ("Order", order_id.clone(), false),
@@ -278,14 +282,14 @@ impl View {
         };
         let currency = known(facts.currency.as_deref());
         let money = |amount: &str| match &currency {
-            Some(currency) => format!("{} {currency}", inline(amount)),
-            None => inline(amount),
+            Some(currency) => format!("{} {currency}", shown(amount)),
+            None => shown(amount),
         };
 
         Self {
             subject: subject(facts.kind, order_id.as_deref(), invoice_id.as_deref()),
             name: greeting_name(&facts.name),
-            facts: shown
+            facts: labelled
                 .into_iter()
                 .filter_map(|(label, value, main)| value.map(|value| Fact { label, value, main }))
                 .collect(),
@@ -294,7 +298,7 @@ impl View {
                 .lines
                 .iter()
                 .map(|line| MailLine {
-                    product_id: inline(&line.product_id),
+                    product_id: shown(&line.product_id),
                     quantity: line.quantity,
                     price: money(&line.price),
                     total: money(&line.total),
@@ -349,20 +353,91 @@ fn subject(kind: MailKind, order_id: Option<&str>, invoice_id: Option<&str>) -> 
 
 /// The name to greet with, or `None` for a greeting without one.
 fn greeting_name(name: &str) -> Option<String> {
-    known(Some(name))
-        .filter(|name| !holds_web_address(name))
-        .map(|name| shorten(&name, NAME_MAX))
+    let name = inline(name);
+    let is_name = !name.is_empty() && !holds_address(&name);
+    is_name.then(|| unlinked(&shorten(&name, NAME_MAX)))
 }
 
-/// Whether a mail client would make a link of a part of this: `https://…`, `www.…`, `shop.example`.
+/// Whether a part of this is a web or mail address: `https://…`, `www.…`, `shop.example`, `a@b`.
 /// Initials (`J.R. Hay`) and abbreviations followed by a space (`Dr. Hay`) are none.
-fn holds_web_address(value: &str) -> bool {
+fn holds_address(value: &str) -> bool {
     value.contains("://")
-        || value.match_indices('.').any(|(dot, _)| {
-            let (before, after) = (&value[..dot], &value[dot + 1..]);
+        || value.contains(is_at)
+        || value.match_indices(is_dot).any(|(at, dot)| {
+            let (before, after) = (&value[..at], &value[at + dot.len()..]);
             before.ends_with(char::is_alphanumeric)
                 && after.chars().take_while(|c| c.is_alphanumeric()).count() >= 2
         })
+}
+
+/// The full stop and what IDNA or compatibility normalization make one of (UTS #46, "Mapping").
+fn is_dot(c: char) -> bool {
+    matches!(
+        c,
+        '.' | '\u{3002}'
+            | '\u{ff0e}'
+            | '\u{ff61}'
+            | '\u{2024}'
+            | '\u{2025}'
+            | '\u{2026}'
+            | '\u{fe52}'
+    )
+}
+
+/// The at sign and its compatibility forms.
+fn is_at(c: char) -> bool {
+    matches!(c, '@' | '\u{ff20}' | '\u{fe6b}')
+}
+
+/// The colon of a scheme and its compatibility forms.
+fn is_colon(c: char) -> bool {
+    matches!(c, ':' | '\u{ff1a}' | '\u{fe55}' | '\u{fe13}')
+}
+
+/// What stands twice before a host or a server, and its compatibility forms.
+fn is_slash(c: char) -> bool {
+    matches!(
+        c,
+        '/' | '\\' | '\u{ff0f}' | '\u{ff3c}' | '\u{fe68}' | '\u{2044}' | '\u{2215}'
+    )
+}
+
+/// Parts addresses where mail clients look for them: a hair space follows each dot, at sign, colon and
+/// slash that something follows. No address goes over a white space, and Android's patterns, which
+/// take most invisible characters for a part of an address, know this one (`UCS_CHAR` in
+/// `android.util.Patterns`). A decimal number stays whole.
+///
+/// The value has been through [`inline`]. Phone numbers stay: nobody can tell them from the numbers of
+/// products and parcels.
+fn unlinked(value: &str) -> String {
+    let words = value.split(' ').map(|word| {
+        if is_decimal(word) {
+            word.to_owned()
+        } else {
+            part(word)
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Digits with one dot among them.
+fn is_decimal(word: &str) -> bool {
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    word.split_once('.')
+        .is_some_and(|(whole, rest)| is_digits(whole) && is_digits(rest))
+}
+
+fn part(word: &str) -> String {
+    let mut parted = String::with_capacity(word.len());
+    let mut rest = word.chars().peekable();
+    while let Some(c) = rest.next() {
+        parted.push(c);
+        let parts = is_dot(c) || is_at(c) || is_colon(c) || is_slash(c);
+        if parts && rest.peek().is_some() {
+            parted.push(HAIR_SPACE);
+        }
+    }
+    parted
 }
 
 /// `Visa ending in 4242`, with whichever half is known.
@@ -385,9 +460,14 @@ fn card(card: &MailCard) -> Option<String> {
     }
 }
 
-/// The value as [`inline`] leaves it, `None` if nothing is left.
+/// The value as it is shown, `None` if nothing is left.
 fn known(value: Option<&str>) -> Option<String> {
-    value.map(inline).filter(|value| !value.is_empty())
+    value.map(shown).filter(|value| !value.is_empty())
+}
+
+/// The value on one line, without links.
+fn shown(value: &str) -> String {
+    unlinked(&inline(value))
 }
 
 /// One line of visible text: line breaks, control characters and runs of white space become one
@@ -912,11 +992,139 @@ mod tests {
         }
     }
 
+    /// The words that a mail client could make a link of: more than any of them takes. They look for
+    /// a scheme, for a mail address, for a host with a dot (Gmail, Outlook and Apple Mail without
+    /// `www.` too), and Outlook for a server's name behind two backslashes. None looks over white
+    /// space.
+    fn links(text: &str) -> Vec<&str> {
+        text.split_whitespace()
+            .filter(|word| is_link(word))
+            .collect()
+    }
+
+    fn is_link(word: &str) -> bool {
+        let is_bare = |c: char| !c.is_alphanumeric();
+        let followed = |sign: fn(char) -> bool| {
+            let mut rest = word.chars().skip_while(move |c| !sign(*c)).skip(1);
+            rest.any(char::is_alphanumeric)
+        };
+        let between = |sign: fn(char) -> bool| {
+            let parts: Vec<&str> = word.split(sign).collect();
+            parts.windows(2).any(|pair| {
+                !pair[0].trim_matches(is_bare).is_empty()
+                    && !pair[1].trim_matches(is_bare).is_empty()
+            })
+        };
+        if is_decimal(word.trim_matches(is_bare)) {
+            return false;
+        }
+        between(is_dot) || followed(is_at) || between(is_colon) || {
+            let slashes: Vec<bool> = word.chars().map(is_slash).collect();
+            slashes.windows(2).any(|pair| pair == [true, true])
+        }
+    }
+
+    #[track_caller]
+    fn assert_no_links(mail: &Mail, about: &str) {
+        let title = mail.html.split_once("<title>").expect("a title").1;
+        let title = title.split_once("</title>").expect("a title ends").0;
+        let html = visible(&mail.html).replace("&times;", "x");
+        for part in [&mail.subject[..], title, &html, &mail.text] {
+            assert_eq!(links(part), Vec::<&str>::new(), "{about}: {part}");
+        }
+        assert!(!mail.html.contains("href"), "{about}");
+    }
+
+    #[test]
+    fn no_value_becomes_a_link() {
+        for value in [
+            "https://evil.example/x?y=1#z",
+            "hxxps://evil",
+            "//evil",
+            "\\\\server\\share",
+            "www.evil.example",
+            "evil.example",
+            "EVIL.EXAMPLE/path",
+            "evil。example",
+            "evil．example",
+            "evil｡example",
+            "evil․example",
+            "bücher.example",
+            "xn--bcher-kva.example",
+            "例え.テスト",
+            "mailto:a@evil.example",
+            "a@evil.example",
+            "a＠evil.example",
+            "tel:+15551234567",
+            "javascript:alert(1)",
+            "192.0.2.1",
+            "[2001:db8::1]",
+            "localhost:8080",
+            "(evil.example)",
+            "buy,evil.example,now",
+            "evil\u{2060}.\u{200b}example",
+            "evil.\u{ad}example",
+            "evil.\u{200d}example",
+            "1.2.example",
+        ] {
+            assert!(
+                is_link(&inline(value)) || value.contains('\u{200d}'),
+                "the test knows {value}"
+            );
+            for kind in KINDS {
+                assert_no_links(&rendered(&filled_with(kind, value)), value);
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_of_ours_becomes_a_link() {
+        for kind in KINDS {
+            assert_no_links(&rendered(&full(kind)), "full");
+            assert_no_links(&rendered(&minimal(kind)), "minimal");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_value_holds_it_becomes_no_link(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "a", "example", "com", "www", "http", "mailto", "1", "-", ".", "。", "．", "｡", "․", "…",
+                    ":", "：", "/", "\\", "@", "＠", " ", "\t", "\u{200b}", "\u{2060}", "\u{200d}", "(", ")", "ü",
+                ]),
+                1..12,
+            ),
+            kind in proptest::sample::select(KINDS.to_vec()),
+        ) {
+            let value = parts.concat();
+            assert_no_links(&rendered(&filled_with(kind, &value)), &value);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_stays_as_it_is() {
+        for value in [
+            "12.50",
+            "17 boulevard, 123 apt. 6",
+            "Dr. Hay",
+            "No. 5",
+            "2345",
+            "A-1",
+        ] {
+            assert_eq!(shown(value), value);
+        }
+        assert_eq!(shown("J.R. Hay"), "J.\u{200a}R. Hay");
+        assert_eq!(shown("evil.example"), "evil.\u{200a}example");
+    }
+
     #[test]
     fn a_name_that_is_a_web_address_or_an_essay_is_not_passed_on() {
         for name in [
             "Win at https://evil.test",
             "www.evil.test",
+            "evil。test",
+            "evil@test",
             "You won! evil.test/x",
         ] {
             let mut facts = minimal(MailKind::OrderShipped);
@@ -926,7 +1134,7 @@ mod tests {
             assert!(!mail.html.contains("evil"), "{name}");
         }
         for name in [
-            "J.R. Hay",
+            "J. R. Hay",
             "Dr. Hay",
             "Hay, Lital jr.",
             "ליטל חי",

@@ -2,15 +2,25 @@
 
 use std::future::Future;
 
-use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
+use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
 use shared::aws::{AwsFailure, FailureKind};
 use shared::domain::Email;
 
+use crate::feedback::{TAG, tag_of};
 use crate::mail::Mail;
 
 /// Why a mail was not taken, by what may be done next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailerError {
+    /// More mails than the account may send in a second. It was not taken and may be sent again in a
+    /// moment.
+    #[error("more mails than the account may send in a second")]
+    OverRate(#[source] AwsFailure),
+    /// More mails than the account may send in 24 hours. It was not taken and may be sent again in
+    /// hours.
+    #[error("more mails than the account may send in 24 hours")]
+    OverQuota(#[source] AwsFailure),
     /// It provably was not taken: it may be sent again.
     #[error("the mail was not taken")]
     NotTaken(#[source] AwsFailure),
@@ -26,10 +36,13 @@ pub enum MailerError {
 pub trait Mailer: Send + Sync + 'static {
     /// Hands over one mail and returns the mailer's id for it.
     ///
-    /// MUST make at most one attempt. MUST answer [`MailerError::NotTaken`] only with proof that
-    /// the mail was not taken.
+    /// MUST make at most one attempt, on a connection that nobody has used before. MUST answer
+    /// [`MailerError::OverRate`], [`MailerError::OverQuota`] and [`MailerError::NotTaken`] only with
+    /// proof that the mail was not taken.
+    /// SHOULD bring `email_id` back with what it tells of the mail later.
     fn send(
         &self,
+        email_id: &str,
         to: &Email,
         mail: &Mail,
     ) -> impl Future<Output = Result<String, MailerError>> + Send;
@@ -40,6 +53,7 @@ pub trait Mailer: Send + Sync + 'static {
 pub struct Ses {
     client: aws_sdk_sesv2::Client,
     sender: String,
+    configuration: Option<String>,
 }
 
 impl Ses {
@@ -47,8 +61,26 @@ impl Ses {
     /// SES does not recognise a repeated mail.
     #[must_use]
     pub fn new(client: aws_sdk_sesv2::Client, sender: String) -> Self {
-        Self { client, sender }
+        Self {
+            client,
+            sender,
+            configuration: None,
+        }
     }
+
+    /// The same by this configuration set, which says where bounces and complaints are told.
+    #[must_use]
+    pub fn with_configuration(self, configuration: Option<String>) -> Self {
+        Self {
+            configuration,
+            ..self
+        }
+    }
+}
+
+fn tags(email_id: &str) -> Option<Vec<MessageTag>> {
+    let tag = MessageTag::builder().name(TAG).value(tag_of(email_id)?);
+    Some(vec![tag.build().ok()?])
 }
 
 fn content(text: &str) -> Result<Content, MailerError> {
@@ -67,7 +99,7 @@ fn content(text: &str) -> Result<Content, MailerError> {
 }
 
 impl Mailer for Ses {
-    async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
+    async fn send(&self, email_id: &str, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let body = Body::builder()
             .text(content(&mail.text)?)
             .html(content(&mail.html)?)
@@ -82,13 +114,28 @@ impl Mailer for Ses {
             .from_email_address(&self.sender)
             .destination(Destination::builder().to_addresses(to.as_str()).build())
             .content(EmailContent::builder().simple(message).build())
+            .set_configuration_set_name(self.configuration.clone())
+            .set_email_tags(tags(email_id))
             .send()
             .await;
         match result {
             Ok(output) => Ok(output.message_id.unwrap_or_default()),
-            Err(error) => Err(classify(AwsFailure::new("SendEmail", &error))),
+            Err(error) => {
+                let failure = AwsFailure::new("SendEmail", &error);
+                Err(if is_over_quota(error.message()) {
+                    MailerError::OverQuota(failure)
+                } else {
+                    classify(failure)
+                })
+            }
         }
     }
+}
+
+/// Whether SES refused a mail for the limit of 24 hours. Only the message tells the two limits apart
+/// ("Errors related to the sending quotas for your Amazon SES account").
+fn is_over_quota(message: Option<&str>) -> bool {
+    message.is_some_and(|message| message.contains("Daily message quota exceeded"))
 }
 
 /// What a failed call proves ("Amazon SES API v2 reference, `SendEmail`, Errors").
@@ -98,9 +145,9 @@ pub fn classify(failure: AwsFailure) -> MailerError {
         (FailureKind::Refused, Some("BadRequestException")) => {
             MailerError::AddressRejected(failure)
         }
-        (FailureKind::Refused | FailureKind::Throttled | FailureKind::NotSent, _) => {
-            MailerError::NotTaken(failure)
-        }
+        (FailureKind::Throttled, _) => MailerError::OverRate(failure),
+        (FailureKind::Refused, Some("LimitExceededException")) => MailerError::OverQuota(failure),
+        (FailureKind::Refused | FailureKind::NotSent, _) => MailerError::NotTaken(failure),
         (FailureKind::Unanswered | FailureKind::ServerFault, _) => MailerError::Unknown(failure),
     }
 }
@@ -121,8 +168,11 @@ mod tests {
     #[test]
     fn only_proof_that_ses_did_not_take_it_allows_another_try() {
         use FailureKind::{NotSent, Refused, ServerFault, Throttled, Unanswered};
+        assert!(matches!(
+            fate(Throttled, Some("TooManyRequestsException")),
+            MailerError::OverRate(_)
+        ));
         for (kind, code) in [
-            (Throttled, Some("TooManyRequestsException")),
             (NotSent, None),
             (Refused, Some("MessageRejected")),
             (Refused, Some("MailFromDomainNotVerifiedException")),

@@ -2,6 +2,7 @@
 
 use email::Emails;
 use email::mailer::Ses;
+use email::pace::Pace;
 use shared::config::Environment;
 use shared::lambda::{Handler, Started};
 
@@ -14,7 +15,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         runtime,
         authentication,
     } = Started::from_environment(environment)?;
-    let mailer = Ses::new(aws.ses(), environment.required("SENDER_EMAIL")?);
-    let emails = Emails::new(store, mailer, environment.required("STAGE")?, runtime);
+    let sender = environment.optional("SENDER_EMAIL");
+    let configuration = environment.optional("MAIL_CONFIGURATION");
+    let mailer = sender.map(|sender| Ses::new(aws.ses(), sender).with_configuration(configuration));
+    let pace = Pace::from_environment(environment)?;
+    let emails = Emails::new(store, mailer, pace, environment.required("STAGE")?, runtime);
     Handler::new(emails, authentication).run().await
 }

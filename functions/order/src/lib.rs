@@ -239,7 +239,11 @@ impl Function for Orders {
                 at: delivery.at.to_string(),
             }),
             cancel_reason: order.cancel_reason.as_ref().map(Text::as_str),
-            emails: emails(&order, |event| states.get(&event).copied()),
+            emails: if self.store.sends_mails() {
+                emails(&order, |event| states.get(&event).copied())
+            } else {
+                Vec::new()
+            },
             timeline: timeline(&order),
             due: order.due.map(|due| DueBody {
                 step: due.step.as_str(),

@@ -1,5 +1,7 @@
 //! What the relay's Lambdas are called with: records of the stream, or the schedule's tick.
 
+use std::time::Duration;
+
 use futures_util::future::join;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserialize;
@@ -26,6 +28,11 @@ pub struct Relay<Q> {
     stage: String,
     runtime: Runtime,
     unfinished: Unfinished,
+    mail_retry: Duration,
+}
+
+fn days(count: u32) -> Duration {
+    Duration::from_hours(24) * count
 }
 
 /// Just enough of an event to tell its kind.
@@ -47,6 +54,16 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
             stage,
             runtime,
             unfinished: Unfinished::default(),
+            mail_retry: days(3),
+        }
+    }
+
+    /// The same where a mail that SES does not take is retried for this long, instead of three days.
+    #[must_use]
+    pub fn with_mail_retry_days(self, count: u32) -> Self {
+        Self {
+            mail_retry: days(count),
+            ..self
         }
     }
 
@@ -99,7 +116,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
     /// Publishes the events that the records carry.
     pub async fn relay(&self, records: &[&RawValue]) -> RelayFailures {
         let queues = Persistent::new(&self.queues, &self.runtime);
-        let relayed = relay(&queues, records).await;
+        let relayed = relay(&queues, records, self.store.sends_mails()).await;
         if relayed.deferred > 0 {
             self.count("RelayDeferred", relayed.deferred);
         }
@@ -111,14 +128,13 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
     pub async fn sweep(&self) -> SweepReport {
         let mails = Box::pin(self.sweep_mails());
         let (orders, mails) = join(Box::pin(self.sweep_orders()), mails).await;
+        self.count("EmailFailed", orders.mails_given_up + mails.given_up);
         SweepReport { mails, ..orders }
     }
 
     async fn sweep_mails(&self) -> MailReport {
-        let report = sweep_mails(&self.store, &self.queues, &self.runtime).await;
-        let now = self.runtime.now();
-        telemetry::count(&self.stage, "MailsOverdue", report.overdue, now);
-        telemetry::count(&self.stage, "EmailFailed", report.given_up, now);
+        let report = sweep_mails(&self.store, &self.queues, &self.runtime, self.mail_retry).await;
+        self.count("MailsOverdue", report.overdue);
         report
     }
 
@@ -128,6 +144,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
             &self.queues,
             self.unpaid,
             &self.runtime,
+            self.mail_retry,
             &self.unfinished,
         )
         .await;

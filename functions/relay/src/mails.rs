@@ -23,15 +23,12 @@ const PAGE: i32 = 25;
 /// How many pages of one partition one sweep takes; the rest waits for the next.
 const PAGES: usize = 40;
 
-/// How long a promised mail is retried. It then ends as `failed`, and its message is removed.
-const GIVE_UP_AFTER: Duration = Duration::from_hours(3 * 24);
-
 /// What a sweep did for promised mails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MailReport {
     /// Those whose messages were published again.
     pub published: u64,
-    /// Those that ended because SES did not take them for three days.
+    /// Those that ended as `failed`: SES did not take them for days, or mails are no longer sent.
     pub given_up: u64,
     /// Those that were looked at at least three times and still wait.
     pub overdue: u64,
@@ -58,54 +55,83 @@ enum LookError {
 }
 
 /// Looks at the promised mails whose time has come, in all partitions at once: a queue that is slow to
-/// refuse messages delays none of the partitions. What it did is told whatever ends it.
+/// refuse messages delays none of the partitions. One that is not taken for `retry` ends as `failed`,
+/// and its message is removed. What the sweep did is told whatever ends it.
 pub(crate) async fn sweep_mails(
     store: &Store,
     queues: &impl EventQueue,
     runtime: &Runtime,
+    retry: Duration,
 ) -> MailReport {
-    let report = Mutex::new(MailReport::default());
-    let told = &report;
-    let shards = (0..DueStep::SHARDS).map(|shard| {
-        Box::pin(async move { sweep_shard(store, queues, runtime, shard, told).await })
-    });
+    let sweeper = Sweeper {
+        store,
+        queues,
+        runtime,
+        retry,
+        report: Mutex::default(),
+    };
+    let told = &sweeper;
+    let shards = (0..DueStep::SHARDS).map(|shard| Box::pin(async move { told.sweep(shard).await }));
     let whole = AssertUnwindSafe(join_all(shards)).catch_unwind();
     // What is cut off here has moved its mark, or is found again where it was.
     if let Ok(Err(_)) = in_time(whole).await {
         tracing::error!(code = "internal_error", "the sweep of mails panicked");
-        lock(&report).failed += 1;
+        lock(&sweeper.report).failed += 1;
     }
-    *lock(&report)
+    *lock(&sweeper.report)
 }
 
-async fn sweep_shard(
-    store: &Store,
-    queues: &impl EventQueue,
-    runtime: &Runtime,
-    shard: u8,
-    report: &Mutex<MailReport>,
-) {
-    let mut start = None;
-    for _ in 0..PAGES {
-        let page = match store.due_emails(shard, runtime.now(), start, PAGE).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(shard, %error, "the index of mails could not be read");
-                lock(report).failed += 1;
+struct Sweeper<'a, Q> {
+    store: &'a Store,
+    queues: &'a Q,
+    runtime: &'a Runtime,
+    retry: Duration,
+    report: Mutex<MailReport>,
+}
+
+impl<Q: EventQueue> Sweeper<'_, Q> {
+    async fn sweep(&self, shard: u8) {
+        let mut start = None;
+        for _ in 0..PAGES {
+            let now = self.runtime.now();
+            let page = match self.store.due_emails(shard, now, start, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(shard, %error, "the index of mails could not be read");
+                    lock(&self.report).failed += 1;
+                    break;
+                }
+            };
+            let now = self.runtime.now();
+            let looks = page.emails.iter().map(|due| Box::pin(self.look(now, due)));
+            for (fate, due) in join_all(looks).await.into_iter().zip(&page.emails) {
+                lock(&self.report).count(due, fate);
+            }
+            start = page.next;
+            if start.is_none() {
                 break;
             }
+        }
+    }
+
+    /// Moves the next look at a mail, and publishes its message again or gives it up.
+    async fn look(&self, now: Timestamp, due: &DueEmail) -> Result<Fate, LookError> {
+        let next = next_look(now, due.tries.saturating_add(1));
+        let Some(mail) = self.store.look_at_email(due, next).await? else {
+            return Ok(Fate::MovedOn);
         };
-        let looks = page
-            .emails
-            .iter()
-            .map(|due| Box::pin(look(store, queues, runtime.now(), due)));
-        for (fate, due) in join_all(looks).await.into_iter().zip(&page.emails) {
-            lock(report).count(due, fate);
+        let is_hopeless = mail.kept_at.plus(self.retry) <= now || !self.store.sends_mails();
+        if mail.state == EmailState::Queued && is_hopeless {
+            let is_given_up = self.store.give_up_email(&due.id, None, now).await?;
+            return Ok(if is_given_up {
+                Fate::GivenUp
+            } else {
+                Fate::MovedOn
+            });
         }
-        start = page.next;
-        if start.is_none() {
-            break;
-        }
+        let message = Message::from_json(&mail.message)?;
+        self.queues.send(Queue::Email, &[message]).await?;
+        Ok(Fate::Published)
     }
 }
 
@@ -130,28 +156,4 @@ impl MailReport {
         }
         self.overdue += u64::from(tries >= OVERDUE_TRIES);
     }
-}
-
-/// Moves the next look at a mail, and publishes its message again or gives it up.
-async fn look(
-    store: &Store,
-    queues: &impl EventQueue,
-    now: Timestamp,
-    due: &DueEmail,
-) -> Result<Fate, LookError> {
-    let next = next_look(now, due.tries.saturating_add(1));
-    let Some(mail) = store.look_at_email(due, next).await? else {
-        return Ok(Fate::MovedOn);
-    };
-    if mail.state == EmailState::Queued && mail.kept_at.plus(GIVE_UP_AFTER) <= now {
-        let is_given_up = store.give_up_email(&due.id, now).await?;
-        return Ok(if is_given_up {
-            Fate::GivenUp
-        } else {
-            Fate::MovedOn
-        });
-    }
-    let message = Message::from_json(&mail.message)?;
-    queues.send(Queue::Email, &[message]).await?;
-    Ok(Fate::Published)
 }

@@ -22,10 +22,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         Some(_) => environment.parsed("UNPAID_ORDER_DAYS")?,
         None => UnpaidOrders::NEVER_EXPIRE,
     };
-    let store = Store::new(aws.dynamodb(), tables, runtime.clone());
+    let sender = environment.optional("SENDER_EMAIL");
+    let store = Store::new(aws.dynamodb(), tables, runtime.clone()).with_sender(sender.as_deref());
     let queues = Sqs::from_environment(aws.sqs(), environment);
-    Relay::new(store, queues, stage, runtime)
-        .expiring(unpaid)
-        .run()
-        .await
+    let relay = Relay::new(store, queues, stage, runtime).expiring(unpaid);
+    let relay = match environment.optional("MAIL_RETRY_DAYS") {
+        Some(_) => relay.with_mail_retry_days(environment.parsed("MAIL_RETRY_DAYS")?),
+        None => relay,
+    };
+    relay.run().await
 }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::domain::{EventType, Order};
-use shared::queue::EventQueue;
+use shared::queue::{EventQueue, Queue};
 use shared::store::order_from_item;
 
 use crate::publish::{Dispatch, dispatches, send};
@@ -119,7 +119,13 @@ pub(crate) struct Relayed {
 /// A queue that refuses holds back no record: the write that made an event has also marked its order
 /// as due, so the sweep publishes what was not taken. Only what the sweep cannot bring back is
 /// reported: a damaged record, and a message of an order without a mark.
-pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> Relayed {
+///
+/// A shop that sends no mails asks for none.
+pub(crate) async fn relay(
+    queues: &impl EventQueue,
+    records: &[&RawValue],
+    sends_mails: bool,
+) -> Relayed {
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut failed: Vec<usize> = Vec::new();
     for (index, record) in records.iter().enumerate() {
@@ -127,7 +133,9 @@ pub(crate) async fn relay(queues: &impl EventQueue, records: &[&RawValue]) -> Re
         match read {
             Ok(None) => {}
             Ok(Some((order, kind))) => {
-                wanted.extend(dispatches(&order, kind).into_iter().map(|dispatch| Wanted {
+                let all = dispatches(&order, kind).into_iter();
+                let asked = all.filter(|each| sends_mails || each.queue != Queue::Email);
+                wanted.extend(asked.map(|dispatch| Wanted {
                     record: index,
                     dispatch,
                     is_due: order.due.is_some(),

@@ -17,8 +17,9 @@ use shared::domain::{
     ChargeState, Due, DueStep, EventType, Order, Status, Timestamp, UnpaidOrders,
 };
 use shared::error::Error;
+use shared::event::MessageKind;
 use shared::lambda::deadline;
-use shared::queue::EventQueue;
+use shared::queue::{EventQueue, Queue};
 use shared::runtime::Runtime;
 use shared::store::{Corrupt, DueCursor, DueMark, DueOrder, EmailState, Store};
 use tokio::time::error::Elapsed;
@@ -58,6 +59,8 @@ pub struct SweepReport {
     pub failed: u64,
     /// Index partitions that there was no time left for; the next sweep goes on with them.
     pub unfinished: u64,
+    /// Mails of orders that ended as `failed`, because SES did not take them for days.
+    pub mails_given_up: u64,
     /// The promised mails, which are looked at beside the orders.
     pub mails: MailReport,
 }
@@ -69,6 +72,7 @@ impl AddAssign for SweepReport {
         self.overdue += other.overdue;
         self.failed += other.failed;
         self.unfinished += other.unfinished;
+        self.mails_given_up += other.mails_given_up;
     }
 }
 
@@ -143,6 +147,7 @@ pub(crate) async fn sweep(
     queues: &impl EventQueue,
     unpaid: UnpaidOrders,
     runtime: &Runtime,
+    mail_retry: Duration,
     unfinished: &Unfinished,
 ) -> SweepReport {
     let began = runtime.now();
@@ -152,6 +157,7 @@ pub(crate) async fn sweep(
         queues: Sparing::new(queues),
         unpaid,
         runtime,
+        mail_retry,
     };
     let lanes = (0..LANES).map(|_| Box::pin(progress.go_on(&sweeper, began)));
     let whole = AssertUnwindSafe(join_all(lanes)).catch_unwind();
@@ -276,6 +282,7 @@ struct Sweeper<'a, Q> {
     queues: Sparing<'a, Q>,
     unpaid: UnpaidOrders,
     runtime: &'a Runtime,
+    mail_retry: Duration,
 }
 
 impl<Q: EventQueue> Sweeper<'_, Q> {
@@ -348,7 +355,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             Some(at) if at <= now => DueStep::Payment,
             Some(_) | None => due.step,
         };
-        let wanted = wanted(order, step, mails);
+        let (wanted, mails_given_up) = self.wanted(order, step, due, mails).await?;
         let unreadable = mails.values().filter(|mail| mail.is_err()).count();
         if wanted.is_empty() && unreadable == 0 {
             if let Some(at) = expires {
@@ -358,6 +365,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             let is_settled = self.store.set_due(order, None).await?;
             return Ok(SweepReport {
                 settled: u64::from(is_settled),
+                mails_given_up,
                 ..SweepReport::default()
             });
         }
@@ -369,7 +377,10 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             by_operator: false,
         };
         if !self.store.set_due(order, Some(next)).await? {
-            return Ok(SweepReport::default());
+            return Ok(SweepReport {
+                mails_given_up,
+                ..SweepReport::default()
+            });
         }
         if unreadable > 0 {
             tracing::error!(
@@ -391,8 +402,51 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             published: u64::from(is_published),
             overdue: u64::from(tries >= OVERDUE_TRIES && !self.waits_for_customer(order, step)),
             failed: u64::from(!refused.is_empty() || unreadable > 0),
+            mails_given_up,
             ..SweepReport::default()
         })
+    }
+
+    /// The messages that an order waits for, and how many of its mails were given up instead.
+    async fn wanted(
+        &self,
+        order: &Order,
+        step: DueStep,
+        due: Due,
+        mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,
+    ) -> Result<(Vec<Dispatch>, u64), Error> {
+        let mut given_up = 0;
+        let mut wanted = Vec::new();
+        for each in wanted_of(order, step, mails) {
+            if each.queue != Queue::Email {
+                wanted.push(each);
+            } else if !self.store.sends_mails() {
+                // No sender: no order waits for a mail.
+            } else if self.is_hopeless(order, due, &each) {
+                let id = each.message.email_id();
+                let now = self.runtime.now();
+                let is_given_up = self.store.give_up_email(&id, Some(&order.id), now).await?;
+                if is_given_up {
+                    tracing::error!(email_id = id, "mail given up");
+                    given_up += 1;
+                } else {
+                    wanted.push(each);
+                }
+            } else {
+                wanted.push(each);
+            }
+        }
+        Ok((wanted, given_up))
+    }
+
+    /// Whether SES has not taken the mail for days, though it was asked again and again.
+    fn is_hopeless(&self, order: &Order, due: Due, mail: &Dispatch) -> bool {
+        let MessageKind::Event(kind) = mail.message.kind else {
+            return false;
+        };
+        let since = order.events.get(&kind).map(|record| record.at);
+        due.tries >= OVERDUE_TRIES
+            && since.is_some_and(|since| since.plus(self.mail_retry) <= self.runtime.now())
     }
 }
 
@@ -429,7 +483,7 @@ impl<Q> Sweeper<'_, Q> {
 }
 
 /// The messages that an order waits for: of its mails those that have not ended, and its next step.
-fn wanted(
+fn wanted_of(
     order: &Order,
     step: DueStep,
     mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,

@@ -55,6 +55,9 @@ impl MailRequest {
         store: &Store,
         runtime: &Runtime,
     ) -> Result<Message, Error> {
+        if !store.sends_mails() {
+            return Err(Error::MailNotConfigured);
+        }
         let now = runtime.now();
         call.claim_key(store, endpoint, now).await?;
         if endpoint != MAILS {

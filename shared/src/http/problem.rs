@@ -40,6 +40,12 @@ impl Repeat {
     }
 }
 
+const MAIL_NOT_CONFIGURED: &str = "This deployment sends no mails. Deploy it with the parameter \
+     SenderEmail, then send this request again.";
+
+const MAIL_UNCONFIRMED: &str =
+    "Whether this mail went out is not known; it is not sent again by itself.";
+
 impl Error {
     /// The HTTP status of the case.
     #[must_use]
@@ -63,6 +69,7 @@ impl Error {
             | Self::RefundPending
             | Self::RefundFailed
             | Self::TooManyAttempts
+            | Self::MailNotConfigured
             | Self::MailUnconfirmed => StatusCode::CONFLICT,
             Self::BodyTooLarge | Self::WebhookTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -179,11 +186,9 @@ impl Error {
                 "The billing partner's answer was lost; ask again, nothing is charged twice."
                     .to_owned()
             }
+            Self::MailNotConfigured => MAIL_NOT_CONFIGURED.to_owned(),
             Self::AddressRejected => "The mail service refuses this address.".to_owned(),
-            Self::MailUnconfirmed => {
-                "Whether this mail went out is not known; it is not sent again by itself."
-                    .to_owned()
-            }
+            Self::MailUnconfirmed => MAIL_UNCONFIRMED.to_owned(),
             Self::Unavailable {
                 dependency,
                 outcome,

@@ -80,11 +80,7 @@ impl<F: Function> Handler<F> {
     async fn consume_record(&self, record: &Record) -> Fate {
         let message = match Message::from_json(&record.body) {
             Ok(message) => message,
-            // It will never be readable: SQS moves it to the dead-letter queue after its last try.
-            Err(error) => {
-                log_poison(&error);
-                return Fate::Keep;
-            }
+            Err(error) => return self.consume_foreign(record, &error).await,
         };
         let (event_id, kind) = (message.id.clone(), message.kind.as_str());
         let span = tracing::info_span!(
@@ -100,19 +96,36 @@ impl<F: Function> Handler<F> {
             .await
             .unwrap_or_else(|_| Err(Error::Internal("the consumer panicked".into())));
         let _entered = span.entered();
-        match consumed {
-            Ok(Consumed::Done) => {
-                tracing::info!("done");
-                Fate::Delete
-            }
-            Ok(Consumed::NotYet) => {
-                tracing::info!("not yet; kept");
-                Fate::Keep
-            }
-            Err(error) => {
-                log_failure(&error);
-                Fate::Keep
-            }
+        fate(consumed)
+    }
+
+    async fn consume_foreign(&self, record: &Record, error: &MessageError) -> Fate {
+        let consumed = AssertUnwindSafe(self.function.consume_foreign(&record.body))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Some(Err(Error::Internal("the consumer panicked".into()))));
+        let Some(consumed) = consumed else {
+            // It will never be readable: SQS moves it to the dead-letter queue after its last try.
+            log_poison(error);
+            return Fate::Keep;
+        };
+        fate(consumed)
+    }
+}
+
+fn fate(consumed: Result<Consumed, Error>) -> Fate {
+    match consumed {
+        Ok(Consumed::Done) => {
+            tracing::info!("done");
+            Fate::Delete
+        }
+        Ok(Consumed::NotYet) => {
+            tracing::info!("not yet; kept");
+            Fate::Keep
+        }
+        Err(error) => {
+            log_failure(&error);
+            Fate::Keep
         }
     }
 }

@@ -54,7 +54,8 @@ impl Started {
                 aws.dynamodb(),
                 Tables::from_environment(environment),
                 runtime.clone(),
-            ),
+            )
+            .with_sender(environment.optional("SENDER_EMAIL").as_deref()),
             aws,
             runtime,
             authentication: Authentication::from_environment(environment)?,
@@ -75,6 +76,16 @@ pub trait Function: Send + Sync + 'static {
 
     /// Answers a request whose caller may call its route.
     fn answer(&self, call: Call) -> impl Future<Output = Result<Answer, Error>> + Send;
+
+    /// Carries out what a text asks for that is no message of ours; `None` where it asks for nothing
+    /// that is known here. The same holds as for [`Function::consume`].
+    fn consume_foreign(
+        &self,
+        text: &str,
+    ) -> impl Future<Output = Option<Result<Consumed, Error>>> + Send {
+        let _ = text;
+        async { None }
+    }
 
     /// Carries out what a message hints at. It MUST be harmless when done twice, and an `Err` MUST
     /// leave everything so that the same message can be tried again.
@@ -199,7 +210,7 @@ fn refuse(error: &Error, repeat: Repeat) -> Response<Body> {
 /// Logs a failure once, with the cause that the caller does not see, and counts a fault of ours.
 fn log_failure(error: &Error) {
     let code = error.code();
-    if matches!(error, Error::Internal(_) | Error::NoQueue) {
+    if matches!(error, Error::Internal(_) | Error::NoQueue) || error.needs_operator() {
         telemetry::count_fault();
     }
     match error {

@@ -64,9 +64,10 @@ impl Store {
         if matches!(basis, CancelBasis::Claimed(_)) {
             remove.extend(["payment.holder", "payment.leaseUntil"]);
         }
-        settled(cancelled(update, order, &set, remove, now), |order| {
-            order.status == Status::Cancelled
-        })
+        settled(
+            cancelled(update, order, self.mail_step(order), &set, remove, now),
+            |order| order.status == Status::Cancelled,
+        )
         .await
     }
 
@@ -133,17 +134,19 @@ impl Store {
         let set = ", payment.#state = :back, events.#refunded = :refunded";
         // What was said of the refund on the way is over: the money has gone back.
         let remove = vec!["payment.refund"];
-        settled(cancelled(update, order, set, remove, now), |order| {
-            order.status == Status::Cancelled
-        })
+        settled(
+            cancelled(update, order, self.mail_step(order), set, remove, now),
+            |order| order.status == Status::Cancelled,
+        )
         .await
     }
 }
 
-/// Adds what every cancellation writes: status, version, event and what is due.
+/// Adds what every cancellation writes: status, version, event and what is due (`step`).
 fn cancelled(
     update: UpdateItemFluentBuilder,
     order: &Order,
+    step: Option<DueStep>,
     set: &str,
     mut remove: Vec<&str>,
     now: Timestamp,
@@ -159,10 +162,10 @@ fn cancelled(
         .expression_attribute_values(":version", n(version))
         .expression_attribute_values(":event", event_value(&order.event_id(version), event))
         .expression_attribute_values(":record", record_value(&EventRecord { version, at: now }));
-    if order.email().is_some() {
+    if let Some(step) = step {
         expression += ", dueStep = :step, dueAt = :due, dueTries = :zero";
         update = update
-            .expression_attribute_values(":step", s(DueStep::Email.partition_of(&order.id)))
+            .expression_attribute_values(":step", s(step.partition_of(&order.id)))
             .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
             .expression_attribute_values(":zero", n(0));
     } else {

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::orders::DUE_AFTER;
 use super::{Store, StoreError, TRIES, failed};
-use crate::domain::{DueStep, OrderId, Timestamp, digest};
+use crate::domain::{DueStep, Email, OrderId, Timestamp, digest, digest_hex};
 use crate::event::Message;
 
 /// Removes what only the row of a promised mail has.
@@ -34,16 +34,25 @@ pub enum EmailState {
     Rejected,
     /// SES did not take it for days, and the sweep stopped retrying; a new request may claim it.
     Failed,
+    /// Its address bounced or complained before: SES was not called.
+    Suppressed,
+    /// SES took it, and it could not be delivered.
+    Bounced,
+    /// It was delivered, and its recipient marked it as spam.
+    Complained,
 }
 
 impl EmailState {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Queued,
         Self::Sending,
         Self::Sent,
         Self::Unconfirmed,
         Self::Rejected,
         Self::Failed,
+        Self::Suppressed,
+        Self::Bounced,
+        Self::Complained,
     ];
 
     /// The name in answers and in the store.
@@ -56,6 +65,9 @@ impl EmailState {
             Self::Unconfirmed => "unconfirmed",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
+            Self::Suppressed => "suppressed",
+            Self::Bounced => "bounced",
+            Self::Complained => "complained",
         }
     }
 
@@ -63,6 +75,38 @@ impl EmailState {
     #[must_use]
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Queued | Self::Sending)
+    }
+}
+
+/// What SES tells of a mail that it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feedback {
+    /// It could not be delivered; `is_permanent` where no further mail to the address can be.
+    Bounced {
+        /// As opposed to a mailbox that is full, or a server that is out.
+        is_permanent: bool,
+    },
+    /// Its recipient marked it as spam.
+    Complained,
+}
+
+impl Feedback {
+    /// The state that it brings the mail into.
+    #[must_use]
+    pub fn state(&self) -> EmailState {
+        match self {
+            Self::Bounced { .. } => EmailState::Bounced,
+            Self::Complained => EmailState::Complained,
+        }
+    }
+
+    /// Whether the address gets no further mail.
+    #[must_use]
+    pub fn ends_mails(&self) -> bool {
+        match self {
+            Self::Bounced { is_permanent } => *is_permanent,
+            Self::Complained => true,
+        }
     }
 }
 
@@ -263,17 +307,30 @@ impl Store {
         read().map(Some).map_err(damaged)
     }
 
-    /// Ends a promised mail that SES has not taken as [`EmailState::Failed`]; one write. False if the
-    /// mail is claimed or has ended otherwise.
-    pub async fn give_up_email(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let update = self
+    /// Ends a mail that SES has not taken as [`EmailState::Failed`]; one write. An `order`'s own mail
+    /// has no row before it is first claimed. False if the mail is claimed or has ended otherwise.
+    pub async fn give_up_email(
+        &self,
+        id: &str,
+        order: Option<&OrderId>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut set = "SET #state = :failed, settledAt = :now".to_owned();
+        let mut condition = "#state = :queued".to_owned();
+        let mut update = self
             .email_update(id)?
-            .update_expression(format!("SET #state = :failed, settledAt = :now{FORGET}"))
-            .condition_expression("#state = :queued")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":queued", s(EmailState::Queued.as_str()))
             .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
             .expression_attribute_values(":now", n(now.millis()));
+        if let Some(order) = order {
+            set += ", orderId = :order";
+            condition += " OR attribute_not_exists(emailId)";
+            update = update.expression_attribute_values(":order", s(order.to_string()));
+        }
+        let update = update
+            .update_expression(set + FORGET)
+            .condition_expression(condition);
         let Err(row) = conditional(update).await? else {
             return Ok(true);
         };
@@ -354,6 +411,68 @@ impl Store {
         })
     }
 
+    /// Records what SES tells of a mail, also of one that is not settled yet; one write. A complaint
+    /// stays what it is. False if there is no such mail, or it was recorded before.
+    pub async fn record_feedback(
+        &self,
+        id: &str,
+        feedback: Feedback,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let is_new = match feedback {
+            Feedback::Bounced { .. } => "attribute_not_exists(feedback)",
+            Feedback::Complained => "(attribute_not_exists(feedback) OR feedback <> :feedback)",
+        };
+        let mut set = "SET feedback = :feedback, feedbackAt = :now".to_owned();
+        let mut update = self
+            .email_update(id)?
+            .condition_expression(format!("attribute_exists(emailId) AND {is_new}"))
+            .expression_attribute_values(":feedback", s(feedback.state().as_str()))
+            .expression_attribute_values(":now", n(now.millis()));
+        if let Feedback::Bounced { is_permanent } = feedback {
+            set += ", bounceType = :type";
+            let kind = if is_permanent {
+                "permanent"
+            } else {
+                "transient"
+            };
+            update = update.expression_attribute_values(":type", s(kind));
+        }
+        Ok(conditional(update.update_expression(set)).await?.is_ok())
+    }
+
+    /// Sends no further mail to the address; one write. Only a hash of the address is kept.
+    pub async fn suppress_address(
+        &self,
+        address: &Email,
+        feedback: Feedback,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let update = self
+            .email_update(&suppression_id(address))?
+            .update_expression("SET suppressedAt = :now, feedback = :feedback")
+            .condition_expression("attribute_not_exists(emailId)")
+            .expression_attribute_values(":feedback", s(feedback.state().as_str()))
+            .expression_attribute_values(":now", n(now.millis()));
+        // Suppressed before: the first time stays.
+        let _ = conditional(update).await?;
+        Ok(())
+    }
+
+    /// Whether the address gets no further mail; one consistent read.
+    pub async fn is_suppressed(&self, address: &Email) -> Result<bool, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(self.emails_table()?)
+            .key("emailId", s(suppression_id(address)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| failed("GetItem", &error))?;
+        Ok(output.item.is_some())
+    }
+
     /// Writes how the mail that `holder` claimed ended, or gives the claim back
     /// ([`EmailState::Queued`]). What was kept of a promised mail goes with its end. A mail that is
     /// settled otherwise stays as it is; tells whether this holds.
@@ -396,6 +515,11 @@ impl Store {
     }
 }
 
+/// The key of the row that ends mails to an address.
+fn suppression_id(address: &Email) -> String {
+    format!("address/{}", digest_hex(&["address", &address.mailbox()]))
+}
+
 /// Over which of the index's partitions a mail goes.
 fn shard_of(email_id: &str) -> String {
     let [first, ..] = digest(&[email_id]);
@@ -428,8 +552,13 @@ pub(super) fn email_state(row: &Item) -> Result<EmailState, Corrupt> {
     state(&Reader(row))
 }
 
+/// What SES told counts once the sending has ended: it may tell before the row is settled. It also
+/// proves that an unconfirmed mail was taken.
 fn state(reader: &Reader<'_>) -> Result<EmailState, Corrupt> {
-    reader.required("state", |text| {
-        EmailState::ALL.into_iter().find(|s| s.as_str() == text)
+    let named = |text: &str| EmailState::ALL.into_iter().find(|s| s.as_str() == text);
+    let state = reader.required("state", named)?;
+    Ok(match (state, reader.text("feedback")?.and_then(named)) {
+        (EmailState::Sent | EmailState::Unconfirmed, Some(told)) => told,
+        _ => state,
     })
 }

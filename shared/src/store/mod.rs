@@ -21,7 +21,7 @@ pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
 pub use cancellations::CancelBasis;
 pub use due::{DueCursor, DueMark, DueOrder, DuePage};
-pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Promise, PromisedEmail};
+pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Feedback, Promise, PromisedEmail};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
 pub use news::{Noted, NotedDispute};
@@ -33,6 +33,7 @@ pub use payments::{
 
 use crate::aws::AwsFailure;
 use crate::config::Tables;
+use crate::domain::{DueStep, Order};
 use crate::error::{Dependency, Error, Outcome};
 use crate::runtime::Runtime;
 
@@ -42,6 +43,7 @@ pub struct Store {
     client: Client,
     tables: Tables,
     runtime: Runtime,
+    sends_mails: bool,
 }
 
 /// Why the store did not do what it was asked.
@@ -97,7 +99,38 @@ impl Store {
             client,
             tables,
             runtime,
+            sends_mails: true,
         }
+    }
+
+    /// The same for a shop without a sender: no order waits for a mail.
+    #[must_use]
+    pub fn without_mails(self) -> Self {
+        Self {
+            sends_mails: false,
+            ..self
+        }
+    }
+
+    /// The same for a shop with this sender, if it has one.
+    #[must_use]
+    pub fn with_sender(self, sender: Option<&str>) -> Self {
+        match sender {
+            Some(_) => self,
+            None => self.without_mails(),
+        }
+    }
+
+    /// Whether mails are sent at all.
+    #[must_use]
+    pub fn sends_mails(&self) -> bool {
+        self.sends_mails
+    }
+
+    /// What an order waits for that has nothing before it but mails.
+    fn mail_step(&self, order: &Order) -> Option<DueStep> {
+        let is_mailed = self.sends_mails && order.email().is_some();
+        is_mailed.then_some(DueStep::Email)
     }
 
     fn orders_table(&self) -> Result<&str, StoreError> {

@@ -389,10 +389,10 @@ impl Store {
         let mut expression = "SET #status = :shipped, version = :version, shipment = :shipment, \
              #event = :event, events.#kind = :record"
             .to_owned();
-        if order.email().is_some() {
+        if let Some(step) = self.mail_step(order) {
             expression += ", dueStep = :step, dueAt = :due, dueTries = :zero";
             update = update
-                .expression_attribute_values(":step", s(DueStep::Email.partition_of(&order.id)))
+                .expression_attribute_values(":step", s(step.partition_of(&order.id)))
                 .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
                 .expression_attribute_values(":zero", n(0));
         } else {

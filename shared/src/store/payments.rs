@@ -416,7 +416,7 @@ impl Store {
             .expression_attribute_values(":since", waited_since(order, now));
         let step = match charge {
             DeclinedCharge::Open => Some(DueStep::Payment),
-            DeclinedCharge::Dead => order.email().map(|_| DueStep::Email),
+            DeclinedCharge::Dead => self.mail_step(order),
         };
         let due = step.map(|step| (step, now.plus(DUE_AFTER)));
         settled(with_due(update, order, due, set, remove), |order| {
@@ -442,10 +442,12 @@ impl Store {
             .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
             .expression_attribute_values(":fence", n(fence));
         let soon = now.plus(DUE_AFTER);
-        let due = match end {
-            DeclinedEnd::Dead { .. } if order.email().is_some() => Some((DueStep::Email, soon)),
-            DeclinedEnd::Dead { expires } => expires.map(|at| (DueStep::Payment, at.max(soon))),
-            DeclinedEnd::GivenUp => None,
+        let due = match (end, self.mail_step(order)) {
+            (DeclinedEnd::Dead { .. }, Some(step)) => Some((step, soon)),
+            (DeclinedEnd::Dead { expires }, None) => {
+                expires.map(|at| (DueStep::Payment, at.max(soon)))
+            }
+            (DeclinedEnd::GivenUp, _) => None,
         };
         settled(with_due(update, order, due, "", "#event"), |_| false).await
     }

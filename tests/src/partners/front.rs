@@ -34,6 +34,19 @@ pub struct DoubleRequest {
 }
 
 impl DoubleRequest {
+    /// What a client within the process asks.
+    pub(crate) fn of(request: &HttpRequest) -> Self {
+        let headers = request.headers().iter();
+        Self {
+            method: request.method().to_owned(),
+            path: path_of(request.uri()),
+            headers: headers
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect(),
+            body: request.body().bytes().unwrap_or_default().to_vec(),
+        }
+    }
+
     /// A header's value; `name` is in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -334,15 +347,7 @@ enum Passed {
 impl HttpConnector for Front {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let front = self.clone();
-        let headers = request.headers().iter();
-        let request = DoubleRequest {
-            method: request.method().to_owned(),
-            path: path_of(request.uri()),
-            headers: headers
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-                .collect(),
-            body: request.body().bytes().unwrap_or_default().to_vec(),
-        };
+        let request = DoubleRequest::of(&request);
         HttpConnectorFuture::new(async move {
             let lost = || ConnectorError::io("played: the connection closed".into());
             let reply = match front.pass(request).await {

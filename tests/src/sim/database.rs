@@ -192,6 +192,12 @@ pub(super) fn honest_client(engine: &Engine) -> Client {
     client(engine, &World::new(0, Faults::default(), false))
 }
 
+/// The template's tables, empty, for a test that stops the clock.
+#[must_use]
+pub fn client_within_the_process() -> Client {
+    honest_client(&crate::database::engine_with_tables())
+}
+
 fn scan(engine: &Engine, table: &str) -> Vec<Value> {
     let scan = serde_json::from_value(json!({ "TableName": table }))
         .expect("a scan needs a table's name only");

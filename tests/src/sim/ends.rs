@@ -293,7 +293,7 @@ impl Carrier for Outside {
 }
 
 impl Mailer for Outside {
-    async fn send(&self, to: &Email, mail: &Mail) -> Result<String, MailerError> {
+    async fn send(&self, _email_id: &str, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let fate = self.0.effect("send the mail").await;
         // SES refuses the domain's every address.
         if to.as_str().ends_with(REFUSED_DOMAIN) {

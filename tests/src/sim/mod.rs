@@ -22,6 +22,7 @@ mod world;
 
 pub use alone::AbstractPartner;
 pub use carrier::RealCarrier;
+pub use database::client_within_the_process;
 pub use invariants::Violation;
 pub use random::Random;
 pub use run::Simulation;
