@@ -5,6 +5,7 @@
 # make ops-overdue REDRIVE=payment   moves dead letters back to their queue
 # make test   every test
 # make check  format, lints, licences, template; .ci/run does this and then make test
+# make test-backlog  sweeps 100 000 due orders and prints how many a second
 # make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
 # make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack, localstripe
 # make advisories   known vulnerabilities in the dependencies (fetches the RustSec database)
@@ -19,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 DENY_VERSION := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack check format lint deny advisories template planted planted-fit
+.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format lint deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -81,6 +82,9 @@ format:
 	cargo fmt --check
 
 # Not part of `make test`: every fault is a build of its own.
+test-backlog:
+	@SWEEP_ORDERS=100000 cargo test -p tests --test suite a_backlog -- --nocapture
+
 planted:
 	@$(PYTHON) tests/planted/plant.py $(if $(FAULT),"$(FAULT)")
 

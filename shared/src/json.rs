@@ -61,7 +61,7 @@ pub fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, JsonError> {
         let before = &json[..place];
         let line_start = before.iter().rposition(|byte| *byte == b'\n');
         return Err(JsonError::Reserved {
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            line: before.split(|byte| *byte == b'\n').count(),
             column: 1 + place - line_start.map_or(0, |end| end + 1),
         });
     }

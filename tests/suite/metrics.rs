@@ -49,6 +49,14 @@ const TROUBLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "EmailBounced",
+        &["a_bounce_and_a_complaint_are_recorded_and_end_the_mails_to_their_address"],
+    ),
+    (
+        "EmailComplained",
+        &["a_bounce_and_a_complaint_are_recorded_and_end_the_mails_to_their_address"],
+    ),
+    (
         "EmailFailed",
         &["a_promised_mail_that_is_given_up_is_counted_once"],
     ),
@@ -161,7 +169,7 @@ impl Metrics {
 
     /// That metric and no other.
     #[track_caller]
-    fn assert_only(&self, metric: &str, value: u64) {
+    pub(crate) fn assert_only(&self, metric: &str, value: u64) {
         assert_eq!(self.counted(), BTreeMap::from([(metric.to_owned(), value)]));
     }
 
@@ -212,7 +220,12 @@ fn every_metric_with_an_alarm_has_a_test_that_makes_its_trouble_happen() {
         .map(|(name, _)| (*name).to_owned())
         .collect();
     assert_eq!(alarmed(), shown);
-    let sources = [include_str!("metrics.rs"), include_str!("late.rs")].concat();
+    let sources = [
+        include_str!("metrics.rs"),
+        include_str!("late.rs"),
+        include_str!("ses.rs"),
+    ];
+    let sources = sources.concat();
     for test in TROUBLES.iter().flat_map(|(_, tests)| *tests) {
         assert!(sources.contains(&format!("async fn {test}()")), "{test}");
     }

@@ -23,6 +23,7 @@ use tests::sim::client_within_the_process;
 use tests::{Cloud, Database, Idle, SesDouble, TakenMail, batch, invoke, unlimited_pace};
 use tokio::time::Instant;
 
+use crate::metrics::Metrics;
 use crate::sweep::invocation;
 
 const SENDER: &str = "orders@example.com";
@@ -363,6 +364,7 @@ async fn a_bounce_and_a_complaint_are_recorded_and_end_the_mails_to_their_addres
         ("Undetermined", "bounced", false),
         ("complaint", "complained", true),
     ] {
+        let metrics = Metrics::start();
         let cloud = Cloud::start().await;
         let ses = SesDouble::default();
         let worker = worker_of(&cloud, &ses);
@@ -383,6 +385,11 @@ async fn a_bounce_and_a_complaint_are_recorded_and_end_the_mails_to_their_addres
             .unwrap();
         let row = row.item.unwrap();
         assert_eq!(row["feedback"].as_s().unwrap(), status, "{kind}");
+        let counted = match status {
+            "bounced" => "EmailBounced",
+            _ => "EmailComplained",
+        };
+        metrics.assert_only(counted, 1);
 
         // The same mail again, and another one to the same address.
         let other = message(1).replace(&address(1), &address(0));

@@ -219,10 +219,10 @@ impl<M: Mailer> Emails<M> {
         let state = feedback.state().as_str();
         if is_new {
             tracing::warn!(email_id, state, "SES told of a mail");
-            self.count(match feedback {
-                Feedback::Bounced { .. } => "EmailBounced",
-                Feedback::Complained => "EmailComplained",
-            });
+            match feedback {
+                Feedback::Bounced { .. } => self.count("EmailBounced"),
+                Feedback::Complained => self.count("EmailComplained"),
+            }
         } else {
             tracing::info!(
                 email_id,

@@ -370,7 +370,7 @@ fn holds_address(value: &str) -> bool {
         })
 }
 
-/// The full stop and what IDNA or compatibility normalization make one of (UTS #46, "Mapping").
+/// The full stop and what IDNA or compatibility normalization make one of (UTS #46, its mapping table).
 fn is_dot(c: char) -> bool {
     matches!(
         c,

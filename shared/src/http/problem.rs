@@ -19,6 +19,18 @@ const RETRY_NOT_CONFIGURED: Duration = Duration::from_mins(1);
 /// When to ask again for a payment that the partner settles later.
 const RETRY_PENDING: Duration = Duration::from_secs(30);
 
+const WEBHOOK_SIGNATURE: &str = "The signature is missing, invalid, or outside its tolerance of five minutes; sign \
+                 the body with the webhook's secret.";
+
+const REFUND_FAILED: &str = "The billing partner refused the refund, or the refund failed: the customer does not \
+                 have the money. Fix the cause at the partner, then send this request again.";
+
+const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this shop's billing partner; \
+                 POST /api/customer/billing.json first.";
+
+const CARD_NUMBER: &str = "Card numbers must never be sent here; send the billing partner's token of the card. errors lists \
+     what looks like one; an id that does needs a letter between its digits.";
+
 /// What a repeat of a request is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
@@ -102,20 +114,11 @@ impl Error {
             Self::NotJson { line, column } => {
                 format!("The body is not JSON: reading stopped at line {line}, column {column}.")
             }
-            Self::ReservedName { line, column } => format!(
-                "The body has a field name that begins with $serde_json::private:: at line {line}, \
-                 column {column}; rename the field."
-            ),
-            Self::MalformedRequest(part) => {
-                format!("The {} cannot be read; correct it.", part_name(*part))
-            }
+            Self::ReservedName { line, column } => reserved_name(*line, *column),
+            Self::MalformedRequest(part) => malformed(*part),
             Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
             Self::WebhookTooLarge => "The body is over 256 KiB; send less.".to_owned(),
-            Self::WebhookSignature => {
-                "The signature is missing, invalid, or outside its tolerance of five minutes; sign \
-                 the body with the webhook's secret."
-                    .to_owned()
-            }
+            Self::WebhookSignature => WEBHOOK_SIGNATURE.to_owned(),
             Self::UnsupportedMediaType => {
                 "Send the body as JSON, with the header content-type: application/json.".to_owned()
             }
@@ -132,12 +135,7 @@ impl Error {
             Self::Invalid(_) => {
                 "Some fields are invalid; errors lists each of them by its JSON pointer.".to_owned()
             }
-            Self::CardNumber(_) => {
-                "Card numbers must never be sent here; send the billing partner's token of the \
-                 card. errors lists what looks like one; an id that does needs a letter between \
-                 its digits."
-                    .to_owned()
-            }
+            Self::CardNumber(_) => CARD_NUMBER.to_owned(),
             Self::KeyReused => {
                 "This Idempotency-Key was used with another body; use a new key.".to_owned()
             }
@@ -160,16 +158,8 @@ impl Error {
                 "The billing partner pays the money back later; the order is cancelled then."
                     .to_owned()
             }
-            Self::RefundFailed => {
-                "The billing partner refused the refund, or the refund failed: the customer does not \
-                 have the money. Fix the cause at the partner, then send this request again."
-                    .to_owned()
-            }
-            Self::NoAgreement => {
-                "The customer has not agreed to be charged by this shop's billing partner; \
-                 POST /api/customer/billing.json first."
-                    .to_owned()
-            }
+            Self::RefundFailed => REFUND_FAILED.to_owned(),
+            Self::NoAgreement => NO_AGREEMENT.to_owned(),
             Self::Declined(decline) if decline.retryable => {
                 "The payment was declined; another try may succeed.".to_owned()
             }
@@ -276,14 +266,22 @@ fn not_found(missing: Missing) -> &'static str {
     }
 }
 
-fn part_name(part: RequestPart) -> &'static str {
-    match part {
-        RequestPart::Context => "request's method or authorization",
-        RequestPart::Path => "request's path",
-        RequestPart::Query => "request's query",
-        RequestPart::Headers => "request's headers",
-        RequestPart::Body => "request's body",
-    }
+fn malformed(part: RequestPart) -> String {
+    let part = match part {
+        RequestPart::Context => "method or authorization",
+        RequestPart::Path => "path",
+        RequestPart::Query => "query",
+        RequestPart::Headers => "headers",
+        RequestPart::Body => "body",
+    };
+    format!("The request's {part} cannot be read; correct it.")
+}
+
+fn reserved_name(line: usize, column: usize) -> String {
+    format!(
+        "The body has a field name that begins with $serde_json::private:: at line {line}, column \
+         {column}; rename the field."
+    )
 }
 
 /// What is known of a request that `dependency` has failed, and how to repeat it.

@@ -192,10 +192,21 @@ pub(super) fn honest_client(engine: &Engine) -> Client {
     client(engine, &World::new(0, Faults::default(), false))
 }
 
+/// Pauses by tokio's clock, which a test has stopped.
+#[derive(Debug)]
+struct Stopped;
+
+impl AsyncSleep for Stopped {
+    fn sleep(&self, duration: std::time::Duration) -> Sleep {
+        Sleep::new(tokio::time::sleep(duration))
+    }
+}
+
 /// The template's tables, empty, for a test that stops the clock.
 #[must_use]
 pub fn client_within_the_process() -> Client {
-    honest_client(&crate::database::engine_with_tables())
+    let client = honest_client(&crate::database::engine_with_tables());
+    Client::from_conf(client.config().to_builder().sleep_impl(Stopped).build())
 }
 
 fn scan(engine: &Engine, table: &str) -> Vec<Value> {

@@ -76,6 +76,7 @@ impl Function {
                 ("AWS_SECRET_ACCESS_KEY", "test"),
                 ("AUTHENTICATION", "none"),
                 ("STAGE", "test"),
+                ("SENDER_EMAIL", "orders@example.com"),
                 ("CURRENCY", "USD"),
                 ("TAX_RATE", "0.18"),
                 ("TAX_MODE", "of-total"),
