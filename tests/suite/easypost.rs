@@ -904,7 +904,7 @@ mod two_carriers {
         assert_eq!(error.code(), "carrier_unavailable");
         shop.cloud.relay_stream().await;
         let (_, message) = shop.cloud.queues.take().pop().unwrap();
-        let error = own(&shop).consume(message).await.unwrap_err();
+        let error = Box::pin(own(&shop).consume(message)).await.unwrap_err();
         assert_eq!(error.code(), "carrier_unavailable");
         assert_eq!(stored(&shop).await.status.as_str(), "paid");
 
@@ -962,7 +962,7 @@ mod two_carriers {
         let store = shop.cloud.store.clone();
         let (queues, runtime) = (shop.cloud.queues.clone(), shop.cloud.runtime.clone());
         let beside = Shipments::new(store.clone(), Beside(store), queues, runtime);
-        let error = beside.consume(message).await.unwrap_err();
+        let error = Box::pin(beside.consume(message)).await.unwrap_err();
         assert_eq!(error.code(), "carrier_unavailable");
         let order = stored(&shop).await;
         assert_eq!((order.status.as_str(), order.shipment), ("paid", None));

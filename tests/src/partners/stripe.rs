@@ -532,7 +532,10 @@ impl PlayedStripe {
             let charges = ledger.charges.values();
             let taken = charges
                 .filter(|charge| charge.seen.intent == *id && charge.seen.status == "succeeded");
-            let method = taken.clone().last().map(|charge| charge.method.clone());
+            let method = taken
+                .clone()
+                .next_back()
+                .map(|charge| charge.method.clone());
             let refunds = ledger.refunds.iter();
             let refunds = refunds.filter(|refund| refund.intent == *id && refund.holds());
             let invoice = intent.metadata["invoice_id"].as_str().unwrap_or_default();
