@@ -384,9 +384,9 @@ fn random_histories_keep_every_promise_through_the_real_clients() {
 }
 
 /// How many pairs of one scenario run without `SIM_ALL_PAIRS`.
-const PAIRS: usize = 500;
+const PAIRS: usize = 400;
 
-/// Every pair of the plain checkout, and of every other scenario a sample of 500 that is the
+/// Every pair of the plain checkout, and of every other scenario a sample of 400 that is the
 /// same in every run; `SIM_ALL_PAIRS=1` takes every pair of every scenario.
 #[test]
 fn any_two_crashes_on_the_way_break_nothing() {
