@@ -417,27 +417,6 @@ async fn a_capture_overtaken_by_a_decline_is_recorded_at_once() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_declined_attempt_gets_no_later_attempts_payment() {
-    let test = at_paypal([REFUSED], []).await;
-    let frozen = Gate::default();
-    test.front
-        .plan("POST", "/capture", Mishap::Held(frozen.clone()));
-    let others = async {
-        frozen.arrived().await;
-        test.shop.cloud.pass(payment::LEASE);
-        test.shop.cloud.pass(MINUTE);
-        let reply = test.shop.pay("k2").await;
-        assert_problem(&reply, 402, "payment_declined");
-        assert_eq!(test.shop.pay("k3").await.status, 201);
-        frozen.open();
-    };
-    let (late, ()) = join(test.shop.pay("k1"), others).await;
-    assert_problem(&late, 402, "payment_declined");
-    assert_eq!(test.shop.pay("k1").await.text, late.text);
-    test.assert_paid_by(FIRST).await;
-}
-
-#[tokio::test]
 async fn a_key_whose_attempt_was_declined_meanwhile_is_not_answered_by_the_next_attempt() {
     let test = at_paypal([REFUSED], []).await;
     let frozen = Gate::default();
