@@ -118,7 +118,12 @@ impl Aws {
             .interceptor(WholeAnswers)
             .interceptor(InTime { most })
             .retry_classifier(Patience)
-            .retry_config(RetryConfig::standard().with_max_attempts(4))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(4)
+                    // The default's pauses, of seconds, outlast the relay's patience.
+                    .with_initial_backoff(Duration::from_millis(100)),
+            )
             .timeout_config(timeouts(Duration::from_secs(2), most));
         config.set_endpoint_url(self.endpoint_url());
         aws_sdk_sqs::Client::from_conf(config.build())
