@@ -80,7 +80,7 @@ const PROMISES: &[Promise] = &[
         sentence: "A mail that was answered with success is kept until it has ended.",
         write: "`promise_email`, before the answer",
         tests: &["a_mail_that_was_promised_goes_out_once_though_ses_was_in_trouble_and_its_message_is_gone", HISTORIES],
-        remains: "After three days it is `failed` and counted",
+        remains: "After `MailRetryDays` it is `failed` and counted",
     },
     Promise {
         sentence: "One key goes with one body of an endpoint; a repeat gets the outcome of its attempt and moves no money.",
