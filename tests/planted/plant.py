@@ -442,8 +442,8 @@ FAULTS = [
     Fault(
         "a declined attempt is not cancelled before the next",
         "functions/payment/src/lib.rs",
-        "            Some(charge) => match self.partner.cancel(&charge).await.map_err(partner_failed)? {",
-        "            Some(charge) => match { let _ = &charge; ChargeStatus::Cancelled } {",
+        "        let next = match self.close(order).await? {",
+        "        let next = match Closing::Closed {",
         tests="payments::",
     ),
     Fault(
@@ -547,8 +547,8 @@ FAULTS = [
     Fault(
         "a declined charge that cannot be cancelled is left behind",
         "functions/payment/src/lib.rs",
-        "| ChargeStatus::ActionRequired => NextCharge::Same,",
-        "| ChargeStatus::ActionRequired => NextCharge::Another,",
+        "            Closing::Alive => NextCharge::Same,",
+        "            Closing::Alive => NextCharge::Another,",
         tests="paypal::a_worker_that_wakes_late",
     ),
     Fault(

@@ -296,17 +296,10 @@ impl<P: BillingPartner> Payments<P> {
     ) -> Result<Order, Error> {
         // Whoever still holds the declined attempt must not be able to confirm it beside the next
         // one: it is cancelled, or the next attempt has no charge but that one.
-        let next = match self.charge_of(order, payment)? {
-            None => NextCharge::Another,
-            Some(charge) => match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-                ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
-                    NextCharge::Another
-                }
-                status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
-                    return self.take_up(order, &charge, status).await;
-                }
-                ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired => NextCharge::Same,
-            },
+        let next = match self.close(order).await? {
+            Closing::Closed => NextCharge::Another,
+            Closing::Moves(charge, status) => return self.take_up(order, &charge, status).await,
+            Closing::Alive => NextCharge::Same,
         };
         if payment.attempt >= MAX_ATTEMPTS || payment.keys.len() >= MAX_PAYMENT_KEYS {
             return Err(Error::TooManyAttempts);

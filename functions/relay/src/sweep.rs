@@ -418,23 +418,21 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         let mut given_up = 0;
         let mut wanted = Vec::new();
         for each in wanted_of(order, step, mails) {
-            if each.queue != Queue::Email {
-                wanted.push(each);
-            } else if !self.store.sends_mails() {
-                // No sender: no order waits for a mail.
-            } else if self.is_hopeless(order, due, &each) {
+            let is_mail = each.queue == Queue::Email;
+            // Without a sender no order waits for a mail.
+            if is_mail && !self.store.sends_mails() {
+                continue;
+            }
+            if is_mail && self.is_hopeless(order, due, &each) {
                 let id = each.message.email_id();
                 let now = self.runtime.now();
-                let is_given_up = self.store.give_up_email(&id, Some(&order.id), now).await?;
-                if is_given_up {
+                if self.store.give_up_email(&id, Some(&order.id), now).await? {
                     tracing::error!(email_id = id, "mail given up");
                     given_up += 1;
-                } else {
-                    wanted.push(each);
+                    continue;
                 }
-            } else {
-                wanted.push(each);
             }
+            wanted.push(each);
         }
         Ok((wanted, given_up))
     }
