@@ -67,6 +67,9 @@ class TestSignals(unittest.TestCase):
         return parent, everyone
 
     def test_every_signal_that_asks_to_end_ends_all_processes(self) -> None:
+        # As in a terminal, also where the tests themselves run under `nohup`.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number.name):
                 parent, everyone = self.started()
