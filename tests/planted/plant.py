@@ -468,6 +468,13 @@ FAULTS = [
         tests="obligations::a_charge_is_confirmed_by_the_method",
     ),
     Fault(
+        "a charge that was closed for another method counts as declined",
+        "functions/payment/src/lib.rs",
+        "        if charge.has_other_method() {\n            return self.change_method",
+        "        if charge.has_other_method() && status != ChargeStatus::Cancelled {\n            return self.change_method",
+        tests="sequences::a_replaced_card_is_charged",
+    ),
+    Fault(
         "another method is asked while a capture is unanswered",
         "functions/payment/src/lib.rs",
         "since.is_some_and(|since| now < since.plus(ON_ITS_WAY))",

@@ -657,6 +657,25 @@ async fn a_customer_who_must_authenticate_may_choose_another_card_instead() {
     assert_eq!(test.played.charged_methods(), [MASTERCARD]);
 }
 
+/// The customer replaced the card and refused nothing: who closed the old intent, and died or got no
+/// answer, must not leave a decline behind.
+#[tokio::test]
+async fn a_replaced_card_is_charged_though_nobody_heard_that_the_old_intent_is_closed() {
+    for lost in [Misbehaviour::AnswerLost, Misbehaviour::RequestLost] {
+        let test = at_stripe(AUTHENTICATES).await;
+        let reply = test.shop.pay("k1").await;
+        assert_problem(&reply, 402, "payment_action_required");
+        test.shop.approve(&with_stripe(MASTERCARD)).await;
+        test.played.misbehave(Operation::Cancel, lost);
+        let reply = test.shop.pay("k2").await;
+        assert_problem(&reply, 503, "billing_partner_unavailable");
+        assert_eq!(test.shop.sweep().await, 0);
+        test.assert_paid_by(MASTERCARD).await;
+        assert_eq!(test.intents(), ["canceled", "succeeded"]);
+        assert_eq!(test.shop.pay("k2").await.status, 201);
+    }
+}
+
 #[tokio::test]
 async fn a_revoked_card_is_charged_by_nobody() {
     let test = at_stripe(VISA).await;

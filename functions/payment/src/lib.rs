@@ -339,18 +339,19 @@ impl<P: BillingPartner> Payments<P> {
             Ok(status) => status,
             Err(error) => return self.is_unknown(&order, fence, error).await,
         };
-        let may_go_on = matches!(
+        let is_settled = matches!(
             status,
-            ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired
+            ChargeStatus::Captured(_) | ChargeStatus::Declined { .. } | ChargeStatus::Pending
         );
-        if !may_go_on {
+        if is_settled {
             return self.settle(&order, fence, &charge, status).await;
         }
         charge.request.agreement = self.agreement(&order, fence).await?;
+        // A closed one too: whoever replaced the method may have closed it and died.
         if charge.has_other_method() {
             return self.change_method(&order, fence, charge).await;
         }
-        if status == ChargeStatus::ActionRequired {
+        if status != ChargeStatus::Unconfirmed {
             return self.settle(&order, fence, &charge, status).await;
         }
         if charge.unanswered_since.is_none() {
