@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use domain::PartnerName;
+use platform::config::Environment;
 use serde_json::json;
-use shared::config::Environment;
-use shared::domain::PartnerName;
 use tests::request;
 use tests::sim::{
     Change, Faults, Histories, Keys, Plan, Protocol, Random, RealCarrier, Scenario, Simulation,

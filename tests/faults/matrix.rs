@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use shared::config::Environment;
+use platform::config::Environment;
 
 /// A fault, what must come of it, and the tests that show it.
 struct Row {

@@ -48,7 +48,7 @@ class TestFigures(unittest.TestCase):
     def test_they_are_those_of_the_functions(self) -> None:
         for file, line in {
             "functions/relay/src/sweep.rs": f"const OVERDUE_TRIES: u32 = {work.OVERDUE_TRIES};",
-            "shared/src/domain/order.rs": f"pub const SHARDS: u8 = {work.SHARDS};",
+            "shared/domain/src/order.rs": f"pub const SHARDS: u8 = {work.SHARDS};",
             "functions/email/src/lib.rs": f"CLAIM_STALE_AFTER: Duration = Duration::from_mins({work.CLAIM_STALE_AFTER // 60_000});",
         }.items():
             self.assertIn(line, (ROOT / file).read_text(), file)
@@ -60,12 +60,12 @@ class TestFigures(unittest.TestCase):
             names = body[body.index("fn as_str") : body.index("_str(&self)") + 600].split("\n    }\n")[0]
             return re.findall(r'=> "(\w+)"', names)
 
-        self.assertEqual(tuple(named("shared/src/domain/order.rs", "DueStep")), work.STEPS)
-        self.assertEqual(tuple(named("shared/src/domain/state.rs", "EventType")), work.EVENTS)
-        reported = re.findall(r'&\'static str = "(\w+Reported)"', (ROOT / "shared/src/event.rs").read_text())
+        self.assertEqual(tuple(named("shared/domain/src/order.rs", "DueStep")), work.STEPS)
+        self.assertEqual(tuple(named("shared/domain/src/state.rs", "EventType")), work.EVENTS)
+        reported = re.findall(r'&\'static str = "(\w+Reported)"', (ROOT / "shared/messages/src/message.rs").read_text())
         self.assertEqual(tuple(reported), work.REPORTS)
-        self.assertLessEqual(set(work.PARKED_PAYMENTS) | {"declined"}, set(named("shared/src/domain/order.rs", "ChargeState")))
-        self.assertLessEqual(set(work.FINAL_MAIL_STATES), set(named("shared/src/store/emails.rs", "EmailState")))
+        self.assertLessEqual(set(work.PARKED_PAYMENTS) | {"declined"}, set(named("shared/domain/src/order.rs", "ChargeState")))
+        self.assertLessEqual(set(work.FINAL_MAIL_STATES), set(named("shared/store/src/emails.rs", "EmailState")))
 
 
 class TestOrders(unittest.TestCase):

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use domain::{TaxMode, TaxPolicy, Timestamp, UnpaidOrders};
+use messages::Message;
+use messages::queue::Queue;
 use payment::partners::{BillingPartner, Sandbox};
+use platform::config::{Environment, Shop};
+use platform::runtime::Runtime;
 use relay::{Relay, SweepReport};
 use serde_json::Value;
-use shared::config::{Environment, Shop};
-use shared::domain::{TaxMode, TaxPolicy, Timestamp, UnpaidOrders};
-use shared::event::Message;
-use shared::queue::Queue;
-use shared::runtime::Runtime;
-use shared::store::Store;
 use shipment::carriers::{Carrier, Own};
+use store::Store;
 
 use crate::partners::{Front, PayPalCertificates};
 use crate::services::{Ends, Reply, Services, batch, question, request};
@@ -122,7 +122,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         // To see what a failing test logs: TEST_LOG=info cargo test …
         static LOG: std::sync::Once = std::sync::Once::new();
         if let Ok(level) = Environment::process().required("TEST_LOG") {
-            LOG.call_once(|| shared::telemetry::start(Some(&level), "test".to_owned()));
+            LOG.call_once(|| platform::telemetry::start("tests", Some(&level), "test".to_owned()));
         }
         let database = Database::start().await;
         let clock = Arc::new(AtomicI64::new(START));
@@ -133,7 +133,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
             move |bytes| {
                 // Different every time and the same in every run.
                 let draw = drawn.fetch_add(1, Ordering::SeqCst);
-                let digest = shared::domain::digest(&["random", &draw.to_string()]);
+                let digest = domain::digest(&["random", &draw.to_string()]);
                 bytes.copy_from_slice(&digest[..bytes.len()]);
             },
         );

@@ -15,9 +15,9 @@ use dynoxide::actions::{
     describe_stream::DescribeStreamRequest, get_records::GetRecordsRequest,
     get_shard_iterator::GetShardIteratorRequest, list_streams::ListStreamsRequest,
 };
+use platform::aws::Aws;
+use platform::config::Tables;
 use serde_json::{Value, json};
-use shared::aws::Aws;
-use shared::config::Tables;
 
 /// What each kind of call has cost, as the database itself reports it.
 #[derive(Clone, Debug, Default)]

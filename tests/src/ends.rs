@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use domain::{Card, Email, Money, PartnerAccount, PartnerName};
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError};
+use messages::queue::{EventQueue, Queue, QueueError};
+use messages::{Message, PartnerReference};
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
-use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Card, Email, Money, PartnerAccount, PartnerName};
-use shared::event::{Message, PartnerReference};
-use shared::queue::{EventQueue, Queue, QueueError};
+use platform::aws::{AwsFailure, FailureKind};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use domain::{OrderId, PartnerName};
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
-use shared::domain::{OrderId, PartnerName};
-use shared::store::{Claim, OpenedCharge, Settlement};
+use store::{Claim, OpenedCharge, Settlement};
 use tests::{Cloud, Options, PlayedPartner, Reply, customer_request};
 
 use crate::contract::{cart_with_checkout, invoice, payment, text};
@@ -488,7 +488,7 @@ async fn a_write_that_arrives_late_brings_back_no_agreement_and_takes_none_away(
 
 /// Where the agreement with Stripe stands, and by which payment method.
 async fn standing(cloud: &Cloud<Sandbox>) -> Option<String> {
-    let customer = shared::domain::CustomerId::parse("8080").unwrap();
+    let customer = domain::CustomerId::parse("8080").unwrap();
     let agreement = cloud
         .store
         .approved_agreement(&customer, PartnerName::Stripe);

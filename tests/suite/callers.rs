@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use shared::http::{Callers, Route};
-use shared::lambda::Function;
+use service::http::{Callers, Route};
+use service::lambda::Function;
 use tests::{Cloud, Reply, customer_request, question, request};
 
 use crate::agreements::agreement;
@@ -561,8 +561,8 @@ fn deployed() -> BTreeSet<(String, String)> {
 
 #[test]
 fn every_route_of_the_template_says_who_may_call_it_and_leads_to_the_function_that_answers_it() {
+    use messages::queue::Sqs;
     use payment::partners::Sandbox;
-    use shared::queue::Sqs;
     use shipment::carriers::Own;
     let mut routes = BTreeSet::new();
     let mut add = |binary: &str, its: &[Route]| {
@@ -646,9 +646,9 @@ async fn a_function_answers_its_own_routes_alone() {
 /// its `main` prints, names the variable.
 #[test]
 fn the_switches_of_a_laptop_work_on_a_loopback_address_alone() {
-    use shared::aws::Aws;
-    use shared::config::{Authentication, Environment};
-    use shared::https::Https;
+    use platform::aws::Aws;
+    use platform::config::{Authentication, Environment};
+    use platform::outbound::Https;
 
     let started = |authentication: &str, endpoint: &str| {
         let read = |name: &str| {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use domain::Card;
 use payment::partners::{ChargeStatus, RefundStatus};
 use serde_json::{Value, json};
-use shared::domain::Card;
 use tests::{Cloud, Options, PlayedPartner, Reply};
 
 use crate::contract::{cart_with_checkout, invoice, payment, shipping, text};

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{EventType, OrderId};
 use futures_util::future::join_all;
+use messages::queue::Queue;
+use messages::{Message, MessageKind};
+use platform::aws::FailureKind;
 use serde_json::{Value, json};
-use shared::aws::FailureKind;
-use shared::domain::{EventType, OrderId};
-use shared::event::{Message, MessageKind};
-use shared::queue::Queue;
 use tests::{Cloud, Database};
 
 use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
@@ -386,7 +386,7 @@ async fn a_mail_that_is_refused_or_unconfirmed_ends_and_the_order_waits_for_noth
 async fn a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_again() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
-    let id = shared::domain::OrderId::parse(&order).unwrap();
+    let id = domain::OrderId::parse(&order).unwrap();
     // It claims the first mail and dies; whether SES was called nobody knows.
     let email = format!("{order}/InvoiceCreated");
     let stale = email::CLAIM_STALE_AFTER;

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use domain::{Agreement, CustomerId, Money, PartnerName};
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PayPal, RefundStatus, Stripe,
 };
-use shared::domain::{Agreement, CustomerId, Money, PartnerName};
-use shared::https::{Https, Secret};
-use shared::runtime::Runtime;
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
 use shipment::carriers::{Carrier, EasyPost, Opened};
 use tests::partners::{EasyPostDouble, Front, Idle, PartnerDouble, PayPalDouble, PlayedStripe};
 

@@ -1,7 +1,7 @@
 //! The documents' samples are what the code writes and reads.
 
+use messages::Message;
 use serde_json::Value;
-use shared::event::Message;
 
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 

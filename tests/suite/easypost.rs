@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::{OrderId, Text};
 use futures_util::future::join;
+use messages::queue::Queue;
 use payment::partners::Sandbox;
+use platform::config::Environment;
+use platform::outbound::{Https, Secret};
 use serde_json::{Value, json};
-use shared::config::Environment;
-use shared::domain::{OrderId, Text};
-use shared::https::{Https, Secret};
-use shared::queue::Queue;
 use shipment::carriers::{
     Carrier, CarrierError, EasyPost, EasyPostSettings, Label, Opened, Parcel,
 };
@@ -848,12 +848,12 @@ async fn a_parcel_that_the_carrier_refuses_at_the_counter_ships_once_it_was_boug
 
 /// A parcel that another carrier has, while `Carrier` changes.
 mod two_carriers {
-    use shared::domain::{OpenParcel, Text};
-    use shared::http::{Call, Caller, Route};
-    use shared::lambda::Function;
-    use shared::store::Shipping;
+    use domain::{OpenParcel, Text};
+    use service::http::{Call, Caller, Route};
+    use service::lambda::Function;
     use shipment::Shipments;
     use shipment::carriers::Own;
+    use store::Shipping;
 
     use super::*;
 
@@ -867,7 +867,7 @@ mod two_carriers {
         )
     }
 
-    async fn stored(shop: &Shop) -> shared::domain::Order {
+    async fn stored(shop: &Shop) -> domain::Order {
         let id = OrderId::parse(&shop.order).unwrap();
         shop.cloud.store.order(&id).await.unwrap().unwrap()
     }
@@ -925,7 +925,7 @@ mod two_carriers {
     }
 
     /// The own carrier, beside which EasyPost's worker registers its parcel.
-    struct Beside(shared::store::Store);
+    struct Beside(store::Store);
 
     impl shipment::carriers::Carrier for Beside {
         fn name(&self) -> &'static str {
@@ -948,7 +948,7 @@ mod two_carriers {
 
         async fn track(
             &self,
-            reference: &shared::event::PartnerReference,
+            reference: &messages::PartnerReference,
         ) -> Result<Option<shipment::carriers::Tracked>, CarrierError> {
             Own.track(reference).await
         }
@@ -992,7 +992,7 @@ mod two_carriers {
     async fn a_label_is_written_only_for_the_parcel_that_it_was_bought_for() {
         let shop = paid(ADDRESS).await;
         let before = stored(&shop).await;
-        let shipment = shared::domain::Shipment {
+        let shipment = domain::Shipment {
             tracking_number: 5.into(),
             label_url: None,
             carrier: "own".to_owned(),

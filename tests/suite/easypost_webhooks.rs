@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use domain::{Delivery, DeliveryState, OrderId, Timestamp};
+use messages::queue::Queue;
 use serde_json::{Value, json};
-use shared::domain::{Delivery, DeliveryState, OrderId, Timestamp};
-use shared::queue::Queue;
-use shared::store::Noted;
+use store::Noted;
 use tests::{EASYPOST_WEBHOOK_SECRET, Reply, hmac_sha256_hex};
 
 use crate::contract::text;

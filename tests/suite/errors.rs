@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use messages::queue::Queue;
+use platform::aws::FailureKind;
 use serde_json::{Value, json};
-use shared::aws::FailureKind;
-use shared::queue::Queue;
 use tests::{Cloud, Options, Reply, request};
 
 use crate::agreements::agreement;
@@ -821,11 +821,11 @@ async fn a_mail_that_ses_refuses_or_whose_fate_is_unknown_is_never_sent_again() 
 
 #[tokio::test]
 async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
-    use shared::config::{Authentication, Shop};
-    use shared::domain::{TaxMode, TaxPolicy};
-    use shared::lambda::Handler;
-    use shared::runtime::Runtime;
-    use shared::store::Store;
+    use domain::{TaxMode, TaxPolicy};
+    use platform::config::{Authentication, Shop};
+    use platform::runtime::Runtime;
+    use service::lambda::Handler;
+    use store::Store;
 
     // A port that nobody listens on any more.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
@@ -836,7 +836,7 @@ async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
     let credentials =
         aws_sdk_dynamodb::config::Credentials::new("test", "SECRET-CANARY", None, None, "test");
     let endpoint = Some(format!("http://127.0.0.1:{port}").parse().unwrap());
-    let aws = shared::aws::Aws::new("eu-central-1".to_owned(), credentials, endpoint);
+    let aws = platform::aws::Aws::new("eu-central-1".to_owned(), credentials, endpoint);
     let runtime = Runtime::system();
     let store = Store::new(aws.dynamodb(), tests::Database::tables(), runtime.clone());
     let tax = TaxPolicy::new(TaxMode::OfTotal, "0.18".parse().unwrap()).unwrap();
@@ -907,7 +907,7 @@ async fn a_claim_that_somebody_holds_is_409_with_retry_after() {
     let reply = cloud.post(INVOICE, &invoice(&order)).await;
     let body = payment(text(&reply.body["invoiceId"]));
     // Somebody claims the order and dies.
-    let id = shared::domain::OrderId::parse(&order).unwrap();
+    let id = domain::OrderId::parse(&order).unwrap();
     let now = cloud.runtime.now();
     cloud
         .store

@@ -4,10 +4,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use payment::partners::Sandbox;
+use platform::config::Environment;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
-use shared::config::Environment;
 use tests::{Cloud, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex, invoke_relay};
 use tokio::runtime::Runtime;
 
@@ -467,7 +467,7 @@ async fn serde_jsons_own_names_are_refused_wherever_they_stand() {
     assert!(message.contains(price), "{message}");
     batch["Records"][0]["body"] = message.into();
     let kept = cloud
-        .deliver_batch(shared::queue::Queue::Email, &batch)
+        .deliver_batch(messages::queue::Queue::Email, &batch)
         .await;
     assert_eq!(kept.len(), 1, "read as a number, it would have been sent");
 }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{EventType, Order, OrderId, PartnerName, UnpaidOrders};
 use futures_util::future::{join, join_all};
+use messages::Message;
+use messages::queue::Queue;
 use payment::partners::{BillingPartner, ChargeStatus, Sandbox};
 use serde_json::{Value, json};
-use shared::domain::{EventType, Order, OrderId, PartnerName, UnpaidOrders};
-use shared::event::Message;
-use shared::queue::Queue;
 use shipment::carriers::Own;
 use tests::partners::{Habits, Misbehaviour, Operation};
 use tests::{Cloud, Options, PlayedPartner, Reply};
@@ -462,7 +462,7 @@ async fn a_customer_who_comes_back_in_the_very_moment_pays_or_is_not_charged() {
         if what == For::Action {
             // The customer has acted.
             test.partner
-                .set_all(&ChargeStatus::Captured(shared::domain::Card::default()));
+                .set_all(&ChargeStatus::Captured(domain::Card::default()));
         }
         let message = message(&test.cloud, &test.order).await;
         let (reply, _) = if first {

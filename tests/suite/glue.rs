@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use domain::OrderId;
+use messages::Message;
+use messages::queue::Queue;
+use platform::config::Authentication;
 use serde_json::{Value, json};
-use shared::config::Authentication;
-use shared::domain::OrderId;
-use shared::error::Error;
-use shared::event::Message;
-use shared::http::{Answer, Call, Route};
-use shared::lambda::{Consumed, Function, Handler};
-use shared::queue::Queue;
+use service::error::Error;
+use service::http::{Answer, Call, Route};
+use service::lambda::{Consumed, Function, Handler};
 use shipment::Shipments;
 use shipment::carriers::Own;
 use tests::{Cloud, batch, invoke};

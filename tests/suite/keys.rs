@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
-use shared::http::{Call, Caller, IdempotencyKey, Route};
-use shared::store::KeyUse;
+use service::http::{Call, Caller, IdempotencyKey, Route};
+use store::KeyUse;
 use tests::{Cloud, Reply};
 
 use crate::agreements::agreement;

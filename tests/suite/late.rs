@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{Dispute, DisputeState, OrderId, RefundNews, RefundStatus, Status, Timestamp};
 use futures_util::future::join;
+use messages::PartnerReference;
+use messages::queue::Queue;
 use serde_json::{Value, json};
-use shared::domain::{Dispute, DisputeState, OrderId, RefundNews, RefundStatus, Status, Timestamp};
-use shared::event::PartnerReference;
-use shared::queue::Queue;
-use shared::store::{Noted, NotedDispute};
+use store::{Noted, NotedDispute};
 use tests::partners::{Gate, Misbehaviour, Mishap, Operation};
 use tests::{Cloud, Options, PlayedPartner, Reply};
 

@@ -12,14 +12,14 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::{Agreement, Card, CustomerId, Money, PartnerName, PartnerToken};
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, RefundStatus, Stripe,
 };
+use platform::config::Environment;
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::config::Environment;
-use shared::domain::{Agreement, Card, CustomerId, Money, PartnerName, PartnerToken};
-use shared::https::{Https, Secret};
-use shared::runtime::Runtime;
 use tests::partners::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble};
 
 use crate::contract::text;

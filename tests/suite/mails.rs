@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::OrderId;
+use messages::Message;
+use messages::queue::Queue;
+use platform::aws::FailureKind;
+use platform::config::{Authentication, Tables};
 use relay::MailReport;
 use serde_json::{Value, json};
-use shared::aws::FailureKind;
-use shared::config::{Authentication, Tables};
-use shared::domain::OrderId;
-use shared::event::Message;
-use shared::lambda::Handler;
-use shared::queue::Queue;
-use shared::store::Store;
+use service::lambda::Handler;
 use shipment::Shipments;
 use shipment::carriers::Own as OwnCarrier;
+use store::Store;
 use tests::{Cloud, Database, Options, invoke, request};
 
 use crate::contract::{cart, cart_with_checkout, invoice, text};
@@ -342,8 +342,8 @@ async fn a_promise_is_kept_that_is_made_while_another_call_sends_or_after_it_fai
         };
         assert_eq!(cloud.post_with_key(SHIPPING, "k", &body).await.status, 200);
         drop(cloud.queues.take());
-        if let Some(shared::store::EmailClaim::Yours(holder)) = claim {
-            let queued = shared::store::EmailState::Queued;
+        if let Some(store::EmailClaim::Yours(holder)) = claim {
+            let queued = store::EmailState::Queued;
             let settled = cloud.store.settle_email(&id, &holder, queued, None, now);
             assert!(settled.await.unwrap());
         }

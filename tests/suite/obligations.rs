@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use domain::{Agreement, CustomerId, Money, OrderId, PartnerAccount, PartnerName, Timestamp};
 use futures_util::future::join;
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Ledger, OpenCharge, PartnerError, PayPal,
     RefundStatus, Sandbox, Stripe,
 };
-use shared::domain::{
-    Agreement, CustomerId, Money, OrderId, PartnerAccount, PartnerName, Timestamp,
-};
-use shared::https::{Https, Secret};
-use shared::runtime::Runtime;
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
 use tests::PlayedPartner;
 use tests::partners::{
     Front, Habits, Misbehaviour, Mishap, Operation, Outcome, PayPalDouble, PlayedStripe,

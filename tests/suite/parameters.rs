@@ -1,8 +1,8 @@
 //! Parameters that change while orders are open: an order keeps what it was placed with.
 
+use domain::TaxMode;
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
-use shared::domain::TaxMode;
 use shipment::carriers::Own;
 use tests::{Cloud, Options, Reply};
 
@@ -272,7 +272,10 @@ async fn a_shipment_asks_for_no_amount() {
     let cloud = Cloud::with(in_currency("USD")).await;
     let placed = place(&cloud, &with_checkout(costs("19.99"), "USD")).await;
     let order = text(&placed.body["orderId"]).to_owned();
-    let until_paid = [shared::queue::Queue::Billing, shared::queue::Queue::Payment];
+    let until_paid = [
+        messages::queue::Queue::Billing,
+        messages::queue::Queue::Payment,
+    ];
     cloud.settle_through(&until_paid).await;
     let cloud = changed(cloud, in_currency("JPY"));
     let reply = cloud

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use domain::{ChargeState, OrderId, PartnerAccount, Timestamp};
 use futures_util::future::join_all;
+use messages::queue::Queue;
 use payment::partners::{ChargeStatus, OpenCharge};
 use serde_json::{Value, json};
-use shared::domain::{ChargeState, OrderId, PartnerAccount, Timestamp};
-use shared::queue::Queue;
-use shared::store::{Claim, Confirmation, DeclinedCharge, Fence, OpenedCharge, Settlement};
+use store::{Claim, Confirmation, DeclinedCharge, Fence, OpenedCharge, Settlement};
 use tests::{Cloud, Options, PlayedPartner, Reply};
 
 use crate::contract::{cart_with_checkout, invoice, payment, text};
@@ -93,7 +93,7 @@ impl Invoiced {
             .partner
             .captured()
             .iter()
-            .map(shared::domain::Money::to_amount_text)
+            .map(domain::Money::to_amount_text)
             .collect();
         assert_eq!(captured, ["200.0"]);
         assert_eq!(self.cloud.get(&self.order).await.body["status"], "paid");
@@ -177,7 +177,7 @@ async fn open(test: &Invoiced) -> String {
 }
 
 /// The first attempt at an order.
-fn request(order: &shared::domain::Order) -> payment::partners::ChargeRequest {
+fn request(order: &domain::Order) -> payment::partners::ChargeRequest {
     payment::partners::ChargeRequest {
         invoice: order.id.invoice(),
         attempt: 1,
@@ -226,13 +226,13 @@ async fn a_frozen_worker_that_wakes_after_its_lease_changes_nothing() {
     let paid = test.cloud.get(&test.order).await.text;
 
     let (store, id, now) = (&test.cloud.store, test.id(), test.cloud.runtime.now());
-    let charge = shared::domain::Charge {
+    let charge = domain::Charge {
         transaction_id: 1,
         created_at: now,
         completed_at: now,
-        card: shared::domain::Card::default(),
+        card: domain::Card::default(),
     };
-    let decline = shared::domain::Decline {
+    let decline = domain::Decline {
         attempt: 1,
         code: "late".to_owned(),
         retryable: true,
@@ -385,7 +385,7 @@ async fn once_the_customer_has_acted_the_same_charge_goes_on() {
     test.cloud.settle().await;
     assert_eq!(test.state().await, "action_required");
     test.partner
-        .set_all(&ChargeStatus::Captured(shared::domain::Card::default()));
+        .set_all(&ChargeStatus::Captured(domain::Card::default()));
     test.cloud.pass(Duration::from_secs(130));
     test.cloud.sweep().await;
     test.cloud.settle().await;
@@ -430,7 +430,7 @@ async fn news_of_a_closed_decline_is_kept_while_the_partner_cannot_be_asked() {
     assert_eq!(test.pay().await.status, 402);
     // The partner's own people take the money of a charge that was closed, and nothing is due.
     test.partner
-        .set_all(&ChargeStatus::Captured(shared::domain::Card::default()));
+        .set_all(&ChargeStatus::Captured(domain::Card::default()));
     test.partner.set_out(true);
     assert!(!test.cloud.deliver(queue, &message).await);
     test.partner.set_out(false);
@@ -449,9 +449,9 @@ async fn the_amount_comes_from_the_order_whatever_a_message_says() {
         .into_iter()
         .find(|(queue, _)| *queue == Queue::Payment)
         .unwrap();
-    message.mail = Some(shared::event::MailData {
+    message.mail = Some(messages::MailData {
         total: Some("1".parse().unwrap()),
-        ..shared::event::MailData::default()
+        ..messages::MailData::default()
     });
     assert!(test.cloud.deliver(queue, &message).await);
     test.assert_charged_once().await;

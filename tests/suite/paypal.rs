@@ -4,18 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::{
+    Agreement, CustomerId, Money, OrderId, PartnerAccount, PartnerName, PartnerToken, Timestamp,
+};
 use futures_util::future::join;
+use messages::PartnerReference;
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
     RefundStatus,
 };
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::domain::{
-    Agreement, CustomerId, Money, OrderId, PartnerAccount, PartnerName, PartnerToken, Timestamp,
-};
-use shared::event::PartnerReference;
-use shared::https::{Https, Secret};
-use shared::runtime::Runtime;
 use tests::partners::{
     DoubleReply, DoubleRequest, Front, Gate, Habits, Mishap, PartnerDouble, PayPalDouble,
     VaultOutcome,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use domain::Timestamp;
+use messages::queue::Queue;
 use serde_json::{Value, json};
-use shared::domain::Timestamp;
-use shared::queue::Queue;
 use tests::Reply;
 use tests::partners::{
     DoubleReply, Mishap, PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, VaultOutcome, paypal_signature,

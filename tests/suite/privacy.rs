@@ -5,11 +5,12 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use messages::queue::Queue;
 use payment::partners::{BillingPartner, Stripe};
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
+use platform::telemetry;
 use serde_json::{Value, json};
-use shared::https::{Https, Secret};
-use shared::queue::Queue;
-use shared::runtime::Runtime;
 use shipment::carriers::Carrier;
 use tests::partners::{Front, PAYPAL_WEBHOOK_ID, PayPalDouble, PlayedStripe};
 use tests::{
@@ -24,6 +25,11 @@ use crate::easypost::{self, KEY as EASYPOST_KEY};
 use crate::paypal_webhooks::{self, Signed};
 use crate::{paypal, webhooks};
 
+/// The crates whose lines a deployment logs beside those of the shared crates.
+const SERVICES: [&str; 9] = [
+    "billing", "cart", "customer", "email", "order", "payment", "relay", "shipment", "webhook",
+];
+
 /// Everything that was logged by this thread.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
@@ -34,8 +40,8 @@ impl Log {
         // While there is only one dispatcher, whether a line is of interest is decided for good by
         // the thread that logs it first, which may be another test's (tracing-core's `callsite`).
         let second = Dispatch::new(NoSubscriber::default());
-        let subscriber =
-            shared::telemetry::subscriber(Some("trace"), "test".to_owned(), self.clone());
+        let (level, stage) = (Some("trace"), "test".to_owned());
+        let subscriber = telemetry::subscriber(&SERVICES, level, stage, self.clone());
         (tracing::subscriber::set_default(subscriber), second)
     }
 
@@ -291,4 +297,15 @@ async fn no_flow_through_paypal_and_easypost_shows_a_person_a_token_or_a_key_at_
         assert!(logged.contains(told), "{told}");
     }
     assert_nothing_leaks(&log, &answers);
+}
+
+#[test]
+fn every_function_is_listened_to() {
+    let functions = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions");
+    let functions = std::fs::read_dir(functions).unwrap();
+    let mut crates: Vec<String> = functions
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    crates.sort();
+    assert_eq!(crates, SERVICES);
 }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use messages::queue::Queue;
+use messages::{Message, MessageKind, PartnerReference};
 use payment::partners::{BillingPartner, PayPal, Stripe};
+use platform::aws::Aws;
+use platform::config::{Authentication, Environment};
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::aws::Aws;
-use shared::config::{Authentication, Environment};
-use shared::event::{Message, MessageKind, PartnerReference};
-use shared::lambda::Handler;
-use shared::queue::Queue;
-use shared::runtime::Runtime;
+use service::lambda::Handler;
 use shipment::carriers::{Carrier, EasyPost, Own};
 use tests::partners::{
     EasyPostDouble, Front, Gate, Mishap, PAYPAL_WEBHOOK_ID, PayPalDouble, PlayedStripe,

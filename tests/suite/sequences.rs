@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join;
+use messages::queue::Queue;
 use payment::partners::{BillingPartner, PayPal, Sandbox, Stripe};
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::https::{Https, Secret};
-use shared::queue::Queue;
-use shared::runtime::Runtime;
 use shipment::carriers::Own;
 use tests::partners::{
     DoubleRequest, Front, Gate, Habits, Misbehaviour, Mishap, Operation, Outcome, PartnerDouble,

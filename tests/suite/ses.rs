@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{OrderId, Timestamp};
 use email::Emails;
 use email::mailer::Ses;
 use email::pace::Pace;
 use futures_util::future::join_all;
+use messages::Message;
+use messages::queue::Queue;
+use platform::config::Authentication;
+use platform::runtime::Runtime;
 use serde_json::{Map, Value, json};
 use serde_yaml_ng::Value as Yaml;
-use shared::config::Authentication;
-use shared::domain::{OrderId, Timestamp};
-use shared::event::Message;
-use shared::lambda::Handler;
-use shared::queue::Queue;
-use shared::runtime::Runtime;
-use shared::store::{EmailClaim, EmailState, Store};
+use service::lambda::Handler;
+use store::{EmailClaim, EmailState, Store};
 use tests::sim::client_within_the_process;
 use tests::{Cloud, Database, Idle, SesDouble, TakenMail, batch, invoke, unlimited_pace};
 use tokio::time::Instant;
@@ -226,7 +226,7 @@ async fn a_burst_over_the_rate_is_sent_at_the_rate_each_mail_once_and_none_becom
             },
             move |bytes| {
                 let draw = drawn.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                let digest = shared::domain::digest(&["random", &draw.to_string()]);
+                let digest = domain::digest(&["random", &draw.to_string()]);
                 bytes.copy_from_slice(&digest[..bytes.len()]);
             },
         );

@@ -1,10 +1,8 @@
 //! Each write's condition, and exact numbers, on the database itself.
 
+use domain::{Command, Contact, EventType, Money, Order, OrderId, Shipment, Status, TaxMode, Text};
 use serde_json::Value;
-use shared::domain::{
-    Command, Contact, EventType, Money, Order, OrderId, Shipment, Status, TaxMode, Text,
-};
-use shared::store::{
+use store::{
     CancelBasis, CartContents, CartUpdate, Claim, ClaimRefusal, InvoiceIssue, Settlement, Shipping,
 };
 use tests::{Cloud, Options};
@@ -93,11 +91,11 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
             let Claim::Held(order, fence) = claim.unwrap() else {
                 return false;
             };
-            let charge = shared::domain::Charge {
+            let charge = domain::Charge {
                 transaction_id: 5,
                 created_at: now,
                 completed_at: now,
-                card: shared::domain::Card::default(),
+                card: domain::Card::default(),
             };
             let settled = store
                 .charge_captured(&order, fence, &charge, now)
@@ -264,8 +262,8 @@ async fn a_due_mark_that_changed_since_it_was_read_is_left_alone() {
     let read_before = order_in(&cloud, Status::Invoiced).await;
     let (store, now) = (&cloud.store, cloud.runtime.now());
     // Somebody else looked meanwhile: the mark is another one now.
-    let due = shared::domain::Due {
-        step: shared::domain::DueStep::Payment,
+    let due = domain::Due {
+        step: domain::DueStep::Payment,
         at: now.plus(std::time::Duration::from_hours(1)),
         tries: 1,
         by_operator: false,

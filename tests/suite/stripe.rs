@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use domain::{Agreement, Money, PartnerName, PartnerToken, Timestamp};
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus,
     STRIPE_VERSION, Stripe,
 };
+use platform::aws::Aws;
+use platform::config::{ConfigError, Environment};
+use platform::outbound::{Https, HttpsCall, Secret};
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::aws::Aws;
-use shared::config::{ConfigError, Environment};
-use shared::domain::{Agreement, Money, PartnerName, PartnerToken, Timestamp};
-use shared::https::{Https, HttpsCall, Secret};
-use shared::runtime::Runtime;
 use tests::partners::{Front, Misbehaviour, Operation, Outcome, PlayedStripe, StripeCall};
 use tests::{Cloud, Options};
 
@@ -32,7 +32,7 @@ pub(crate) fn clock() -> (Runtime, Arc<AtomicI64>) {
         move || Timestamp::from_millis(now.load(Ordering::SeqCst)),
         move |bytes| {
             let draw = drawn.fetch_add(1, Ordering::SeqCst).to_string();
-            bytes.copy_from_slice(&shared::domain::digest(&["stripe", &draw])[..bytes.len()]);
+            bytes.copy_from_slice(&domain::digest(&["stripe", &draw])[..bytes.len()]);
         },
     );
     (runtime, time)
@@ -88,7 +88,7 @@ impl Bench {
         ChargeRequest {
             invoice: self.runtime.order_id().invoice(),
             attempt: 1,
-            customer: shared::domain::CustomerId::parse("8080").unwrap(),
+            customer: domain::CustomerId::parse("8080").unwrap(),
             amount: Money::from_stored(amount).unwrap(),
             currency: currency.parse().unwrap(),
             agreement: Some(agreement(method)),
@@ -1239,7 +1239,7 @@ async fn check_confirmations(https: &Https, key: &Secret) {
         let request = ChargeRequest {
             invoice: runtime.order_id().invoice(),
             attempt: 1,
-            customer: shared::domain::CustomerId::parse("8080").unwrap(),
+            customer: domain::CustomerId::parse("8080").unwrap(),
             amount: Money::from_stored("200").unwrap(),
             currency: "USD".parse().unwrap(),
             agreement: Some(Agreement {

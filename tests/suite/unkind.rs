@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use messages::queue::Queue;
+use platform::deadline;
 use relay::SweepReport;
 use serde_json::{Value, json};
-use shared::lambda::deadline;
-use shared::queue::Queue;
 use tests::unkind::{
     Effect, Extent, Function, Garbage, Idle, Ledgers, Loss, Refusal, Server, UnkindAws, UnkindShop,
 };

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use domain::{Dispute, DisputeState, OrderId, Timestamp};
+use messages::PartnerReference;
+use messages::queue::Queue;
 use payment::partners::Stripe;
+use platform::aws::Aws;
+use platform::config::Environment;
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::aws::Aws;
-use shared::config::Environment;
-use shared::domain::{Dispute, DisputeState, OrderId, Timestamp};
-use shared::event::PartnerReference;
-use shared::https::{Https, Secret};
-use shared::queue::Queue;
-use shared::runtime::Runtime;
-use shared::store::NotedDispute;
+use store::NotedDispute;
 use tests::partners::{Misbehaviour, Operation, PlayedStripe};
 use tests::{
     Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,

@@ -5,16 +5,17 @@
 
 mod request;
 
+use domain::{Command, Contact, Order, OrderId, Refusal, Status};
+use messages::Message;
+use platform::config::Shop;
+use platform::runtime::Runtime;
 use serde::Serialize;
 use serde_json::Number;
-use shared::config::Shop;
-use shared::domain::{Command, Contact, Order, OrderId, Refusal, Status};
-use shared::error::{Error, Missing};
-use shared::event::Message;
-use shared::http::{Answer, Call, Route};
-use shared::lambda::{Consumed, Function};
-use shared::runtime::Runtime;
-use shared::store::{InvoiceIssue, Store, StoreError};
+use service::claims::{claim_key, own_order};
+use service::error::{Error, Missing};
+use service::http::{Answer, Call, Route};
+use service::lambda::{Consumed, Function};
+use store::{InvoiceIssue, Store, StoreError};
 
 use request::{InvoiceRequest, order_named_by};
 
@@ -60,7 +61,7 @@ impl Billing {
                 let Some((currency, customer, id)) = order_named_by(body) else {
                     return Err(error);
                 };
-                let order = call.own_order(&self.store, &customer, &id).await?;
+                let order = own_order(&self.store, call, &customer, &id).await?;
                 let is_issued = order
                     .is_some_and(|order| order.invoice().is_some() && order.currency == currency);
                 if !is_issued {
@@ -123,8 +124,7 @@ impl Function for Billing {
 
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = self.read(&call).await?;
-        call.claim_key(&self.store, "invoice", self.runtime.now())
-            .await?;
+        claim_key(&self.store, &call, "invoice", self.runtime.now()).await?;
         let id = request.order.or_missing(Missing::Order)?;
         let check = |order: &Order| {
             if order.customer != request.customer {

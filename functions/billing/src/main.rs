@@ -1,18 +1,14 @@
 //! The billing Lambdas: the endpoint and its queue's worker.
 
 use billing::Billing;
-use shared::config::{Environment, Shop};
-use shared::lambda::{Handler, Started};
+use platform::config::{Environment, Shop};
+use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::process();
-    let Started {
-        store,
-        runtime,
-        authentication,
-        ..
-    } = Started::from_environment(environment)?;
+    let Started { store, runtime, .. } =
+        Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let billing = Billing::new(store, Shop::from_environment(environment)?, runtime);
-    Handler::new(billing, authentication).run().await
+    serve(billing, environment).await
 }

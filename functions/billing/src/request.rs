@@ -1,9 +1,9 @@
 //! The invoice's request.
 
+use domain::{Amounts, Contact, Currency, CustomerId, Money, Order, OrderId, OrderLines};
 use serde_json::Value;
-use shared::domain::{Amounts, Contact, Currency, CustomerId, Money, Order, OrderId, OrderLines};
-use shared::error::{Difference, Error};
-use shared::http::{
+use service::error::{Difference, Error};
+use service::http::{
     Named, Report, as_currency, as_id, as_money, as_own_id, read_contact, read_items,
 };
 
@@ -81,7 +81,7 @@ impl InvoiceRequest {
         let count = |lines: &OrderLines| format!("{} entries", lines.len());
         compare("/items".to_owned(), count(&order.lines), count(&self.lines));
         for (index, (stored, sent)) in order.lines.iter().zip(self.lines.iter()).enumerate() {
-            let number = |line: &shared::domain::Line| line.quantity.get().to_string();
+            let number = |line: &domain::Line| line.quantity.get().to_string();
             compare(
                 format!("/items/{index}/quantity"),
                 number(stored),

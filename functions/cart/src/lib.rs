@@ -4,16 +4,16 @@
 
 mod request;
 
+use domain::{Amounts, OrderId, OrderLines, Status};
+use platform::config::Shop;
+use platform::runtime::Runtime;
 use serde::Serialize;
 use serde_json::Number;
-use shared::config::Shop;
-use shared::domain::{Amounts, OrderId, OrderLines, Status};
-use shared::error::{Error, Missing};
-use shared::event::Message;
-use shared::http::{Answer, Call, ItemBody, Route, item_bodies};
-use shared::lambda::{Consumed, Function};
-use shared::runtime::Runtime;
-use shared::store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
+use service::claims::{claim_key, own_order};
+use service::error::{Error, Missing};
+use service::http::{Answer, Call, ItemBody, Route, item_bodies};
+use service::lambda::Function;
+use store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
 
 use request::{CartRequest, order_named_by};
 
@@ -153,7 +153,7 @@ impl Cart {
                 let Some((customer, id)) = order_named_by(call)? else {
                     return Err(error);
                 };
-                match call.own_order(&self.store, &customer, &id).await? {
+                match own_order(&self.store, call, &customer, &id).await? {
                     Some(order) => CartRequest::read(body, order.currency)?,
                     None => return Err(error),
                 }
@@ -179,7 +179,7 @@ impl Function for Cart {
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let request = self.read(&call).await?;
         let now = self.runtime.now();
-        if let Some(answer) = call.claim_key(&self.store, ENDPOINT, now).await? {
+        if let Some(answer) = claim_key(&self.store, &call, ENDPOINT, now).await? {
             return Ok(Answer::recorded(answer));
         }
         match request.order {
@@ -189,9 +189,5 @@ impl Function for Cart {
             }
             None => self.create(&call, request).await,
         }
-    }
-
-    async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
-        Err(Error::NoQueue)
     }
 }

@@ -1,9 +1,9 @@
 //! The cart's request.
 
+use domain::{Contact, Currency, CustomerId, OrderId, OrderLines};
 use serde_json::Value;
-use shared::domain::{Contact, Currency, CustomerId, OrderId, OrderLines};
-use shared::error::Error;
-use shared::http::{
+use service::error::Error;
+use service::http::{
     Call, Fields, Named, Report, as_currency, as_id, as_own_id, read_contact, read_items,
 };
 

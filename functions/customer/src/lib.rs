@@ -7,14 +7,14 @@
 
 mod request;
 
+use domain::{AgreementRecord, AgreementState, CustomerId};
+use platform::runtime::Runtime;
 use serde::Serialize;
-use shared::domain::{AgreementRecord, AgreementState, CustomerId};
-use shared::error::{Error, Missing};
-use shared::event::Message;
-use shared::http::{Answer, Call, Route};
-use shared::lambda::{Consumed, Function};
-use shared::runtime::Runtime;
-use shared::store::{Approval, KeyRecord, Revocation, Store};
+use service::claims::claim_key;
+use service::error::{Error, Missing};
+use service::http::{Answer, Call, Route};
+use service::lambda::Function;
+use store::{Approval, KeyRecord, Revocation, Store};
 
 use request::{ApprovalRequest, partners_to_revoke};
 
@@ -80,7 +80,7 @@ impl Customers {
         };
         let answer = Answer::created(&body, location(customer))?;
         let now = self.runtime.now();
-        if call.claim_key(&self.store, ENDPOINT, now).await?.is_some() {
+        if claim_key(&self.store, call, ENDPOINT, now).await?.is_some() {
             return Ok(answer);
         }
         let body_hash = call.body_hash()?;
@@ -147,7 +147,7 @@ fn answer(customer: &CustomerId, records: &[AgreementRecord]) -> Result<Answer, 
     let agreements = records.iter().map(|record| AgreementBody {
         partner: record.partner.as_str(),
         status: record.state.as_str(),
-        name: record.name.as_ref().map(shared::domain::Text::as_str),
+        name: record.name.as_ref().map(domain::Text::as_str),
         approved_at: record.approved_at.to_string(),
         revoked_at: match &record.state {
             AgreementState::Approved(_) => None,
@@ -190,10 +190,6 @@ impl Function for Customers {
         } else {
             self.show(&customer).await
         }
-    }
-
-    async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
-        Err(Error::NoQueue)
     }
 }
 

@@ -1,18 +1,13 @@
 //! The customers' Lambda.
 
 use customer::Customers;
-use shared::config::Environment;
-use shared::lambda::{Handler, Started};
+use platform::config::Environment;
+use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let Started {
-        store,
-        runtime,
-        authentication,
-        ..
-    } = Started::from_environment(Environment::process())?;
-    Handler::new(Customers::new(store, runtime), authentication)
-        .run()
-        .await
+    let environment = Environment::process();
+    let Started { store, runtime, .. } =
+        Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
+    serve(Customers::new(store, runtime), environment).await
 }

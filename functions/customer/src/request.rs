@@ -1,9 +1,9 @@
 //! What is asked about a customer's agreements.
 
+use domain::{Agreement, CustomerId, PartnerName, PartnerToken, Text};
 use serde_json::Value;
-use shared::domain::{Agreement, CustomerId, PartnerName, PartnerToken, Text};
-use shared::error::{Error, FieldError};
-use shared::http::{Call, Invalid, Report, as_id, as_text};
+use service::error::{Error, FieldError};
+use service::http::{Call, Invalid, Report, as_id, as_text};
 
 /// `{customerId, partner, partnerCustomerId?, paymentMethodId, name?}`
 pub(crate) struct ApprovalRequest {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use domain::Email;
 use serde::Deserialize;
-use shared::domain::Email;
-use shared::store::Feedback;
+use store::Feedback;
 
 /// The tag by which what SES tells finds its mail.
 pub(crate) const TAG: &str = "emailId";
@@ -78,7 +78,7 @@ pub(crate) fn read(text: &str) -> Option<Told> {
     if text.starts_with(PROBE) {
         return Some(Told::Nothing);
     }
-    let event: Event = shared::json::read(text.as_bytes()).ok()?;
+    let event: Event = platform::json::read(text.as_bytes()).ok()?;
     let (feedback, recipients) = match (event.kind.as_str(), event.bounce, event.complaint) {
         ("Bounce", Some(bounce), _) => {
             let is_permanent = bounce.bounce_type == "Permanent";

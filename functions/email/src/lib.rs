@@ -16,18 +16,18 @@ pub mod pace;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::{Currency, Email, EventType, Money, Order};
+use messages::{MailData, Message, MessageKind};
+use platform::aws::AwsFailure;
+use platform::runtime::Runtime;
+use platform::telemetry;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Number;
-use shared::aws::AwsFailure;
-use shared::domain::{Currency, Email, EventType, Money, Order};
-use shared::error::{Dependency, Error, FieldError, Outcome};
-use shared::event::{MailData, Message, MessageKind};
-use shared::http::{Answer, Call, MAILS, MailRequest, Route};
-use shared::lambda::{Consumed, Function};
-use shared::runtime::Runtime;
-use shared::store::{EmailClaim, EmailState, Feedback, Store};
-use shared::telemetry;
+use service::error::{Dependency, Error, FieldError, Outcome};
+use service::http::{Answer, Call, MAILS, MailRequest, Route};
+use service::lambda::{Consumed, Function};
+use store::{EmailClaim, EmailState, Feedback, Store};
 
 use feedback::Told;
 use mail::{Mail, MailAmounts, MailCard, MailFacts, MailKind, MailLine};

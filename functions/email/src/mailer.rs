@@ -4,8 +4,8 @@ use std::future::Future;
 
 use aws_sdk_sesv2::error::ProvideErrorMetadata as _;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
-use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::Email;
+use domain::Email;
+use platform::aws::{AwsFailure, FailureKind};
 
 use crate::feedback::{TAG, tag_of};
 use crate::mail::Mail;

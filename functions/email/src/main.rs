@@ -3,8 +3,8 @@
 use email::Emails;
 use email::mailer::Ses;
 use email::pace::Pace;
-use shared::config::Environment;
-use shared::lambda::{Handler, Started};
+use platform::config::Environment;
+use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -12,13 +12,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let Started {
         aws,
         store,
+        stage,
         runtime,
-        authentication,
-    } = Started::from_environment(environment)?;
+    } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let sender = environment.optional("SENDER_EMAIL");
     let configuration = environment.optional("MAIL_CONFIGURATION");
     let mailer = sender.map(|sender| Ses::new(aws.ses(), sender).with_configuration(configuration));
     let pace = Pace::from_environment(environment)?;
-    let emails = Emails::new(store, mailer, pace, environment.required("STAGE")?, runtime);
-    Handler::new(emails, authentication).run().await
+    let emails = Emails::new(store, mailer, pace, stage, runtime);
+    serve(emails, environment).await
 }

@@ -8,9 +8,9 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use shared::config::{ConfigError, Environment};
-use shared::lambda::deadline;
-use shared::runtime::Runtime;
+use platform::config::{ConfigError, Environment};
+use platform::deadline;
+use platform::runtime::Runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -116,7 +116,7 @@ fn patience() -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use shared::domain::Timestamp;
+    use domain::Timestamp;
 
     use super::*;
 

@@ -2,14 +2,13 @@
 //!
 //! `GET /api/order/{orderId}`
 
+use domain::{ChargeState, Dispute, EventType, Order, OrderId, Text, TrackingNumber};
 use serde::Serialize;
 use serde_json::Number;
-use shared::domain::{ChargeState, Dispute, EventType, Order, OrderId, Text, TrackingNumber};
-use shared::error::{Error, Missing};
-use shared::event::Message;
-use shared::http::{Answer, Call, ItemBody, Route, item_bodies};
-use shared::lambda::{Consumed, Function};
-use shared::store::{EmailState, Store};
+use service::error::{Error, Missing};
+use service::http::{Answer, Call, ItemBody, Route, item_bodies};
+use service::lambda::Function;
+use store::{EmailState, Store};
 
 /// The order service.
 #[derive(Clone, Debug)]
@@ -200,7 +199,7 @@ fn emails(order: &Order, states: impl Fn(EventType) -> Option<EmailState>) -> Ve
 fn timeline(order: &Order) -> Vec<TimelineBody> {
     let mut records: Vec<_> = order.events.iter().collect();
     records.sort_by_key(|(_, record)| record.version);
-    let event = |(kind, record): (&EventType, &shared::domain::EventRecord)| TimelineBody {
+    let event = |(kind, record): (&EventType, &domain::EventRecord)| TimelineBody {
         event: kind.as_str(),
         at: record.at.to_string(),
     };
@@ -251,9 +250,5 @@ impl Function for Orders {
                 tries: due.tries,
             }),
         })
-    }
-
-    async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
-        Err(Error::NoQueue)
     }
 }

@@ -1,15 +1,12 @@
 //! The Lambda that tells where an order stands.
 
 use order::Orders;
-use shared::config::Environment;
-use shared::lambda::{Handler, Started};
+use platform::config::Environment;
+use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let Started {
-        store,
-        authentication,
-        ..
-    } = Started::from_environment(Environment::process())?;
-    Handler::new(Orders::new(store), authentication).run().await
+    let environment = Environment::process();
+    let Started { store, .. } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
+    serve(Orders::new(store), environment).await
 }

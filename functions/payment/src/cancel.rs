@@ -1,16 +1,13 @@
 //! Cancels an order: what is charged is paid back first, what is open at the partner is closed first.
 
+use domain::{ChargeState, CustomerId, Order, OrderId, RefundStatus, Status, Text, Timestamp};
+use platform::telemetry;
 use serde::Serialize;
 use serde_json::Value;
-use shared::domain::{
-    ChargeState, CustomerId, Order, OrderId, RefundStatus, Status, Text, Timestamp,
-};
-use shared::error::{Error, Missing};
-use shared::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
-use shared::store::{
-    CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, StoreError,
-};
-use shared::telemetry;
+use service::claims::claim_key;
+use service::error::{Error, Missing};
+use service::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
+use store::{CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, StoreError};
 
 use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
 use super::{LEASE, Payments, in_progress, partner_failed};
@@ -72,8 +69,7 @@ impl<P: BillingPartner> Payments<P> {
     pub(super) async fn answer_cancel(&self, call: &Call) -> Result<Answer, Error> {
         let request = CancelRequest::read(call.body()?)?;
         call.caller.check(&request.customer, Missing::Order)?;
-        call.claim_key(&self.store, "cancel", self.runtime.now())
-            .await?;
+        claim_key(&self.store, call, "cancel", self.runtime.now()).await?;
         let id = request.order.or_missing(Missing::Order)?;
         let reason = request.reason.as_ref();
         let order = self.cancel(&id, &request.customer, reason).await;

@@ -1,10 +1,10 @@
 //! Notes on an order that its customer disputes the charge.
 
-use shared::domain::Dispute;
-use shared::error::Error;
-use shared::event::PartnerReference;
-use shared::store::NotedDispute;
-use shared::telemetry;
+use domain::Dispute;
+use messages::PartnerReference;
+use platform::telemetry;
+use service::error::Error;
+use store::NotedDispute;
 
 use super::partners::BillingPartner;
 use super::{Payments, partner_failed};

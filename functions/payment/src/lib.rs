@@ -19,21 +19,22 @@ mod request;
 
 use std::time::Duration;
 
-use shared::config::Shop;
-use shared::domain::{
+use domain::{
     Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
     Status, Timestamp, UnpaidOrders, number_from_digest,
 };
-use shared::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
-use shared::event::{Message, MessageKind};
-use shared::http::{Answer, Call, Route};
-use shared::lambda::{Consumed, Function};
-use shared::runtime::Runtime;
-use shared::store::{
+use messages::{Message, MessageKind};
+use platform::config::Shop;
+use platform::runtime::Runtime;
+use platform::telemetry;
+use service::claims::{claim_key, own_order};
+use service::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
+use service::http::{Answer, Call, Route};
+use service::lambda::{Consumed, Function};
+use store::{
     CancelBasis, Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence,
     MAX_PAYMENT_KEYS, NextCharge, OpenedCharge, PaymentTerms, Settlement, Store,
 };
-use shared::telemetry;
 
 use cancel::Closing;
 use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
@@ -128,7 +129,7 @@ impl<P: BillingPartner> Payments<P> {
                     return Err(error);
                 };
                 let id = invoice.order();
-                match call.own_order(&self.store, &customer, &id).await? {
+                match own_order(&self.store, call, &customer, &id).await? {
                     Some(order) => PaymentRequest::read(body, order.currency)?,
                     None => return Err(error),
                 }
@@ -847,8 +848,7 @@ impl<P: BillingPartner> Function for Payments<P> {
             return self.answer_cancel(&call).await;
         }
         let PaymentRequest { invoice, terms } = self.read(&call).await?;
-        call.claim_key(&self.store, "payment", self.runtime.now())
-            .await?;
+        claim_key(&self.store, &call, "payment", self.runtime.now()).await?;
         let id = invoice.or_missing(Missing::Invoice)?.order();
         let key = call.key_id("payment");
         let order = self

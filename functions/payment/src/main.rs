@@ -2,8 +2,8 @@
 
 use payment::Payments;
 use payment::partners::{Ledger, PayPal, Sandbox, Stripe};
-use shared::config::{ConfigError, Environment, Shop};
-use shared::lambda::{Handler, Started};
+use platform::config::{ConfigError, Environment, Shop};
+use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -11,12 +11,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let Started {
         aws,
         store,
+        stage,
         runtime,
-        authentication,
-    } = Started::from_environment(environment)?;
+    } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let shop = Shop::from_environment(environment)?;
     let unpaid = environment.parsed("UNPAID_ORDER_DAYS")?;
-    let stage = environment.required("STAGE")?;
     match environment.required("BILLING_PARTNER")?.as_str() {
         "sandbox" => {
             let mut partner = Sandbox::new(runtime.clone());
@@ -24,17 +23,17 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                 partner = partner.with_ledger(Ledger::new(directory)?);
             }
             let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
-            Handler::new(payments, authentication).run().await
+            serve(payments, environment).await
         }
         "stripe" => {
             let partner = Stripe::from_environment(environment, &aws, runtime.clone()).await?;
             let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
-            Handler::new(payments, authentication).run().await
+            serve(payments, environment).await
         }
         "paypal" => {
             let partner = PayPal::from_environment(environment, &aws, runtime.clone()).await?;
             let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
-            Handler::new(payments, authentication).run().await
+            serve(payments, environment).await
         }
         _ => Err(ConfigError::Wrong {
             name: "BILLING_PARTNER",

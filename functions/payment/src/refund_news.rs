@@ -1,9 +1,9 @@
 //! Late news of a refund: banks give refunds back days after a partner has made them.
 
-use shared::domain::{ChargeState, Order, OrderId, RefundNews, RefundStatus, Status, Timestamp};
-use shared::error::Error;
-use shared::store::Noted;
-use shared::telemetry;
+use domain::{ChargeState, Order, OrderId, RefundNews, RefundStatus, Status, Timestamp};
+use platform::telemetry;
+use service::error::Error;
+use store::Noted;
 
 use super::partners::BillingPartner;
 use super::{Payments, partner_failed};

@@ -1,11 +1,11 @@
 //! The payment's request and answer.
 
+use domain::{Currency, CustomerId, InvoiceId, Money, Order};
 use serde::Serialize;
 use serde_json::Value;
-use shared::domain::{Currency, CustomerId, InvoiceId, Money, Order};
-use shared::error::Error;
-use shared::http::{Named, Report, as_id, as_money, as_own_id};
-use shared::store::PaymentTerms;
+use service::error::Error;
+use service::http::{Named, Report, as_id, as_money, as_own_id};
+use store::PaymentTerms;
 
 /// `{customerId, invoiceId, totalAmount}`
 pub(crate) struct PaymentRequest {

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use domain::UnpaidOrders;
 use futures_util::future::join;
 use lambda_runtime::{LambdaEvent, service_fn};
+use messages::queue::EventQueue;
+use platform::deadline;
+use platform::runtime::Runtime;
+use platform::telemetry;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
-use shared::domain::UnpaidOrders;
-use shared::lambda::deadline;
-use shared::queue::EventQueue;
-use shared::runtime::Runtime;
-use shared::store::Store;
-use shared::telemetry;
+use store::Store;
 use tracing::Instrument as _;
 
 use crate::mails::{MailReport, sweep_mails};

@@ -7,13 +7,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use domain::{DueStep, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use shared::domain::{DueStep, Timestamp};
-use shared::event::{Message, MessageError};
-use shared::queue::{EventQueue, Queue, QueueError};
-use shared::runtime::Runtime;
-use shared::store::{DueEmail, EmailState, Store, StoreError};
+use messages::queue::{EventQueue, Queue, QueueError};
+use messages::{Message, MessageError};
+use platform::runtime::Runtime;
+use store::{DueEmail, EmailState, Store, StoreError};
 
 use crate::sweep::{OVERDUE_TRIES, in_time, lock, next_look};
 

@@ -1,29 +1,25 @@
 //! The relay's Lambdas: the stream's consumer and the sweep.
 
+use domain::UnpaidOrders;
+use messages::queue::Sqs;
+use platform::config::Environment;
 use relay::Relay;
-use shared::aws::Aws;
-use shared::config::{Environment, Tables};
-use shared::domain::UnpaidOrders;
-use shared::queue::Sqs;
-use shared::runtime::Runtime;
-use shared::store::Store;
-use shared::telemetry;
+use service::lambda::Started;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let environment = Environment::process();
-    let stage = environment.required("STAGE")?;
-    telemetry::start(environment.optional("LOG_LEVEL").as_deref(), stage.clone());
-    let aws = Aws::from_environment(environment)?;
-    let runtime = Runtime::system();
-    let tables = Tables::from_environment(environment);
+    let Started {
+        aws,
+        store,
+        stage,
+        runtime,
+    } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     // The stream's consumer has no table and checks no order.
-    let unpaid = match tables.orders {
+    let unpaid = match environment.optional("ORDERS_TABLE") {
         Some(_) => environment.parsed("UNPAID_ORDER_DAYS")?,
         None => UnpaidOrders::NEVER_EXPIRE,
     };
-    let sender = environment.optional("SENDER_EMAIL");
-    let store = Store::new(aws.dynamodb(), tables, runtime.clone()).with_sender(sender.as_deref());
     let queues = Sqs::from_environment(aws.sqs(), environment);
     let relay = Relay::new(store, queues, stage, runtime).expiring(unpaid);
     let relay = match environment.optional("MAIL_RETRY_DAYS") {

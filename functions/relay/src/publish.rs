@@ -1,9 +1,9 @@
 //! Which queue wants to know what.
 
+use domain::{EventType, Order};
 use futures_util::future::join_all;
-use shared::domain::{EventType, Order};
-use shared::event::Message;
-use shared::queue::{EventQueue, Queue, QueueError};
+use messages::Message;
+use messages::queue::{EventQueue, Queue, QueueError};
 
 /// A message on its way to a queue.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shared::event::Message;
-use shared::queue::{EventQueue, Queue, QueueError};
-use shared::runtime::Runtime;
+use messages::Message;
+use messages::queue::{EventQueue, Queue, QueueError};
+use platform::runtime::Runtime;
 
 /// How long one queue is waited for. One that works takes a whole batch in a tenth of that.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ impl<Q: EventQueue> EventQueue for Sparing<'_, Q> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use shared::domain::Timestamp;
+    use domain::Timestamp;
 
     use super::*;
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::panic::catch_unwind;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{EventType, Order};
+use messages::queue::{EventQueue, Queue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::domain::{EventType, Order};
-use shared::queue::{EventQueue, Queue};
-use shared::store::order_from_item;
+use store::order_from_item;
 
 use crate::publish::{Dispatch, dispatches, send};
 
@@ -80,7 +80,7 @@ enum PoisonRecord {
     #[error("reading the record panicked")]
     Panicked,
     #[error("the image is not an order")]
-    Image(#[from] shared::store::Corrupt),
+    Image(#[from] store::Corrupt),
 }
 
 /// The order and the event that a record carries; `None` when the write was no transition.

@@ -10,18 +10,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::{ChargeState, Due, DueStep, EventType, Order, Status, Timestamp, UnpaidOrders};
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use shared::domain::{
-    ChargeState, Due, DueStep, EventType, Order, Status, Timestamp, UnpaidOrders,
-};
-use shared::error::Error;
-use shared::event::MessageKind;
-use shared::lambda::deadline;
-use shared::queue::{EventQueue, Queue};
-use shared::runtime::Runtime;
-use shared::store::{Corrupt, DueCursor, DueMark, DueOrder, EmailState, Store};
+use messages::MessageKind;
+use messages::queue::{EventQueue, Queue};
+use platform::deadline;
+use platform::runtime::Runtime;
+use service::error::Error;
+use store::{Corrupt, DueCursor, DueMark, DueOrder, EmailState, Store};
 use tokio::time::error::Elapsed;
 
 use crate::mails::MailReport;

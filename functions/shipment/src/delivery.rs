@@ -1,9 +1,9 @@
 //! Notes on an order where its parcel is.
 
-use shared::error::Error;
-use shared::event::PartnerReference;
-use shared::queue::EventQueue;
-use shared::store::Noted;
+use messages::PartnerReference;
+use messages::queue::EventQueue;
+use service::error::Error;
+use store::Noted;
 
 use super::carriers::Carrier;
 use super::{Shipments, carrier_failed};

@@ -12,18 +12,19 @@ pub mod carriers;
 mod delivery;
 mod request;
 
-use serde::Serialize;
-use shared::domain::{
+use domain::{
     Command, Contact, DueStep, OpenParcel, Order, OrderId, Refusal, Shipment, Status,
     TrackingNumber,
 };
-use shared::error::{Counterpart, Dependency, Error, Missing, Outcome};
-use shared::event::{Message, MessageKind};
-use shared::http::{Answer, Call, MailRequest, Route};
-use shared::lambda::{Consumed, Function};
-use shared::queue::{EventQueue, Queue};
-use shared::runtime::Runtime;
-use shared::store::{Promise, Shipping, Store, StoreError};
+use messages::queue::{EventQueue, Queue};
+use messages::{Message, MessageKind};
+use platform::runtime::Runtime;
+use serde::Serialize;
+use service::claims::claim_key;
+use service::error::{Counterpart, Dependency, Error, Missing, Outcome};
+use service::http::{Answer, Call, MailRequest, Route};
+use service::lambda::{Consumed, Function};
+use store::{Promise, Shipping, Store, StoreError};
 
 use carriers::{Carrier, CarrierError, Opened, Parcel};
 use request::ShippingRequest;
@@ -258,8 +259,7 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
             ShippingRequest::Ship { order, contact } => (order, contact),
             ShippingRequest::Mail(request) => return self.queue_mail(&call, request).await,
         };
-        call.claim_key(&self.store, ENDPOINT, self.runtime.now())
-            .await?;
+        claim_key(&self.store, &call, ENDPOINT, self.runtime.now()).await?;
         let order = self.find(&id.or_missing(Missing::Order)?).await?;
         call.caller.check(&order.customer, Missing::Order)?;
         let location = format!("/api/order/{}", order.id);

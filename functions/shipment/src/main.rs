@@ -1,8 +1,8 @@
 //! The shipment Lambdas: the endpoint and its queue's worker.
 
-use shared::config::{ConfigError, Environment};
-use shared::lambda::{Handler, Started};
-use shared::queue::Sqs;
+use messages::queue::Sqs;
+use platform::config::{ConfigError, Environment};
+use service::lambda::{Started, serve};
 use shipment::Shipments;
 use shipment::carriers::{EasyPost, Own};
 
@@ -13,18 +13,18 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         aws,
         store,
         runtime,
-        authentication,
-    } = Started::from_environment(environment)?;
+        ..
+    } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let queue = Sqs::from_environment(aws.sqs(), environment);
     match environment.required("CARRIER")?.as_str() {
         "own" => {
             let shipments = Shipments::new(store, Own, queue, runtime);
-            Handler::new(shipments, authentication).run().await
+            serve(shipments, environment).await
         }
         "easypost" => {
             let carrier = EasyPost::from_environment(environment, &aws, runtime.clone()).await?;
             let shipments = Shipments::new(store, carrier, queue, runtime);
-            Handler::new(shipments, authentication).run().await
+            serve(shipments, environment).await
         }
         _ => Err(ConfigError::Wrong {
             name: "CARRIER",

@@ -1,9 +1,9 @@
 //! The two requests that the shipping path takes.
 
+use domain::{Contact, OrderId};
 use serde_json::Value;
-use shared::domain::{Contact, OrderId};
-use shared::error::Error;
-use shared::http::{MailRequest, Named, Report, as_own_id, read_contact};
+use service::error::Error;
+use service::http::{MailRequest, Named, Report, as_own_id, read_contact};
 
 /// What was sent to the shipping path.
 pub(crate) enum ShippingRequest {

@@ -1,12 +1,12 @@
 //! What partners tell, as far as it is read: which event it is, and what it is about.
 
+use domain::{InvoiceId, OrderId};
+use messages::PartnerReference;
+use platform::json::{self, JsonError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use shared::domain::{InvoiceId, OrderId};
-use shared::error::{Error, FieldError};
-use shared::event::PartnerReference;
-use shared::json::{self, JsonError};
+use service::error::{Error, FieldError};
 
 /// What an event may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

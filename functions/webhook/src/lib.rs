@@ -10,23 +10,23 @@
 mod event;
 mod signature;
 
+use domain::{EventType, Order, OrderId, Status, digest_hex};
 use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Request, RequestExt};
+use messages::queue::{EventQueue, Queue};
+use messages::{Message, MessageKind, PartnerReference};
+use platform::aws::Aws;
+use platform::config::{ConfigError, Environment};
+use platform::outbound::Secret;
+use platform::runtime::Runtime;
+use platform::secret::{self, Keys, PartnerSecret, Pick};
+use platform::telemetry;
 use serde_json::json;
-use shared::aws::Aws;
-use shared::config::{ConfigError, Environment};
-use shared::domain::{EventType, Order, OrderId, Status, digest_hex};
-use shared::error::Counterpart::{BillingPartner, Carrier};
-use shared::error::{Error, FieldError, Missing};
-use shared::event::{Message, MessageKind, PartnerReference};
-use shared::http::{Answer, Call, Route};
-use shared::https::Secret;
-use shared::lambda::{Consumed, Function};
-use shared::queue::{EventQueue, Queue};
-use shared::runtime::Runtime;
-use shared::secrets::{self, Keys, PartnerSecret, Pick};
-use shared::store::Store;
-use shared::telemetry;
+use service::error::Counterpart::{BillingPartner, Carrier};
+use service::error::{Error, FieldError, Missing};
+use service::http::{Answer, Route};
+use service::lambda::Function;
+use store::Store;
 
 use event::{EasyPostEvent, News, PartnerEvent, PayPalEvent, StripeEvent};
 use signature::{check_by, unsigned};
@@ -62,11 +62,11 @@ impl Signers {
             "sandbox" => {}
             "stripe" => {
                 let pick: Pick<Secret> = |secret| secret.field("webhookSecret", &["whsec_"]);
-                signers.stripe = Some(of(secrets::PARTNER_WEBHOOK, pick).await?);
+                signers.stripe = Some(of(secret::PARTNER_WEBHOOK, pick).await?);
             }
             "paypal" => {
                 let pick: Pick<Secret> = |secret| secret.field("webhookId", &[]);
-                let id = of(secrets::PARTNER_WEBHOOK, pick).await?;
+                let id = of(secret::PARTNER_WEBHOOK, pick).await?;
                 let signer = PayPalSigner::from_environment(environment, id, runtime.clone())?;
                 signers.paypal = Some(signer);
             }
@@ -78,7 +78,7 @@ impl Signers {
             }
         }
         if environment.required("CARRIER")? == "easypost" {
-            signers.easypost = Some(of(secrets::CARRIER_WEBHOOK, easypost_secret).await?);
+            signers.easypost = Some(of(secret::CARRIER_WEBHOOK, easypost_secret).await?);
         }
         Ok(signers)
     }
@@ -126,7 +126,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
                 let secrets = known(self.signers.stripe.as_ref())?;
                 let body = body(request)?;
                 let secret = secrets.now().await;
-                let secret = secret.map_err(|error| error.into_error(BillingPartner))?;
+                let secret = secret.map_err(|error| Error::without_keys(BillingPartner, error))?;
                 let signature = header(headers, "stripe-signature");
                 let fits = |secret: &Secret| signature::stripe(signature, body, secret, now);
                 let checked = check_by(secrets, secret, fits).await;
@@ -143,7 +143,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
                 let secrets = known(self.signers.easypost.as_ref())?;
                 let body = body(request)?;
                 let secret = secrets.now().await;
-                let secret = secret.map_err(|error| error.into_error(Carrier))?;
+                let secret = secret.map_err(|error| Error::without_keys(Carrier, error))?;
                 let signature = header(headers, "x-hmac-signature");
                 let fits = |secret: &Secret| signature::easypost(signature, body, secret);
                 let checked = check_by(secrets, secret, fits).await;
@@ -283,13 +283,5 @@ impl<Q: EventQueue + 'static> Function for Webhooks<Q> {
     /// stands for all checks of other endpoints.
     async fn hear(&self, request: &Request) -> Result<Answer, Error> {
         Box::pin(self.take(request)).await
-    }
-
-    async fn answer(&self, _call: Call) -> Result<Answer, Error> {
-        Err(Error::NotFound(Missing::Partner))
-    }
-
-    async fn consume(&self, _message: Message) -> Result<Consumed, Error> {
-        Err(Error::NoQueue)
     }
 }

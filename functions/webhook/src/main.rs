@@ -1,8 +1,8 @@
 //! The Lambda that partners tell their news to.
 
-use shared::config::Environment;
-use shared::lambda::{Handler, Started};
-use shared::queue::Sqs;
+use messages::queue::Sqs;
+use platform::config::Environment;
+use service::lambda::{Started, serve};
 use webhook::{Signers, Webhooks};
 
 #[tokio::main(flavor = "current_thread")]
@@ -11,12 +11,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let Started {
         aws,
         store,
+        stage,
         runtime,
-        authentication,
-    } = Started::from_environment(environment)?;
+    } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let signers = Signers::from_environment(environment, &aws, &runtime).await?;
     let queue = Sqs::from_environment(aws.sqs(), environment);
-    let stage = environment.required("STAGE")?;
     let webhooks = Webhooks::new(store, queue, signers, stage, runtime);
-    Handler::new(webhooks, authentication).run().await
+    serve(webhooks, environment).await
 }

@@ -6,12 +6,12 @@ mod paypal;
 
 use std::time::Duration;
 
+use domain::Timestamp;
 use hmac::{Hmac, KeyInit, Mac};
+use platform::outbound::Secret;
+use platform::secret::Keys;
+use service::error::Error;
 use sha2::Sha256;
-use shared::domain::Timestamp;
-use shared::error::Error;
-use shared::https::Secret;
-use shared::secrets::Keys;
 
 pub use paypal::PayPalSigner;
 

@@ -2,9 +2,9 @@
 //! shipment`. What it runs is what the function's own `main` runs.
 
 use cart::Cart;
-use shared::config::{Environment, Shop};
-use shared::lambda::{Handler, Started};
-use shared::queue::Sqs;
+use messages::queue::Sqs;
+use platform::config::{Environment, Shop};
+use service::lambda::{Started, serve};
 use shipment::Shipments;
 use shipment::carriers::Own;
 
@@ -15,17 +15,17 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         aws,
         store,
         runtime,
-        authentication,
-    } = Started::from_environment(environment)?;
+        ..
+    } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     match std::env::args().nth(1).as_deref() {
         Some("cart") => {
             let cart = Cart::new(store, Shop::from_environment(environment)?, runtime);
-            Handler::new(cart, authentication).run().await
+            serve(cart, environment).await
         }
         Some("shipment") => {
             let queue = Sqs::from_environment(aws.sqs(), environment);
             let shipments = Shipments::new(store, Own, queue, runtime);
-            Handler::new(shipments, authentication).run().await
+            serve(shipments, environment).await
         }
         _ => Err("name a function: cart or shipment".into()),
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use shared::runtime::Runtime;
+use platform::runtime::Runtime;
 use tests::partners::PlayedStripe;
 
 /// Payment methods as Stripe's test mode names them.

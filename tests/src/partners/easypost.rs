@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use platform::outbound::Secret;
 use serde_json::{Value, json};
-use shared::https::Secret;
 
 use super::{DoubleReply, DoubleRequest, PartnerDouble};
 
@@ -237,7 +237,7 @@ impl Ledger {
     fn draw(&mut self, prefix: &str) -> String {
         use std::fmt::Write as _;
         self.drawn += 1;
-        let digest = shared::domain::digest(&["easypost", &self.drawn.to_string()]);
+        let digest = domain::digest(&["easypost", &self.drawn.to_string()]);
         let mut id = format!("{prefix}_");
         for byte in &digest[..16] {
             write!(id, "{byte:02x}").expect("writing to a string cannot fail");

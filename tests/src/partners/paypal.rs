@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::{Timestamp, digest_hex};
+use platform::outbound::Secret;
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::domain::{Timestamp, digest_hex};
-use shared::https::Secret;
-use shared::runtime::Runtime;
 
 use super::BookedCharge;
 use super::front::{DoubleReply, DoubleRequest, PartnerDouble};

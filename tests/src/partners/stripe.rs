@@ -12,10 +12,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use domain::Timestamp;
 use payment::partners::STRIPE_VERSION;
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::domain::Timestamp;
-use shared::runtime::Runtime;
 
 use super::BookedCharge;
 use super::front::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble, Passage};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use domain::Timestamp;
 use payment::partners::BillingPartner;
-use shared::domain::Timestamp;
 
 use super::ends::Outside;
 use super::world::{Faults, Protocol, World};

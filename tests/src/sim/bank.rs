@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use domain::Card;
 use payment::partners::{ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
-use shared::domain::Card;
 
 use super::World;
 use super::world::{LedgerCharge, Protocol, State, Taking};

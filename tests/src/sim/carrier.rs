@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use messages::PartnerReference;
+use platform::config::Environment;
+use platform::outbound::Secret;
 use serde_json::json;
-use shared::config::Environment;
-use shared::event::PartnerReference;
-use shared::https::Secret;
 use shipment::carriers::{
     Carrier, CarrierError, EasyPost, EasyPostSettings, Label, Opened, Own, Parcel, Tracked,
 };

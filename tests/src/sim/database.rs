@@ -12,8 +12,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use dynoxide::Database as Engine;
+use platform::aws::patient_dynamodb;
 use serde_json::{Value, json};
-use shared::aws::patient_dynamodb;
 
 use super::world::Fate;
 use super::{Faults, World};

@@ -1,14 +1,14 @@
 //! The other side: queues, partner, carrier and mailer with books of their own.
 
+use domain::{Email, PartnerAccount, PartnerName, number_from_digest};
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError, classify};
+use messages::queue::{EventQueue, Queue, QueueError};
+use messages::{Message, PartnerReference};
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
-use shared::aws::{AwsFailure, FailureKind};
-use shared::domain::{Email, PartnerAccount, PartnerName, number_from_digest};
-use shared::event::{Message, PartnerReference};
-use shared::queue::{EventQueue, Queue, QueueError};
+use platform::aws::{AwsFailure, FailureKind};
 use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
 use super::World;

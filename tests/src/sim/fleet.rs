@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use dynoxide::Database as Engine;
-use shared::queue::Queue;
-use shared::store::Store;
+use messages::queue::Queue;
+use store::Store;
 
 use super::World;
 use super::carrier::{Depot, Shipper};

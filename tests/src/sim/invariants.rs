@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use domain::{ChargeState, InvoiceId, Order, OrderId, PartnerAccount, PartnerName, Status};
+use messages::queue::Queue;
+use messages::{Message, MessageKind, email_id};
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::domain::{ChargeState, InvoiceId, Order, OrderId, PartnerAccount, PartnerName, Status};
-use shared::event::{Message, MessageKind, email_id};
-use shared::queue::Queue;
-use shared::store::{EmailState, Store};
+use store::{EmailState, Store};
 
 use super::carrier::BookedLabel;
 use super::client::{ADDRESS, Client};

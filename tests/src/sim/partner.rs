@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::{PartnerAccount, PartnerName};
+use messages::PartnerReference;
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
     RefundStatus, Stripe,
 };
+use platform::outbound::Secret;
+use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shared::domain::{PartnerAccount, PartnerName};
-use shared::event::PartnerReference;
-use shared::https::Secret;
-use shared::runtime::Runtime;
 
 use super::ends::Outside;
 use super::scenario::Method;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use domain::{ChargeState, Order, OrderId};
 use dynoxide::Database as Engine;
+use messages::queue::Queue;
 use serde_json::{Value, json};
-use shared::domain::{ChargeState, Order, OrderId};
-use shared::queue::Queue;
-use shared::store::{EmailState, Store};
+use store::{EmailState, Store};
 
 use super::carrier::{Depot, Shipper};
 use super::client::{Client, Expects, Role, Wish};

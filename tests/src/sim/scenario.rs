@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use shared::domain::{PartnerName, UnpaidOrders};
-use shared::queue::Queue;
+use domain::{PartnerName, UnpaidOrders};
+use messages::queue::Queue;
 
 use super::carrier::RealCarrier;
 use super::world::{Faults, Protocol};

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use shared::https::Https;
+use platform::outbound::Https;
 
 use super::world::{Fate, World};
 use crate::partners::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble, Passage};

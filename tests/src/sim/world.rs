@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
+use domain::{Currency, Money, Timestamp};
+use messages::queue::Queue;
 use payment::partners::ChargeStatus;
+use platform::runtime::Runtime;
 use rust_decimal::Decimal;
-use shared::domain::{Currency, Money, Timestamp};
-use shared::queue::Queue;
-use shared::runtime::Runtime;
 use shipment::carriers::Label;
 
 use super::Random;

@@ -1,5 +1,5 @@
 //! An AWS that is as unkind as AWS: the embedded `DynamoDB` and a double of SQS that keeps a ledger,
-//! spoken to by the real clients of `shared::aws`, which refuse, garble or lose the calls that a
+//! spoken to by the real clients of `platform::aws`, which refuse, garble or lose the calls that a
 //! test names. They stand within the process, where time is the test's, or on loopback, where
 //! connections end as real ones do.
 
@@ -20,8 +20,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use dynoxide::Database as Engine;
+use platform::aws::Aws;
 use serde_json::{Value, json};
-use shared::aws::Aws;
 
 pub use frozen::Function;
 pub use refusal::{Effect, Garbage, Loss, Refusal, Share};
@@ -183,7 +183,7 @@ impl UnkindAws {
     }
 }
 
-/// The clients of `shared::aws`, at that endpoint or over that transport.
+/// The clients of `platform::aws`, at that endpoint or over that transport.
 fn clients(
     endpoint: &str,
     http: Option<&SharedHttpClient>,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use domain::{Money, Timestamp};
+use messages::queue::{Queue, Sqs};
+use platform::config::Environment;
+use platform::runtime::Runtime;
 use relay::SweepReport;
 use serde_json::{Value, json};
-use shared::config::Environment;
-use shared::domain::{Money, Timestamp};
-use shared::queue::{Queue, Sqs};
-use shared::runtime::Runtime;
-use shared::store::Store;
 use shipment::carriers::Own;
+use store::Store;
 
 use super::UnkindAws;
 use crate::cloud::START;
@@ -68,7 +68,7 @@ impl UnkindShop {
         // To see what a failing test logs: TEST_LOG=info cargo test …
         static LOG: std::sync::Once = std::sync::Once::new();
         if let Ok(level) = Environment::process().required("TEST_LOG") {
-            LOG.call_once(|| shared::telemetry::start(Some(&level), "test".to_owned()));
+            LOG.call_once(|| platform::telemetry::start("tests", Some(&level), "test".to_owned()));
         }
         let clock = Arc::new(AtomicI64::new(START));
         let (now, drawn) = (Arc::clone(&clock), AtomicU64::new(0));
@@ -76,7 +76,7 @@ impl UnkindShop {
             move || Timestamp::from_millis(now.load(Ordering::SeqCst)),
             move |bytes| {
                 let draw = drawn.fetch_add(1, Ordering::SeqCst);
-                let digest = shared::domain::digest(&["random", &draw.to_string()]);
+                let digest = domain::digest(&["random", &draw.to_string()]);
                 bytes.copy_from_slice(&digest[..bytes.len()]);
             },
         );

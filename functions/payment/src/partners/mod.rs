@@ -6,17 +6,17 @@ mod stripe;
 
 use std::future::Future;
 
-use shared::domain::{
+use domain::{
     Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, MethodFingerprint, Money,
     OrderId, PartnerAccount, PartnerName, Timestamp,
 };
-use shared::error::Source;
-use shared::event::PartnerReference;
-use shared::secrets::SecretError;
+use messages::PartnerReference;
+use platform::secret::SecretError;
+use service::error::Source;
 
+pub use domain::RefundStatus;
 pub use paypal::PayPal;
 pub use sandbox::{Entry, Ledger, Sandbox};
-pub use shared::domain::RefundStatus;
 pub use stripe::{API_VERSION as STRIPE_VERSION, Stripe};
 
 /// One attempt at charging one invoice.

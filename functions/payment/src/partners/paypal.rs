@@ -52,17 +52,17 @@ mod wire;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use shared::aws::Aws;
-use shared::config::{ConfigError, Environment};
-use shared::domain::{
+use domain::{
     Agreement, Currency, Money, PartnerAccount, PartnerName, PartnerToken, Timestamp, digest_hex,
 };
-use shared::event::PartnerReference;
-use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
-use shared::runtime::Runtime;
-use shared::secrets::{self, Keys, PartnerSecret};
+use messages::PartnerReference;
+use platform::aws::Aws;
+use platform::config::{ConfigError, Environment};
+use platform::outbound::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
+use platform::runtime::Runtime;
+use platform::secret::{self, Keys, PartnerSecret};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
@@ -326,7 +326,7 @@ impl PayPal {
     ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "PAYPAL_URL", ADDRESS)?;
         let pick = Credentials::pick;
-        let keys = Keys::of(environment, aws, secrets::PARTNER, pick, runtime.clone()).await?;
+        let keys = Keys::of(environment, aws, secret::PARTNER, pick, runtime.clone()).await?;
         Ok(Self::with_keys(Https::new(address), keys, runtime))
     }
 
@@ -674,7 +674,7 @@ impl PayPal {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
-    shared::json::read(body).ok()
+    platform::json::read(body).ok()
 }
 
 /// An id that may stand in a path.

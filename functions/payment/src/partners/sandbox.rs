@@ -19,9 +19,9 @@ mod ledger;
 
 use std::time::Duration;
 
-use shared::domain::{Card, PartnerAccount, PartnerName};
-use shared::event::PartnerReference;
-use shared::runtime::Runtime;
+use domain::{Card, PartnerAccount, PartnerName};
+use messages::PartnerReference;
+use platform::runtime::Runtime;
 
 pub use ledger::{Entry, Ledger};
 
@@ -196,7 +196,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
 
-    use shared::domain::{Currency, CustomerId, Money, OrderId, Timestamp};
+    use domain::{Currency, CustomerId, Money, OrderId, Timestamp};
 
     use super::*;
 

@@ -5,10 +5,10 @@ mod own;
 
 use std::future::Future;
 
-use shared::domain::{Delivery, OrderId, Text, TrackingNumber};
-use shared::error::{FieldError, Source};
-use shared::event::PartnerReference;
-use shared::secrets::SecretError;
+use domain::{Delivery, OrderId, Text, TrackingNumber};
+use messages::PartnerReference;
+use platform::secret::SecretError;
+use service::error::{FieldError, Source};
 
 pub use easypost::{EasyPost, EasyPostSettings};
 pub use own::Own;

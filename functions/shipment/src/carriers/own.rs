@@ -1,7 +1,7 @@
 //! The shop's own carrier.
 
-use shared::domain::{OrderId, number_from_digest};
-use shared::event::PartnerReference;
+use domain::{OrderId, number_from_digest};
+use messages::PartnerReference;
 
 use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
@@ -50,7 +50,7 @@ fn registers_nothing() -> CarrierError {
 mod tests {
     use std::collections::HashSet;
 
-    use shared::domain::{OrderId, Text};
+    use domain::{OrderId, Text};
 
     use super::*;
 

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use domain::Timestamp;
 use rustls_pki_types::CertificateDer;
-use shared::domain::Timestamp;
 
 /// How many certificates are kept that have signed for this shop. PayPal uses one at a time.
 const PROVEN: usize = 8;

@@ -19,15 +19,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::Timestamp;
 use lambda_http::http::HeaderMap;
+use platform::config::{ConfigError, Environment};
+use platform::outbound::{Https, HttpsCall, HttpsError, Secret};
+use platform::runtime::Runtime;
+use platform::secret::{Keys, SecretError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use shared::config::{ConfigError, Environment};
-use shared::domain::Timestamp;
-use shared::error::{Counterpart, Dependency, Error, Outcome};
-use shared::https::{Https, HttpsCall, HttpsError, Secret};
-use shared::runtime::Runtime;
-use shared::secrets::{Keys, SecretError};
+use service::error::{Counterpart, Dependency, Error, Outcome};
 use tokio::sync::Mutex as Turn;
 use webpki::EndEntityCert;
 use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
@@ -87,7 +87,7 @@ impl From<Unverified> for Error {
     fn from(unverified: Unverified) -> Self {
         match unverified {
             Unverified::Signature(error) => super::unsigned("paypal", error),
-            Unverified::NoId(error) => error.into_error(Counterpart::BillingPartner),
+            Unverified::NoId(error) => Error::without_keys(Counterpart::BillingPartner, error),
             other => Self::Unavailable {
                 dependency: Dependency::BillingPartner,
                 outcome: Outcome::NothingDone,

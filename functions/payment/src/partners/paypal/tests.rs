@@ -1,7 +1,7 @@
 //! The pure parts: words, amounts, ids and bodies.
 
+use domain::{Card, OrderId};
 use serde_json::{Value, json};
-use shared::domain::{Card, OrderId};
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn charge(reference: &str, attempt: u32) -> OpenCharge {
         request: ChargeRequest {
             invoice: id.invoice(),
             attempt,
-            customer: shared::domain::CustomerId::parse("8080").unwrap(),
+            customer: domain::CustomerId::parse("8080").unwrap(),
             amount: Money::from_stored("200").unwrap(),
             currency: "USD".parse().unwrap(),
             agreement: None,
@@ -299,7 +299,7 @@ fn a_source_is_charged_as_its_kind_is() {
 
 #[test]
 fn every_status_and_outcome_of_a_dispute_is_known_and_no_other() {
-    use shared::domain::DisputeState::{Lost, Open, Won};
+    use domain::DisputeState::{Lost, Open, Won};
     let state = |status: &str, outcome| verdict::dispute_state(status, outcome);
     for status in [
         "OPEN",

@@ -4,7 +4,7 @@
 //! "Processor Response Code" of its server SDK. A word that is not listed there is never guessed at: it
 //! reads as `None`, and the charge's outcome counts as unknown.
 
-use shared::domain::{DisputeState, RefundStatus};
+use domain::{DisputeState, RefundStatus};
 
 /// Where an order stands (`order.status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! PayPal's JSON: what is read of its answers. Fields that are not named here are not looked at.
 
+use domain::{Card, InvoiceId, Timestamp};
 use serde::Deserialize;
-use shared::domain::{Card, InvoiceId, Timestamp};
 
 /// An order (`order`, Orders v2).
 #[derive(Deserialize)]

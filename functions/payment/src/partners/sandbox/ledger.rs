@@ -4,8 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use platform::config::ConfigError;
 use serde::{Deserialize, Serialize};
-use shared::config::ConfigError;
 
 use crate::partners::{OpenCharge, PartnerError};
 

@@ -1,7 +1,7 @@
 //! Amounts as Stripe counts them ("Supported currencies", "Zero-decimal currencies", "Special
 //! cases"). Its table is not that of ISO 4217, and a wrong row is wrong by a factor of a hundred.
 
-use shared::domain::{Currency, Money};
+use domain::{Currency, Money};
 
 /// Charged in whole units, even where ISO 4217 knows a smaller one (MGA).
 const WHOLE_UNITS: [&str; 15] = [

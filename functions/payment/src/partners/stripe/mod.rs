@@ -36,15 +36,15 @@ mod wire;
 
 use std::time::Duration;
 
+use domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
+use messages::PartnerReference;
+use platform::aws::Aws;
+use platform::config::{ConfigError, Environment};
+use platform::json;
+use platform::outbound::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret, form};
+use platform::runtime::Runtime;
+use platform::secret::{self, Keys, PartnerSecret, SecretError};
 use serde::de::DeserializeOwned;
-use shared::aws::Aws;
-use shared::config::{ConfigError, Environment};
-use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
-use shared::event::PartnerReference;
-use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret, form};
-use shared::json;
-use shared::runtime::Runtime;
-use shared::secrets::{self, Keys, PartnerSecret, SecretError};
 
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
@@ -197,7 +197,7 @@ impl Stripe {
     ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "STRIPE_URL", ADDRESS)?;
         let pick = |secret: &PartnerSecret| secret.field("apiKey", &["sk_", "rk_"]);
-        let keys = Keys::of(environment, aws, secrets::PARTNER, pick, runtime.clone()).await?;
+        let keys = Keys::of(environment, aws, secret::PARTNER, pick, runtime.clone()).await?;
         Ok(Self {
             https: Https::new(address),
             keys,

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use shared::domain::{Card, DisputeState, OrderId, PartnerToken};
-use shared::json;
+use domain::{Card, DisputeState, OrderId, PartnerToken};
+use platform::json;
 
 use super::Disputed;
 

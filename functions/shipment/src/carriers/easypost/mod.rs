@@ -31,16 +31,16 @@ mod wire;
 
 use std::time::Duration;
 
+use messages::PartnerReference;
+use platform::aws::Aws;
+use platform::config::{ConfigError, Environment};
+use platform::json;
+use platform::outbound::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
+use platform::runtime::Runtime;
+use platform::secret::{self, Keys, PartnerSecret, SecretError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::aws::Aws;
-use shared::config::{ConfigError, Environment};
-use shared::error::{FieldError, Source};
-use shared::event::PartnerReference;
-use shared::https::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret};
-use shared::json;
-use shared::runtime::Runtime;
-use shared::secrets::{self, Keys, PartnerSecret, SecretError};
+use service::error::{FieldError, Source};
 
 use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 use wire::{
@@ -196,7 +196,7 @@ impl EasyPost {
         let pick = |secret: &PartnerSecret| secret.field("apiKey", &["EZAK", "EZTK"]);
         Ok(Self {
             https: Https::new(address),
-            keys: Keys::of(environment, aws, secrets::CARRIER, pick, runtime).await?,
+            keys: Keys::of(environment, aws, secret::CARRIER, pick, runtime).await?,
             settings,
         })
     }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use platform::config::{ConfigError, Environment};
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
-use shared::config::{ConfigError, Environment};
 
 use super::address;
 

@@ -3,11 +3,11 @@
 
 use std::fmt;
 
+use domain::{Delivery, DeliveryState, OrderId, Timestamp, TrackingNumber};
+use platform::json;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use shared::domain::{Delivery, DeliveryState, OrderId, Timestamp, TrackingNumber};
-use shared::json;
 
 use super::address::Address;
 use super::settings::{Sender, Service, Size};

@@ -1,0 +1,483 @@
+//! Messages between the steps: CloudEvents 1.0 in JSON ("CloudEvents - JSON event format").
+
+use std::fmt;
+
+use domain::{Email, EventType, Order, OrderId, Text, Timestamp, digest_hex};
+use platform::json::{self, JsonError};
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+
+/// One message. It only hints that a step may be due; the order itself, or the partner, says whether
+/// it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// `orderId/version`; for a mail to an address that is not the order's, the key of its row;
+    /// `request/` and the hash of the request that asked for a mail about no order; `webhook/`, the
+    /// partner and its event's id.
+    pub id: String,
+    /// What happened.
+    pub kind: MessageKind,
+    /// The order, where it is known.
+    pub order: Option<OrderId>,
+    /// When it happened.
+    pub time: Timestamp,
+    /// W3C trace context of the request that started it.
+    pub traceparent: Option<String>,
+    /// What a mail about it says; only in messages to the email queue.
+    pub mail: Option<MailData>,
+}
+
+/// What a message tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// An order has moved on, or may have.
+    Event(EventType),
+    /// The billing partner has news of the dispute that it knows by this id.
+    Dispute(PartnerReference),
+    /// The carrier has news of the parcel that it knows by this reference.
+    Delivery(PartnerReference),
+}
+
+impl MessageKind {
+    const DISPUTE: &'static str = "DisputeReported";
+    const DELIVERY: &'static str = "DeliveryReported";
+
+    /// The `type` of the message.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Event(kind) => kind.as_str(),
+            Self::Dispute(_) => Self::DISPUTE,
+            Self::Delivery(_) => Self::DELIVERY,
+        }
+    }
+
+    /// The partner's name for what it is about, where only the partner can tell the order.
+    fn reference(&self) -> Option<&PartnerReference> {
+        match self {
+            Self::Event(_) => None,
+            Self::Dispute(reference) | Self::Delivery(reference) => Some(reference),
+        }
+    }
+}
+
+/// A partner's name for something of its own: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartnerReference(String);
+
+impl PartnerReference {
+    /// Checks length and characters; `None` for what no partner would use as a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The name as the partner writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a mail says, as far as it is known. Amounts are decimals in units of the currency.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MailData {
+    /// To whom.
+    pub name: String,
+    /// Where to.
+    pub email: String,
+    /// ISO 4217.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// What was ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<MailLine>,
+    /// Without tax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_total: Option<Number>,
+    /// The tax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<Number>,
+    /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Number>,
+    /// The invoice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoice_id: Option<String>,
+    /// The charged card's brand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_brand: Option<String>,
+    /// The charged card's last four digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_last_digits: Option<String>,
+    /// The number to follow the parcel by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_number: Option<String>,
+    /// Where the parcel goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_address: Option<String>,
+    /// Why the order was cancelled, where nobody asked for that: [`Order::EXPIRED`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_reason: Option<String>,
+}
+
+/// One line of a mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MailLine {
+    /// What.
+    pub product_id: String,
+    /// How many.
+    pub quantity: u32,
+    /// For one.
+    pub price: Number,
+    /// Quantity × price.
+    pub total: Number,
+}
+
+impl MailData {
+    /// What a mail about `kind` says of `order`; `None` where there is nobody to write to.
+    #[must_use]
+    pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
+        let contact = order.contact.as_ref()?;
+        let email = contact.email.as_ref()?;
+        Some(Self {
+            name: contact.name.as_str().to_owned(),
+            email: email.as_str().to_owned(),
+            ..Self::about_order(order, kind)
+        })
+    }
+
+    /// The same without whom it goes to.
+    #[must_use]
+    pub fn about_order(order: &Order, kind: EventType) -> Self {
+        let card = order
+            .payment
+            .as_ref()
+            .and_then(|payment| Some(&payment.charge.as_ref()?.card));
+        let paid = matches!(
+            kind,
+            EventType::PaymentProcessed | EventType::PaymentRefunded
+        );
+        let shipment = order
+            .shipment
+            .as_ref()
+            .filter(|_| kind == EventType::OrderShipped);
+        Self {
+            name: String::new(),
+            email: String::new(),
+            currency: Some(order.currency.code().to_owned()),
+            lines: order
+                .lines
+                .iter()
+                .map(|line| MailLine {
+                    product_id: line.product_id.as_str().to_owned(),
+                    quantity: line.quantity.get(),
+                    price: line.price.to_json(),
+                    total: line.total().to_json(),
+                })
+                .collect(),
+            sub_total: Some(order.amounts.sub_total.to_json()),
+            tax: Some(order.amounts.tax.to_json()),
+            total: Some(order.amounts.total.to_json()),
+            invoice_id: order.invoice().map(|invoice| invoice.to_string()),
+            card_brand: card.filter(|_| paid).and_then(|card| card.brand.clone()),
+            card_last_digits: card
+                .filter(|_| paid)
+                .and_then(|card| card.last_digits.clone()),
+            tracking_number: shipment.map(|shipment| shipment.tracking_number.to_string()),
+            shipping_address: shipment
+                .map(|shipment| shipment.shipping_address.as_str().to_owned()),
+            cancel_reason: (kind == EventType::OrderCancelled && order.is_expired())
+                .then(|| Order::EXPIRED.to_owned()),
+        }
+    }
+}
+
+impl Message {
+    /// The message that tells a step that `kind` happened to `order`.
+    #[must_use]
+    pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
+        let record = order.events.get(&kind)?;
+        Some(Self {
+            id: order.event_id(record.version),
+            kind: MessageKind::Event(kind),
+            order: Some(order.id),
+            time: record.at,
+            traceparent: order.traceparent.clone(),
+            mail: None,
+        })
+    }
+
+    /// The same with what the mail says; `None` where there is nobody to write to.
+    #[must_use]
+    pub fn mail_of_order(order: &Order, kind: EventType) -> Option<Self> {
+        let mail = MailData::of_order(order, kind)?;
+        Some(Self {
+            mail: Some(mail),
+            ..Self::of_order(order, kind)?
+        })
+    }
+
+    /// The message that asks for the mail about `kind` to this person; `None` before it happened.
+    ///
+    /// To the order's own address it is the customer's own mail, whoever asks for it. Only a pending
+    /// order can change its address, and a pending order has no event that is mailed.
+    #[must_use]
+    pub fn mail_to(order: &Order, kind: EventType, name: &Text, email: &Email) -> Option<Self> {
+        let own = Self::of_order(order, kind)?;
+        let is_own = order
+            .email()
+            .is_some_and(|address| address.mailbox() == email.mailbox());
+        let mail = MailData {
+            name: name.as_str().to_owned(),
+            email: email.as_str().to_owned(),
+            ..MailData::about_order(order, kind)
+        };
+        Some(Self {
+            id: if is_own {
+                own.id
+            } else {
+                other_email_id(&order.id, kind, email)
+            },
+            mail: Some(mail),
+            ..own
+        })
+    }
+
+    /// The key of the mail's ledger row: one mail for each order, event and address.
+    #[must_use]
+    pub fn email_id(&self) -> String {
+        let (Some(order), MessageKind::Event(kind)) = (&self.order, &self.kind) else {
+            return self.id.clone();
+        };
+        let own = email_id(order, *kind);
+        let names_another = self
+            .id
+            .strip_prefix(&own)
+            .is_some_and(|rest| rest.starts_with('/'));
+        if names_another { self.id.clone() } else { own }
+    }
+
+    /// The JSON that travels.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&Envelope {
+            specversion: "1.0".into(),
+            id: self.id.as_str().into(),
+            source: "/orderflow".into(),
+            kind: self.kind.as_str().into(),
+            subject: match self.kind.reference() {
+                Some(reference) => Some(reference.as_str().into()),
+                None => self.order.map(|order| order.to_string().into()),
+            },
+            time: self.time.to_string().into(),
+            time_millis: self.time.millis().to_string().into(),
+            traceparent: self.traceparent.as_deref().map(Into::into),
+            data: self.mail.clone(),
+        })
+    }
+
+    /// Reads what [`Message::to_json`] wrote.
+    pub fn from_json(json: &str) -> Result<Self, MessageError> {
+        let envelope: Envelope<'_> =
+            json::read(json.as_bytes()).map_err(MessageError::NotAnEvent)?;
+        if envelope.specversion != "1.0" {
+            return Err(MessageError::Version);
+        }
+        let subject = envelope.subject.as_deref();
+        let reference = || {
+            let reference = subject.and_then(PartnerReference::parse);
+            reference.ok_or(MessageError::Subject)
+        };
+        let (kind, order) = match &*envelope.kind {
+            MessageKind::DISPUTE => (MessageKind::Dispute(reference()?), None),
+            MessageKind::DELIVERY => (MessageKind::Delivery(reference()?), None),
+            kind => {
+                let kind = kind.parse().map_err(|_| MessageError::UnknownType)?;
+                let order = subject.map(OrderId::parse).transpose();
+                let order = order.map_err(|_| MessageError::Subject)?;
+                (MessageKind::Event(kind), order)
+            }
+        };
+        Ok(Self {
+            id: envelope.id.into_owned(),
+            kind,
+            order,
+            time: Timestamp::from_millis(
+                envelope
+                    .time_millis
+                    .parse()
+                    .map_err(|_| MessageError::Time)?,
+            ),
+            traceparent: envelope.traceparent.map(std::borrow::Cow::into_owned),
+            mail: envelope.data,
+        })
+    }
+}
+
+/// The key of the ledger row of the customer's own mail about `kind` of `order`.
+#[must_use]
+pub fn email_id(order: &impl fmt::Display, kind: EventType) -> String {
+    format!("{order}/{kind}")
+}
+
+/// The key of the ledger row of the mail about `kind` to an address that is not the order's. The hash
+/// covers the order, so that rows of two orders do not show that they have an address in common.
+fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {
+    let own = email_id(order, kind);
+    let digest = digest_hex(&["mail", &own, &email.mailbox()]);
+    format!("{own}/{digest}")
+}
+
+/// Why a text is no message of ours; it will never become one.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Not an event in JSON.
+    #[error("the message is no event in JSON")]
+    NotAnEvent(#[source] JsonError),
+    /// Another version of CloudEvents.
+    #[error("the message's specversion is not 1.0")]
+    Version,
+    /// A type that no step knows.
+    #[error("the message's type is unknown")]
+    UnknownType,
+    /// The time is no number of milliseconds.
+    #[error("the message's timemillis is no number")]
+    Time,
+    /// The subject is no order id, or for news of a partner no name that it could use.
+    #[error("the message's subject is not one of its type")]
+    Subject,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    specversion: std::borrow::Cow<'a, str>,
+    id: std::borrow::Cow<'a, str>,
+    source: std::borrow::Cow<'a, str>,
+    #[serde(rename = "type")]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<std::borrow::Cow<'a, str>>,
+    time: std::borrow::Cow<'a, str>,
+    /// An extension attribute: the same time to the millisecond. A text, because an integer
+    /// attribute has 32 bits.
+    #[serde(rename = "timemillis")]
+    time_millis: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<std::borrow::Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<MailData>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        let order = OrderId::from_time(1, [1; 10]);
+        Message {
+            id: format!("{order}/2"),
+            kind: MessageKind::Event(EventType::InvoiceCreated),
+            order: Some(order),
+            time: Timestamp::from_millis(1_697_108_727_123),
+            traceparent: None,
+            mail: Some(MailData {
+                name: "Lital \"Hay\"".to_owned(),
+                email: "lital.naory@gmail.com".to_owned(),
+                total: Some("123456789012345.67".parse().unwrap()),
+                ..MailData::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn messages_survive_the_queue_exactly() {
+        let message = message();
+        assert_eq!(
+            Message::from_json(&message.to_json().unwrap()).unwrap(),
+            message
+        );
+    }
+
+    #[test]
+    fn only_a_mail_to_another_address_has_a_row_behind_the_orders_own() {
+        let own = message();
+        let order = own.order.unwrap();
+        let row = format!("{order}/InvoiceCreated");
+        assert_eq!(own.email_id(), row);
+        let email = Email::parse("gift@example.com").unwrap();
+        let other = Message {
+            id: other_email_id(&order, EventType::InvoiceCreated, &email),
+            ..message()
+        };
+        let json = other.to_json().unwrap();
+        assert_eq!(Message::from_json(&json).unwrap().email_id(), other.id);
+        assert!(other.id.starts_with(&format!("{row}/")) && !other.id.contains('@'));
+        // What looks like a row of another order or event is not taken for one.
+        for id in [format!("{row}s/x"), format!("{order}/OrderShipped/x")] {
+            assert_eq!(Message { id, ..message() }.email_id(), row);
+        }
+    }
+
+    #[test]
+    fn news_of_a_partner_names_what_it_is_about_as_the_partner_does() {
+        let reference = PartnerReference::parse("du_1MtJUT2eZvKYlo2CNaw2HvEv").unwrap();
+        for kind in [
+            MessageKind::Dispute(reference.clone()),
+            MessageKind::Delivery(reference.clone()),
+        ] {
+            let news = Message {
+                id: "webhook/stripe/evt_1".to_owned(),
+                kind,
+                order: None,
+                mail: None,
+                ..message()
+            };
+            let json = news.to_json().unwrap();
+            assert_eq!(Message::from_json(&json).unwrap(), news);
+            let other = json.replace(reference.as_str(), "two words");
+            assert!(matches!(
+                Message::from_json(&other),
+                Err(MessageError::Subject)
+            ));
+        }
+        for text in ["", "a b", "\n", "é", &"x".repeat(256)] {
+            assert_eq!(PartnerReference::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_has_what_cloudevents_requires() {
+        let json: serde_json::Value = serde_json::from_str(&message().to_json().unwrap()).unwrap();
+        for (name, value) in [
+            ("specversion", "1.0"),
+            ("type", "InvoiceCreated"),
+            ("source", "/orderflow"),
+            ("time", "2023-10-12T11:05:27+00:00"),
+        ] {
+            assert_eq!(json[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_of_ours_is_told_why() {
+        let change = |from: &str, to: &str| {
+            Message::from_json(&message().to_json().unwrap().replace(from, to)).unwrap_err()
+        };
+        assert!(matches!(change("{", "["), MessageError::NotAnEvent(_)));
+        assert!(matches!(
+            change("\"1.0\"", "\"0.3\""),
+            MessageError::Version
+        ));
+        assert!(matches!(
+            change("InvoiceCreated", "Other"),
+            MessageError::UnknownType
+        ));
+        assert!(matches!(
+            change("\"subject\":\"ord_", "\"subject\":\"x_"),
+            MessageError::Subject
+        ));
+    }
+}

@@ -1,0 +1,297 @@
+//! The one place that reads the environment. `template.yaml` sets every variable, but for `LOG_LEVEL`,
+//! which is `info` without, and `AUTHENTICATION` and `SANDBOX_LEDGER`, which only a laptop sets.
+
+use std::str::FromStr;
+
+use domain::{Currency, TaxMode, TaxPolicy};
+use rust_decimal::Decimal;
+
+use crate::endpoint::Endpoint;
+
+/// A variable that is missing or wrong; found at start, so that a bad deployment never takes work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not set, or empty.
+    #[error("environment variable {0} is not set")]
+    Missing(&'static str),
+    /// Set to something else than it may be.
+    #[error("environment variable {name} is wrong: {expected}")]
+    Wrong {
+        /// Its name.
+        name: &'static str,
+        /// What it may be.
+        expected: String,
+    },
+}
+
+/// Reads variables by name; the process's own, or a test's.
+#[derive(Clone, Copy)]
+pub struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Environment<'static> {
+    /// The process's environment.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is that one place")]
+    pub fn process() -> Self {
+        Self(&|name| std::env::var(name).ok())
+    }
+}
+
+impl<'a> Environment<'a> {
+    /// Variables from a function.
+    #[must_use]
+    pub fn new(read: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self(read)
+    }
+
+    /// The variable, or `None` where it is not set or empty.
+    #[must_use]
+    pub fn optional(&self, name: &'static str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The variable.
+    pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.optional(name).ok_or(ConfigError::Missing(name))
+    }
+
+    /// The variable, parsed.
+    pub fn parsed<T>(&self, name: &'static str) -> Result<T, ConfigError>
+    where
+        T: FromStr<Err: std::fmt::Display>,
+    {
+        self.required(name)?
+            .parse()
+            .map_err(|error: T::Err| ConfigError::Wrong {
+                name,
+                expected: error.to_string(),
+            })
+    }
+}
+
+/// How the shop sells.
+#[derive(Clone, Copy, Debug)]
+pub struct Shop {
+    /// What it bills in: `CURRENCY`.
+    pub currency: Currency,
+    /// How tax is computed: `TAX_MODE`, `TAX_RATE`.
+    pub tax: TaxPolicy,
+}
+
+impl Shop {
+    /// Reads `CURRENCY`, `TAX_MODE` and `TAX_RATE`.
+    pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let rate: Decimal = environment.parsed("TAX_RATE")?;
+        let mode: TaxMode = environment.parsed("TAX_MODE")?;
+        let tax = TaxPolicy::new(mode, rate).map_err(|error| ConfigError::Wrong {
+            name: "TAX_RATE",
+            expected: error.to_string(),
+        })?;
+        Ok(Self {
+            currency: environment.parsed("CURRENCY")?,
+            tax,
+        })
+    }
+}
+
+/// One scope of an access token (RFC 6749, section 3.3), without the characters that stand between
+/// the elements of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Scope {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |byte: u8| byte.is_ascii_graphic() && !br#""\,[]"#.contains(&byte);
+        if !text.is_empty() && text.bytes().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be one scope: visible ASCII characters without \" \\ , [ ]")
+        }
+    }
+}
+
+/// How callers are known.
+#[derive(Clone, Debug)]
+pub enum Authentication {
+    /// By the claims that API Gateway's JWT authorizer checked.
+    Jwt {
+        /// A caller with this scope acts for every customer.
+        backend_scope: Scope,
+        /// The claim that names the only customer of any other caller.
+        customer_claim: String,
+    },
+    /// Not at all: every request is the backend's. Only where AWS itself is on this machine.
+    None,
+}
+
+impl Authentication {
+    /// Reads `AUTHENTICATION` (`jwt`, the default, or `none`), `BACKEND_SCOPE`, `CUSTOMER_CLAIM`.
+    pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
+        match environment.optional("AUTHENTICATION").as_deref() {
+            None | Some("jwt") => Ok(Self::Jwt {
+                backend_scope: environment.parsed("BACKEND_SCOPE")?,
+                customer_claim: environment.required("CUSTOMER_CLAIM")?,
+            }),
+            Some("none") if aws_is_local(environment)? => Ok(Self::None),
+            Some("none") => Err(ConfigError::Wrong {
+                name: "AUTHENTICATION",
+                expected:
+                    "must be jwt; none works only while AWS_ENDPOINT_URL is a loopback address"
+                        .to_owned(),
+            }),
+            Some(_) => Err(ConfigError::Wrong {
+                name: "AUTHENTICATION",
+                expected: "must be jwt or none".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Another AWS than the region's: `AWS_ENDPOINT_URL`. Its forms for single services are not read.
+pub fn aws_endpoint(environment: Environment<'_>) -> Result<Option<Endpoint>, ConfigError> {
+    let name = "AWS_ENDPOINT_URL";
+    match environment.optional(name) {
+        None => Ok(None),
+        Some(_) => environment.parsed(name).map(Some),
+    }
+}
+
+/// Whether nothing of this function reaches further than this machine.
+fn aws_is_local(environment: Environment<'_>) -> Result<bool, ConfigError> {
+    let endpoint = aws_endpoint(environment)?;
+    Ok(endpoint.is_some_and(|endpoint| endpoint.is_loopback()))
+}
+
+/// The names of the tables that a function uses; one that it has no name for it has no right to.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// `ORDERS_TABLE`
+    pub orders: Option<String>,
+    /// `INVOICES_TABLE`
+    pub invoices: Option<String>,
+    /// `EMAILS_TABLE`
+    pub emails: Option<String>,
+    /// `IDEMPOTENCY_TABLE`
+    pub idempotency: Option<String>,
+    /// `CUSTOMERS_TABLE`
+    pub customers: Option<String>,
+}
+
+impl Tables {
+    /// Reads the five names, each optional here.
+    #[must_use]
+    pub fn from_environment(environment: Environment<'_>) -> Self {
+        Self {
+            orders: environment.optional("ORDERS_TABLE"),
+            invoices: environment.optional("INVOICES_TABLE"),
+            emails: environment.optional("EMAILS_TABLE"),
+            idempotency: environment.optional("IDEMPOTENCY_TABLE"),
+            customers: environment.optional("CUSTOMERS_TABLE"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shop(rate: &str, mode: &str, currency: &str) -> Result<Shop, ConfigError> {
+        let read = |name: &str| {
+            Some(match name {
+                "TAX_RATE" => rate.to_owned(),
+                "TAX_MODE" => mode.to_owned(),
+                _ => currency.to_owned(),
+            })
+        };
+        Shop::from_environment(Environment::new(&read))
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named_with_what_it_may_be() {
+        assert!(shop("0.18", "of-total", "USD").is_ok());
+        for (result, name) in [
+            (shop("18", "of-total", "USD"), "TAX_RATE"),
+            (shop("x", "of-total", "USD"), "TAX_RATE"),
+            (shop("0.18", "gross", "USD"), "TAX_MODE"),
+            (shop("0.18", "added", "usd"), "CURRENCY"),
+        ] {
+            assert!(
+                matches!(&result, Err(ConfigError::Wrong { name: wrong, .. }) if *wrong == name),
+                "{result:?}"
+            );
+        }
+        assert_eq!(
+            shop("", "added", "USD").unwrap_err(),
+            ConfigError::Missing("TAX_RATE")
+        );
+    }
+
+    #[test]
+    fn callers_are_only_unknown_where_the_environment_says_so_and_aws_is_on_this_machine() {
+        let with = |value: Option<&str>, endpoint: Option<&str>| {
+            let (value, endpoint) = (value.map(str::to_owned), endpoint.map(str::to_owned));
+            let read = move |name: &str| match name {
+                "AUTHENTICATION" => value.clone(),
+                "AWS_ENDPOINT_URL" => endpoint.clone(),
+                _ => Some("x".to_owned()),
+            };
+            Authentication::from_environment(Environment::new(&read))
+        };
+        let here = Some("http://127.0.0.1:4566");
+        assert!(matches!(with(None, None), Ok(Authentication::Jwt { .. })));
+        assert!(matches!(with(None, here), Ok(Authentication::Jwt { .. })));
+        for here in [here, Some("http://localhost:1"), Some("https://[::1]:1")] {
+            let found = with(Some("none"), here);
+            assert!(matches!(found, Ok(Authentication::None)), "{found:?}");
+        }
+        assert!(with(Some("off"), here).is_err());
+        for elsewhere in [
+            None,
+            Some(""),
+            Some("https://dynamodb.eu-central-1.amazonaws.com"),
+            Some("https://127.0.0.1.example.com"),
+            Some("https://0.0.0.0"),
+        ] {
+            let error = with(Some("none"), elsewhere).unwrap_err();
+            let is_named =
+                matches!(&error, ConfigError::Wrong { name, .. } if *name == "AUTHENTICATION");
+            assert!(
+                is_named && error.to_string().contains("loopback"),
+                "{error}"
+            );
+        }
+        for unsafe_ in ["http://10.0.0.1:4566", "http://127.0.0.1:1@example.com"] {
+            let error = with(Some("none"), Some(unsafe_)).unwrap_err();
+            let is_named =
+                matches!(&error, ConfigError::Wrong { name, .. } if *name == "AWS_ENDPOINT_URL");
+            assert!(is_named, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_backends_scope_is_one_scope() {
+        for good in [
+            "orderflow/backend",
+            "api://1b2c/orders.write",
+            "urn:shop:backend",
+            "b",
+        ] {
+            assert_eq!(good.parse::<Scope>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "", "a b", " a", "a\n", "[a]", "a]", "a,b", "\"a\"", "a\\", "ü", "a\u{0}",
+        ] {
+            assert!(bad.parse::<Scope>().is_err(), "{bad}");
+        }
+    }
+}

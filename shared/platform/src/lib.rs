@@ -1,0 +1,12 @@
+//! What a Lambda stands on: AWS clients, the environment, the clock, logs and metrics, the deadline,
+//! calls to partners, and secrets. It knows no order and no service.
+
+pub mod aws;
+pub mod config;
+pub mod deadline;
+pub mod endpoint;
+pub mod json;
+pub mod outbound;
+pub mod runtime;
+pub mod secret;
+pub mod telemetry;

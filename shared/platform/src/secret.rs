@@ -1,0 +1,421 @@
+//! What a partner gave the shop to prove itself with. It is read when it is first needed and again as
+//! time passes, so that keys may be put in or replaced while the functions run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::Timestamp;
+use tokio::sync::Mutex as Turn;
+
+use crate::aws::{Aws, AwsFailure, FailureKind};
+use crate::config::{ConfigError, Environment};
+use crate::outbound::Secret;
+use crate::runtime::Runtime;
+
+/// What `template.yaml` puts into a new secret, for the operator to replace.
+const PLACEHOLDER: &str = "REPLACE-ME";
+
+/// How long keys are used before the secret is read again.
+const FRESH: Duration = Duration::from_mins(5);
+
+/// How long a failed read is not repeated: of a secret without keys, or while older keys are there.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// How long keys that somebody refused do not cause another read. Anybody can send a webhook that does
+/// not fit, and a wrong key is refused with every call.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+
+/// How long a read may take where older keys are there.
+const REFRESH_LIMIT: Duration = Duration::from_secs(2);
+
+/// A partner's secret: named texts, such as `apiKey`. It cannot be printed.
+#[derive(Clone)]
+pub struct PartnerSecret {
+    /// The variable that it came from, for messages.
+    variable: &'static str,
+    fields: BTreeMap<String, Secret>,
+}
+
+impl fmt::Debug for PartnerSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PartnerSecret")
+    }
+}
+
+/// Why there are no keys; never with a word of the secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The secret holds no keys, or others than it should.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Secrets Manager does not give it.
+    #[error("the secret named by environment variable {variable} cannot be read")]
+    Unreadable {
+        /// The variable with its name.
+        variable: &'static str,
+        /// How Secrets Manager refused.
+        #[source]
+        source: AwsFailure,
+    },
+}
+
+impl SecretError {
+    /// Whether only the shop's operator can change it: by keys, a right, or another secret's name.
+    #[must_use]
+    pub fn needs_operator(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Unreadable { source, .. } => source.kind == FailureKind::Refused,
+        }
+    }
+}
+
+/// The two variables of a secret.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretVariables {
+    /// Holds the secret itself, as JSON: on a laptop.
+    pub text: &'static str,
+    /// Holds the ARN of the secret in Secrets Manager, which holds that JSON.
+    pub arn: &'static str,
+}
+
+/// The API keys of the billing partner.
+pub const PARTNER: SecretVariables = SecretVariables {
+    text: "PARTNER_SECRET",
+    arn: "PARTNER_SECRET_ARN",
+};
+
+/// The API key of the carrier.
+pub const CARRIER: SecretVariables = SecretVariables {
+    text: "CARRIER_SECRET",
+    arn: "CARRIER_SECRET_ARN",
+};
+
+/// What the billing partner's webhooks are verified by.
+pub const PARTNER_WEBHOOK: SecretVariables = SecretVariables {
+    text: "PARTNER_WEBHOOK_SECRET",
+    arn: "PARTNER_WEBHOOK_SECRET_ARN",
+};
+
+/// What the carrier's webhooks are verified by.
+pub const CARRIER_WEBHOOK: SecretVariables = SecretVariables {
+    text: "CARRIER_WEBHOOK_SECRET",
+    arn: "CARRIER_WEBHOOK_SECRET_ARN",
+};
+
+/// Picks the keys out of a secret.
+pub type Pick<K> = fn(&PartnerSecret) -> Result<K, ConfigError>;
+
+/// Keys of a secret, as it is now. Copies share what was read.
+pub struct Keys<K>(Source<K>);
+
+enum Source<K> {
+    /// They never change: a laptop's, or a test's.
+    Fixed(Arc<K>),
+    Kept(Arc<Kept<K>>),
+}
+
+struct Kept<K> {
+    variable: &'static str,
+    client: aws_sdk_secretsmanager::Client,
+    id: String,
+    pick: Pick<K>,
+    runtime: Runtime,
+    state: Mutex<State<K>>,
+    /// Whoever holds it reads; the others wait for what comes of that.
+    turn: Turn<()>,
+}
+
+struct State<K> {
+    keys: Option<K>,
+    /// Why there are none, where that is known.
+    missing: Option<SecretError>,
+    /// When the secret is to be read again.
+    stale_at: Timestamp,
+    /// When a refusal may cause a read again.
+    heeds_refusals_at: Timestamp,
+}
+
+impl<K> Clone for Keys<K> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Source::Fixed(keys) => Source::Fixed(Arc::clone(keys)),
+            Source::Kept(kept) => Source::Kept(Arc::clone(kept)),
+        })
+    }
+}
+
+impl<K> fmt::Debug for Keys<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl<K: Clone + PartialEq> Keys<K> {
+    /// Keys that never change.
+    pub fn fixed(keys: K) -> Self {
+        Self(Source::Fixed(Arc::new(keys)))
+    }
+
+    /// The keys of the secret that one of `variables` leads to. Without either variable, or with a text
+    /// that holds no keys, the deployment is wrong; what Secrets Manager holds is asked for now, to save
+    /// the first call the time, and if it gives none, with each call until it does.
+    pub async fn of(
+        environment: Environment<'_>,
+        aws: &Aws,
+        variables: SecretVariables,
+        pick: Pick<K>,
+        runtime: Runtime,
+    ) -> Result<Self, ConfigError> {
+        if let Some(json) = environment.optional(variables.text) {
+            let secret = PartnerSecret::parse(&json, variables.text)?;
+            return Ok(Self::fixed(pick(&secret)?));
+        }
+        let never = Timestamp::from_millis(i64::MIN);
+        let kept = Arc::new(Kept {
+            variable: variables.arn,
+            client: aws.secrets(),
+            id: environment.required(variables.arn)?,
+            pick,
+            runtime,
+            state: Mutex::new(State {
+                keys: None,
+                missing: None,
+                stale_at: never,
+                heeds_refusals_at: never,
+            }),
+            turn: Turn::new(()),
+        });
+        // At worst the first call asks again.
+        let _ = tokio::time::timeout(REFRESH_LIMIT, kept.now()).await;
+        Ok(Self(Source::Kept(kept)))
+    }
+
+    /// The keys of now. While Secrets Manager does not give newer ones, those that were read before go
+    /// on being used.
+    pub async fn now(&self) -> Result<K, SecretError> {
+        match &self.0 {
+            Source::Fixed(keys) => Ok(K::clone(keys)),
+            Source::Kept(kept) => kept.now().await,
+        }
+    }
+
+    /// Keys that have replaced `refused`, which somebody has just refused. The secret is read for it,
+    /// but not again within half a minute.
+    pub async fn newer_than(&self, refused: &K) -> Option<K> {
+        match &self.0 {
+            Source::Fixed(_) => None,
+            Source::Kept(kept) => kept.newer_than(refused).await,
+        }
+    }
+
+    /// The keys that [`Keys::now`] gave last, if it ever gave any.
+    #[must_use]
+    pub fn last(&self) -> Option<K> {
+        match &self.0 {
+            Source::Fixed(keys) => Some(K::clone(keys)),
+            Source::Kept(kept) => kept.state().keys.clone(),
+        }
+    }
+}
+
+impl<K: Clone + PartialEq> Kept<K> {
+    async fn now(&self) -> Result<K, SecretError> {
+        if let Some(known) = self.known() {
+            return known;
+        }
+        let _turn = self.turn.lock().await;
+        if let Some(known) = self.known() {
+            return known;
+        }
+        let read = self.read().await;
+        self.keep(read)
+    }
+
+    async fn newer_than(&self, refused: &K) -> Option<K> {
+        let _turn = self.turn.lock().await;
+        let now = self.runtime.now();
+        let newer = |keys: Option<K>| keys.filter(|keys| keys != refused);
+        {
+            let mut state = self.state();
+            if state.keys.as_ref() != Some(refused) || now < state.heeds_refusals_at {
+                return newer(state.keys.clone());
+            }
+            state.heeds_refusals_at = now.plus(AFTER_REFUSAL);
+        }
+        let read = self.read().await;
+        newer(self.keep(read).ok())
+    }
+
+    /// What needs no read: keys that are fresh, or that there are none.
+    fn known(&self) -> Option<Result<K, SecretError>> {
+        let state = self.state();
+        if self.runtime.now() >= state.stale_at {
+            return None;
+        }
+        let missing = || state.missing.clone().map(Err);
+        state.keys.clone().map(Ok).or_else(missing)
+    }
+
+    async fn read(&self) -> Result<K, SecretError> {
+        let asked = self.client.get_secret_value().secret_id(&self.id).send();
+        let unreadable = |source| SecretError::Unreadable {
+            variable: self.variable,
+            source,
+        };
+        let answer = if self.state().keys.is_some() {
+            let answer = tokio::time::timeout(REFRESH_LIMIT, asked).await;
+            answer.map_err(|_| unreadable(AwsFailure::timed_out("GetSecretValue")))?
+        } else {
+            asked.await
+        };
+        let answer =
+            answer.map_err(|error| unreadable(AwsFailure::new("GetSecretValue", &error)))?;
+        let json = answer.secret_string().unwrap_or_default();
+        let secret = PartnerSecret::parse(json, self.variable)?;
+        Ok((self.pick)(&secret)?)
+    }
+
+    /// Keeps what was read. A read that failed leaves the keys that are there.
+    fn keep(&self, read: Result<K, SecretError>) -> Result<K, SecretError> {
+        let now = self.runtime.now();
+        let mut state = self.state();
+        let error = match read {
+            Ok(keys) => {
+                state.keys = Some(keys.clone());
+                state.missing = None;
+                state.stale_at = now.plus(FRESH);
+                return Ok(keys);
+            }
+            Err(error) => error,
+        };
+        let secret = self.id.as_str();
+        if error.needs_operator() {
+            let code = "keys_missing";
+            tracing::error!(secret, code, cause = cause(&error), %error, "the secret gives no keys");
+        } else {
+            tracing::warn!(secret, cause = cause(&error), %error, "the secret cannot be read now");
+        }
+        if state.keys.is_some() || error.needs_operator() {
+            state.stale_at = now.plus(AFTER_FAILURE);
+        }
+        state.missing = Some(error.clone());
+        state.keys.clone().ok_or(error)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How Secrets Manager refused, for the log.
+fn cause(error: &SecretError) -> Option<String> {
+    match error {
+        SecretError::Config(_) => None,
+        SecretError::Unreadable { source, .. } => Some(source.to_string()),
+    }
+}
+
+impl PartnerSecret {
+    fn parse(json: &str, variable: &'static str) -> Result<Self, ConfigError> {
+        let wrong = |expected: &str| ConfigError::Wrong {
+            name: variable,
+            expected: expected.to_owned(),
+        };
+        if json.trim() == PLACEHOLDER {
+            return Err(wrong(
+                "its secret still is the placeholder of template.yaml; put the partner's keys there as \
+                 JSON (aws secretsmanager put-secret-value)",
+            ));
+        }
+        // Not with the reader's own words, which may quote the text.
+        let texts: BTreeMap<String, String> = serde_json::from_str(json)
+            .map_err(|_| wrong("its secret must be a JSON object of texts"))?;
+        let fields = texts.into_iter();
+        Ok(Self {
+            variable,
+            fields: fields
+                .map(|(name, text)| (name, Secret::new(text)))
+                .collect(),
+        })
+    }
+
+    /// What is wrong with it, without a word of it.
+    #[must_use]
+    pub fn wrong(&self, expected: &str) -> ConfigError {
+        ConfigError::Wrong {
+            name: self.variable,
+            expected: expected.to_owned(),
+        }
+    }
+
+    /// One of its texts, which begins with one of `prefixes`; with no prefixes, any that is not empty.
+    pub fn field(&self, name: &'static str, prefixes: &[&str]) -> Result<Secret, ConfigError> {
+        let field = self.fields.get(name);
+        let secret = field
+            .filter(|secret| !secret.expose().is_empty())
+            .ok_or_else(|| self.wrong(&format!("its secret must have the field {name}")))?;
+        let begins = |prefix: &&str| secret.expose().starts_with(prefix);
+        if prefixes.is_empty() || prefixes.iter().any(begins) {
+            return Ok(secret.clone());
+        }
+        let prefixes = prefixes.join(" or ");
+        Err(self.wrong(&format!("{name} in its secret must begin with {prefixes}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VARIABLE: &str = "PARTNER_SECRET";
+
+    fn parse(text: &str) -> Result<PartnerSecret, ConfigError> {
+        PartnerSecret::parse(text, VARIABLE)
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_name_and_beginning() {
+        let secret = parse(r#"{"apiKey":"sk_canary","webhookSecret":""}"#).unwrap();
+        let key = secret.field("apiKey", &["sk_", "rk_"]).unwrap();
+        assert_eq!(key.expose(), "sk_canary");
+        assert_eq!(secret.field("apiKey", &[]).unwrap(), key);
+        for (field, prefixes, told) in [
+            ("webhookSecret", &[][..], "the field webhookSecret"),
+            ("clientId", &[][..], "the field clientId"),
+            ("apiKey", &["pk_", "rk_"][..], "must begin with pk_ or rk_"),
+        ] {
+            let error = secret.field(field, prefixes).unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains(VARIABLE), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_a_word_of_the_secret() {
+        for text in [
+            "canary",
+            r#"["canary"]"#,
+            r#"{"apiKey":{"canary":1}}"#,
+            r#"{"canary"#,
+            "",
+        ] {
+            let error = format!("{:?}", parse(text).unwrap_err());
+            assert!(error.contains(VARIABLE), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+        let secret = parse(r#"{"apiKey":"canary"}"#).unwrap();
+        assert!(!format!("{secret:?}").contains("canary"));
+        let error = format!("{:?}", secret.field("apiKey", &["sk_"]).unwrap_err());
+        assert!(!error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn the_placeholder_of_the_template_is_refused_as_such() {
+        let template = include_str!("../../../template.yaml");
+        assert!(template.contains(&format!("SecretString: {PLACEHOLDER}\n")));
+        let error = parse(PLACEHOLDER).unwrap_err().to_string();
+        assert!(error.contains("still is the placeholder"), "{error}");
+    }
+}

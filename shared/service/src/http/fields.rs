@@ -1,0 +1,330 @@
+//! Reads a JSON body into checked values and reports every bad field at once.
+
+use std::cell::RefCell;
+
+use domain::{Currency, Email, IdError, Money, Text};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, FieldError, Missing};
+
+/// What is wrong with one value, as a sentence that says what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid(pub String);
+
+impl<E: std::error::Error> From<E> for Invalid {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Collects what is wrong with a body.
+#[derive(Debug, Default)]
+pub struct Report {
+    errors: RefCell<Vec<FieldError>>,
+}
+
+impl Report {
+    /// Starts reading the body, which must be an object.
+    pub fn body<'a>(&'a self, body: &'a Value) -> Option<Fields<'a>> {
+        self.object(body, String::new())
+    }
+
+    /// Starts reading an object at `pointer`.
+    pub fn object<'a>(&'a self, value: &'a Value, pointer: String) -> Option<Fields<'a>> {
+        if let Value::Object(object) = value {
+            Some(Fields {
+                report: self,
+                object,
+                pointer,
+                known: RefCell::default(),
+            })
+        } else {
+            self.add(pointer, "must be an object".to_owned());
+            None
+        }
+    }
+
+    /// Notes that the value at `pointer` is wrong.
+    pub fn add(&self, pointer: String, detail: String) {
+        self.errors
+            .borrow_mut()
+            .push(FieldError { pointer, detail });
+    }
+
+    /// The value, or all that was wrong. `None` without a noted error cannot happen, since whoever
+    /// gives up on a value has noted why.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
+        let errors = self.errors.into_inner();
+        match value {
+            Some(value) if errors.is_empty() => Ok(value),
+            _ => Err(Error::Invalid(errors)),
+        }
+    }
+}
+
+/// The fields of one object.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    report: &'a Report,
+    object: &'a Map<String, Value>,
+    pointer: String,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Fields<'a> {
+    /// The JSON pointer to a field of this object.
+    #[must_use]
+    pub fn pointer(&self, name: &str) -> String {
+        format!(
+            "{}/{}",
+            self.pointer,
+            name.replace('~', "~0").replace('/', "~1")
+        )
+    }
+
+    /// Where errors are noted.
+    #[must_use]
+    pub fn report(&self) -> &'a Report {
+        self.report
+    }
+
+    /// The raw value of an optional field; `null` counts as absent.
+    #[must_use]
+    pub fn value(&self, name: &'static str) -> Option<&'a Value> {
+        self.known.borrow_mut().push(name);
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A field that must be there.
+    pub fn required<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        if let Some(value) = self.value(name) {
+            self.read(name, value, read)
+        } else {
+            self.report
+                .add(self.pointer(name), "is required".to_owned());
+            None
+        }
+    }
+
+    /// A field that may be absent: `Some(None)` when it is, `None` when it is wrong.
+    pub fn optional<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<Option<T>> {
+        match self.value(name) {
+            Some(value) => self.read(name, value, read).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// An array of `limits.0` to `limits.1` objects, each read by `read`.
+    pub fn objects<T>(
+        &self,
+        name: &'static str,
+        limits: (usize, usize),
+        read: impl Fn(Fields<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(value) = self.value(name) else {
+            self.report
+                .add(self.pointer(name), "is required".to_owned());
+            return None;
+        };
+        let (min, max) = limits;
+        let Value::Array(items) = value else {
+            self.report
+                .add(self.pointer(name), "must be an array".to_owned());
+            return None;
+        };
+        if !(min..=max).contains(&items.len()) {
+            self.report.add(
+                self.pointer(name),
+                format!("must have {min} to {max} entries"),
+            );
+            return None;
+        }
+        // Every entry is read, so that all bad ones are reported.
+        let read: Vec<Option<T>> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| {
+                self.report
+                    .object(item, format!("{}/{index}", self.pointer(name)))
+                    .and_then(&read)
+            })
+            .collect();
+        read.into_iter().collect()
+    }
+
+    fn read<T>(
+        &self,
+        name: &'static str,
+        value: &Value,
+        read: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        match read(value) {
+            Ok(value) => Some(value),
+            Err(Invalid(detail)) => {
+                self.report.add(self.pointer(name), detail);
+                None
+            }
+        }
+    }
+
+    /// Reports every field that was not asked for. Call it after the last field.
+    pub fn close(self) {
+        let known = self.known.borrow();
+        for name in self.object.keys() {
+            if !known.contains(&name.as_str()) {
+                let detail = format!("is not a field here; known are {}", known.join(", "));
+                self.report.add(self.pointer(name), detail);
+            }
+        }
+    }
+}
+
+fn string(value: &Value) -> Result<&str, Invalid> {
+    value
+        .as_str()
+        .ok_or_else(|| Invalid("must be a string".to_owned()))
+}
+
+/// A string that is an id, read by its type's own `parse`.
+pub fn as_id<T, E: std::error::Error>(
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> impl Fn(&Value) -> Result<T, Invalid> {
+    move |value| Ok(parse(string(value)?)?)
+}
+
+/// An order or invoice as a request names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<T> {
+    /// By an id that this service may have given out.
+    Ours(T),
+    /// By one that it never did: a matter of 404, not of a bad field.
+    NotOurs,
+}
+
+impl<T> Named<T> {
+    /// The id, or the error that such a thing is not there.
+    pub fn or_missing(self, missing: Missing) -> Result<T, Error> {
+        match self {
+            Self::Ours(id) => Ok(id),
+            Self::NotOurs => Err(Error::NotFound(missing)),
+        }
+    }
+}
+
+/// A string that names an order or invoice, read by its id's `parse`.
+pub fn as_own_id<T>(
+    parse: impl Fn(&str) -> Result<T, IdError>,
+) -> impl Fn(&Value) -> Result<Named<T>, Invalid> {
+    move |value| match parse(string(value)?) {
+        Ok(id) => Ok(Named::Ours(id)),
+        Err(IdError::NotOurs) => Ok(Named::NotOurs),
+        Err(error @ IdError::Malformed) => Err(error.into()),
+    }
+}
+
+/// The shop's currency, and no other.
+pub fn as_currency(shop: Currency) -> impl Fn(&Value) -> Result<Currency, Invalid> {
+    move |value| {
+        if string(value)? == shop.code() {
+            Ok(shop)
+        } else {
+            Err(Invalid(format!(
+                "must be {shop}, the currency of this shop"
+            )))
+        }
+    }
+}
+
+/// A one-line text.
+pub fn as_text(value: &Value) -> Result<Text, Invalid> {
+    Ok(Text::parse(string(value)?)?)
+}
+
+/// A text that may have line breaks.
+pub fn as_text_lines(value: &Value) -> Result<Text, Invalid> {
+    Ok(Text::parse_lines(string(value)?)?)
+}
+
+/// An email address.
+pub fn as_email(value: &Value) -> Result<Email, Invalid> {
+    Ok(Email::parse(string(value)?)?)
+}
+
+/// A JSON number that is an amount in `currency`, at most `limit`.
+pub fn as_money(currency: Currency, limit: Money) -> impl Fn(&Value) -> Result<Money, Invalid> {
+    move |value| match value {
+        Value::Number(number) => Ok(Money::parse(number.as_str(), currency, limit)?),
+        _ => Err(Invalid("must be a number".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::CustomerId;
+    use serde_json::json;
+
+    #[test]
+    fn all_bad_fields_are_reported_at_once_by_their_pointers() {
+        let body = json!({"id": 1, "items": [{"p": "1"}, {"p": 2, "x~/y": 3}, 4], "extra": 5});
+        let report = Report::default();
+        let read = report.body(&body).and_then(|fields| {
+            let id = fields.required("id", as_id(CustomerId::parse));
+            let name = fields.required("name", as_text);
+            let items = fields.objects("items", (1, 3), |item| {
+                let p = item.required("p", as_text);
+                item.close();
+                p
+            });
+            fields.close();
+            Some((id?, name?, items?))
+        });
+        let Err(Error::Invalid(errors)) = report.finish(read) else {
+            panic!("must be refused")
+        };
+        let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            [
+                "/id",
+                "/name",
+                "/items/1/p",
+                "/items/1/x~0~1y",
+                "/items/2",
+                "/extra"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_reported_at_the_root() {
+        let body = json!([1]);
+        let report = Report::default();
+        let fields = report.body(&body).map(drop);
+        let Err(Error::Invalid(errors)) = report.finish(fields) else {
+            panic!("must be refused")
+        };
+        assert_eq!(errors[0].pointer, "");
+    }
+
+    #[test]
+    fn null_is_the_same_as_absent() {
+        let body = json!({"a": null, "b": null});
+        let report = Report::default();
+        let fields = report.body(&body).unwrap();
+        assert_eq!(fields.optional("a", as_text), Some(None));
+        assert_eq!(fields.required("b", as_text), None);
+        fields.close();
+        assert!(
+            matches!(report.finish(Some(())), Err(Error::Invalid(errors)) if errors.len() == 1)
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! `items`, alike in the cart's and the invoice's requests and answers.
+
+use domain::{Currency, Line, Money, OrderLines, ProductId, Quantity};
+use serde::Serialize;
+use serde_json::{Number, Value};
+
+use super::{Fields, Invalid, as_id, as_money};
+
+/// Reads `items`: 1 to 100 objects with `productId`, `quantity` and `price`.
+pub fn read_items(fields: &Fields<'_>, currency: Currency) -> Option<OrderLines> {
+    let lines = fields.objects("items", (1, OrderLines::MAX), |item| {
+        let product_id = item.required("productId", as_id(ProductId::parse));
+        let quantity = item.required("quantity", as_quantity);
+        let price = item.required("price", as_money(currency, Money::MAX_PRICE));
+        item.close();
+        Some(Line {
+            product_id: product_id?,
+            quantity: quantity?,
+            price: price?,
+        })
+    })?;
+    OrderLines::new(lines)
+}
+
+fn as_quantity(value: &Value) -> Result<Quantity, Invalid> {
+    let expected = || Invalid("must be a whole number from 1 to 10000".to_owned());
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    Ok(Quantity::new(number.ok_or_else(expected)?)?)
+}
+
+/// One entry of `items` in an answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemBody<'a> {
+    product_id: &'a str,
+    quantity: u32,
+    price: Number,
+}
+
+/// `items` of an answer.
+#[must_use]
+pub fn item_bodies(lines: &OrderLines) -> Vec<ItemBody<'_>> {
+    lines
+        .iter()
+        .map(|line| ItemBody {
+            product_id: line.product_id.as_str(),
+            quantity: line.quantity.get(),
+            price: line.price.to_json(),
+        })
+        .collect()
+}

@@ -1,0 +1,136 @@
+//! SQS batches: each message has its own fate, whatever its neighbours do.
+
+use std::panic::AssertUnwindSafe;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use messages::{Message, MessageError};
+use serde_json::value::RawValue;
+use tracing::Instrument as _;
+
+use super::gateway::Fields;
+use super::{Function, Handler, log_failure};
+use crate::error::Error;
+
+/// What became of a message that brought no error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumed {
+    /// Carried out, now or before: delete it.
+    Done,
+    /// What it needs has not happened yet: keep it, try again.
+    NotYet,
+}
+
+/// What to tell SQS of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Delete,
+    Keep,
+}
+
+/// What is needed of one message of a batch ("Using Lambda with Amazon SQS"), empty where it cannot be
+/// read.
+#[derive(Debug, Default)]
+struct Record {
+    id: String,
+    body: String,
+}
+
+impl Record {
+    fn read(record: &RawValue) -> Self {
+        let fields: Fields<'_> = serde_json::from_str(record.get()).unwrap_or_default();
+        let text = |name| -> String {
+            let field = fields.get(name);
+            field
+                .and_then(|field| serde_json::from_str(field.get()).ok())
+                .unwrap_or_default()
+        };
+        Self {
+            id: text("messageId"),
+            body: text("body"),
+        }
+    }
+}
+
+impl<F: Function> Handler<F> {
+    /// Consumes each message. One without an id is reported by the empty one, and the whole batch comes
+    /// again ("Handling errors for an SQS event source in Lambda").
+    pub(super) async fn consume_batch(&self, records: &[&RawValue]) -> SqsBatchResponse {
+        let records: Vec<Record> = records.iter().map(|record| Record::read(record)).collect();
+        let fates = records.iter().map(|record| {
+            let span = tracing::info_span!("message", message_id = record.id);
+            self.consume_record(record).instrument(span)
+        });
+        let fates = join_all(fates).await;
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = records
+            .into_iter()
+            .zip(fates)
+            .filter(|(_, fate)| *fate == Fate::Keep)
+            .map(|(record, _)| {
+                let mut failure = BatchItemFailure::default();
+                failure.item_identifier = record.id;
+                failure
+            })
+            .collect();
+        response
+    }
+
+    async fn consume_record(&self, record: &Record) -> Fate {
+        let message = match Message::from_json(&record.body) {
+            Ok(message) => message,
+            Err(error) => return self.consume_foreign(record, &error).await,
+        };
+        let (event_id, kind) = (message.id.clone(), message.kind.as_str());
+        let span = tracing::info_span!(
+            "event",
+            event_id,
+            event = kind,
+            order_id = message.order.map(|order| order.to_string()),
+            traceparent = message.traceparent,
+        );
+        let consumed = AssertUnwindSafe(self.function.consume(message))
+            .catch_unwind()
+            .instrument(span.clone())
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("the consumer panicked".into())));
+        let _entered = span.entered();
+        fate(consumed)
+    }
+
+    async fn consume_foreign(&self, record: &Record, error: &MessageError) -> Fate {
+        let consumed = AssertUnwindSafe(self.function.consume_foreign(&record.body))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Some(Err(Error::Internal("the consumer panicked".into()))));
+        let Some(consumed) = consumed else {
+            // It will never be readable: SQS moves it to the dead-letter queue after its last try.
+            log_poison(error);
+            return Fate::Keep;
+        };
+        fate(consumed)
+    }
+}
+
+fn fate(consumed: Result<Consumed, Error>) -> Fate {
+    match consumed {
+        Ok(Consumed::Done) => {
+            tracing::info!("done");
+            Fate::Delete
+        }
+        Ok(Consumed::NotYet) => {
+            tracing::info!("not yet; kept");
+            Fate::Keep
+        }
+        Err(error) => {
+            log_failure(&error);
+            Fate::Keep
+        }
+    }
+}
+
+fn log_poison(error: &MessageError) {
+    // The JSON error quotes the place, not the text.
+    tracing::error!(code = "poison_message", %error, "kept for the dead-letter queue");
+}

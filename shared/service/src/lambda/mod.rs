@@ -1,0 +1,355 @@
+//! The one way in which a function meets Lambda: it answers API Gateway events and consumes SQS
+//! batches, whichever arrives.
+
+mod batch;
+mod gateway;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use lambda_http::{Body, Request, Response};
+use lambda_runtime::{LambdaEvent, service_fn};
+use messages::Message;
+use platform::aws::Aws;
+use platform::config::{Authentication, ConfigError, Environment, Tables};
+use platform::runtime::Runtime;
+use platform::{deadline, telemetry};
+use serde_json::value::{RawValue, to_raw_value};
+use store::Store;
+use tracing::Instrument as _;
+
+pub use batch::Consumed;
+use gateway::Fields;
+
+use crate::error::{Error, Missing};
+use crate::http::{Answer, Call, Callers, Repeat, Route};
+
+/// What every function starts with.
+#[derive(Debug)]
+pub struct Started {
+    /// For further clients.
+    pub aws: Aws,
+    /// The tables.
+    pub store: Store,
+    /// Names the deployment in metrics.
+    pub stage: String,
+    /// Clock and random bytes.
+    pub runtime: Runtime,
+}
+
+impl Started {
+    /// Starts logging and makes what every function needs from its environment. `service` is the
+    /// name of the function's crate: `env!("CARGO_CRATE_NAME")`.
+    pub fn from_environment(
+        environment: Environment<'_>,
+        service: &'static str,
+    ) -> Result<Self, ConfigError> {
+        let stage = environment.required("STAGE")?;
+        let level = environment.optional("LOG_LEVEL");
+        telemetry::start(service, level.as_deref(), stage.clone());
+        let aws = Aws::from_environment(environment)?;
+        let runtime = Runtime::system();
+        let tables = Tables::from_environment(environment);
+        let sender = environment.optional("SENDER_EMAIL");
+        let store = Store::new(aws.dynamodb(), tables, runtime.clone());
+        Ok(Self {
+            store: store.with_sender(sender.as_deref()),
+            aws,
+            stage,
+            runtime,
+        })
+    }
+}
+
+/// Serves Lambda until it ends the process, with the callers that the environment says.
+pub async fn serve(
+    function: impl Function,
+    environment: Environment<'_>,
+) -> Result<(), lambda_runtime::Error> {
+    let authentication = Authentication::from_environment(environment)?;
+    Handler::new(function, authentication).run().await
+}
+
+/// What one of the services does with what arrives.
+pub trait Function: Send + Sync + 'static {
+    /// The routes that lead here; a request of any other is refused.
+    const ROUTES: &'static [Route];
+
+    /// Receives what a partner sent to a route of [`Callers::Partners`], as it came: it MUST find out
+    /// from its signature who sent it.
+    fn hear(&self, _request: &Request) -> impl Future<Output = Result<Answer, Error>> + Send {
+        async { Err(Error::NotFound(Missing::Route)) }
+    }
+
+    /// Answers a request whose caller may call its route.
+    fn answer(&self, _call: Call) -> impl Future<Output = Result<Answer, Error>> + Send {
+        async { Err(Error::NotFound(Missing::Route)) }
+    }
+
+    /// Carries out what a text asks for that is no message of ours; `None` where it asks for nothing
+    /// that is known here. The same holds as for [`Function::consume`].
+    fn consume_foreign(
+        &self,
+        text: &str,
+    ) -> impl Future<Output = Option<Result<Consumed, Error>>> + Send {
+        let _ = text;
+        async { None }
+    }
+
+    /// Carries out what a message hints at. It MUST be harmless when done twice, and an `Err` MUST
+    /// leave everything so that the same message can be tried again.
+    fn consume(&self, _message: Message) -> impl Future<Output = Result<Consumed, Error>> + Send {
+        async { Err(Error::NoQueue) }
+    }
+}
+
+/// A service together with what it needs to meet Lambda.
+#[derive(Debug)]
+pub struct Handler<F> {
+    function: Arc<F>,
+    authentication: Arc<Authentication>,
+}
+
+impl<F> Clone for Handler<F> {
+    fn clone(&self) -> Self {
+        Self {
+            function: Arc::clone(&self.function),
+            authentication: Arc::clone(&self.authentication),
+        }
+    }
+}
+
+/// An event that this function has no use for.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// Not JSON of an event's form.
+    #[error("the event cannot be read")]
+    Unreadable(#[source] serde_json::Error),
+    /// Neither an API Gateway v2 event nor an SQS batch.
+    #[error("the event is neither an HTTP API request nor an SQS batch")]
+    Unknown,
+    /// The answer could not be written.
+    #[error("the answer could not be written")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl<F: Function> Handler<F> {
+    /// Wraps a service.
+    pub fn new(function: F, authentication: Authentication) -> Self {
+        Self {
+            function: Arc::new(function),
+            authentication: Arc::new(authentication),
+        }
+    }
+
+    /// Serves Lambda until it ends the process.
+    pub async fn run(self) -> Result<(), lambda_runtime::Error> {
+        lambda_runtime::run(service_fn(move |event| {
+            let handler = self.clone();
+            async move {
+                handler
+                    .handle(event)
+                    .await
+                    .map_err(lambda_runtime::Error::from)
+            }
+        }))
+        .await
+    }
+
+    /// Answers one event.
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<Box<RawValue>>,
+    ) -> Result<Box<RawValue>, EventError> {
+        let deadline = event.context.deadline();
+        deadline::until(deadline, self.handle_in_time(event)).await
+    }
+
+    async fn handle_in_time(
+        &self,
+        event: LambdaEvent<Box<RawValue>>,
+    ) -> Result<Box<RawValue>, EventError> {
+        let LambdaEvent { payload, context } = event;
+        let span = tracing::info_span!("invocation", request_id = %context.request_id);
+        let event: Fields<'_> =
+            serde_json::from_str(payload.get()).map_err(EventError::Unreadable)?;
+        if let Some(records) = event.get("Records") {
+            let records: Vec<&RawValue> =
+                serde_json::from_str(records.get()).map_err(EventError::Unreadable)?;
+            let failures = self.consume_batch(&records).instrument(span).await;
+            return to_raw_value(&failures).map_err(EventError::Answer);
+        }
+        if !event.is_request() {
+            return Err(EventError::Unknown);
+        }
+        let response = match event.request() {
+            // Boxed: one state machine of all of it is deeper than the compiler looks.
+            Ok(request) => Box::pin(self.answer(&request)).instrument(span).await,
+            Err(error) => span.in_scope(|| refuse(&error, Repeat::Unkeyed)),
+        };
+        to_raw_value(&gateway::response(response)).map_err(EventError::Answer)
+    }
+
+    /// By its route a request goes to the partners' way in, or through the checks that all others
+    /// share.
+    async fn respond(&self, request: &Request) -> Result<Answer, Error> {
+        let route = Route::of(request).filter(|route| F::ROUTES.contains(route));
+        if route.is_some_and(|route| route.callers() == Callers::Partners) {
+            return self.function.hear(request).await;
+        }
+        let call = Call::from_request(request, route, &self.authentication)?;
+        self.function.answer(call).await
+    }
+
+    async fn answer(&self, request: &Request) -> Response<Body> {
+        let answer = AssertUnwindSafe(self.respond(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("the handler panicked".into())));
+        match answer {
+            Ok(answer) => answer.into_response(),
+            Err(error) => refuse(&error, Repeat::of(request.headers())),
+        }
+    }
+}
+
+fn refuse(error: &Error, repeat: Repeat) -> Response<Body> {
+    log_failure(error);
+    error.to_response(repeat)
+}
+
+/// Logs a failure once, with the cause that the caller does not see, and counts a fault of ours.
+fn log_failure(error: &Error) {
+    let code = error.code();
+    if matches!(error, Error::Internal(_) | Error::NoQueue) || error.needs_operator() {
+        telemetry::count_fault();
+    }
+    match error {
+        Error::Internal(source) => tracing::error!(code, %source, "failed"),
+        Error::NoQueue => tracing::error!(code, "a message reached a function without a queue"),
+        Error::Unavailable { source, .. } if error.needs_operator() => {
+            tracing::error!(code, %source, "refused by AWS");
+        }
+        Error::Unavailable { source, .. } => tracing::warn!(code, %source, "unavailable"),
+        Error::NotConfigured { source, .. } => tracing::error!(code, %source, "not configured"),
+        _ => tracing::info!(code, "refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::Value;
+
+    use super::*;
+    use platform::aws::{AwsFailure, FailureKind};
+    use store::StoreError;
+
+    /// Shows and logs all that it is asked.
+    struct Tells;
+
+    impl Function for Tells {
+        const ROUTES: &'static [Route] = &[Route::Cart];
+
+        async fn answer(&self, call: Call) -> Result<Answer, Error> {
+            tracing::info!(?call, "asked");
+            Answer::ok(call.body()?)
+        }
+    }
+
+    /// What AWS says to a role without a right.
+    struct Forbidden;
+
+    impl Function for Forbidden {
+        const ROUTES: &'static [Route] = &Route::ALL;
+
+        async fn answer(&self, _call: Call) -> Result<Answer, Error> {
+            let failure = AwsFailure {
+                operation: "PutItem",
+                kind: FailureKind::Refused,
+                code: Some("AccessDeniedException".to_owned()),
+                request_id: None,
+            };
+            Err(StoreError::from(failure).into())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The answer to a request with this body and key, and what was logged meanwhile.
+    async fn told(body: &str, key: &str) -> (String, String) {
+        told_by(Tells, body, key).await
+    }
+
+    async fn told_by(function: impl Function, body: &str, key: &str) -> (String, String) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let event = include_str!("../../../../events/cart.json");
+        let mut event: Value = serde_json::from_str(event).unwrap();
+        event["body"] = body.into();
+        event["headers"]["idempotency-key"] = key.into();
+        let event = LambdaEvent::new(
+            to_raw_value(&event).unwrap(),
+            lambda_runtime::Context::default(),
+        );
+        let answer = Handler::new(function, Authentication::None)
+            .handle(event)
+            .await
+            .unwrap();
+        let log = log.0.lock().unwrap().clone();
+        (answer.get().to_owned(), String::from_utf8(log).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_aws_refuses_is_503_and_calls_an_operator() {
+        let (answer, log) = told_by(Forbidden, "{}", "k").await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["statusCode"], 503);
+        assert_eq!(answer["headers"]["retry-after"], "5");
+        let body = answer["body"].as_str().unwrap();
+        assert!(body.contains("nothing was changed"), "{body}");
+        assert!(!body.contains("AccessDenied"), "{body}");
+        assert!(
+            log.contains("ERROR") && log.contains("AccessDenied"),
+            "{log}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_card_number_is_neither_answered_nor_logged_nor_shown_to_a_service() {
+        for (body, key) in [
+            (r#"{"name": "4242424242424242"}"#, "k"),
+            (r#"{"4242424242424242": {"a": "4242 4242 4242 4242"}}"#, "k"),
+            (r#"{"price": 4242424242424242}"#, "k"),
+            (r#"{"name": "L"}"#, "4242424242424242"),
+            // Not JSON: it is not read, and the error shows only where reading stopped.
+            (r#"{"name": 4242424242424242x}"#, "k"),
+        ] {
+            let (answer, log) = told(body, key).await;
+            assert!(!answer.contains("4242"), "{answer}");
+            assert!(log.contains("refused") && !log.contains("4242"), "{log}");
+        }
+        let (answer, log) = told(r#"{"name": "4242424242424243"}"#, "k").await;
+        assert!(answer.contains("4242") && log.contains("4242"), "{log}");
+    }
+}

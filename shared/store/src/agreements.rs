@@ -1,0 +1,374 @@
+//! What customers have agreed to: one item for each customer and billing partner.
+//!
+//! An approval replaces what was there, so the last one to be written holds. A revoked agreement
+//! keeps its item and loses its tokens: there is nothing left to charge with.
+//!
+//! Each write raises the item's `version` and names the version that it was decided by, so a copy of
+//! it that arrives late changes nothing.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
+use domain::{
+    Agreement, AgreementRecord, AgreementState, CustomerId, PartnerName, PartnerToken, Text,
+    Timestamp,
+};
+
+use super::attributes::{Corrupt, Item, Reader, n, s};
+use super::idempotency::key_use;
+use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, failed, is_condition_refused};
+
+const APPROVED: &str = AgreementState::APPROVED;
+const REVOKED: &str = AgreementState::REVOKED;
+
+/// Outcome of an approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// It was written.
+    Written,
+    /// Another approval or a revocation was written since the item was read. This approval counts as
+    /// the earlier one, which that one has replaced; nothing was written.
+    Overtaken,
+    /// Its idempotency key was answered before, and nothing was written: a late repeat does not
+    /// bring back what was revoked since.
+    Answered,
+    /// Its idempotency key was used with another body.
+    KeyReused,
+}
+
+/// What became of a revocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// It is revoked, now or before.
+    Revoked(AgreementRecord),
+    /// The customer never agreed with this partner.
+    NeverApproved,
+}
+
+impl Store {
+    /// Keeps a customer's approval in place of any earlier one with the same partner: a read, and one
+    /// write or one transaction with the key's row.
+    pub async fn approve_agreement(
+        &self,
+        customer: &CustomerId,
+        agreement: &Agreement,
+        name: Option<&Text>,
+        key: Option<KeyRecord<'_>>,
+        now: Timestamp,
+    ) -> Result<Approval, StoreError> {
+        let standing = self.agreement_item(customer, agreement.partner).await?;
+        let basis = Basis::of(standing.as_ref())?;
+        let put = Put::builder()
+            .table_name(self.customers_table()?)
+            .set_item(Some(item(customer, agreement, name, now)))
+            .item("version", n(basis.next()))
+            .condition_expression(basis.condition())
+            .set_expression_attribute_values(basis.values())
+            .build()
+            .map_err(|_| StoreError::NotConfigured("Customers"))?;
+        let Some(key) = key else {
+            return self.put_agreement(put).await;
+        };
+        let answer = self.key_answer(&key, now)?;
+        let written = vec![put_item(put), put_item(answer.clone())];
+        match self.keyed(written, 1, &key).await? {
+            Keyed::Written => Ok(Approval::Written),
+            Keyed::Refused(approval) => Ok(approval),
+            // A later repeat must not be the one that is written.
+            Keyed::Overtaken => match self.keyed(vec![put_item(answer)], 0, &key).await? {
+                Keyed::Refused(approval) => Ok(approval),
+                Keyed::Written | Keyed::Overtaken => Ok(Approval::Overtaken),
+            },
+        }
+    }
+
+    async fn put_agreement(&self, put: Put) -> Result<Approval, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(put.table_name)
+            .set_item(Some(put.item))
+            .set_condition_expression(put.condition_expression)
+            .set_expression_attribute_values(put.expression_attribute_values);
+        match put.send().await {
+            Ok(_) => Ok(Approval::Written),
+            Err(SdkError::ServiceError(error))
+                if matches!(
+                    error.err(),
+                    PutItemError::ConditionalCheckFailedException(_)
+                ) =>
+            {
+                Ok(Approval::Overtaken)
+            }
+            Err(error) => Err(failed("PutItem", &error)),
+        }
+    }
+
+    /// Carries out a transaction that holds the row of `key` at `row`.
+    async fn keyed(
+        &self,
+        items: Vec<TransactWriteItem>,
+        row: usize,
+        key: &KeyRecord<'_>,
+    ) -> Result<Keyed, StoreError> {
+        for attempt in 1..=TRIES {
+            let transaction = self.client.transact_write_items();
+            let transaction = transaction.set_transact_items(Some(items.clone()));
+            let Err(error) = transaction.send().await else {
+                return Ok(Keyed::Written);
+            };
+            let canceled = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(canceled))
+                    if is_condition_refused(canceled) =>
+                {
+                    canceled
+                }
+                _ => return Err(failed("TransactWriteItems", &error)),
+            };
+            let refused = |index: usize| {
+                canceled
+                    .cancellation_reasons()
+                    .get(index)
+                    .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
+                    .map(|reason| reason.item().cloned().unwrap_or_default())
+            };
+            if let Some(row) = refused(row) {
+                match key_use(&row, key.body_hash)? {
+                    KeyUse::Answered(_) => return Ok(Keyed::Refused(Approval::Answered)),
+                    KeyUse::OtherBody => return Ok(Keyed::Refused(Approval::KeyReused)),
+                    KeyUse::Fits => {}
+                }
+            }
+            if row > 0 && refused(0).is_some() {
+                return Ok(Keyed::Overtaken);
+            }
+            self.back_off(attempt).await;
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Takes a customer's approval back; a read and a write. The first revocation's time stays. An
+    /// approval that comes in between is taken back too: what was answered as revoked is revoked.
+    pub async fn revoke_agreement(
+        &self,
+        customer: &CustomerId,
+        partner: PartnerName,
+        now: Timestamp,
+    ) -> Result<Revocation, StoreError> {
+        let mut standing = self.agreement_item(customer, partner).await?;
+        for _ in 1..=TRIES {
+            let Some(item) = &standing else {
+                return Ok(Revocation::NeverApproved);
+            };
+            let record = read(item)?;
+            if matches!(record.state, AgreementState::Revoked { .. }) {
+                return Ok(Revocation::Revoked(record));
+            }
+            let basis = Basis::of(Some(item))?;
+            let update = self
+                .client
+                .update_item()
+                .table_name(self.customers_table()?)
+                .key("customerId", s(customer.as_str()))
+                .key("partner", s(partner.as_str()))
+                .update_expression(
+                    "SET #state = :revoked, revokedAt = :now, version = :next \
+                     REMOVE partnerCustomerId, paymentMethodId, #name",
+                )
+                .condition_expression(format!("#state = :approved AND {}", basis.condition()))
+                .set_expression_attribute_values(basis.values())
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_names("#name", "name")
+                .expression_attribute_values(":approved", s(APPROVED))
+                .expression_attribute_values(":revoked", s(REVOKED))
+                .expression_attribute_values(":now", n(now.millis()))
+                .expression_attribute_values(":next", n(basis.next()))
+                .return_values(ReturnValue::AllNew)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
+            standing = match update.send().await {
+                Ok(output) => output.attributes,
+                Err(SdkError::ServiceError(error)) => match error.err() {
+                    UpdateItemError::ConditionalCheckFailedException(refused) => {
+                        refused.item.clone()
+                    }
+                    _ => return Err(failed("UpdateItem", &SdkError::ServiceError(error))),
+                },
+                Err(error) => return Err(failed("UpdateItem", &error)),
+            };
+        }
+        match &standing {
+            Some(item) if read(item)?.state.as_str() == REVOKED => {
+                Ok(Revocation::Revoked(read(item)?))
+            }
+            _ => Err(StoreError::Conflict),
+        }
+    }
+
+    async fn agreement_item(
+        &self,
+        customer: &CustomerId,
+        partner: PartnerName,
+    ) -> Result<Option<Item>, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(self.customers_table()?)
+            .key("customerId", s(customer.as_str()))
+            .key("partner", s(partner.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| failed("GetItem", &error))?;
+        Ok(output.item)
+    }
+
+    /// All that is kept of a customer, by partner; one consistent query.
+    pub async fn agreements(
+        &self,
+        customer: &CustomerId,
+    ) -> Result<Vec<AgreementRecord>, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(self.customers_table()?)
+            .consistent_read(true)
+            .key_condition_expression("customerId = :customer")
+            .expression_attribute_values(":customer", s(customer.as_str()))
+            .send()
+            .await
+            .map_err(|error| failed("Query", &error))?;
+        output.items().iter().map(read).collect()
+    }
+
+    /// What the customer may be charged by at that partner, if the approval holds; one consistent
+    /// read, so that a revocation that was answered is seen.
+    pub async fn approved_agreement(
+        &self,
+        customer: &CustomerId,
+        partner: PartnerName,
+    ) -> Result<Option<Agreement>, StoreError> {
+        let item = self.agreement_item(customer, partner).await?;
+        let record = item.as_ref().map(read).transpose()?;
+        Ok(record.and_then(|record| match record.state {
+            AgreementState::Approved(agreement) => Some(agreement),
+            AgreementState::Revoked { .. } => None,
+        }))
+    }
+}
+
+/// Outcome of a transaction that holds a key's row.
+enum Keyed {
+    Written,
+    /// The key's row refused it.
+    Refused(Approval),
+    /// The agreement has changed since it was read.
+    Overtaken,
+}
+
+/// The item that a write is decided by, as it was read. Items never disappear, and their versions
+/// only grow.
+enum Basis {
+    Absent,
+    /// Written before there were versions.
+    Unversioned,
+    Version(u64),
+}
+
+impl Basis {
+    fn of(item: Option<&Item>) -> Result<Self, StoreError> {
+        let Some(item) = item else {
+            return Ok(Self::Absent);
+        };
+        let version = Reader(item).number("version").map_err(damaged)?;
+        Ok(version.map_or(Self::Unversioned, Self::Version))
+    }
+
+    fn condition(&self) -> &'static str {
+        match self {
+            Self::Absent => "attribute_not_exists(customerId)",
+            Self::Unversioned => "attribute_exists(customerId) AND attribute_not_exists(version)",
+            Self::Version(_) => "version = :read",
+        }
+    }
+
+    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        match self {
+            Self::Absent | Self::Unversioned => None,
+            Self::Version(version) => Some(HashMap::from([(":read".to_owned(), n(*version))])),
+        }
+    }
+
+    fn next(&self) -> u64 {
+        match self {
+            Self::Absent | Self::Unversioned => 1,
+            Self::Version(version) => version + 1,
+        }
+    }
+}
+
+fn put_item(put: Put) -> TransactWriteItem {
+    TransactWriteItem::builder().put(put).build()
+}
+
+fn item(customer: &CustomerId, agreement: &Agreement, name: Option<&Text>, now: Timestamp) -> Item {
+    let attributes = [
+        ("customerId", Some(s(customer.as_str()))),
+        ("partner", Some(s(agreement.partner.as_str()))),
+        ("state", Some(s(APPROVED))),
+        ("approvedAt", Some(n(now.millis()))),
+        (
+            "partnerCustomerId",
+            agreement.partner_customer.as_ref().map(|t| s(t.as_str())),
+        ),
+        (
+            "paymentMethodId",
+            Some(s(agreement.payment_method.as_str())),
+        ),
+        ("name", name.map(|name| s(name.as_str()))),
+    ];
+    attributes
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
+fn read(item: &Item) -> Result<AgreementRecord, StoreError> {
+    let reader = Reader(item);
+    let record = || -> Result<AgreementRecord, Corrupt> {
+        let partner = reader.required("partner", |text| text.parse().ok())?;
+        let token = |text: &str| PartnerToken::parse(text).ok();
+        let state = match reader.required_text("state")? {
+            APPROVED => AgreementState::Approved(Agreement {
+                partner,
+                partner_customer: reader.parsed("partnerCustomerId", token)?,
+                payment_method: reader.required("paymentMethodId", token)?,
+            }),
+            REVOKED => AgreementState::Revoked {
+                at: reader.required_time("revokedAt")?,
+            },
+            _ => return Err(Corrupt("state")),
+        };
+        Ok(AgreementRecord {
+            partner,
+            approved_at: reader.required_time("approvedAt")?,
+            name: reader.parsed("name", |text| Text::parse(text).ok())?,
+            state,
+        })
+    };
+    record().map_err(damaged)
+}
+
+fn damaged(source: Corrupt) -> StoreError {
+    StoreError::Corrupt {
+        table: "Customers",
+        source,
+    }
+}

@@ -1,0 +1,536 @@
+//! Orders as items. Money and counters are `N` from their exact text, never through a float.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+
+use aws_sdk_dynamodb::types::AttributeValue as Value;
+use domain::{
+    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Delivery, DeliveryState,
+    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line,
+    MethodFingerprint, Money, OpenParcel, Order, OrderId, OrderLines, PartnerAccount, Payment,
+    ProductId, Quantity, RefundNews, RefundStatus, Shipment, Text, Timestamp, TrackingNumber,
+};
+
+pub(super) type Item = HashMap<String, Value>;
+
+/// An attribute that is missing or not as this service writes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attribute {0} is missing or malformed")]
+pub struct Corrupt(pub &'static str);
+
+pub(super) fn s(text: impl Into<String>) -> Value {
+    Value::S(text.into())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "numbers are copied")]
+pub(super) fn n(number: impl ToString) -> Value {
+    Value::N(number.to_string())
+}
+
+pub(super) fn money(amount: Money) -> Value {
+    Value::N(amount.to_text())
+}
+
+fn map<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    Value::M(
+        fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect(),
+    )
+}
+
+/// Reads the attributes of one item or map.
+pub(super) struct Reader<'a>(pub(super) &'a Item);
+
+impl<'a> Reader<'a> {
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&'a str>, Corrupt> {
+        self.0
+            .get(name)
+            .map(|value| value.as_s().map(String::as_str).map_err(|_| Corrupt(name)))
+            .transpose()
+    }
+
+    pub(super) fn required_text(&self, name: &'static str) -> Result<&'a str, Corrupt> {
+        self.text(name)?.ok_or(Corrupt(name))
+    }
+
+    /// A string or number attribute, read by its type's own rules.
+    pub(super) fn parsed<T>(
+        &self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Corrupt> {
+        let text = match self.0.get(name) {
+            None => return Ok(None),
+            Some(Value::S(text) | Value::N(text)) => text,
+            Some(_) => return Err(Corrupt(name)),
+        };
+        parse(text).map(Some).ok_or(Corrupt(name))
+    }
+
+    pub(super) fn required<T>(
+        &self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, Corrupt> {
+        self.parsed(name, parse)?.ok_or(Corrupt(name))
+    }
+
+    pub(super) fn number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Corrupt> {
+        self.parsed(name, |text| text.parse().ok())
+    }
+
+    pub(super) fn required_number<T: FromStr>(&self, name: &'static str) -> Result<T, Corrupt> {
+        self.number(name)?.ok_or(Corrupt(name))
+    }
+
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Corrupt> {
+        Ok(self.number(name)?.map(Timestamp::from_millis))
+    }
+
+    pub(super) fn required_time(&self, name: &'static str) -> Result<Timestamp, Corrupt> {
+        self.time(name)?.ok_or(Corrupt(name))
+    }
+
+    fn bool(&self, name: &'static str) -> Result<bool, Corrupt> {
+        match self.0.get(name) {
+            None => Ok(false),
+            Some(value) => value.as_bool().copied().map_err(|_| Corrupt(name)),
+        }
+    }
+
+    fn map(&self, name: &'static str) -> Result<Option<Reader<'a>>, Corrupt> {
+        self.0
+            .get(name)
+            .map(|value| value.as_m().map(Reader).map_err(|_| Corrupt(name)))
+            .transpose()
+    }
+
+    /// A map of maps, with its keys.
+    fn entries(&self, name: &'static str) -> Result<Vec<(&'a str, Reader<'a>)>, Corrupt> {
+        let Some(value) = self.0.get(name) else {
+            return Ok(Vec::new());
+        };
+        let entries = value.as_m().map_err(|_| Corrupt(name))?;
+        entries
+            .iter()
+            .map(|(key, value)| {
+                let value = value.as_m().map(Reader).map_err(|_| Corrupt(name))?;
+                Ok((key.as_str(), value))
+            })
+            .collect()
+    }
+
+    fn list(&self, name: &'static str) -> Result<Vec<Reader<'a>>, Corrupt> {
+        let Some(value) = self.0.get(name) else {
+            return Ok(Vec::new());
+        };
+        let items = value.as_l().map_err(|_| Corrupt(name))?;
+        items
+            .iter()
+            .map(|item| item.as_m().map(Reader).map_err(|_| Corrupt(name)))
+            .collect()
+    }
+
+    fn money(&self, name: &'static str) -> Result<Money, Corrupt> {
+        self.required(name, |text| Money::from_stored(text).ok())
+    }
+}
+
+pub(super) fn lines_value(lines: &OrderLines) -> Value {
+    Value::L(
+        lines
+            .iter()
+            .map(|line| {
+                map([
+                    ("productId", Some(s(line.product_id.as_str()))),
+                    ("quantity", Some(n(line.quantity.get()))),
+                    ("price", Some(money(line.price))),
+                ])
+            })
+            .collect(),
+    )
+}
+
+fn lines(reader: &Reader<'_>, name: &'static str) -> Result<Option<OrderLines>, Corrupt> {
+    let lines = reader
+        .list(name)?
+        .iter()
+        .map(|line| {
+            Ok(Line {
+                product_id: line.required("productId", |text| ProductId::parse(text).ok())?,
+                quantity: line
+                    .required("quantity", |text| Quantity::new(text.parse().ok()?).ok())?,
+                price: line.money("price")?,
+            })
+        })
+        .collect::<Result<Vec<_>, Corrupt>>()?;
+    Ok(OrderLines::new(lines))
+}
+
+pub(super) fn contact_value(contact: &Contact) -> Value {
+    map([
+        ("name", Some(s(contact.name.as_str()))),
+        ("phone", Some(s(contact.phone.as_str()))),
+        (
+            "email",
+            contact.email.as_ref().map(|email| s(email.as_str())),
+        ),
+        (
+            "shippingAddress",
+            Some(s(contact.shipping_address.as_str())),
+        ),
+    ])
+}
+
+fn contact(reader: &Reader<'_>) -> Result<Contact, Corrupt> {
+    Ok(Contact {
+        name: reader.required("name", |text| Text::parse(text).ok())?,
+        phone: reader.required("phone", |text| Text::parse(text).ok())?,
+        email: reader.parsed("email", |text| Email::parse(text).ok())?,
+        shipping_address: reader
+            .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
+    })
+}
+
+pub(super) fn event_value(id: &str, kind: EventType) -> Value {
+    map([("id", Some(s(id))), ("type", Some(s(kind.as_str())))])
+}
+
+pub(super) fn record_value(record: &EventRecord) -> Value {
+    map([
+        ("version", Some(n(record.version))),
+        ("at", Some(n(record.at.millis()))),
+    ])
+}
+
+/// The payment of an invoice that was just issued.
+pub(super) fn new_payment_value() -> Value {
+    map([
+        ("state", Some(s(ChargeState::Due.as_str()))),
+        ("attempt", Some(n(1))),
+        ("fence", Some(n(0))),
+        ("declines", Some(Value::L(Vec::new()))),
+        ("keys", Some(Value::M(HashMap::new()))),
+    ])
+}
+
+pub(super) fn decline_value(decline: &Decline) -> Value {
+    map([
+        ("attempt", Some(n(decline.attempt))),
+        ("code", Some(s(decline.code.as_str()))),
+        ("retryable", Some(Value::Bool(decline.retryable))),
+    ])
+}
+
+pub(super) fn charge_value(charge: &Charge) -> Value {
+    let card = &charge.card;
+    let card = map([
+        ("firstName", card.first_name.as_ref().map(s)),
+        ("lastName", card.last_name.as_ref().map(s)),
+        ("firstDigits", card.first_digits.as_ref().map(s)),
+        ("lastDigits", card.last_digits.as_ref().map(s)),
+        ("brand", card.brand.as_ref().map(s)),
+        ("expiryMonth", card.expiry_month.map(n)),
+        ("expiryYear", card.expiry_year.map(n)),
+    ]);
+    map([
+        ("transactionId", Some(n(charge.transaction_id))),
+        ("createdAt", Some(n(charge.created_at.millis()))),
+        ("completedAt", Some(n(charge.completed_at.millis()))),
+        ("card", Some(card)),
+    ])
+}
+
+fn charge(reader: &Reader<'_>) -> Result<Charge, Corrupt> {
+    let card = reader.map("card")?.ok_or(Corrupt("card"))?;
+    let text = |name| Ok::<_, Corrupt>(card.text(name)?.map(str::to_owned));
+    Ok(Charge {
+        transaction_id: reader.required_number("transactionId")?,
+        created_at: reader.required_time("createdAt")?,
+        completed_at: reader.required_time("completedAt")?,
+        card: Card {
+            first_name: text("firstName")?,
+            last_name: text("lastName")?,
+            first_digits: text("firstDigits")?,
+            last_digits: text("lastDigits")?,
+            brand: text("brand")?,
+            expiry_month: card.number("expiryMonth")?,
+            expiry_year: card.number("expiryYear")?,
+        },
+    })
+}
+
+fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
+    let text = |name| Ok::<_, Corrupt>(reader.text(name)?.map(str::to_owned));
+    let declines = reader
+        .list("declines")?
+        .iter()
+        .map(|decline| {
+            Ok(Decline {
+                attempt: decline.required_number("attempt")?,
+                code: decline.required_text("code")?.to_owned(),
+                retryable: decline.bool("retryable")?,
+            })
+        })
+        .collect::<Result<_, Corrupt>>()?;
+    Ok(Payment {
+        state: reader.required("state", |text| ChargeState::from_str(text).ok())?,
+        attempt: reader.required_number("attempt")?,
+        fence: reader.required_number("fence")?,
+        claimed_from: reader.parsed("claimedFrom", |text| ChargeState::from_str(text).ok())?,
+        holder: text("holder")?,
+        lease_until: reader.time("leaseUntil")?,
+        keys: keys(reader)?,
+        reference: text("reference")?,
+        opened_at: reader.time("openedAt")?,
+        account: reader.parsed("account", PartnerAccount::parse)?,
+        method: reader.parsed("method", MethodFingerprint::parse)?,
+        unanswered_since: reader.time("unansweredSince")?,
+        waiting_since: reader.time("waitingSince")?,
+        declines,
+        charge: reader.map("charge")?.as_ref().map(charge).transpose()?,
+        refund: reader.map("refund")?.as_ref().map(refund).transpose()?,
+    })
+}
+
+fn keys(reader: &Reader<'_>) -> Result<BTreeMap<String, u32>, Corrupt> {
+    let attempt = |(key, value): (&String, &Value)| {
+        let attempt = value.as_n().ok().and_then(|text| text.parse().ok());
+        attempt.map(|attempt| (key.clone(), attempt))
+    };
+    let Some(keys) = reader.map("keys")? else {
+        return Ok(BTreeMap::new());
+    };
+    keys.0
+        .iter()
+        .map(attempt)
+        .collect::<Option<_>>()
+        .ok_or(Corrupt("keys"))
+}
+
+pub(super) fn refund_value(refund: &RefundNews) -> Value {
+    map([
+        ("state", Some(s(refund.status.as_str()))),
+        ("code", refund.status.code().map(s)),
+        ("at", Some(n(refund.at.millis()))),
+    ])
+}
+
+fn refund(reader: &Reader<'_>) -> Result<RefundNews, Corrupt> {
+    let code = reader.text("code")?.unwrap_or_default();
+    Ok(RefundNews {
+        status: reader.required("state", |name| RefundStatus::of_name(name, code))?,
+        at: reader.required_time("at")?,
+    })
+}
+
+/// A dispute without its id, which is its key in the map of all disputes.
+pub(super) fn dispute_value(dispute: &Dispute) -> Value {
+    map([
+        ("state", Some(s(dispute.state.as_str()))),
+        ("at", Some(n(dispute.at.millis()))),
+        ("since", Some(n(dispute.since.millis()))),
+    ])
+}
+
+fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
+    let at = reader.required_time("at")?;
+    Ok(Dispute {
+        id: id.map(str::to_owned),
+        state: reader.required("state", DisputeState::of_name)?,
+        at,
+        since: reader.time("since")?.unwrap_or(at),
+    })
+}
+
+/// `disputes` by the partner's ids, and `dispute`, the only one that earlier versions kept, without
+/// its id.
+fn disputes(reader: &Reader<'_>) -> Result<Vec<Dispute>, Corrupt> {
+    let entries = reader.entries("disputes")?.into_iter();
+    let named = entries.map(|(id, entry)| dispute(Some(id), &entry));
+    let nameless = reader.map("dispute")?.into_iter();
+    let nameless = nameless.map(|entry| dispute(None, &entry));
+    let mut disputes: Vec<_> = named.chain(nameless).collect::<Result<_, Corrupt>>()?;
+    Dispute::sort(&mut disputes);
+    Ok(disputes)
+}
+
+pub(super) fn shipment_value(shipment: &Shipment) -> Value {
+    map([
+        ("trackingNumber", Some(s(shipment.tracking_number.as_str()))),
+        ("labelUrl", shipment.label_url.as_deref().map(s)),
+        ("carrier", Some(s(shipment.carrier.as_str()))),
+        ("name", Some(s(shipment.name.as_str()))),
+        ("phone", Some(s(shipment.phone.as_str()))),
+        (
+            "shippingAddress",
+            Some(s(shipment.shipping_address.as_str())),
+        ),
+    ])
+}
+
+fn shipment(reader: &Reader<'_>) -> Result<Shipment, Corrupt> {
+    Ok(Shipment {
+        tracking_number: reader
+            .required("trackingNumber", |text| TrackingNumber::parse(text).ok())?,
+        label_url: reader.text("labelUrl")?.map(str::to_owned),
+        carrier: reader.required_text("carrier")?.to_owned(),
+        name: reader.required("name", |text| Text::parse(text).ok())?,
+        phone: reader.required("phone", |text| Text::parse(text).ok())?,
+        shipping_address: reader
+            .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
+    })
+}
+
+pub(super) fn delivery_value(delivery: &Delivery) -> Value {
+    map([
+        ("state", Some(s(delivery.state.as_str()))),
+        ("at", Some(n(delivery.at.millis()))),
+    ])
+}
+
+fn delivery(reader: &Reader<'_>) -> Result<Delivery, Corrupt> {
+    Ok(Delivery {
+        state: reader.required("state", DeliveryState::of_name)?,
+        at: reader.required_time("at")?,
+    })
+}
+
+pub(super) fn parcel_value(parcel: &OpenParcel) -> Value {
+    map([
+        ("reference", Some(s(parcel.reference.as_str()))),
+        ("carrier", Some(s(parcel.carrier.as_str()))),
+        ("name", Some(s(parcel.name.as_str()))),
+        ("phone", Some(s(parcel.phone.as_str()))),
+        ("shippingAddress", Some(s(parcel.shipping_address.as_str()))),
+    ])
+}
+
+fn parcel(reader: &Reader<'_>) -> Result<OpenParcel, Corrupt> {
+    Ok(OpenParcel {
+        reference: reader.required_text("reference")?.to_owned(),
+        carrier: reader.required_text("carrier")?.to_owned(),
+        name: reader.required("name", |text| Text::parse(text).ok())?,
+        phone: reader.required("phone", |text| Text::parse(text).ok())?,
+        shipping_address: reader
+            .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
+    })
+}
+
+/// Puts the order's amounts, lines and what else a new item has.
+pub(super) fn new_order_item(order: &Order) -> Item {
+    let mut item = Item::new();
+    let mut put = |name: &str, value: Value| item.insert(name.to_owned(), value);
+    put("orderId", s(order.id.to_string()));
+    put("customerId", s(order.customer.as_str()));
+    put("status", s(order.status.as_str()));
+    put("version", n(order.version));
+    put("currency", s(order.currency.code()));
+    put("lines", lines_value(&order.lines));
+    put("subTotal", money(order.amounts.sub_total));
+    put("tax", money(order.amounts.tax));
+    put("total", money(order.amounts.total));
+    put("checkout", Value::Bool(order.checkout));
+    put("createdAt", n(order.created_at.millis()));
+    if let Some(hash) = &order.request_hash {
+        put("requestHash", s(hash));
+    }
+    if let Some(contact) = &order.contact {
+        put("contact", contact_value(contact));
+    }
+    if let Some(event) = &order.event {
+        put("event", event_value(&event.id, event.kind));
+    }
+    let events = order.events.iter();
+    let events = events.map(|(kind, record)| (kind.as_str().to_owned(), record_value(record)));
+    put("events", Value::M(events.collect()));
+    if let Some(due) = &order.due {
+        put("dueStep", s(due.step.partition_of(&order.id)));
+        put("dueAt", n(due.at.millis()));
+        put("dueTries", n(due.tries));
+    }
+    if let Some(trace) = &order.traceparent {
+        put("traceparent", s(trace));
+    }
+    item
+}
+
+/// Reads an order's item, as it is stored or as the table's stream shows it.
+#[expect(
+    clippy::implicit_hasher,
+    reason = "the SDK's items have the default hasher"
+)]
+pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> {
+    let reader = Reader(item);
+    let first = match lines(&reader, "firstLines")? {
+        None => None,
+        Some(lines) => Some((
+            lines,
+            Amounts {
+                sub_total: reader.money("firstSubTotal")?,
+                tax: reader.money("firstTax")?,
+                total: reader.money("firstTotal")?,
+            },
+        )),
+    };
+    let event = match reader.map("event")? {
+        None => None,
+        Some(event) => Some(EventMark {
+            id: event.required_text("id")?.to_owned(),
+            kind: event.required("type", |text| text.parse().ok())?,
+        }),
+    };
+    let records = reader.map("events")?.ok_or(Corrupt("events"))?;
+    let mut events = BTreeMap::new();
+    for kind in EventType::ALL {
+        if let Some(record) = records.map(kind.as_str())? {
+            let record = EventRecord {
+                version: record.required_number("version")?,
+                at: record.required_time("at")?,
+            };
+            events.insert(kind, record);
+        }
+    }
+    let due = match reader.parsed("dueStep", DueStep::of_partition)? {
+        None => None,
+        Some(step) => {
+            let at = reader.required_time("dueAt")?;
+            Some(Due {
+                step,
+                at,
+                tries: reader.number("dueTries")?.unwrap_or(0),
+                by_operator: reader.time("requeuedAt")? == Some(at),
+            })
+        }
+    };
+    Ok(Order {
+        id: reader.required("orderId", |text| OrderId::parse(text).ok())?,
+        customer: reader.required("customerId", |text| CustomerId::parse(text).ok())?,
+        status: reader.required("status", |text| text.parse().ok())?,
+        version: reader.required_number("version")?,
+        currency: reader.required("currency", |text| text.parse().ok())?,
+        lines: lines(&reader, "lines")?.ok_or(Corrupt("lines"))?,
+        amounts: Amounts {
+            sub_total: reader.money("subTotal")?,
+            tax: reader.money("tax")?,
+            total: reader.money("total")?,
+        },
+        first,
+        request_hash: reader.text("requestHash")?.map(str::to_owned),
+        contact: reader.map("contact")?.as_ref().map(contact).transpose()?,
+        checkout: reader.bool("checkout")?,
+        payment: reader.map("payment")?.as_ref().map(payment).transpose()?,
+        disputes: disputes(&reader)?,
+        parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
+        shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
+        delivery: reader.map("delivery")?.as_ref().map(delivery).transpose()?,
+        cancel_reason: reader.parsed("cancelReason", |text| Text::parse_lines(text).ok())?,
+        event,
+        events,
+        created_at: reader.required_time("createdAt")?,
+        due,
+        traceparent: reader.text("traceparent")?.map(str::to_owned),
+    })
+}

@@ -1,0 +1,125 @@
+//! Idempotency keys: which body a caller's key was first used with.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure};
+use domain::Timestamp;
+
+use super::attributes::{Item, Reader, n, s};
+use super::{KeyRecord, Store, StoreError, failed};
+
+/// How long a key is remembered: seven days from its first use. After that it counts as new; the domain's own rules
+/// (one invoice, charge, shipment and mail of each kind per order) hold for ever.
+const RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// A key's row is written by whoever comes first, or once it has expired (DynamoDB deletes expired
+/// items only within days). It is never written over: it may hold an answer.
+const FIRST_USE: &str = "attribute_not_exists(keyId) OR expiresAt < :now";
+
+/// The answer is recorded once, in the row of the body that it answers.
+const ANSWERED: &str = "attribute_not_exists(keyId) OR expiresAt < :now \
+     OR (bodyHash = :body AND attribute_not_exists(answer))";
+
+/// What a key's row says of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// The key is new, or was used with the same body before and has no recorded answer.
+    Fits,
+    /// The key was used with the same body before, and this is the recorded answer.
+    Answered(String),
+    /// The key was used with another body.
+    OtherBody,
+}
+
+impl Store {
+    /// Remembers that `key` goes with a body; one write.
+    pub async fn use_key(
+        &self,
+        key: &str,
+        body_hash: &str,
+        now: Timestamp,
+    ) -> Result<KeyUse, StoreError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(self.idempotency_table()?)
+            .item("keyId", s(key))
+            .item("bodyHash", s(body_hash))
+            .item("expiresAt", n(now.plus(RETENTION).seconds()))
+            .condition_expression(FIRST_USE)
+            .expression_attribute_values(":now", n(now.seconds()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(KeyUse::Fits),
+            Err(SdkError::ServiceError(error)) => match error.err() {
+                PutItemError::ConditionalCheckFailedException(refused) => {
+                    key_use(&refused.item().cloned().unwrap_or_default(), body_hash)
+                }
+                _ => Err(failed("PutItem", &SdkError::ServiceError(error))),
+            },
+            Err(error) => Err(failed("PutItem", &error)),
+        }
+    }
+
+    /// Whether `key` was remembered and has not expired; a consistent read.
+    pub async fn is_key_used(&self, key: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(self.idempotency_table()?)
+            .key("keyId", s(key))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| failed("GetItem", &error))?;
+        let Some(item) = output.item else {
+            return Ok(false);
+        };
+        let expires_at: i64 = Reader(&item)
+            .required_number("expiresAt")
+            .map_err(|source| StoreError::Corrupt {
+                table: "IdempotencyKeys",
+                source,
+            })?;
+        Ok(expires_at >= now.seconds())
+    }
+
+    /// Records the answer of what a key is for, as part of the transaction that carries it out: of
+    /// all requests with that key, one is carried out, and every later one gets its answer.
+    pub(super) fn key_answer(
+        &self,
+        record: &KeyRecord<'_>,
+        now: Timestamp,
+    ) -> Result<Put, StoreError> {
+        Put::builder()
+            .table_name(self.idempotency_table()?)
+            .item("keyId", s(record.key))
+            .item("bodyHash", s(record.body_hash))
+            .item("answer", s(record.answer))
+            .item("expiresAt", n(now.plus(RETENTION).seconds()))
+            .condition_expression(ANSWERED)
+            .expression_attribute_values(":now", n(now.seconds()))
+            .expression_attribute_values(":body", s(record.body_hash))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|_| StoreError::NotConfigured("IdempotencyKeys"))
+    }
+}
+
+/// What a key's row, which refused a write, says of a body.
+pub(super) fn key_use(row: &Item, body_hash: &str) -> Result<KeyUse, StoreError> {
+    let reader = Reader(row);
+    let read = || {
+        if reader.required_text("bodyHash")? != body_hash {
+            return Ok(KeyUse::OtherBody);
+        }
+        let answer = reader.text("answer")?;
+        Ok(answer.map_or(KeyUse::Fits, |answer| KeyUse::Answered(answer.to_owned())))
+    };
+    read().map_err(|source| StoreError::Corrupt {
+        table: "IdempotencyKeys",
+        source,
+    })
+}

@@ -1,0 +1,172 @@
+//! The tables. Every write states, as its condition, the rule that makes it happen once.
+
+mod agreements;
+mod attributes;
+mod cancellations;
+mod due;
+mod emails;
+mod idempotency;
+mod invoices;
+mod news;
+mod orders;
+mod payments;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+
+pub use agreements::{Approval, Revocation};
+pub use attributes::{Corrupt, order_from_item};
+pub use cancellations::CancelBasis;
+pub use due::{DueCursor, DueMark, DueOrder, DuePage};
+pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Feedback, Promise, PromisedEmail};
+pub use idempotency::KeyUse;
+pub use invoices::InvoiceIssue;
+pub use news::{Noted, NotedDispute};
+pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
+pub use payments::{
+    Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence, MAX_PAYMENT_KEYS,
+    NextCharge, OpenedCharge, PaymentTerms, Settlement,
+};
+
+use domain::{DueStep, Order};
+use platform::aws::AwsFailure;
+use platform::config::Tables;
+use platform::runtime::Runtime;
+
+/// The tables, over the real client.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    tables: Tables,
+    runtime: Runtime,
+    sends_mails: bool,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsFailure),
+    /// Other calls came in between, again and again; nothing was written.
+    #[error("the call met others too often")]
+    Conflict,
+    /// An item is not as this service writes it.
+    #[error("an item of the {table} table is damaged")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong.
+        #[source]
+        source: Corrupt,
+    },
+    /// This function was not told the table's name.
+    #[error("no name is configured for the {0} table")]
+    NotConfigured(&'static str),
+}
+
+impl Store {
+    /// Tables of these names.
+    #[must_use]
+    pub fn new(client: Client, tables: Tables, runtime: Runtime) -> Self {
+        Self {
+            client,
+            tables,
+            runtime,
+            sends_mails: true,
+        }
+    }
+
+    /// The same for a shop without a sender: no order waits for a mail.
+    #[must_use]
+    pub fn without_mails(self) -> Self {
+        Self {
+            sends_mails: false,
+            ..self
+        }
+    }
+
+    /// The same for a shop with this sender, if it has one.
+    #[must_use]
+    pub fn with_sender(self, sender: Option<&str>) -> Self {
+        match sender {
+            Some(_) => self,
+            None => self.without_mails(),
+        }
+    }
+
+    /// Whether mails are sent at all.
+    #[must_use]
+    pub fn sends_mails(&self) -> bool {
+        self.sends_mails
+    }
+
+    /// What an order waits for that has nothing before it but mails.
+    fn mail_step(&self, order: &Order) -> Option<DueStep> {
+        let is_mailed = self.sends_mails && order.email().is_some();
+        is_mailed.then_some(DueStep::Email)
+    }
+
+    fn orders_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .orders
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Orders"))
+    }
+
+    fn invoices_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .invoices
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Invoices"))
+    }
+
+    fn emails_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .emails
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Emails"))
+    }
+
+    fn idempotency_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .idempotency
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("IdempotencyKeys"))
+    }
+
+    fn customers_table(&self) -> Result<&str, StoreError> {
+        self.tables
+            .customers
+            .as_deref()
+            .ok_or(StoreError::NotConfigured("Customers"))
+    }
+
+    /// A random pause before try `attempt` (from 1), at most 50 ms × 2^attempt.
+    async fn back_off(&self, attempt: u32) {
+        let most = Duration::from_millis(50_u64 << attempt.min(5));
+        tokio::time::sleep(self.runtime.jitter(most)).await;
+    }
+}
+
+/// How often a write is decided anew that others came before, and how often keys that `DynamoDB` left
+/// unread are asked for.
+const TRIES: u32 = 4;
+
+/// Whether a condition did not hold: the items are not as they were read. Any other cancellation has
+/// been tried again by the client.
+fn is_condition_refused(canceled: &TransactionCanceledException) -> bool {
+    let codes = canceled.cancellation_reasons().iter();
+    let mut codes = codes.filter_map(|reason| reason.code());
+    codes.any(|code| code == "ConditionalCheckFailed")
+}
+
+fn failed<E>(operation: &'static str, error: &SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    StoreError::Aws(AwsFailure::new(operation, error))
+}

@@ -1,0 +1,245 @@
+//! What partners tell of an order after they were asked: disputes, refunds of cancelled orders and
+//! deliveries. Each is a note for people, written beside the state machine: no version is raised and
+//! no event is told.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue as Value;
+use domain::{ChargeState, Delivery, Dispute, Order, OrderId, RefundNews, RefundStatus, Status};
+use messages::PartnerReference;
+
+use super::attributes::{delivery_value, dispute_value, n, refund_value, s};
+use super::orders::conditional;
+use super::{Store, StoreError, TRIES};
+
+/// What became of a piece of news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is on the order now.
+    Written,
+    /// The order says so already, or says something later.
+    Known,
+    /// There is no such order, or it does not have this reference.
+    Foreign,
+}
+
+/// What became of news of a dispute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotedDispute {
+    /// Nobody knew of the dispute before; it is on the order now.
+    New,
+    /// It was known, and stands differently now.
+    Changed,
+    /// The order says so already, or says something later.
+    Known,
+    /// The order has [`Dispute::MOST`] others and does not keep it.
+    Full,
+    /// There is no such order, or it does not have this reference.
+    Foreign,
+}
+
+impl Store {
+    /// Notes how the dispute that the partner knows by `id` stands, if its charge is the one with this
+    /// reference; a read and a write. By `news.at` the latest news of a dispute holds, in whatever
+    /// order they come. A dispute that is known keeps its `since`.
+    ///
+    /// A dispute without an id, which only earlier versions wrote, gives way to the first one with an
+    /// id: the two cannot be told apart, and the partner's word is newer.
+    pub async fn note_dispute(
+        &self,
+        id: &OrderId,
+        reference: &str,
+        dispute: &PartnerReference,
+        news: &Dispute,
+    ) -> Result<NotedDispute, StoreError> {
+        let mut standing = self.order(id).await?;
+        for attempt in 1..=TRIES {
+            let Some(order) = standing.filter(|order| has_charge(order, reference)) else {
+                return Ok(NotedDispute::Foreign);
+            };
+            let name = Some(dispute.as_str());
+            let known = order
+                .disputes
+                .iter()
+                .find(|each| each.id.as_deref() == name);
+            let outcome = match known {
+                Some(known) if known.at > news.at => return Ok(NotedDispute::Known),
+                Some(known) if known.state == news.state => NotedDispute::Known,
+                Some(_) => NotedDispute::Changed,
+                None if named(&order) >= Dispute::MOST => return Ok(NotedDispute::Full),
+                None => NotedDispute::New,
+            };
+            let wanted = Dispute {
+                id: name.map(str::to_owned),
+                state: news.state,
+                at: news.at,
+                since: known.map_or(news.since, |known| known.since),
+            };
+            if known == Some(&wanted) {
+                return Ok(NotedDispute::Known);
+            }
+            let update = match known {
+                None => self.first_news(&order, reference, dispute, &wanted)?,
+                Some(_) => self.later_news(&order, reference, dispute, &wanted)?,
+            };
+            standing = match conditional(update).await? {
+                Ok(_) => return Ok(outcome),
+                // Our own write: its first answer was lost on the way, and the SDK tried again.
+                Err(Some(order)) if order.disputes.contains(&wanted) => return Ok(outcome),
+                Err(standing) => standing,
+            };
+            self.back_off(attempt).await;
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Writes a dispute that is not known. DynamoDB sets an entry only in a map that is there.
+    fn first_news(
+        &self,
+        order: &Order,
+        reference: &str,
+        id: &PartnerReference,
+        dispute: &Dispute,
+    ) -> Result<UpdateItemFluentBuilder, StoreError> {
+        let update = self.note(&order.id, reference)?;
+        if named(order) == 0 {
+            let disputes = HashMap::from([(id.as_str().to_owned(), dispute_value(dispute))]);
+            return Ok(update
+                .update_expression("SET disputes = :disputes REMOVE #event, dispute")
+                .condition_expression(
+                    "payment.#reference = :reference AND attribute_not_exists(disputes)",
+                )
+                .expression_attribute_values(":disputes", Value::M(disputes)));
+        }
+        Ok(update
+            .update_expression("SET disputes.#id = :dispute REMOVE #event, dispute")
+            .condition_expression(
+                "payment.#reference = :reference AND attribute_not_exists(disputes.#id) \
+                 AND size(disputes) < :most",
+            )
+            .expression_attribute_names("#id", id.as_str())
+            .expression_attribute_values(":dispute", dispute_value(dispute))
+            .expression_attribute_values(":most", n(Dispute::MOST)))
+    }
+
+    /// Writes how a dispute that is known stands, unless later news of it was written.
+    fn later_news(
+        &self,
+        order: &Order,
+        reference: &str,
+        id: &PartnerReference,
+        dispute: &Dispute,
+    ) -> Result<UpdateItemFluentBuilder, StoreError> {
+        Ok(self
+            .note(&order.id, reference)?
+            .update_expression(
+                "SET disputes.#id.#state = :state, disputes.#id.#at = :at REMOVE #event, dispute",
+            )
+            .condition_expression("payment.#reference = :reference AND disputes.#id.#at <= :at")
+            .expression_attribute_names("#id", id.as_str())
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":state", s(dispute.state.as_str()))
+            .expression_attribute_values(":at", n(dispute.at.millis())))
+    }
+
+    /// Notes what the partner says of the refund of an order that is refunding or cancelled, as it was
+    /// read; one write. By `news.at` the latest answer holds. The charge's state follows: a refund that
+    /// failed makes it [`ChargeState::RefundFailed`], one that is done [`ChargeState::Refunded`], and a
+    /// pending one leaves it as it is.
+    pub async fn note_refund(&self, order: &Order, news: &RefundNews) -> Result<Noted, StoreError> {
+        let (Some(payment), Status::Refunding | Status::Cancelled) = (&order.payment, order.status)
+        else {
+            return Ok(Noted::Foreign);
+        };
+        let Some(reference) = payment.reference.as_deref() else {
+            return Ok(Noted::Foreign);
+        };
+        let state = match news.status {
+            RefundStatus::Refunded => ChargeState::Refunded,
+            RefundStatus::Pending => payment.state,
+            RefundStatus::Failed { .. } => ChargeState::RefundFailed,
+        };
+        let update = self
+            .note(&order.id, reference)?
+            .update_expression(
+                "SET payment.#state = :state, payment.refund = :refund REMOVE #event",
+            )
+            .condition_expression(
+                "#status = :status AND payment.#reference = :reference AND payment.#state = :read \
+                 AND (attribute_not_exists(payment.refund) OR payment.refund.#at <= :at)",
+            )
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":status", s(order.status.as_str()))
+            .expression_attribute_values(":read", s(payment.state.as_str()))
+            .expression_attribute_values(":state", s(state.as_str()))
+            .expression_attribute_values(":refund", refund_value(news))
+            .expression_attribute_values(":at", n(news.at.millis()));
+        Ok(match conditional(update).await? {
+            Ok(_) => Noted::Written,
+            Err(Some(order)) if has_news(&order, news) => Noted::Written,
+            Err(Some(order)) if has_charge(&order, reference) => Noted::Known,
+            Err(_) => Noted::Foreign,
+        })
+    }
+
+    /// Notes where the parcel with this reference at that carrier is; one write. By the carrier's clock the latest
+    /// news holds, in whatever order they come.
+    pub async fn note_delivery(
+        &self,
+        id: &OrderId,
+        carrier: &str,
+        reference: &str,
+        delivery: Delivery,
+    ) -> Result<Noted, StoreError> {
+        let update = self
+            .note(id, reference)?
+            .update_expression("SET delivery = :delivery REMOVE #event")
+            .condition_expression(
+                "parcel.#reference = :reference AND parcel.#carrier = :carrier \
+                 AND (attribute_not_exists(delivery) OR delivery.#at < :at)",
+            )
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_names("#carrier", "carrier")
+            .expression_attribute_values(":carrier", s(carrier))
+            .expression_attribute_values(":delivery", delivery_value(&delivery))
+            .expression_attribute_values(":at", n(delivery.at.millis()));
+        Ok(match conditional(update).await? {
+            Ok(_) => Noted::Written,
+            Err(Some(order)) if has_parcel(&order, carrier, reference) => Noted::Known,
+            Err(_) => Noted::Foreign,
+        })
+    }
+
+    fn note(&self, id: &OrderId, reference: &str) -> Result<UpdateItemFluentBuilder, StoreError> {
+        Ok(self
+            .any_update(id)?
+            .expression_attribute_names("#reference", "reference")
+            .expression_attribute_values(":reference", s(reference)))
+    }
+}
+
+/// How many disputes the order keeps by their ids.
+fn named(order: &Order) -> usize {
+    let disputes = order.disputes.iter();
+    disputes.filter(|dispute| dispute.id.is_some()).count()
+}
+
+fn has_charge(order: &Order, reference: &str) -> bool {
+    let payment = order.payment.as_ref();
+    payment.and_then(|payment| payment.reference.as_deref()) == Some(reference)
+}
+
+/// Whether this very news was written: our own write, whose first answer was lost on the way.
+fn has_news(order: &Order, news: &RefundNews) -> bool {
+    let payment = order.payment.as_ref();
+    payment.and_then(|payment| payment.refund.as_ref()) == Some(news)
+}
+
+fn has_parcel(order: &Order, carrier: &str, reference: &str) -> bool {
+    let parcel = order.parcel.as_ref();
+    parcel.is_some_and(|parcel| parcel.reference == reference && parcel.carrier == carrier)
+}
