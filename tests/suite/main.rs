@@ -32,6 +32,7 @@ mod secrets;
 mod sequences;
 mod ses;
 mod store;
+mod stored;
 mod stripe;
 mod sweep;
 mod unkind;

@@ -18,7 +18,7 @@ pub struct TimestampError;
 impl Timestamp {
     /// A timestamp of that many milliseconds.
     #[must_use]
-    pub fn from_millis(millis: i64) -> Self {
+    pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 

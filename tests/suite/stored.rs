@@ -1,0 +1,142 @@
+//! What earlier versions have stored and sent: this one reads it, and says the same of it.
+//!
+//! `stored/items.jsonl` holds an item of each shape that 60 random histories of the simulator left in
+//! the tables, and shipped orders with a delivery, a dispute and a dispute without an id;
+//! `stored/messages.jsonl` a message of each shape that went to a queue. They are never made anew: who
+//! changes what is stored adds lines.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use domain::{EventType, OrderId, Timestamp};
+use messages::Message;
+use payment::partners::Sandbox;
+use serde_json::Value;
+use store::{EmailState, KeyUse};
+use tests::{Cloud, SentWrite, customer_request};
+
+const ITEMS: &str = include_str!("stored/items.jsonl");
+const MESSAGES: &str = include_str!("stored/messages.jsonl");
+
+/// A month after the items were written.
+const LATER: Timestamp = Timestamp::from_millis(1_798_000_000_000);
+
+/// The items of one table.
+fn items(table: &str) -> Vec<Value> {
+    let items = ITEMS
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    items
+        .filter(|item: &Value| item["TableName"] == table)
+        .collect()
+}
+
+async fn cloud_with(item: Value) -> Cloud<Sandbox> {
+    let cloud = Cloud::start().await;
+    let put = SentWrite::new("PutItem", item);
+    assert!(cloud.database.arrive_late(&put));
+    cloud
+}
+
+fn text<'a>(item: &'a Value, attribute: &str) -> &'a str {
+    item["Item"][attribute]["S"].as_str().unwrap()
+}
+
+#[tokio::test]
+async fn every_stored_order_is_shown_as_it_was() {
+    let mut shown = String::new();
+    for item in items("OrdersTable") {
+        let id = text(&item, "orderId").to_owned();
+        let status = text(&item, "status").to_owned();
+        let reply = cloud_with(item).await.get(&id).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!(reply.body["status"], *status);
+        writeln!(shown, "{}", reply.text).unwrap();
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[tokio::test]
+async fn every_stored_order_that_is_due_is_looked_after() {
+    for item in items("OrdersTable") {
+        let is_due = item["Item"]["dueAt"].is_object();
+        let cloud = cloud_with(item).await;
+        let (now, later) = (cloud.runtime.now().millis(), LATER.millis());
+        cloud.pass(Duration::from_millis(later.abs_diff(now)));
+        let report = cloud.sweep().await;
+        assert_eq!((report.failed, report.unfinished), (0, 0), "{report:?}");
+        let looked_after = report.published + report.settled > 0;
+        assert_eq!(looked_after, is_due, "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_stored_mail_is_known() {
+    for item in items("EmailsTable") {
+        let order = OrderId::parse(text(&item, "orderId")).unwrap();
+        let (row, state) = (
+            text(&item, "emailId").to_owned(),
+            text(&item, "state").to_owned(),
+        );
+        let cloud = Cloud::start().await;
+        let orders = items("OrdersTable").into_iter();
+        let mut owner = orders.last().unwrap();
+        owner["Item"]["orderId"]["S"] = order.to_string().into();
+        for item in [owner, item] {
+            assert!(cloud.database.arrive_late(&SentWrite::new("PutItem", item)));
+        }
+        let (_, mails) = cloud.store.order_and_emails(&order).await.unwrap().unwrap();
+        let event = row.split('/').nth(1).unwrap().parse::<EventType>().unwrap();
+        let known = mails.get(&event).map(EmailState::as_str);
+        // A friend's mail is no news of the order.
+        let is_own = row.split('/').count() == 2;
+        assert_eq!(known, is_own.then_some(&*state), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn every_stored_agreement_is_known() {
+    for item in items("CustomersTable") {
+        let (id, state) = (
+            text(&item, "customerId").to_owned(),
+            text(&item, "state").to_owned(),
+        );
+        let cloud = cloud_with(item).await;
+        let reply = cloud.send(&customer_request("GET", &id, "")).await;
+        assert_eq!(
+            reply.body["agreements"][0]["status"], *state,
+            "{}",
+            reply.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_stored_key_answers_again() {
+    let now = Timestamp::from_millis(1_795_428_725_000);
+    for item in items("IdempotencyTable") {
+        let (key, hash) = (
+            text(&item, "keyId").to_owned(),
+            text(&item, "bodyHash").to_owned(),
+        );
+        let answer = item["Item"]["answer"]["S"].as_str().map(str::to_owned);
+        let cloud = cloud_with(item).await;
+        let known = cloud.store.use_key(&key, &hash, now).await.unwrap();
+        match (known, answer) {
+            (KeyUse::Answered(known), Some(answer)) => assert_eq!(known, answer),
+            (KeyUse::Fits, None) => {}
+            (known, answer) => panic!("{known:?} instead of {answer:?}"),
+        }
+        let other = cloud.store.use_key(&key, "another", now).await.unwrap();
+        assert!(matches!(other, KeyUse::OtherBody), "{other:?}");
+    }
+}
+
+#[test]
+fn every_sent_message_is_read_and_written_as_it_was() {
+    for line in MESSAGES.lines() {
+        let message = Message::from_json(line).unwrap();
+        let written: Value = serde_json::from_str(&message.to_json().unwrap()).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(line).unwrap());
+    }
+}
