@@ -1,4 +1,4 @@
-//! Which fault of which step is met by which test: the table in ARCHITECTURE.md is this one.
+//! Which test covers which fault of which step: the fault matrix in `docs/design` is generated from here.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -441,25 +441,25 @@ fn every_row_of_the_fault_matrix_has_its_tests() {
     }
 }
 
-/// Holds the text between two marks of ARCHITECTURE.md against `table`; with `MATRIX=write`, writes
-/// it there.
-pub(super) fn check_written(begin: &str, end: &str, table: &str) {
-    let file = root().join("ARCHITECTURE.md");
+/// Holds the text between two marks of a document against `expected`; with `MATRIX=write`, writes it
+/// there.
+pub(super) fn check_written(document: &str, begin: &str, end: &str, expected: &str) {
+    let file = root().join(document);
     let text = std::fs::read_to_string(&file).unwrap();
-    let (before, rest) = text.split_once(begin).expect("the table's beginning");
-    let (written, after) = rest.split_once(end).expect("the table's end");
+    let (before, rest) = text.split_once(begin).expect("the text's beginning");
+    let (written, after) = rest.split_once(end).expect("the text's end");
     if Environment::process().optional("MATRIX").as_deref() == Some("write") {
-        std::fs::write(&file, format!("{before}{begin}{table}{end}{after}")).unwrap();
+        std::fs::write(&file, format!("{before}{begin}{expected}{end}{after}")).unwrap();
         return;
     }
     assert_eq!(
-        written, table,
-        "MATRIX=write cargo test -p tests --test faults in_architecture -- --test-threads 1"
+        written, expected,
+        "MATRIX=write cargo test -p tests --test faults in_the_book -- --test-threads 1"
     );
 }
 
-/// `MATRIX=write` brings the table in ARCHITECTURE.md up to date.
+/// `MATRIX=write` brings the table up to date.
 #[test]
-fn the_fault_matrix_in_architecture_md_is_this_one() {
-    check_written(BEGIN, END, &table());
+fn the_fault_matrix_in_the_book_is_this_one() {
+    check_written("docs/design/fault-matrix.md", BEGIN, END, &table());
 }

@@ -1,5 +1,5 @@
-//! What the service promises, where each promise ends, and what would turn red if it broke: the table
-//! in ARCHITECTURE.md is this one.
+//! What the service promises, where each promise ends, and which tests would turn red if it broke: the
+//! list in ARCHITECTURE.md and the table in `docs/design` are generated from here.
 
 use std::fmt::Write as _;
 
@@ -117,6 +117,16 @@ const PROMISES: &[Promise] = &[
 const BEGIN: &str = "<!-- the promises: written from tests/faults/promises.rs -->\n";
 const END: &str = "<!-- the promises end -->";
 
+/// The promises alone, as a list.
+fn list() -> String {
+    let mut list = "\n".to_owned();
+    for each in PROMISES {
+        writeln!(list, "- {}", each.sentence).unwrap();
+    }
+    list.push('\n');
+    list
+}
+
 fn table() -> String {
     let mut table = "| promise | the write that makes it true | tests | what remains |\n\
          | --- | --- | --- | --- |\n"
@@ -145,6 +155,7 @@ fn every_promise_has_its_tests() {
 }
 
 #[test]
-fn the_promises_in_architecture_md_are_these() {
-    check_written(BEGIN, END, &table());
+fn the_promises_in_the_book_and_in_architecture_are_these() {
+    check_written("docs/design/never-twice.md", BEGIN, END, &table());
+    check_written("ARCHITECTURE.md", BEGIN, END, &list());
 }

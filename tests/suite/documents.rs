@@ -3,7 +3,7 @@
 use serde_json::Value;
 use shared::event::Message;
 
-const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
+const MESSAGES: &str = include_str!("../../docs/design/messages.md");
 
 /// The JSON code blocks of a document.
 fn json_blocks(document: &str) -> impl Iterator<Item = &str> {
@@ -15,7 +15,7 @@ fn json_blocks(document: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_sample_message_is_read_and_would_be_written_as_it_is_printed() {
-    let samples: Vec<_> = json_blocks(ARCHITECTURE)
+    let samples: Vec<_> = json_blocks(MESSAGES)
         .filter(|block| block.contains("\"specversion\""))
         .collect();
     assert!(!samples.is_empty());
