@@ -1,4 +1,4 @@
-"""The documents hold together: links, anchors, named files, and the book's table of contents."""
+"""The documents hold together: links, anchors, named files and functions, and the book's table of contents."""
 
 from __future__ import annotations
 
@@ -94,6 +94,13 @@ class TestDocuments(unittest.TestCase):
                 aim = (page.parent / target.partition("#")[0]).resolve()
                 with self.subTest(page.relative_to(ROOT), target=target):
                     self.assertTrue(aim.is_relative_to(BOOK))
+
+
+    def test_the_map_names_every_function_of_the_template_and_no_other(self) -> None:
+        deployed = re.findall(r"(?m)^  (\w+):\n    Type: AWS::Serverless::Function$", (ROOT / "template.yaml").read_text())
+        table = (ROOT / "ARCHITECTURE.md").read_text().split("\n### Functions\n")[1].split("\n###")[0]
+        named = [name for cell in re.findall(r"(?m)^\| `\w+` \| ([\w, ]+) \|", table) for name in cell.split(", ")]
+        self.assertEqual(sorted(named), sorted(deployed))
 
 
 class TestBroken(unittest.TestCase):
