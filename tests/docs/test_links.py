@@ -95,7 +95,6 @@ class TestDocuments(unittest.TestCase):
                 with self.subTest(page.relative_to(ROOT), target=target):
                     self.assertTrue(aim.is_relative_to(BOOK))
 
-
     def test_the_map_names_every_function_of_the_template_and_no_other(self) -> None:
         deployed = re.findall(r"(?m)^  (\w+):\n    Type: AWS::Serverless::Function$", (ROOT / "template.yaml").read_text())
         table = (ROOT / "ARCHITECTURE.md").read_text().split("\n### Functions\n")[1].split("\n###")[0]
