@@ -7,6 +7,7 @@
 # make check  format, lints, licences, template; .ci/run does this and then make test
 # make test-backlog  sweeps 100 000 due orders and prints how many a second
 # make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
+# make docs   builds the book in target/book, and checks the links of all documents
 # make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack, localstripe
 # make advisories   known vulnerabilities in the dependencies (fetches the RustSec database)
 
@@ -18,9 +19,10 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 DENY_VERSION := 0.20.2
+MDBOOK_VERSION := 0.4.52
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format lint deny advisories template planted planted-fit
+.PHONY: help tools docs run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format lint deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -76,7 +78,7 @@ test-stack: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
 
 # Cheapest first.
-check: format template deny lint planted-fit
+check: format docs template deny lint planted-fit
 
 format:
 	cargo fmt --check
@@ -97,6 +99,11 @@ lint:
 template: tools
 	$(VENV)/bin/sam validate --lint
 
+# The book, and the links of all documents.
+docs: .local/bin/mdbook
+	.local/bin/mdbook build docs
+	$(PYTHON) -m unittest discover --start-directory tests/docs
+
 # The advisory database is a git clone, so that half is a target of its own.
 deny: .local/bin/cargo-deny
 	.local/bin/cargo-deny --all-features check licenses bans sources
@@ -106,3 +113,6 @@ advisories: .local/bin/cargo-deny
 
 .local/bin/cargo-deny:
 	cargo install --locked --debug --root .local cargo-deny@$(DENY_VERSION)
+
+.local/bin/mdbook:
+	cargo install --locked --debug --root .local mdbook@$(MDBOOK_VERSION) --no-default-features

@@ -1,4 +1,4 @@
-"""The examples people paste: README's calls and what `make run` prints, each run twice by a shell against a played API."""
+"""The examples people paste: the documents' calls and what `make run` prints, run by a shell against a played API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import demo  # noqa: E402  (the path above makes it importable)
 from partner import AGREEMENT  # noqa: E402
 from run import TRY  # noqa: E402
 
-README = (ROOT / "README.md").read_text()
+README, API, LOCAL = ((ROOT / page).read_text() for page in ("README.md", "docs/api.md", "docs/local.md"))
 # What a key must not look like: a card number.
 DIGITS = re.compile(r"(?:\d[ -]?){12,19}")
 
@@ -78,10 +78,9 @@ class TestExamples(unittest.TestCase):
         cls.addClassCleanup(server.shutdown)
         cls.url = f"http://127.0.0.1:{server.server_address[1]}"
 
-    def readme(self) -> str:
-        """The blocks of "The calls" and "Errors", as they stand, against the played API."""
-        calls = README[README.index("## The calls") : README.index("## The sandbox")]
-        return "\n".join(shell_blocks(calls)).replace("http://localhost:9000", self.url)
+    def examples(self, document: str) -> str:
+        """The document's shell blocks, as they stand, against the played API."""
+        return "\n".join(shell_blocks(document)).replace("http://localhost:9000", self.url)
 
     def assert_keyed(self, asked: list[tuple[str, str, str | None, Any]]) -> None:
         posts = [(path, key, body) for method, path, key, body in asked if method == "POST"]
@@ -90,8 +89,8 @@ class TestExamples(unittest.TestCase):
             self.assertNotRegex(key.replace("".join(re.findall(r"(?:ord|inv)_\w{26}", key)), ""), DIGITS)
         self.assertEqual(len({key for _, key, _ in posts}), len(posts), "one key for two requests")
 
-    def test_every_post_of_the_readme_has_a_key_of_its_own(self) -> None:
-        asked = calls_of(self.readme(), self.url)
+    def test_every_post_of_the_api_page_has_a_key_of_its_own(self) -> None:
+        asked = calls_of(self.examples(API), self.url)
         self.assert_keyed(asked)
         self.assertEqual(
             {path for method, path, _, _ in asked if method == "POST"},
@@ -99,25 +98,34 @@ class TestExamples(unittest.TestCase):
             | {"/api/customer/billing.json"},
         )
 
+    def test_the_readmes_order_can_be_pasted(self) -> None:
+        section = README[README.index("## Place an order") : README.index("## Test")]
+        asked = calls_of(self.examples(section), self.url)
+        self.assert_keyed(asked)
+        self.assertEqual(
+            [(method, path) for method, path, _, _ in asked],
+            [("POST", "/api/order/cart.json"), ("GET", f"/api/order/ord_{1:026}")],
+        )
+
     def test_a_key_of_one_customers_order_is_never_reused_for_another_order(self) -> None:
-        twice = calls_of(f"{self.readme()}\n{self.readme()}", self.url)
+        twice = calls_of(f"{self.examples(API)}\n{self.examples(API)}", self.url)
         bodies: dict[str, Any] = {}
         for method, _, key, body in twice:
             if method == "POST":
                 self.assertEqual(bodies.setdefault(str(key), body), body, key)
 
-    def test_the_readmes_agreement_leaves_the_examples_customer_alone(self) -> None:
-        for method, path, _, body in calls_of(self.readme(), self.url):
+    def test_the_api_pages_agreement_leaves_the_examples_customer_alone(self) -> None:
+        for method, path, _, body in calls_of(self.examples(API), self.url):
             if path.startswith("/api/customer"):
                 self.assertNotIn(AGREEMENT["customerId"], (path.split("/")[3], (body or {}).get("customerId")), (method, path))
 
-    def test_the_readme_lists_the_payment_methods_of_stripes_double(self) -> None:
+    def test_the_documents_list_the_payment_methods_of_stripes_double(self) -> None:
         source = (ROOT / "tests/src/bin/stripe-double.rs").read_text()
         methods = re.findall(r'^    "(pm_\w+)",$', source, re.MULTILINE)
         self.assertTrue(methods)
         for name in (*methods, AGREEMENT["partnerCustomerId"]):
-            self.assertTrue(f"`{name}`" in README, name)
-        self.assertLessEqual(set(re.findall(r"pm_\w+", README)), {*methods, "pm_"})
+            self.assertIn(f"`{name}`", LOCAL)
+        self.assertLessEqual(set(re.findall(r"pm_\w+", API + LOCAL)), {*methods, "pm_"})
 
     def test_the_start_message_can_be_pasted(self) -> None:
         message = TRY.format(seconds=1, url=self.url, aws=self.url, log="log", currency="EUR")

@@ -40,8 +40,8 @@ class TestSettings(unittest.TestCase):
         self.assertEqual((plain.partner, plain.stripe_key, plain.port, plain.aws_port), ("sandbox", None, 9000, 4566))
         self.assertEqual(settings(CURRENCY="", PARTNER="", PORT=""), plain)
 
-    def test_every_variable_of_the_readmes_table_is_a_parameter(self) -> None:
-        table = re.findall(r"(?m)^\| `(\w+)` \| [^|]*\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text())
+    def test_every_variable_of_the_configurations_table_is_a_parameter(self) -> None:
+        table = re.findall(r"(?m)^\| `(\w+)` \| [^|]*\| `([A-Z_]+)` \|", (ROOT / "docs/configuration.md").read_text())
         self.assertEqual({variable: parameter for parameter, variable in table}, by_variable(TEMPLATE))
 
     def test_variables_become_parameters(self) -> None:

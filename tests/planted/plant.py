@@ -892,8 +892,8 @@ FAULTS = [
         tests="chain::a_look_that_an_operator",
     ),
     Fault(
-        "ARCHITECTURE shows a message that no step can read",
-        "ARCHITECTURE.md",
+        "the book shows a message that no step can read",
+        "docs/design/messages.md",
         '"timemillis": "1795428725000"',
         '"timemillis": 1795428725000',
         tests="documents::",

@@ -1302,16 +1302,17 @@ class TheTemplate(unittest.TestCase):
                 with self.subTest(name, path=path, value=value):
                     self.assertNotEqual(list(RULES[name](broken(template, path, value))), [])
 
-    def test_readme_explains_every_parameter_and_every_alarm(self) -> None:
-        template, readme = expand(), (ROOT / "README.md").read_text()
-        shown = {name: default for name, default in re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|empty) \|", readme)}
-        for names, default in re.findall(r"(?m)^\| (`\w+`(?:, `\w+`)+) \| (`[^`]*`|empty) \|", readme):
+    def test_the_book_explains_every_parameter_and_every_alarm(self) -> None:
+        template = expand()
+        configuration, operating = ((ROOT / "docs" / page).read_text() for page in ("configuration.md", "operating.md"))
+        shown = {name: default for name, default in re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|empty) \|", configuration)}
+        for names, default in re.findall(r"(?m)^\| (`\w+`(?:, `\w+`)+) \| (`[^`]*`|empty) \|", configuration):
             shown |= dict.fromkeys(re.findall(r"\w+", names), default)
         for name, parameter in template["Parameters"].items():
             value = str(parameter["Default"])
             with self.subTest(name):
                 self.assertEqual(shown.get(name), f"`{value}`" if value else "empty")
-        section = readme.split("## When an alarm goes off")[1].split("\n## ")[0]
+        section = operating.split("## When an alarm goes off")[1].split("\n## ")[0]
         said = [named.replace("…", r"\w+") for named in re.findall(r"`([…\w]+)`", section)]
         for name in of_type(template, "AWS::CloudWatch::Alarm"):
             with self.subTest(name):
