@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 DENY_VERSION := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help tools run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format lint deny advisories template planted planted-fit
+.PHONY: help tools linters run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format lint lint-python deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -34,6 +34,13 @@ $(VENV)/installed: local/requirements.txt
 	@$(PYTHON) -m venv --clear $(VENV) \
 	  || { echo 'Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement local/requirements.txt
+	@touch $@
+
+# The linters join them: mypy reads the types that the tools bring along.
+linters: $(VENV)/linted
+$(VENV)/linted: tests/requirements.txt $(VENV)/installed
+	@echo 'Installing the pinned linters into $(VENV) …'
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
 
 run: tools
@@ -76,10 +83,15 @@ test-stack: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
 
 # Cheapest first.
-check: format template deny lint planted-fit
+check: format lint-python template deny planted-fit lint
 
-format:
+format: linters
 	cargo fmt --check
+	$(VENV)/bin/ruff format --check
+
+lint-python: linters
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
 
 # Not part of `make test`: every fault is a build of its own.
 test-backlog:

@@ -83,7 +83,7 @@ def _parameters(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[s
         chosen["AllowedOrigins"] = _fitting("ALLOWED_ORIGINS", given["ALLOWED_ORIGINS"], origins)
     missing = [name for name in EASYPOST_NEEDS if name not in given]
     if chosen.get("Carrier") == "easypost" and missing:
-        raise Failure(f"CARRIER=easypost also needs {', '.join(missing)}. README, \"Configuration\", says what they hold.")
+        raise Failure(f'CARRIER=easypost also needs {", ".join(missing)}. README, "Configuration", says what they hold.')
     return chosen
 
 
