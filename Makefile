@@ -4,7 +4,7 @@
 # make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now
 # make ops-overdue REDRIVE=payment   moves dead letters back to their queue
 # make test   every test
-# make check  format, spelling, lints, licences, template; .ci/run does this and then make test
+# make check  format, spelling, lints, documentation, licences, template; .ci/run does this and then make test
 # make test-backlog  sweeps 100 000 due orders and prints how many a second
 # make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
 # make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack, localstripe
@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 DENY_VERSION := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help tools linters run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format typos lint lint-python deny advisories template planted planted-fit
+.PHONY: help tools linters run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format typos lint lint-python doc deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -83,7 +83,7 @@ test-stack: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
 
 # Cheapest first.
-check: format typos lint-python template deny planted-fit lint
+check: format typos lint-python template deny planted-fit lint doc
 
 format: linters
 	cargo fmt --check
@@ -108,6 +108,10 @@ planted-fit:
 
 lint:
 	cargo clippy --workspace --all-targets -- --deny warnings
+
+# Links in doc comments, private ones too: a renamed type would leave them dead.
+doc:
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --lib --document-private-items
 
 template: tools
 	$(VENV)/bin/sam validate --lint
