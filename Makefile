@@ -4,7 +4,7 @@
 # make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now
 # make ops-overdue REDRIVE=payment   moves dead letters back to their queue
 # make test   every test
-# make check  format, lints, licences, template; .ci/run does this and then make test
+# make check  format, spelling, lints, documentation, licences, template; .ci/run does this and then make test
 # make test-backlog  sweeps 100 000 due orders and prints how many a second
 # make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
 # make docs   builds the book in target/book, and checks the links of all documents
@@ -22,7 +22,7 @@ DENY_VERSION := 0.20.2
 MDBOOK_VERSION := 0.4.52
 
 .DEFAULT_GOAL := help
-.PHONY: help tools docs run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format lint deny advisories template planted planted-fit
+.PHONY: help tools linters docs run demo ops-overdue test test-rust test-template test-ops test-local test-wire test-stack test-backlog check format typos lint lint-python doc deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,6 +36,13 @@ $(VENV)/installed: local/requirements.txt
 	@$(PYTHON) -m venv --clear $(VENV) \
 	  || { echo 'Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement local/requirements.txt
+	@touch $@
+
+# The linters join them: mypy reads the types that the tools bring along.
+linters: $(VENV)/linted
+$(VENV)/linted: tests/requirements.txt $(VENV)/installed
+	@echo 'Installing the pinned linters into $(VENV) …'
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
 
 run: tools
@@ -78,10 +85,18 @@ test-stack: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
 
 # Cheapest first.
-check: format docs template deny lint planted-fit
+check: format typos lint-python docs template deny planted-fit lint doc
 
-format:
+format: linters
 	cargo fmt --check
+	$(VENV)/bin/ruff format --check
+
+typos: linters
+	$(VENV)/bin/typos
+
+lint-python: linters
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
 
 # Not part of `make test`: every fault is a build of its own.
 test-backlog:
@@ -95,6 +110,10 @@ planted-fit:
 
 lint:
 	cargo clippy --workspace --all-targets -- --deny warnings
+
+# Links in doc comments, private ones too: a renamed type would leave them dead.
+doc:
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --lib --document-private-items
 
 template: tools
 	$(VENV)/bin/sam validate --lint

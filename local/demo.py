@@ -54,7 +54,8 @@ def call(url: str, body: object = None) -> dict[str, Any]:
     key = {} if body is None else {"Idempotency-Key": f"demo-{uuid.uuid4()}"}
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"} | key)
     with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+        said: dict[str, Any] = json.load(answer)
+        return said
 
 
 def follow(url: str, order: str, started: float) -> str:

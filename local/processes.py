@@ -178,7 +178,7 @@ def free_port() -> int:
     """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def wait_until(what: str, condition: Callable[[], bool], seconds: float, children: Sequence[Child] = ()) -> None:

@@ -119,7 +119,7 @@ class Stack:
         self._variables = environment(self.aws.port) | function_variables(self.aws) | local | self._over
         self._start_watch()
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._warm, sorted({binary for binary in binaries(source_template()).values()})))
+            list(pool.map(self._warm, sorted(set(binaries(source_template()).values()))))
 
     def _start_watch(self, *, append: bool = False) -> None:
         command = watch_command(self._port, reload=self._reload, browsers="AllowedOrigins" in self._parameters)
@@ -132,7 +132,7 @@ class Stack:
         self._start_watch(append=True)
 
     def _warm(self, binary: str) -> None:
-        """Calls a function once with nothing to do: watch starts it at its first call, and the first curl should not wait for that."""
+        """Calls a function once with nothing to do: watch starts it at its first call, for which no curl should wait."""
         match binary:
             case "cart":
                 request = urllib.request.Request(f"{self.url}/api/order/cart.json", b"{}", {"Content-Type": "application/json"})
@@ -169,7 +169,8 @@ def watch_command(port: int, *, reload: bool, browsers: bool) -> list[str]:
 
 def source_template() -> dict[str, Any]:
     """template.yaml, parsed."""
-    return yaml_parse((ROOT / "template.yaml").read_text())
+    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    return template
 
 
 def binaries(template: dict[str, Any]) -> dict[str, str]:

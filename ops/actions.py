@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from deployment import Failure
 from survey import RECEIVE, depth
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_sqs import SQSClient
 
 # How long letters stay hidden if this process dies while it moves them.
 MOVE_SECONDS = 60
@@ -24,7 +29,7 @@ class Requeued(Enum):
     UNKNOWN = "does not exist"
 
 
-def requeue(dynamodb: Any, table: str, order: str, now: int) -> Requeued:
+def requeue(dynamodb: DynamoDBClient, table: str, order: str, now: int) -> Requeued:
     """Makes an order that waits for something due at `now` (ms); one conditional write.
 
     It moves nothing but the time of the sweep's next look. `requeuedAt` tells the sweep that this look is ours: it does
@@ -44,15 +49,18 @@ def requeue(dynamodb: Any, table: str, order: str, now: int) -> Requeued:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
-        item: Any = error.response.get("Item")
-        if not item:
+        item = error.response.get("Item")
+        if not isinstance(item, dict):
             return Requeued.UNKNOWN
         return Requeued.DUE_ALREADY if "dueStep" in item else Requeued.NOTHING_DUE
     return Requeued.MARKED
 
 
-def sweep(function: str, client: Any) -> dict[str, int]:
-    """Runs the sweep once, now; returns its counts `published`, `settled`, `overdue`, `failed` and `unfinished`. Two at once do no harm."""
+def sweep(function: str, client: LambdaClient) -> dict[str, int]:
+    """Runs the sweep once, now; returns its counts `published`, `settled`, `overdue`, `failed` and `unfinished`.
+
+    Two at once do no harm.
+    """
     answer = client.invoke(FunctionName=function, Payload=b"{}")
     if "FunctionError" in answer:
         raise Failure("The sweep failed; its log says why. It runs again within a minute.")
@@ -60,7 +68,7 @@ def sweep(function: str, client: Any) -> dict[str, int]:
     return counts
 
 
-def redrive(sqs: Any, dead: str, queue: str) -> int:
+def redrive(sqs: SQSClient, dead: str, queue: str) -> int:
     """Moves the letters of a dead-letter queue back to its queue; returns how many.
 
     Each is sent before it is deleted, so a crash in between leaves it in both, which does no harm, and never in none.

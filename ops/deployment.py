@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, overload
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.client import BaseClient
 from botocore.config import Config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
 
-from localaws import credentials, running  # noqa: E402  (the path above makes it importable)
-from processes import Failure as Failure  # noqa: E402  (for the other modules here, too)
+# The path above makes them importable; the other modules here take `Failure` from here.
+from localaws import credentials, running
+from processes import Failure as Failure
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_sqs import SQSClient
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A person waits: no answer in a few seconds is an answer too.
@@ -50,7 +58,7 @@ class Deployment:
     """A deployed stack and the clients to work on it, by the settings of this process."""
 
     def __init__(self, stack: str, place: str) -> None:
-        self._session: Any = boto3.Session()
+        self._session = boto3.Session()
         self._stack = stack
         [description] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
@@ -58,7 +66,15 @@ class Deployment:
         _, _, _, region, account, *_ = description["StackId"].split(":")
         self.where = f"{stack} {place or f'in {region} of account {account}'}"
 
-    def client(self, service: str) -> Any:
+    @overload
+    def client(self, service: Literal["cloudformation"]) -> CloudFormationClient: ...
+    @overload
+    def client(self, service: Literal["dynamodb"]) -> DynamoDBClient: ...
+    @overload
+    def client(self, service: Literal["lambda"]) -> LambdaClient: ...
+    @overload
+    def client(self, service: Literal["sqs"]) -> SQSClient: ...
+    def client(self, service: Literal["cloudformation", "dynamodb", "lambda", "sqs"]) -> BaseClient:
         """A boto3 client."""
         return self._session.client(service, config=CONFIG)
 

@@ -22,8 +22,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     if not rows:
         return []
     shown = rows[:SHOWN]
-    widths = [max(map(len, column)) for column in zip(heads, *shown)]
-    lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (heads, *shown)]
+    widths = [max(map(len, column)) for column in zip(heads, *shown, strict=True)]
+    lines = [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *shown)
+    ]
     return [*lines, f"  and {len(rows) - SHOWN} more; FORMAT=json lists them"] if len(rows) > SHOWN else lines
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer
 
@@ -17,13 +17,19 @@ from work import (
     DeadLetter,
     DeadLetterQueue,
     Mail,
-    Order,
     Survey,
     order_ids,
     read_dead_letter,
     read_mail,
     read_order,
 )
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import KeysAndAttributesOutputTypeDef, KeysAndAttributesTypeDef
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+    from mypy_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
 
 T = TypeVar("T")
 
@@ -83,7 +89,7 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
     )
 
 
-def waiting_orders(dynamodb: Any, table: str) -> tuple[set[str], bool]:
+def waiting_orders(dynamodb: DynamoDBClient, table: str) -> tuple[set[str], bool]:
     """The ids in the index `due`, whatever their time: a parked or overdue order is looked at again only later.
 
     At most `ORDERS` of each partition, the oldest; also whether these are all.
@@ -91,12 +97,12 @@ def waiting_orders(dynamodb: Any, table: str) -> tuple[set[str], bool]:
     return _due(dynamodb, table, "dueStep", [f"{step}#{shard}" for step in STEPS for shard in range(SHARDS)], "orderId")
 
 
-def promised_mails(dynamodb: Any, table: str) -> tuple[set[str], bool]:
+def promised_mails(dynamodb: DynamoDBClient, table: str) -> tuple[set[str], bool]:
     """The same for mails that were promised and have not ended."""
     return _due(dynamodb, table, "dueShard", [str(shard) for shard in range(SHARDS)], "emailId")
 
 
-def _due(dynamodb: Any, table: str, attribute: str, partitions: Sequence[str], key: str) -> tuple[set[str], bool]:
+def _due(dynamodb: DynamoDBClient, table: str, attribute: str, partitions: Sequence[str], key: str) -> tuple[set[str], bool]:
     found: set[str] = set()
     complete = True
     pages = dynamodb.get_paginator("query")
@@ -114,17 +120,17 @@ def _due(dynamodb: Any, table: str, attribute: str, partitions: Sequence[str], k
 
 
 def batch_get(
-    dynamodb: Any, table: str, key: str, ids: Iterable[str], fields: str, names: dict[str, str]
+    dynamodb: DynamoDBClient, table: str, key: str, ids: Iterable[str], fields: str, names: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     """The items of those ids that there are, read consistently."""
     for some in chunks(sorted(ids), BATCH_GET_KEYS):
-        request = {
+        request: KeysAndAttributesTypeDef = {
             "Keys": [{key: {"S": each}} for each in some],
             "ConsistentRead": True,
             "ProjectionExpression": fields,
             "ExpressionAttributeNames": names,
         }
-        left = {table: request}
+        left: Mapping[str, KeysAndAttributesTypeDef | KeysAndAttributesOutputTypeDef] = {table: request}
         while left:
             answer = dynamodb.batch_get_item(RequestItems=left)
             yield from map(plain, answer["Responses"].get(table, []))
@@ -133,16 +139,17 @@ def batch_get(
                 time.sleep(0.2)
 
 
-def parked_mails(dynamodb: Any, table: str, since: int) -> Iterator[Mail]:
-    """The mails that ended without being sent, or were claimed and not settled, since then. Reads the whole table, page by page.
+def parked_mails(dynamodb: DynamoDBClient, table: str, since: int) -> Iterator[Mail]:
+    """The mails that ended without being sent, or were claimed and not settled, since then.
 
-    The functions may not do that; an operator's own credentials may.
+    Reads the whole table, page by page. The functions may not do that; an operator's own credentials may.
     """
     answers = dynamodb.get_paginator("scan").paginate(
         TableName=table,
         ProjectionExpression=MAIL_FIELDS,
         FilterExpression=(
-            "(claimedAt >= :since AND #state IN (:sending, :unconfirmed, :rejected)) OR (settledAt >= :since AND #state = :failed)"
+            "(claimedAt >= :since AND #state IN (:sending, :unconfirmed, :rejected))"
+            " OR (settledAt >= :since AND #state = :failed)"
             " OR (settledAt >= :since AND #state = :suppressed) OR (feedbackAt >= :since AND attribute_exists(#state))"
         ),
         ExpressionAttributeNames=MAIL_NAMES,
@@ -169,14 +176,18 @@ def plain(item: dict[str, Any]) -> dict[str, Any]:
     return {name: read(value) for name, value in item.items()}
 
 
-def depth(sqs: Any, url: str) -> int:
+def depth(sqs: SQSClient, url: str) -> int:
     """About how many messages a queue holds, hidden ones too (SQS counts approximately)."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
+    names: list[QueueAttributeNameType] = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+    ]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     return sum(int(attributes[name]) for name in names)
 
 
-def peek(sqs: Any, url: str) -> tuple[int, list[DeadLetter]]:
+def peek(sqs: SQSClient, url: str) -> tuple[int, list[DeadLetter]]:
     """How many letters a dead-letter queue holds, and the first of them, at most `LETTERS`.
 
     A letter can only be seen by receiving it, which hides it. So each is received once, and all are shown again at
@@ -205,7 +216,9 @@ def peek(sqs: Any, url: str) -> tuple[int, list[DeadLetter]]:
                 found[number] = read_dead_letter(number, int(message["Attributes"]["SentTimestamp"]), message["Body"])
     finally:
         for some in chunks(receipts, RECEIVE):
-            entries = [{"Id": str(n), "ReceiptHandle": receipt, "VisibilityTimeout": 0} for n, receipt in enumerate(some)]
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+                {"Id": str(n), "ReceiptHandle": receipt, "VisibilityTimeout": 0} for n, receipt in enumerate(some)
+            ]
             sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
     letters = sorted(found.values(), key=lambda letter: (letter.sent, letter.message))
     return max(count, len(letters)), letters

@@ -11,7 +11,7 @@ import threading
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "local"))
@@ -24,11 +24,14 @@ README, API, LOCAL = ((ROOT / page).read_text() for page in ("README.md", "docs/
 # What a key must not look like: a card number.
 DIGITS = re.compile(r"(?:\d[ -]?){12,19}")
 
+# Method, path, Idempotency-Key and body.
+Call = tuple[str, str, str | None, Any]
+
 
 class PlayedApi(BaseHTTPRequestHandler):
     """Answers every call with the ids of a new order, or those that its key got before, and keeps what it was asked."""
 
-    asked: list[tuple[str, str, str | None, Any]] = []
+    asked: ClassVar[list[Call]] = []
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -53,12 +56,14 @@ class PlayedApi(BaseHTTPRequestHandler):
         pass
 
 
-def calls_of(script: str, url: str) -> list[tuple[str, str, str | None, Any]]:
+def calls_of(script: str, url: str) -> list[Call]:
     """What the commands ask of the API."""
     PlayedApi.asked.clear()
     # A shell without bash's own additions, and no waiting for a chain that is not there.
     commands = re.sub(r"(?m)^sleep \d+$", "", script)
-    done = subprocess.run(["sh", "-eu", "-c", commands], env=os.environ | {"URL": url}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["sh", "-eu", "-c", commands], env=os.environ | {"URL": url}, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return list(PlayedApi.asked)
 
@@ -68,6 +73,8 @@ def shell_blocks(document: str) -> list[str]:
 
 
 class TestExamples(unittest.TestCase):
+    url: str
+
     @classmethod
     def setUpClass(cls) -> None:
         server = ThreadingHTTPServer(("127.0.0.1", 0), PlayedApi)
@@ -82,8 +89,8 @@ class TestExamples(unittest.TestCase):
         """The document's shell blocks, as they stand, against the played API."""
         return "\n".join(shell_blocks(document)).replace("http://localhost:9000", self.url)
 
-    def assert_keyed(self, asked: list[tuple[str, str, str | None, Any]]) -> None:
-        posts = [(path, key, body) for method, path, key, body in asked if method == "POST"]
+    def assert_keyed(self, asked: list[Call]) -> None:
+        posts = [(path, key or "", body) for method, path, key, body in asked if method == "POST"]
         for path, key, _ in posts:
             self.assertTrue(key, f"POST {path} without an Idempotency-Key")
             self.assertNotRegex(key.replace("".join(re.findall(r"(?:ord|inv)_\w{26}", key)), ""), DIGITS)

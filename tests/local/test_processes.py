@@ -10,6 +10,7 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from typing import IO
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +42,20 @@ finally:
 
 def alive(pid: int) -> bool:
     """Whether it runs; a zombie does not."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.strip()
     return state != "" and not state.startswith("Z")
+
+
+def kill(pid: int) -> None:
+    """Ends it if it still runs."""
+    if alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def output(process: subprocess.Popen[str]) -> IO[str]:
+    """The pipe that it writes to."""
+    assert process.stdout
+    return process.stdout
 
 
 class TestSignals(unittest.TestCase):
@@ -59,11 +72,11 @@ class TestSignals(unittest.TestCase):
             text=True,
             start_new_session=True,
         )
-        self.addCleanup(parent.stdout.close)
-        everyone = [int(pid) for pid in parent.stdout.readline().split()]
+        self.addCleanup(output(parent).close)
+        everyone = [int(pid) for pid in output(parent).readline().split()]
         self.assertEqual(len(everyone), 3)
         for pid in everyone[1:]:
-            self.addCleanup(lambda pid=pid: alive(pid) and os.kill(pid, signal.SIGKILL))
+            self.addCleanup(kill, pid)
         return parent, everyone
 
     def test_every_signal_that_asks_to_end_ends_all_processes(self) -> None:
@@ -74,7 +87,7 @@ class TestSignals(unittest.TestCase):
             with self.subTest(number.name):
                 parent, everyone = self.started()
                 os.killpg(parent.pid, number)
-                said = parent.stdout.read()
+                said = output(parent).read()
                 self.assertEqual((parent.wait(30), said), (0, "Stopped.\n"))
                 deadline = time.monotonic() + 10
                 while (left := [pid for pid in everyone if alive(pid)]) and time.monotonic() < deadline:

@@ -63,7 +63,13 @@ class TestSettings(unittest.TestCase):
         for origins in ("*", "https://shop.example", "https://shop.example,http://localhost:3000"):
             self.assertEqual(settings(ALLOWED_ORIGINS=origins).parameters, {"AllowedOrigins": origins})
         self.assertNotIn("--disable-cors", watch_command(9000, reload=True, browsers=True))
-        for wrong in ("shop.example", "https://shop.example/", "https://a.example, https://b.example", "https://*.a.example", "null"):
+        for wrong in (
+            "shop.example",
+            "https://shop.example/",
+            "https://a.example, https://b.example",
+            "https://*.a.example",
+            "null",
+        ):
             self.assertIn(f"ALLOWED_ORIGINS={wrong}", self.refused(ALLOWED_ORIGINS=wrong))
 
     def test_the_backends_scope_is_one_scope(self) -> None:

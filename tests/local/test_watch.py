@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 IGNORED = ROOT / ".cargolambdaignore"
-SOURCES = ("Cargo.lock", "Cargo.toml", "functions/", "shared/")
+SOURCES = ("Cargo.lock", "Cargo.toml", "functions/", "rust-toolchain.toml", "shared/")
 
 
 def ignored(paths: list[str]) -> set[str]:
@@ -19,6 +19,7 @@ def ignored(paths: list[str]) -> set[str]:
         input="\n".join(paths),
         capture_output=True,
         text=True,
+        check=False,
     )
     return set(asked.stdout.splitlines())
 

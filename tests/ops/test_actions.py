@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,6 +13,9 @@ sys.path.insert(0, str(ROOT / "ops"))
 
 from actions import Requeued, redrive, requeue  # noqa: E402  (the path above makes it importable)
 from survey import LETTERS, peek  # noqa: E402
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 
 class Outage(Exception):
@@ -29,6 +32,11 @@ class PlayedSqs:
         self.calls = 0
         self._fails_at = fails_at
         self._comes_back = comes_back
+
+    @property
+    def client(self) -> SQSClient:
+        """Itself, as much of a client as is called."""
+        return cast("SQSClient", self)
 
     def _call(self) -> None:
         self.calls += 1
@@ -67,18 +75,18 @@ class PlayedSqs:
 class TestPeek(unittest.TestCase):
     def test_every_letter_is_seen_once_and_can_be_received_afterwards(self) -> None:
         sqs = PlayedSqs(25)
-        count, letters = peek(sqs, "dead")
+        count, letters = peek(sqs.client, "dead")
         self.assertEqual((count, len({letter.message for letter in letters})), (25, 25))
         self.assertEqual((len(sqs.dead), sqs.hidden), (25, set()))
 
     def test_a_large_queue_is_counted_and_seen_in_part(self) -> None:
-        count, letters = peek(PlayedSqs(LETTERS + 50), "dead")
+        count, letters = peek(PlayedSqs(LETTERS + 50).client, "dead")
         self.assertEqual((count, len(letters)), (LETTERS + 50, LETTERS))
 
     def test_a_failure_in_between_hides_nothing(self) -> None:
         sqs = PlayedSqs(25, fails_at=3)
         with self.assertRaises(Outage):
-            peek(sqs, "dead")
+            peek(sqs.client, "dead")
         self.assertEqual((len(sqs.dead), sqs.hidden), (25, set()))
 
 
@@ -95,21 +103,21 @@ class TestRequeue(unittest.TestCase):
 class TestRedrive(unittest.TestCase):
     def test_all_letters_move_and_a_second_time_none(self) -> None:
         sqs = PlayedSqs(25)
-        self.assertEqual((redrive(sqs, "dead", "queue"), redrive(sqs, "dead", "queue")), (25, 0))
+        self.assertEqual((redrive(sqs.client, "dead", "queue"), redrive(sqs.client, "dead", "queue")), (25, 0))
         self.assertEqual((len(sqs.queue), sqs.dead), (25, []))
 
     def test_no_letter_is_lost_whichever_call_fails(self) -> None:
         whole = PlayedSqs(12)
-        redrive(whole, "dead", "queue")
+        redrive(whole.client, "dead", "queue")
         for number in range(1, whole.calls + 1):
             sqs = PlayedSqs(12, fails_at=number)
             everything = set(sqs.dead)
             with self.assertRaises(Outage):
-                redrive(sqs, "dead", "queue")
+                redrive(sqs.client, "dead", "queue")
             self.assertEqual(set(sqs.dead) | set(sqs.queue), everything, f"call {number}")
 
     def test_letters_that_come_back_are_not_moved_for_ever(self) -> None:
-        self.assertEqual(redrive(PlayedSqs(3, comes_back=True), "dead", "queue"), 3)
+        self.assertEqual(redrive(PlayedSqs(3, comes_back=True).client, "dead", "queue"), 3)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def by_make(*variables: str) -> list[str]:
     dry = ["make", "--dry-run", "--always-make", "--assume-old=tools", "ops-overdue", *variables]
     said = subprocess.run(dry, cwd=ROOT, env=clean, capture_output=True, text=True, check=True).stdout
     [call] = [line for line in said.replace("\\\n", " ").splitlines() if "ops/overdue.py" in line]
-    return subprocess.run(["sh", "-c", f"printf '%s\\n' {call.split('overdue.py', 1)[1]}"], capture_output=True, text=True).stdout.split()
+    given = call.split("overdue.py", 1)[1]
+    return subprocess.run(["sh", "-c", f"printf '%s\\n' {given}"], capture_output=True, text=True, check=True).stdout.split()
 
 
 class TestArguments(unittest.TestCase):

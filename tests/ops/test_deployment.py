@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "ops"))
 
-import deployment  # noqa: E402  (the path above makes it importable)
+# The path above makes it importable.
+import deployment
 
 LOCAL = "http://127.0.0.1:4566"
 ACCOUNT = {"AWS_PROFILE": "shop", "AWS_REGION": "eu-central-1", "AWS_SESSION_TOKEN": "secret"}

@@ -110,7 +110,10 @@ class TestOrders(unittest.TestCase):
 
 class TestMails(unittest.TestCase):
     def test_unconfirmed_is_parked_and_sending_is_once_its_claim_is_stale(self) -> None:
-        parked = {state: Mail("m", state, NOW - MINUTE).is_parked(NOW) for state in ("queued", "sending", "sent", "unconfirmed", "rejected")}
+        parked = {
+            state: Mail("m", state, NOW - MINUTE).is_parked(NOW)
+            for state in ("queued", "sending", "sent", "unconfirmed", "rejected")
+        }
         self.assertEqual(parked, {"queued": False, "sending": False, "sent": False, "unconfirmed": True, "rejected": True})
         self.assertTrue(Mail("m", "sending", NOW - 8 * MINUTE).is_parked(NOW))
 
@@ -143,7 +146,13 @@ class TestDeadLetters(unittest.TestCase):
     def test_only_what_looks_like_ours_is_taken_from_a_body(self) -> None:
         letter = read_dead_letter("m", NOW, a_body())
         self.assertEqual((letter.event, letter.kind, letter.order), (f"{ID}/2", "InvoiceCreated", ID))
-        for body in (PERSONAL[1], "[]", "1", a_body(id=PERSONAL[0], type=PERSONAL[1], subject=PERSONAL[2]), a_body(id=7, type=[])):
+        for body in (
+            PERSONAL[1],
+            "[]",
+            "1",
+            a_body(id=PERSONAL[0], type=PERSONAL[1], subject=PERSONAL[2]),
+            a_body(id=7, type=[]),
+        ):
             letter = read_dead_letter("m", NOW, body)
             self.assertEqual(letter.redrive("payment", {}, {}), Redrive.UNREADABLE)
             for secret in PERSONAL:
@@ -177,14 +186,18 @@ class TestDeadLetters(unittest.TestCase):
     def test_a_mail_is_done_once_its_ledger_row_has_ended(self) -> None:
         letter = read_dead_letter("m", NOW, a_body())
         key = f"{ID}/InvoiceCreated"
-        for state, expected in {"sent": "nothing", "unconfirmed": "nothing", "queued": "try_again", "sending": "try_again"}.items():
+        for state, expected in {
+            "sent": "nothing",
+            "unconfirmed": "nothing",
+            "queued": "try_again",
+            "sending": "try_again",
+        }.items():
             self.assertEqual(letter.redrive("email", {}, {key: Mail(key, state, NOW)}), expected)
         self.assertEqual(letter.redrive("email", {}, {}), Redrive.TRY_AGAIN)
 
     def test_a_mail_that_names_no_order_is_found_by_its_request(self) -> None:
         letter = read_dead_letter("m", NOW, a_body(id="request/0af7", subject=None))
         self.assertEqual(letter.redrive("email", {}, {"request/0af7": Mail("request/0af7", "sent", NOW)}), Redrive.NOTHING)
-
 
     def test_a_mail_to_another_address_than_the_orders_is_found_by_its_own_row(self) -> None:
         row = f"{ID}/InvoiceCreated/{'0af7' * 16}"

@@ -35,7 +35,8 @@ class Said:
 
     @property
     def json(self) -> dict[str, Any]:
-        return json.loads(self.text)
+        said: dict[str, Any] = json.loads(self.text)
+        return said
 
     def order(self, order: str) -> dict[str, Any]:
         """What the listing says of that order; it must be there."""
@@ -44,8 +45,9 @@ class Said:
     def letters(self, queue: str) -> list[dict[str, Any]]:
         """The dead letters of that queue."""
         [found] = [each for each in self.json["deadLetters"] if each["queue"] == queue]
-        assert found["count"] == len(found["messages"]), found
-        return found["messages"]
+        messages: list[dict[str, Any]] = found["messages"]
+        assert found["count"] == len(messages), found
+        return messages
 
     def mails(self) -> dict[str, str]:
         """The states of the parked mails."""
@@ -65,7 +67,7 @@ class OperationsTests(unittest.TestCase):
         # Without the settings of a make that runs these tests.
         env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
         env["AWS_ENDPOINT_URL"] = self.pipeline.aws.endpoint
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
         for personal in ("@", *SHIPPING.values()):
             self.assertNotIn(personal, done.stdout + done.stderr)
         self.assertNotIn("Traceback", done.stderr)
@@ -74,7 +76,9 @@ class OperationsTests(unittest.TestCase):
     def item(self, order: str) -> dict[str, Any]:
         """An order as it is stored."""
         table, key = self.pipeline.outputs["OrdersTableName"], {"orderId": {"S": order}}
-        return self.pipeline.aws.client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True)["Item"]
+        answer = self.pipeline.aws.client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True)
+        item: dict[str, Any] = answer["Item"]
+        return item
 
     def set_order(self, order: str, **numbers: int) -> None:
         """Writes numbers into an order."""

@@ -17,15 +17,17 @@ from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "local"))
 
-from localaws import MiniStack, sent_mails  # noqa: E402  (the path above makes it importable)
-from stack import NAME  # noqa: E402
+# The path above makes them importable.
+from localaws import MiniStack, sent_mails
+from stack import NAME
 
 QUEUES = ("Billing", "Payment", "Shipping", "Email")
 T = TypeVar("T")
 
 # The seed's requests. The invoice lists other products than the cart, as the seed does.
+CUSTOMER = "8080"
 CART = {
-    "customerId": "8080",
+    "customerId": CUSTOMER,
     "items": [
         {"productId": "1234", "quantity": 2, "price": 50},
         {"productId": "2345", "quantity": 1, "price": 100},
@@ -81,7 +83,7 @@ class Pipeline:
 
         return eventually(f"a final answer of {path}", settled, 30)
 
-    def place(self, mail: str, customer: str = CART["customerId"]) -> str:
+    def place(self, mail: str, customer: str = CUSTOMER) -> str:
         """Places the seed's cart with `checkout`; returns the order's id. docs/local.md, "The sandbox", lists customers with bad luck."""
         checkout = SHIPPING | {"email": mail, "currency": "USD"}
         status, order = self.call("cart.json", CART | {"customerId": customer, "checkout": checkout})
@@ -106,7 +108,7 @@ class Pipeline:
         """Lets the sweep run now; returns its report."""
         function = physical_id(self.aws, "Sweep")
         answer = self.aws.client("lambda").invoke(FunctionName=function, Payload=b"{}")
-        report = json.load(answer["Payload"])
+        report: dict[str, int] = json.load(answer["Payload"])
         assert "FunctionError" not in answer, report
         return report
 

@@ -15,12 +15,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from pipeline import Pipeline, PipelineTests, physical_id
 
 # From local/, which pipeline made importable.
-from localaws import MiniStack, REGION, environment
+from localaws import REGION, MiniStack, environment
 from processes import free_port
 from stack import NAME, ROOT, source_template
 
@@ -42,6 +41,7 @@ def sam(port: int, *arguments: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=False,
     )
     if done.returncode:
         raise AssertionError(f"sam {arguments[0]} failed:\n{done.stdout}")

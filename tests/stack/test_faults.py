@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from pipeline import CART, QUEUES, SHIPPING, Pipeline
 
 # From local/, which pipeline made importable.
 from localaws import sent_mails
-from processes import free_port, run
+from processes import Child, free_port, run
 from stack import NAME, ROOT, Stack, function_variables
 
 ORDERS = 200
@@ -55,6 +56,12 @@ SUBJECTS = {
 EVENTS = set(SUBJECTS.values())
 
 
+def running(child: Child | None) -> Child:
+    """The child, which must have been started."""
+    assert child
+    return child
+
+
 class Faults:
     """Breaks a stack until it is told to stop, and leaves it whole. What it does next, and for how long, comes from the seed.
 
@@ -74,6 +81,10 @@ class Faults:
         self._mappings = {mapping["EventSourceArn"]: mapping["UUID"] for mapping in mappings}
         outputs = stack.aws.outputs(NAME)
         self._queues = {queue: self._arn(outputs[f"{queue}QueueUrl"]) for queue in QUEUES}
+
+    @property
+    def _functions(self) -> Child:
+        return running(self._stack.functions)
 
     def _arn(self, url: str) -> str:
         attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
@@ -106,14 +117,14 @@ class Faults:
             if choice.random() < 0.5:
                 self._kill_one(choice.random())
                 self._over.wait(choice.uniform(0, 1))
-            self.struck["functions killed"] += len(self._stack.functions.below())
-            self._stack.functions.kill()
+            self.struck["functions killed"] += len(self._functions.below())
+            self._functions.kill()
             self.struck["crashes"] += 1
             self._over.wait(choice.uniform(0.2, 3))
             self._stack.restart_functions()
 
     def _kill_one(self, which: float) -> None:
-        if functions := sorted(self._stack.functions.below()):
+        if functions := sorted(self._functions.below()):
             with suppress(ProcessLookupError):
                 os.kill(functions[int(which * len(functions))], signal.SIGKILL)
                 self.struck["single kills"] += 1
@@ -137,16 +148,16 @@ class Faults:
                 # Of one queue only: the steps before it go on and fill it.
                 fate, _, queue = outage.partition(" ")
                 arn = self._queues[queue]
-                self._switch_off([arn], choice.uniform(1, 4), lambda: self._spoil(arn, fate))
+                self._switch_off([arn], choice.uniform(1, 4), partial(self._spoil, arn, fate))
             self._delivering.set()
             self.struck[outage] += 1
 
     def _freeze(self, seconds: float) -> None:
-        self._stack.aws.process.freeze()
+        running(self._stack.aws.process).freeze()
         try:
             self._over.wait(seconds)
         finally:
-            self._stack.aws.process.thaw()
+            running(self._stack.aws.process).thaw()
 
     def _switch_off(self, sources: list[str], seconds: float, meanwhile: Callable[[], None] | None = None) -> None:
         """Nothing from these sources is delivered for so long."""
@@ -244,7 +255,7 @@ class TestFaults(unittest.TestCase):
         if len(standings) == len(orders):
             # What is still on its way must have no effect.
             self.pipeline.await_quiet(2 * HIDDEN)
-        published_again = self.stack.functions.log.read_text(errors="replace").count("published again")
+        published_again = running(self.stack.functions).log.read_text(errors="replace").count("published again")
         letters = {queue: self.pipeline.depth(f"{queue}DeadLettersUrl") for queue in QUEUES}
         mails = sent_mails(self.stack.aws.endpoint)
         parked = Counter(mail["status"] for standing in standings.values() for mail in standing["emails"])
@@ -371,9 +382,7 @@ class TestFaults(unittest.TestCase):
         self.assertEqual(by_invoice(charges), by_invoice(expected))
         self.assertEqual(len({charge["invoiceId"] for charge in charges}), ORDERS)
 
-    def assert_mailed_at_most_once(
-        self, orders: dict[str, int], standings: dict[str, Any], mails: list[dict[str, Any]]
-    ) -> None:
+    def assert_mailed_at_most_once(self, orders: dict[str, int], standings: dict[str, Any], mails: list[dict[str, Any]]) -> None:
         """One mail for each order and event; none is allowed only where the order says that it is not known."""
         order_of = {address(number): order for order, number in orders.items()}
         sent: Counter[tuple[str, str]] = Counter()

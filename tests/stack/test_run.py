@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import unittest
+from typing import IO
 
 from pipeline import eventually
 
@@ -28,6 +29,12 @@ def start(port: int, aws_port: int) -> subprocess.Popen[str]:
     )
 
 
+def output(process: subprocess.Popen[str]) -> IO[str]:
+    """The pipe that it writes to."""
+    assert process.stdout
+    return process.stdout
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -40,9 +47,9 @@ class TestRun(unittest.TestCase):
     def ready(self) -> tuple[subprocess.Popen[str], list[int]]:
         """A pipeline that takes orders, and all its processes below."""
         running = start(free_port(), free_port())
-        self.addCleanup(running.stdout.close)
+        self.addCleanup(output(running).close)
         self.addCleanup(running.terminate)
-        for line in running.stdout:
+        for line in output(running):
             if line.startswith("Ready"):
                 break
         below = descendants(running.pid)
@@ -51,7 +58,7 @@ class TestRun(unittest.TestCase):
         return running, below
 
     def assert_ends(self, running: subprocess.Popen[str], below: list[int], code: int) -> str:
-        said = running.stdout.read()
+        said = output(running).read()
         self.assertEqual(running.wait(30), code, said)
         eventually("the end of every process", lambda: not any(alive(pid) for pid in below), 5)
         return said

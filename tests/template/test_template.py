@@ -40,6 +40,8 @@ PRODUCTION = ("prod", "production", "live")
 TOKEN_HOSTS = {"aws": "auth", "aws-us-gov": "auth-fips"}
 # "Regions" of the Amazon Web Services in China documentation; SES is in none of them.
 CHINA = ("cn-north-1", "cn-northwest-1")
+# Service principals, which have one name in every partition.
+ONE_IN_ALL_PARTITIONS = {f"{service}.amazonaws.com" for service in ("apigateway", "events", "lambda", "ses", "sns")}
 
 Template = dict[str, Any]
 Rule = Callable[[Template], Iterator[str]]
@@ -62,7 +64,8 @@ def expand() -> Template:
     logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)
     source = yaml_parse(SOURCE.read_text())
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
-    return json.loads(json.dumps(transform(source, {"AllowedOrigins": ORIGINS}, managed_policy_loader=None)))
+    expanded: Template = json.loads(json.dumps(transform(source, {"AllowedOrigins": ORIGINS}, managed_policy_loader=None)))
+    return expanded
 
 
 def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
@@ -73,9 +76,9 @@ def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
 def target(value: Any) -> str:
     """The logical id that a Ref or GetAtt points to; the text itself where it is no reference."""
     match value:
-        case {"Ref": name}:
+        case {"Ref": str(name)}:
             return name
-        case {"Fn::GetAtt": [name, *_]}:
+        case {"Fn::GetAtt": [str(name), *_]}:
             return name
         case _:
             return json.dumps(value)
@@ -93,7 +96,7 @@ def chosen(value: Any) -> Any:
 def condition(value: Any) -> str | None:
     """The condition without which it is not there; None where it always is."""
     match value:
-        case {"Fn::If": [name, _, {"Ref": "AWS::NoValue"}]}:
+        case {"Fn::If": [str(name), _, {"Ref": "AWS::NoValue"}]}:
             return name
         case _:
             return None
@@ -263,7 +266,9 @@ def a_sweep_that_does_not_run_raises_an_alarm(template: Template) -> Iterator[st
     """What is not there writes no metric, so that missing data is what has to raise the alarm."""
     alarms = [alarm["Properties"] for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()]
     if not any(
-        alarm["MetricName"] == "SweepFailed" and alarm.get("Statistic") == "SampleCount" and alarm["TreatMissingData"] == "breaching"
+        alarm["MetricName"] == "SweepFailed"
+        and alarm.get("Statistic") == "SampleCount"
+        and alarm["TreatMissingData"] == "breaching"
         for alarm in alarms
     ):
         yield "no alarm on a sweep that does not run"
@@ -481,6 +486,7 @@ def the_access_log_is_json_whatever_it_tells_and_says_who_called(template: Templ
         for variable in {"$context.authorizer.claims.client_id", "$context.authorizer.claims.sub"} - used:
             yield f"{name} does not have {variable}"
         for number in range(3):
+
             def written(variable: re.Match[str], number: int = number) -> str:
                 samples = SAMPLES.get(variable[0], ("-",))
                 return samples[min(number, len(samples) - 1)]
@@ -618,9 +624,8 @@ def partitions_without_its_services_are_refused_and_govcloud_has_its_own_hosts(t
     }:
         yield "the token endpoint is another host"
     for text in re.findall(r'"arn:[^"]*|[\w.-]+\.amazonaws\.com(?![\w.])', json.dumps(template["Resources"])):
-        if not text.startswith('"arn:${AWS::Partition}:') and text not in ("lambda.amazonaws.com", "events.amazonaws.com"):
-            if text not in ("apigateway.amazonaws.com", "ses.amazonaws.com", "sns.amazonaws.com"):
-                yield f"{text} is of one partition"
+        if not text.startswith('"arn:${AWS::Partition}:') and text not in ONE_IN_ALL_PARTITIONS:
+            yield f"{text} is of one partition"
 
 
 @rule
@@ -657,7 +662,7 @@ def an_alarm_says_what_to_run_and_what_to_read(template: Template) -> Iterator[s
         text = json.dumps(alarm["Properties"].get("AlarmDescription", ""))
         if not re.search(r"Run: (make ops-overdue |aws logs tail /aws/|aws service-quotas )", text):
             yield f"{name} names no command"
-        if 'README.md, When an alarm goes off' not in text:
+        if "README.md, When an alarm goes off" not in text:
             yield f"{name} names no page"
         if ("make ops-overdue" in text or "/aws/" in text) and "${AWS::StackName}" not in text:
             yield f"{name} does not say where"
@@ -746,8 +751,8 @@ def every_function_logs_json_into_a_group_of_its_own_that_ends(template: Templat
             yield f"{name} writes into {group}"
         if function["Properties"].get("LoggingConfig", {}).get("LogFormat") != "JSON":
             yield f"{name} does not log JSON"
-    for name, group in of_type(template, "AWS::Logs::LogGroup").items():
-        if "RetentionInDays" not in group["Properties"]:
+    for name, kept in of_type(template, "AWS::Logs::LogGroup").items():
+        if "RetentionInDays" not in kept["Properties"]:
             yield f"{name} is kept for ever"
 
 
@@ -884,11 +889,7 @@ def a_table_or_queue_that_a_function_knows_is_one_that_it_may_use(template: Temp
             rights.setdefault(role, set()).update(re.findall(r"\b\w+(?:Table|Queue)\b", json.dumps(resource)))
     consumed = {(function, source) for _, _, function, source in mappings(template)}
     for name, function in of_type(template, "AWS::Lambda::Function").items():
-        known = {
-            target(value)
-            for variable, value in variables(function).items()
-            if variable.endswith(("_TABLE", "_QUEUE_URL"))
-        }
+        known = {target(value) for variable, value in variables(function).items() if variable.endswith(("_TABLE", "_QUEUE_URL"))}
         may = rights.get(function_role(function), set())
         own = {source for consumer, source in consumed if consumer == name}
         for resource in known ^ (may - own):
@@ -973,7 +974,8 @@ def what_was_put_into_a_secret_by_hand_stays(template: Template) -> Iterator[str
 
 
 def variables(function: dict[str, Any]) -> dict[str, Any]:
-    return function["Properties"].get("Environment", {}).get("Variables", {})
+    found: dict[str, Any] = function["Properties"].get("Environment", {}).get("Variables", {})
+    return found
 
 
 # ---------------------------------------------------------------- the tests
@@ -1079,10 +1081,22 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         (f"{CORS}.maxAge", None),
     ],
     "the_access_log_is_json_whatever_it_tells_and_says_who_called": [
-        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","e":"$context.error.messageString"}'),
-        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","e":$context.error.messageString}'),
-        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","ms":$context.responseLatency}'),
-        (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","path":"$context.path"}'),
+        (
+            ACCESS_LOG,
+            '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","e":"$context.error.messageString"}',
+        ),
+        (
+            ACCESS_LOG,
+            '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","e":$context.error.messageString}',
+        ),
+        (
+            ACCESS_LOG,
+            '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","ms":$context.responseLatency}',
+        ),
+        (
+            ACCESS_LOG,
+            '{"client":"$context.authorizer.claims.client_id","sub":"$context.authorizer.claims.sub","path":"$context.path"}',
+        ),
         (ACCESS_LOG, '{"client":"$context.authorizer.claims.client_id"}'),
         (ACCESS_LOG, "$context.authorizer.claims.client_id $context.authorizer.claims.sub"),
     ],
@@ -1128,7 +1142,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("/Rules.NotInChina.Assertions.0.AssertDescription", "No."),
         ("/Rules.NotInChina.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "AWS::Region"}, "us-east-1"]}),
         ("/Mappings.Hosts.aws-us-gov.Tokens", "auth"),
-        ("/Outputs.TokenEndpoint.Value", {"Fn::Sub": "https://${UserPoolDomain}.auth.${AWS::Region}.amazoncognito.com/oauth2/token"}),
+        (
+            "/Outputs.TokenEndpoint.Value",
+            {"Fn::Sub": "https://${UserPoolDomain}.auth.${AWS::Region}.amazoncognito.com/oauth2/token"},
+        ),
         ("EmailFunctionRole.Properties.ManagedPolicyArns.0", "arn:aws:iam::1:policy/p"),
     ],
     "workers_fit_a_young_account_and_can_be_widened": [
@@ -1305,7 +1322,7 @@ class TheTemplate(unittest.TestCase):
     def test_the_book_explains_every_parameter_and_every_alarm(self) -> None:
         template = expand()
         configuration, operating = ((ROOT / "docs" / page).read_text() for page in ("configuration.md", "operating.md"))
-        shown = {name: default for name, default in re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|empty) \|", configuration)}
+        shown = dict(re.findall(r"(?m)^\| `(\w+)` \| (`[^`]*`|empty) \|", configuration))
         for names, default in re.findall(r"(?m)^\| (`\w+`(?:, `\w+`)+) \| (`[^`]*`|empty) \|", configuration):
             shown |= dict.fromkeys(re.findall(r"\w+", names), default)
         for name, parameter in template["Parameters"].items():

@@ -130,6 +130,20 @@ macro_rules! own_id {
 
 own_id! {
     /// An order: `ord_` and 26 characters.
+    ///
+    /// ```
+    /// use shared::domain::{IdError, InvoiceId, OrderId};
+    ///
+    /// let order = OrderId::parse("ord_01JDB4XK00EXAMPVE0RDER0001")?;
+    /// let invoice = InvoiceId::parse("inv_01JDB4XK00EXAMPVE0RDER0001")?;
+    /// assert_eq!(order.invoice(), invoice);
+    /// assert_eq!(invoice.order(), order);
+    ///
+    /// // No order has this id, so there is none to look for; an empty text is no id at all.
+    /// assert_eq!(OrderId::parse("8080"), Err(IdError::NotOurs));
+    /// assert_eq!(OrderId::parse(""), Err(IdError::Malformed));
+    /// # Ok::<(), IdError>(())
+    /// ```
     OrderId, "ord_"
 }
 own_id! {

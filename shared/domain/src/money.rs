@@ -71,6 +71,20 @@ impl fmt::Display for Currency {
 /// An amount of money: exact, never negative, in units of the currency (not minor units).
 ///
 /// Trailing zeros carry no meaning: `19.90` and `19.9` are the same value.
+///
+/// ```
+/// use shared::domain::{Currency, Money, MoneyError};
+///
+/// let dollars: Currency = "USD".parse()?;
+/// let price = Money::parse("19.90", dollars, Money::MAX_PRICE)?;
+/// assert_eq!(price, Money::from_stored("19.9")?);
+/// assert_eq!(price.to_text(), "19.9");
+///
+/// // An amount is never rounded.
+/// let refused = Money::parse("19.905", dollars, Money::MAX_PRICE);
+/// assert_eq!(refused, Err(MoneyError::TooPrecise { minor_digits: 2 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(Decimal);
 

@@ -129,6 +129,15 @@ pub enum Refusal {
 
 impl Status {
     /// The status that `command` leads to, or why it is refused.
+    ///
+    /// ```
+    /// use shared::domain::{Command, Refusal, Status};
+    ///
+    /// assert_eq!(Status::Paid.apply(Command::Ship), Ok(Status::Shipped));
+    /// assert_eq!(Status::Invoiced.apply(Command::Ship), Err(Refusal::TooEarly));
+    /// assert_eq!(Status::Shipped.apply(Command::Ship), Err(Refusal::AlreadyDone));
+    /// assert_eq!(Status::Refunding.apply(Command::Ship), Err(Refusal::TooLate));
+    /// ```
     pub fn apply(self, command: Command) -> Result<Self, Refusal> {
         use Command::{
             Cancel, CapturePayment, FinishRefund, IssueInvoice, RequestRefund, Ship, UpdateCart,

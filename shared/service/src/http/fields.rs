@@ -63,6 +63,29 @@ impl Report {
 }
 
 /// The fields of one object.
+///
+/// Every field is read before any `?`, so that all bad ones are reported:
+///
+/// ```
+/// use serde_json::json;
+/// use shared::domain::CustomerId;
+/// use shared::error::Error;
+/// use shared::http::{Report, as_email, as_id};
+///
+/// let body = json!({"customerId": "8080", "email": "none", "sender": "shop"});
+/// let report = Report::default();
+/// let read = report.body(&body).and_then(|fields| {
+///     let customer = fields.required("customerId", as_id(CustomerId::parse));
+///     let email = fields.optional("email", as_email);
+///     fields.close();
+///     Some((customer?, email?))
+/// });
+/// let Err(Error::Invalid(errors)) = report.finish(read) else {
+///     panic!("must be refused")
+/// };
+/// let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+/// assert_eq!(pointers, ["/email", "/sender"]);
+/// ```
 #[derive(Debug)]
 pub struct Fields<'a> {
     report: &'a Report,
