@@ -14,14 +14,14 @@ pub enum Queue {
     /// Invoices to be charged.
     Payment,
     /// Paid orders to be shipped.
-    Shipping,
+    Shipment,
     /// Mails to be sent.
     Email,
 }
 
 impl Queue {
     /// Every queue, in the order of the steps.
-    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipping, Self::Email];
+    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipment, Self::Email];
 }
 
 /// Why messages were not taken.
@@ -112,14 +112,14 @@ mod sqs {
             Self { client, urls }
         }
 
-        /// Reads `BILLING_QUEUE_URL`, `PAYMENT_QUEUE_URL`, `SHIPPING_QUEUE_URL`,
+        /// Reads `BILLING_QUEUE_URL`, `PAYMENT_QUEUE_URL`, `SHIPMENT_QUEUE_URL`,
         /// `EMAIL_QUEUE_URL`; a function has those that it may send to.
         #[must_use]
         pub fn from_environment(client: aws_sdk_sqs::Client, environment: Environment<'_>) -> Self {
             let names = [
                 (Queue::Billing, "BILLING_QUEUE_URL"),
                 (Queue::Payment, "PAYMENT_QUEUE_URL"),
-                (Queue::Shipping, "SHIPPING_QUEUE_URL"),
+                (Queue::Shipment, "SHIPMENT_QUEUE_URL"),
                 (Queue::Email, "EMAIL_QUEUE_URL"),
             ];
             let urls = names

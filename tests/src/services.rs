@@ -206,7 +206,7 @@ where
         let answer = match queue {
             Queue::Billing => invoke(&self.billing, batch).await,
             Queue::Payment => invoke(&self.payment, batch).await,
-            Queue::Shipping => invoke(&self.shipment, batch).await,
+            Queue::Shipment => invoke(&self.shipment, batch).await,
             Queue::Email => invoke(&self.email, batch).await,
         };
         failures(&answer)

@@ -1024,7 +1024,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("EmailWorker.Properties.Timeout", 61),
     ],
     "every_mapping_reports_partial_failures": [
-        ("ShippingWorkerQueue.Properties.FunctionResponseTypes", None),
+        ("ShipmentWorkerQueue.Properties.FunctionResponseTypes", None),
         ("RelayOrders.Properties.FunctionResponseTypes", None),
     ],
     "the_stream_is_retried_within_bounds": [
@@ -1217,15 +1217,15 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "a_table_or_queue_that_a_function_knows_is_one_that_it_may_use": [
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
-        ("ShippingFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
+        ("ShipmentFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
     ],
     "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
-        ("ShippingWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),
+        ("ShipmentWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),
         ("EmailWorker.Properties.Environment.Variables.KEY", {"Ref": "CarrierSecret"}),
         ("EmailWorker.Properties.Environment.Variables.KEY", {"Ref": "CarrierSecretArn"}),
-        (f"ShippingWorkerRole.{SECRET}.Resource", "*"),
-        (f"ShippingWorkerRole.{SECRET}.Resource", {"Ref": "CarrierSecretArn"}),
-        (f"ShippingWorkerRole.{SECRET}.Action", ["secretsmanager:PutSecretValue"]),
+        (f"ShipmentWorkerRole.{SECRET}.Resource", "*"),
+        (f"ShipmentWorkerRole.{SECRET}.Resource", {"Ref": "CarrierSecretArn"}),
+        (f"ShipmentWorkerRole.{SECRET}.Action", ["secretsmanager:PutSecretValue"]),
         (f"PaymentWorkerRole.{SECRET}.Action.0", "secretsmanager:PutSecretValue"),
         ("PaymentFunctionRole.Properties.Policies.0", None),
         ("PaymentFunctionRole.Properties.Policies.0.Fn::If.0", "ShipsWithEasyPost"),
@@ -1342,7 +1342,7 @@ class TheTemplate(unittest.TestCase):
             {
                 ("BillingWorker", "BillingQueue"),
                 ("PaymentWorker", "PaymentQueue"),
-                ("ShippingWorker", "ShippingQueue"),
+                ("ShipmentWorker", "ShipmentQueue"),
                 ("EmailWorker", "EmailQueue"),
                 ("EmailWorker", "EmailFeedbackQueue"),
                 ("Relay", "OrdersTable"),
