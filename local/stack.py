@@ -14,6 +14,7 @@ from typing import Any
 from samcli.yamlhelper import yaml_parse
 
 from localaws import SENDER, MiniStack, environment
+from loops import unrolled
 from processes import Child, Failure, answers, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,8 +169,8 @@ def watch_command(port: int, *, reload: bool, browsers: bool) -> list[str]:
 
 
 def source_template() -> dict[str, Any]:
-    """template.yaml, parsed."""
-    return yaml_parse((ROOT / "template.yaml").read_text())
+    """template.yaml, parsed, with its loops unrolled."""
+    return unrolled(yaml_parse((ROOT / "template.yaml").read_text()))
 
 
 def binaries(template: dict[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import sys
 import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from samtranslator.translator.transform import transform
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "template.yaml"
+sys.path.insert(0, str(ROOT / "local"))
+
+from loops import unrolled  # noqa: E402  (the path above makes it importable)
 
 # The lease on a payment, in seconds (functions/payment): whoever holds it must be dead before another takes it over.
 PAYMENT_LEASE = 90
@@ -56,11 +60,11 @@ def rule(check: Rule) -> Rule:
 
 
 def expand() -> Template:
-    """template.yaml after the SAM transform, offline. Conditions and intrinsic functions stay as they are."""
+    """template.yaml after its transforms, offline. Conditions and intrinsic functions stay as they are."""
     # The translator only wants to know a region's partition; no call is made, and its usage metrics go nowhere.
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)
-    source = yaml_parse(SOURCE.read_text())
+    source = unrolled(yaml_parse(SOURCE.read_text()))
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
     return json.loads(json.dumps(transform(source, {"AllowedOrigins": ORIGINS}, managed_policy_loader=None)))
 
