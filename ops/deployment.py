@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
 
 from localaws import credentials, running  # noqa: E402  (the path above makes it importable)
 from processes import Failure as Failure  # noqa: E402  (for the other modules here, too)
+from work import QUEUES  # noqa: E402
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # A person waits: no answer in a few seconds is an answer too.
@@ -75,9 +76,9 @@ class Deployment:
         return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 
     def dead_letters(self, queue: str) -> str:
-        """The address of a queue's dead-letter queue; `queue` as in `work.STEPS`."""
-        return self.output(f"{queue.capitalize()}DeadLettersUrl")
+        """The address of a queue's dead-letter queue; `queue` as in `work.QUEUES`."""
+        return self.output(f"{QUEUES[queue]}DeadLettersUrl")
 
     def queue(self, queue: str) -> str:
-        """The address of a queue; `queue` as in `work.STEPS`."""
-        return self.output(f"{queue.capitalize()}QueueUrl")
+        """The address of a queue; `queue` as in `work.QUEUES`."""
+        return self.output(f"{QUEUES[queue]}QueueUrl")
