@@ -82,7 +82,7 @@ def pipeline() -> Iterator[Stack]:
             agree(stack.url)
             print("Customer 8080 has agreed to be charged. What Stripe's double is asked: tail -f .local/stripe.log")
         elif settings.stripe_key:
-            print("Charges go to your Stripe account in test mode. First have a customer agree: docs/api.md, \"Billing agreements\".")
+            print("Charges go to your Stripe account in test mode. First let a customer agree: docs/api.md, Billing agreements.")
         yield stack
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from samcli.yamlhelper import yaml_parse
 
 from localaws import SENDER, MiniStack, environment
+from loops import unrolled
 from processes import Child, Failure, answers, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,9 +169,9 @@ def watch_command(port: int, *, reload: bool, browsers: bool) -> list[str]:
 
 
 def source_template() -> dict[str, Any]:
-    """template.yaml, parsed."""
+    """template.yaml, parsed, with its loops unrolled."""
     template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
-    return template
+    return unrolled(template)
 
 
 def binaries(template: dict[str, Any]) -> dict[str, str]:

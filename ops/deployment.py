@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
 # The path above makes them importable; the other modules here take `Failure` from here.
 from localaws import credentials, running
 from processes import Failure as Failure
+from work import QUEUES
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -91,9 +92,9 @@ class Deployment:
         return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 
     def dead_letters(self, queue: str) -> str:
-        """The address of a queue's dead-letter queue; `queue` as in `work.STEPS`."""
-        return self.output(f"{queue.capitalize()}DeadLettersUrl")
+        """The address of a queue's dead-letter queue; `queue` as in `work.QUEUES`."""
+        return self.output(f"{QUEUES[queue]}DeadLettersUrl")
 
     def queue(self, queue: str) -> str:
-        """The address of a queue; `queue` as in `work.STEPS`."""
-        return self.output(f"{queue.capitalize()}QueueUrl")
+        """The address of a queue; `queue` as in `work.QUEUES`."""
+        return self.output(f"{QUEUES[queue]}QueueUrl")

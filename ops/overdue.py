@@ -20,7 +20,7 @@ from actions import Requeued, redrive, requeue, sweep
 from deployment import Deployment, Failure, choose_aws
 from report import as_json, text
 from survey import take_survey
-from work import ORDER_ID, STEPS
+from work import ORDER_ID, QUEUES
 
 NEEDS_ATTENTION = 3
 
@@ -56,7 +56,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--mails", type=days, metavar="DAYS", help="scan the whole mail ledger for what was parked in so many days")
     what.add_argument("--requeue", type=order, metavar="ORDER", help="make the sweep look at this order at once")
-    what.add_argument("--redrive", type=one_of(*STEPS), metavar="QUEUE", help="move the dead letters of this queue back to it")
+    what.add_argument("--redrive", type=one_of(*QUEUES), metavar="QUEUE", help="move the dead letters of this queue back to it")
     parser.add_argument(
         "--sweep", type=one_of("now"), nargs="?", const="now", help="run the sweep now instead of within a minute"
     )

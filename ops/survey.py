@@ -12,6 +12,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from deployment import Deployment
 from work import (
     MAILED_EVENTS,
+    QUEUES,
     SHARDS,
     STEPS,
     DeadLetter,
@@ -57,7 +58,7 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
     """
     dynamodb = deployment.client("dynamodb")
     orders_table, emails_table = deployment.output("OrdersTableName"), deployment.output("EmailsTableName")
-    counts_and_letters = [(queue, *peek(deployment.client("sqs"), deployment.dead_letters(queue))) for queue in STEPS]
+    counts_and_letters = [(queue, *peek(deployment.client("sqs"), deployment.dead_letters(queue))) for queue in QUEUES]
     all_letters = [letter for _, _, letters in counts_and_letters for letter in letters]
 
     waiting, complete = waiting_orders(dynamodb, orders_table)

@@ -15,6 +15,9 @@ SHARDS = 4
 OVERDUE_TRIES = 3
 CLAIM_STALE_AFTER = 7 * 60_000
 
+# The queues by their services, with what the outputs of the stack call them.
+QUEUES = {"billing": "Billing", "payment": "Payment", "shipment": "Shipping", "email": "Email"}
+
 # The sweep runs every minute. A mark that stays past its time much longer tells that it does not get there.
 SWEPT_WITHIN = 5 * 60_000
 
@@ -176,7 +179,7 @@ class DeadLetter:
             "billing": order.status != "pending",
             # Only an explicit request tries again after a decline.
             "payment": order.status in ("paid", "shipped", "cancelled") or order.payment == "declined",
-            "shipping": order.status in ("shipped", "refunding", "cancelled"),
+            "shipment": order.status in ("shipped", "refunding", "cancelled"),
         }
         return Redrive.NOTHING if done[queue] else Redrive.TRY_AGAIN
 

@@ -45,7 +45,7 @@ class TestArguments(unittest.TestCase):
         for option, value, known in (
             ("format", "xml", "must be text or json, not 'xml'"),
             ("on", "azure", "must be local or aws, not 'azure'"),
-            ("redrive", "payments", "must be billing, payment, shipping or email, not 'payments'"),
+            ("redrive", "payments", "must be billing, payment, shipment or email, not 'payments'"),
             ("sweep", "no", "must be now, not 'no'"),
             ("requeue", "8080", "is not the id of an order (ord_ and 26 characters)"),
             ("mails", "0", "must be a whole number of days from 1 to 3650"),

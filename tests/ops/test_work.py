@@ -30,7 +30,7 @@ NOW = 1_795_428_725_000
 MINUTE = 60_000
 ID = "ord_01JDB4XK00EXAMPVE0RDER0001"
 PERSONAL = ("Lital Hay", "lital@example.com", "17 boulevard", "0545870006")
-QUIET = tuple(DeadLetterQueue(queue, 0) for queue in work.STEPS)
+QUIET = tuple(DeadLetterQueue(queue, 0) for queue in work.QUEUES)
 
 
 def an_order(*, tries: int = 0, ahead: int = MINUTE, payment: str | None = "due", status: str = "invoiced") -> Order:
@@ -66,6 +66,13 @@ class TestFigures(unittest.TestCase):
         self.assertEqual(tuple(reported), work.REPORTS)
         self.assertLessEqual(set(work.PARKED_PAYMENTS) | {"declined"}, set(named("shared/domain/src/order.rs", "ChargeState")))
         self.assertLessEqual(set(work.FINAL_MAIL_STATES), set(named("shared/store/src/emails.rs", "EmailState")))
+
+    def test_queues_are_those_of_the_template(self) -> None:
+        template = (ROOT / "template.yaml").read_text()
+        for queue, output in work.QUEUES.items():
+            for kind, value in (("QueueUrl", "Queue"), ("DeadLettersUrl", "DeadLetters")):
+                pattern = rf"\n  {output}{kind}:\n    Description: .*\n    Value: !Ref {queue.capitalize()}{value}\n"
+                self.assertRegex(template, pattern)
 
 
 class TestOrders(unittest.TestCase):
@@ -162,7 +169,7 @@ class TestDeadLetters(unittest.TestCase):
         done = {
             "billing": {"pending": False, "invoiced": True, "paid": True, "shipped": True},
             "payment": {"pending": False, "invoiced": False, "paid": True, "shipped": True},
-            "shipping": {"pending": False, "invoiced": False, "paid": False, "shipped": True},
+            "shipment": {"pending": False, "invoiced": False, "paid": False, "shipped": True},
         }
         letter = read_dead_letter("m", NOW, a_body())
         for queue, statuses in done.items():
@@ -210,7 +217,7 @@ class TestDeadLetters(unittest.TestCase):
     def test_what_a_partner_reported_is_asked_again(self) -> None:
         for queue, kind, event in (
             ("payment", "DisputeReported", "webhook/paypal/WH-2WR32451HC0233532-67976317FL4543714"),
-            ("shipping", "DeliveryReported", "webhook/easypost/evt_1"),
+            ("shipment", "DeliveryReported", "webhook/easypost/evt_1"),
         ):
             letter = read_dead_letter("m", NOW, a_body(id=event, type=kind, subject="shp_1"))
             self.assertEqual((letter.event, letter.kind, letter.order), (event, kind, None))

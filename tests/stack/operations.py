@@ -228,9 +228,9 @@ class OperationsTests(unittest.TestCase):
         self.put_letters("EmailDeadLettersUrl", *[shipped] * 12)
 
         said = self.overdue()
-        self.assertEqual([letter["redrive"] for letter in said.letters("shipping")], ["nothing"])
+        self.assertEqual([letter["redrive"] for letter in said.letters("shipment")], ["nothing"])
         self.assertEqual([(letter["orderId"], letter["redrive"]) for letter in said.letters("email")], [(order, "nothing")] * 12)
-        self.assertEqual(self.overdue("--redrive", "shipping").json["moved"], 1)
+        self.assertEqual(self.overdue("--redrive", "shipment").json["moved"], 1)
         self.assertEqual(self.overdue("--redrive", "email").json["moved"], 12)
         self.pipeline.await_quiet()
         for queue in ("Shipping", "Email"):

@@ -84,7 +84,7 @@ class Pipeline:
         return eventually(f"a final answer of {path}", settled, 30)
 
     def place(self, mail: str, customer: str = CUSTOMER) -> str:
-        """Places the seed's cart with `checkout`; returns the order's id. docs/local.md, "The sandbox", lists customers with bad luck."""
+        """Places the seed's cart with `checkout`; returns the order's id. docs/local.md lists the sandbox's customers."""
         checkout = SHIPPING | {"email": mail, "currency": "USD"}
         status, order = self.call("cart.json", CART | {"customerId": customer, "checkout": checkout})
         assert status == 201, order

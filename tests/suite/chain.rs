@@ -468,10 +468,10 @@ async fn a_shipment_that_comes_before_its_payment_is_kept_until_it_can_be_done()
         traceparent: None,
         mail: None,
     };
-    assert!(!cloud.deliver(Queue::Shipping, &early).await);
+    assert!(!cloud.deliver(Queue::Shipment, &early).await);
     assert_eq!(status(&cloud, &order).await, "pending");
     cloud.settle().await;
-    assert!(cloud.deliver(Queue::Shipping, &early).await);
+    assert!(cloud.deliver(Queue::Shipment, &early).await);
     assert_eq!(status(&cloud, &order).await, "shipped");
     assert_three_mails(&cloud, &order);
 }

@@ -575,7 +575,7 @@ pub(crate) struct Shop {
     pub(crate) order: String,
 }
 
-/// A paid order of a customer at this address, whose message to the shipping queue is at hand.
+/// A paid order of a customer at this address, whose message to the shipment queue is at hand.
 pub(crate) async fn paid(address: &str) -> Shop {
     let sides = sides();
     let cloud = Cloud::with_ends(Options::default(), Sandbox::new, sides.carrier.clone()).await;
@@ -722,7 +722,7 @@ async fn an_address_that_is_refused_keeps_the_order_overdue_until_a_better_one_i
     let messages = cloud.queues.take();
     let (queue, message) = messages
         .iter()
-        .find(|(queue, _)| *queue == Queue::Shipping)
+        .find(|(queue, _)| *queue == Queue::Shipment)
         .unwrap();
     // Every delivery is kept: the last one goes to the dead letters.
     for _ in 0..5 {

@@ -45,8 +45,8 @@ async fn track(shop: &Shop, id: &str) {
     assert_eq!(reply.status, 200, "{}", reply.text);
     let messages = shop.cloud.queues.take();
     assert_eq!(messages.len(), 1);
-    assert_eq!(messages[0].0, Queue::Shipping);
-    assert!(shop.cloud.deliver(Queue::Shipping, &messages[0].1).await);
+    assert_eq!(messages[0].0, Queue::Shipment);
+    assert!(shop.cloud.deliver(Queue::Shipment, &messages[0].1).await);
 }
 
 async fn shown(shop: &Shop) -> Value {

@@ -329,7 +329,7 @@ fn whatever_a_batch_holds_each_message_has_its_fate() {
         ),
         (
             "shipment",
-            two(include_str!("../../events/shipping-queue.json")),
+            two(include_str!("../../events/shipment-queue.json")),
         ),
         ("email", two(include_str!("../../events/email-queue.json"))),
     ];

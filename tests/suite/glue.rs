@@ -58,7 +58,7 @@ async fn paid(cloud: &Cloud<payment::partners::Sandbox>) -> (String, String) {
         .queues
         .take()
         .into_iter()
-        .find(|(queue, _)| *queue == Queue::Shipping)
+        .find(|(queue, _)| *queue == Queue::Shipment)
         .expect("a paid order is to be shipped");
     (order, message.to_json().unwrap())
 }
@@ -120,7 +120,7 @@ async fn an_empty_batch_has_no_failures() {
     for queue in [
         Queue::Billing,
         Queue::Payment,
-        Queue::Shipping,
+        Queue::Shipment,
         Queue::Email,
     ] {
         assert!(cloud.deliver_batch(queue, &empty).await.is_empty());
@@ -233,11 +233,11 @@ async fn every_event_of_the_events_folder_is_understood() {
                     assert_eq!(queues, [Queue::Payment, Queue::Email]);
                 }
             }
-            "billing-queue" | "payment-queue" | "shipping-queue" => {
+            "billing-queue" | "payment-queue" | "shipment-queue" => {
                 let queue = match name.as_str() {
                     "billing-queue" => Queue::Billing,
                     "payment-queue" => Queue::Payment,
-                    _ => Queue::Shipping,
+                    _ => Queue::Shipment,
                 };
                 // Its order is not in this database: the message is kept, not lost.
                 assert_eq!(cloud.deliver_batch(queue, &event).await.len(), 1, "{name}");

@@ -557,7 +557,7 @@ async fn what_waits_for_mails_waits_no_longer_once_the_sender_is_gone() {
     let reply = cloud.post(CART, &cart_with_checkout()).await;
     let order = text(&reply.body["orderId"]).to_owned();
     cloud
-        .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipping])
+        .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipment])
         .await;
     cloud.relay_stream().await;
     drop(cloud.queues.take());
@@ -588,7 +588,7 @@ async fn a_mail_of_the_chain_that_ses_does_not_take_for_days_ends_and_is_counted
         let reply = cloud.post(CART, &cart_with_checkout()).await;
         let order = text(&reply.body["orderId"]).to_owned();
         cloud
-            .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipping])
+            .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipment])
             .await;
         if has_row {
             for _ in 0..3 {

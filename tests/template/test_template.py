@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import re
+import sys
+import tomllib
 import unittest
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,9 @@ from samtranslator.translator.transform import transform
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "template.yaml"
+sys.path.insert(0, str(ROOT / "local"))
+
+from loops import unrolled  # noqa: E402  (the path above makes it importable)
 
 # The lease on a payment, in seconds (functions/payment): whoever holds it must be dead before another takes it over.
 PAYMENT_LEASE = 90
@@ -58,14 +63,20 @@ def rule(check: Rule) -> Rule:
 
 
 def expand() -> Template:
-    """template.yaml after the SAM transform, offline. Conditions and intrinsic functions stay as they are."""
+    """template.yaml after its transforms, offline. Conditions and intrinsic functions stay as they are."""
     # The translator only wants to know a region's partition; no call is made, and its usage metrics go nowhere.
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     logging.getLogger("samtranslator.metrics").setLevel(logging.ERROR)
-    source = yaml_parse(SOURCE.read_text())
+    source = unrolled(yaml_parse(SOURCE.read_text()))
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/code.zip"
     expanded: Template = json.loads(json.dumps(transform(source, {"AllowedOrigins": ORIGINS}, managed_policy_loader=None)))
     return expanded
+
+
+def routes() -> set[str]:
+    """The one list of routes, as API Gateway names them."""
+    [source] = ROOT.glob("shared/**/route.rs")
+    return set(re.findall(r'Self::\w+ => "([A-Z]+ /\S+)"', source.read_text()))
 
 
 def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
@@ -1026,7 +1037,7 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("EmailWorker.Properties.Timeout", 61),
     ],
     "every_mapping_reports_partial_failures": [
-        ("ShippingWorkerQueue.Properties.FunctionResponseTypes", None),
+        ("ShipmentWorkerQueue.Properties.FunctionResponseTypes", None),
         ("RelayOrders.Properties.FunctionResponseTypes", None),
     ],
     "the_stream_is_retried_within_bounds": [
@@ -1234,15 +1245,15 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "a_table_or_queue_that_a_function_knows_is_one_that_it_may_use": [
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
-        ("ShippingFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
+        ("ShipmentFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
     ],
     "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
-        ("ShippingWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),
+        ("ShipmentWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),
         ("EmailWorker.Properties.Environment.Variables.KEY", {"Ref": "CarrierSecret"}),
         ("EmailWorker.Properties.Environment.Variables.KEY", {"Ref": "CarrierSecretArn"}),
-        (f"ShippingWorkerRole.{SECRET}.Resource", "*"),
-        (f"ShippingWorkerRole.{SECRET}.Resource", {"Ref": "CarrierSecretArn"}),
-        (f"ShippingWorkerRole.{SECRET}.Action", ["secretsmanager:PutSecretValue"]),
+        (f"ShipmentWorkerRole.{SECRET}.Resource", "*"),
+        (f"ShipmentWorkerRole.{SECRET}.Resource", {"Ref": "CarrierSecretArn"}),
+        (f"ShipmentWorkerRole.{SECRET}.Action", ["secretsmanager:PutSecretValue"]),
         (f"PaymentWorkerRole.{SECRET}.Action.0", "secretsmanager:PutSecretValue"),
         ("PaymentFunctionRole.Properties.Policies.0", None),
         ("PaymentFunctionRole.Properties.Policies.0.Fn::If.0", "ShipsWithEasyPost"),
@@ -1338,34 +1349,34 @@ class TheTemplate(unittest.TestCase):
     def test_has_a_function_for_each_endpoint_and_each_queue(self) -> None:
         template = expand()
         self.assertEqual(len(of_type(template, "AWS::ApiGatewayV2::Api")), 1)
-        routes = {f"{method.upper()} {path}" for _, path, method, _ in operations(template)}
-        self.assertEqual(
-            routes,
-            {
-                "POST /api/order/cart.json",
-                "POST /api/order/invoice.json",
-                "POST /api/order/cancel.json",
-                "POST /api/order/payment.json",
-                "POST /api/order/shipping.json",
-                "POST /api/order/email.json",
-                "GET /api/order/{orderId}",
-                "POST /api/customer/billing.json",
-                "GET /api/customer/{customerId}/billing",
-                "DELETE /api/customer/{customerId}/billing",
-                "POST /api/partner/{partner}/webhook",
-            },
-        )
+        self.assertEqual({f"{method.upper()} {path}" for _, path, method, _ in operations(template)}, routes())
         self.assertEqual(
             {(function, source) for _, _, function, source in mappings(template)},
             {
                 ("BillingWorker", "BillingQueue"),
                 ("PaymentWorker", "PaymentQueue"),
-                ("ShippingWorker", "ShippingQueue"),
+                ("ShipmentWorker", "ShipmentQueue"),
                 ("EmailWorker", "EmailQueue"),
                 ("EmailWorker", "EmailFeedbackQueue"),
                 ("Relay", "OrdersTable"),
             },
         )
+
+    def test_leads_each_route_to_the_same_function_as_the_local_router(self) -> None:
+        watch = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["metadata"]["lambda"]["watch"]
+        local = {f"{leads['method']} {path}": leads["function"] for path, each in watch["router"].items() for leads in each}
+        functions = yaml_parse(SOURCE.read_text())["Resources"].values()
+        deployed = {
+            f"{event['Properties']['Method'].upper()} {event['Properties']['Path']}": function["Metadata"]["BuildProperties"][
+                "Binary"
+            ]
+            for function in functions
+            if isinstance(function, dict) and function["Type"] == "AWS::Serverless::Function"
+            for event in function["Properties"]["Events"].values()
+            if event["Type"] == "HttpApi"
+        }
+        self.assertEqual(local, deployed)
+        self.assertEqual(local.keys(), routes())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
     let next = match kind {
         EventType::CartUpdated => order.checkout.then_some(Queue::Billing),
         EventType::InvoiceCreated => Some(Queue::Payment),
-        EventType::PaymentProcessed => Some(Queue::Shipping),
+        EventType::PaymentProcessed => Some(Queue::Shipment),
         EventType::RefundRequested => Some(Queue::Payment),
         EventType::OrderShipped | EventType::PaymentRefunded | EventType::OrderCancelled => None,
     };

@@ -206,7 +206,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
             }
             News::Delivery(parcel) => {
                 let kind = MessageKind::Delivery(parcel);
-                self.report(Queue::Shipping, kind, key).await
+                self.report(Queue::Shipment, kind, key).await
             }
         }
     }

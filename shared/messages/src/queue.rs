@@ -18,14 +18,14 @@ pub enum Queue {
     /// Invoices to be charged.
     Payment,
     /// Paid orders to be shipped.
-    Shipping,
+    Shipment,
     /// Mails to be sent.
     Email,
 }
 
 impl Queue {
     /// Every queue, in the order of the steps.
-    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipping, Self::Email];
+    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipment, Self::Email];
 }
 
 /// Why messages were not taken.

@@ -29,9 +29,9 @@ const OVERLAP: i64 = 60_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lambda {
     Cart,
-    Invoice,
+    Billing,
     Payment,
-    Shipping,
+    Shipment,
     Other,
     Worker(Queue),
 }
@@ -40,9 +40,9 @@ impl Lambda {
     pub(super) fn of_path(path: &str) -> Self {
         match path {
             "/api/order/cart.json" => Self::Cart,
-            "/api/order/invoice.json" => Self::Invoice,
+            "/api/order/invoice.json" => Self::Billing,
             "/api/order/payment.json" | "/api/order/cancel.json" => Self::Payment,
-            "/api/order/shipping.json" => Self::Shipping,
+            "/api/order/shipping.json" => Self::Shipment,
             _ => Self::Other,
         }
     }
@@ -51,13 +51,13 @@ impl Lambda {
     fn replaced_after(self, seed: u64) -> i64 {
         let number = match self {
             Self::Cart => 1,
-            Self::Invoice => 2,
+            Self::Billing => 2,
             Self::Payment => 3,
-            Self::Shipping => 4,
+            Self::Shipment => 4,
             Self::Other => 5,
             Self::Worker(Queue::Billing) => 6,
             Self::Worker(Queue::Payment) => 7,
-            Self::Worker(Queue::Shipping) => 8,
+            Self::Worker(Queue::Shipment) => 8,
             Self::Worker(Queue::Email) => 9,
         };
         super::Random::new(seed ^ (number << 32)).millis(ROLLOUT)

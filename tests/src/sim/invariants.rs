@@ -631,7 +631,7 @@ async fn check_dead_letters(world: &World, store: &Store) -> Result<(), Violatio
                         .as_ref()
                         .is_some_and(|p| p.state == ChargeState::Declined)
             }
-            Queue::Shipping => order.status != Status::Paid,
+            Queue::Shipment => order.status != Status::Paid,
             Queue::Email => match message.map(|message| message.kind) {
                 Some(MessageKind::Event(kind)) => {
                     emails.get(&kind).is_some_and(EmailState::is_final)

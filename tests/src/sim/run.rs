@@ -494,7 +494,7 @@ impl Simulation {
         for queue in [
             Queue::Billing,
             Queue::Payment,
-            Queue::Shipping,
+            Queue::Shipment,
             Queue::Email,
         ] {
             if self.tasks.len() < 12 {

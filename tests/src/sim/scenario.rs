@@ -490,7 +490,7 @@ impl Histories {
         let queues = [
             Queue::Billing,
             Queue::Payment,
-            Queue::Shipping,
+            Queue::Shipment,
             Queue::Email,
         ];
         let queue_out = random.chance(150).then(|| {

@@ -237,7 +237,7 @@ impl World {
         let queues = [
             Queue::Billing,
             Queue::Payment,
-            Queue::Shipping,
+            Queue::Shipment,
             Queue::Email,
         ];
         Self {

@@ -36,14 +36,14 @@ impl Sqs {
         Self { client, urls }
     }
 
-    /// Reads `BILLING_QUEUE_URL`, `PAYMENT_QUEUE_URL`, `SHIPPING_QUEUE_URL`,
+    /// Reads `BILLING_QUEUE_URL`, `PAYMENT_QUEUE_URL`, `SHIPMENT_QUEUE_URL`,
     /// `EMAIL_QUEUE_URL`; a function has those that it may send to.
     #[must_use]
     pub fn from_environment(client: aws_sdk_sqs::Client, environment: Environment<'_>) -> Self {
         let names = [
             (Queue::Billing, "BILLING_QUEUE_URL"),
             (Queue::Payment, "PAYMENT_QUEUE_URL"),
-            (Queue::Shipping, "SHIPPING_QUEUE_URL"),
+            (Queue::Shipment, "SHIPMENT_QUEUE_URL"),
             (Queue::Email, "EMAIL_QUEUE_URL"),
         ];
         let urls = names
