@@ -138,7 +138,7 @@ async fn a_503_that_says_that_nothing_was_changed_is_true() {
                     if detail.contains("nothing") {
                         harmless += 1;
                         assert_eq!(simulation.seen(), before, "{about}");
-                        assert!(detail.contains("nothing was changed"), "{about}");
+                        assert!(detail.contains("Nothing was changed"), "{about}");
                         continue;
                     }
                     unknown += 1;
@@ -183,5 +183,5 @@ async fn a_read_that_fails_changed_nothing() {
     let (reply, _, _) = simulation.send_once(&tests::question(&order)).await;
     assert_eq!((reply.status, reply.code()), (503, "database_unavailable"));
     let detail = reply.body["detail"].as_str().unwrap();
-    assert!(detail.contains("nothing was changed"), "{detail}");
+    assert!(detail.contains("Nothing was changed"), "{detail}");
 }

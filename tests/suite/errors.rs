@@ -782,7 +782,7 @@ async fn mail_trouble_is_503_and_says_what_is_known() {
         cloud.mailer.fail_next(kind, code);
         let reply = cloud.post_with_key(EMAIL, "mail-1", &mail).await;
         assert_problem(&reply, 503, "mail_unavailable");
-        assert!(reply.text.contains("nothing was changed"), "{}", reply.text);
+        assert!(reply.text.contains("Nothing was changed"), "{}", reply.text);
         assert_eq!(reply.header("retry-after"), "5");
     }
     assert_eq!(

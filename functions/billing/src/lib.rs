@@ -98,7 +98,7 @@ impl Billing {
                 Err(Refusal::TooEarly | Refusal::TooLate) => {
                     return Err(Error::WrongState {
                         status: order.status,
-                        detail: "it cannot be invoiced any more",
+                        detail: "it can no longer be invoiced",
                     });
                 }
             }

@@ -330,6 +330,6 @@ fn step(settlement: Settlement) -> Result<Step, Error> {
 fn too_late(order: &Order) -> Error {
     Error::WrongState {
         status: order.status,
-        detail: "it is on its way and cannot be cancelled any more",
+        detail: "it is on its way and can no longer be cancelled",
     }
 }

@@ -198,7 +198,7 @@ impl<P: BillingPartner> Payments<P> {
                 Wish::Message => Ok(order),
                 Wish::Request { .. } => Err(Error::WrongState {
                     status: order.status,
-                    detail: "it cannot be paid any more",
+                    detail: "it can no longer be paid",
                 }),
             };
         }

@@ -95,7 +95,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             Err(Refusal::TooLate) => {
                 return Err(Error::WrongState {
                     status: order.status,
-                    detail: "it cannot be shipped any more",
+                    detail: "it can no longer be shipped",
                 });
             }
         }
@@ -247,7 +247,7 @@ fn carrier_failed(error: CarrierError) -> Error {
 fn not_paid(status: Status) -> Error {
     Error::WrongState {
         status,
-        detail: "it can be shipped only once it is paid",
+        detail: "it can be shipped only after it is paid",
     }
 }
 

@@ -162,7 +162,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         let Some(id) = PartnerReference::parse(event.id()) else {
             return Err(Error::Invalid(vec![FieldError {
                 pointer: "/id".to_owned(),
-                detail: "must have 1 to 255 visible ASCII characters".to_owned(),
+                detail: "must be 1–255 visible ASCII characters".to_owned(),
             }]));
         };
         let now = self.runtime.now();

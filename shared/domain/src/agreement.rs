@@ -57,7 +57,7 @@ pub struct PartnerToken(String);
 
 /// A text that is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a token of the partner: 1 to 255 letters, digits, _ and -")]
+#[error("must be a token from the partner: 1–255 letters, digits, _ or -")]
 pub struct PartnerTokenError;
 
 impl PartnerToken {

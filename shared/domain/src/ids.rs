@@ -11,7 +11,9 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Empty, over 64 characters, or with control characters or outer blanks.
-    #[error("must have 1 to 64 characters, without control characters and outer blanks")]
+    #[error(
+        "must be 1–64 characters, with no control characters and no leading or trailing spaces"
+    )]
     Malformed,
     /// Not an identifier that this service gave out.
     #[error("was not given out by this service")]

@@ -10,10 +10,10 @@ pub struct Text(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Empty, only blanks, or over 500 characters.
-    #[error("must have 1 to 500 characters")]
+    #[error("must be 1–500 characters")]
     Length,
     /// Holds a control character.
-    #[error("must not hold control characters")]
+    #[error("must not contain control characters")]
     Control,
 }
 

@@ -12,7 +12,7 @@ pub struct Timestamp(i64);
 
 /// A text that is no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a date and time as in RFC 3339, such as 2023-10-12T11:05:27Z")]
+#[error("must be an RFC 3339 date and time, such as 2023-10-12T11:05:27Z")]
 pub struct TimestampError;
 
 impl Timestamp {

@@ -10,7 +10,7 @@ pub struct TrackingNumber(String);
 
 /// A text that is no tracking number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must have 1 to 64 visible ASCII characters")]
+#[error("must be 1–64 visible ASCII characters")]
 pub struct TrackingNumberError;
 
 impl TrackingNumber {

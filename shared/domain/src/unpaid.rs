@@ -11,7 +11,7 @@ pub struct UnpaidOrders(Option<Duration>);
 
 /// A text that is no number of days from 0 to 365.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a whole number of days from 0 to 365; with 0 no order expires")]
+#[error("must be a whole number of days from 0 to 365; 0 means that orders never expire")]
 pub struct UnpaidOrdersError;
 
 impl UnpaidOrders {

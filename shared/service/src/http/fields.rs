@@ -164,10 +164,8 @@ impl<'a> Fields<'a> {
             return None;
         };
         if !(min..=max).contains(&items.len()) {
-            self.report.add(
-                self.pointer(name),
-                format!("must have {min} to {max} entries"),
-            );
+            self.report
+                .add(self.pointer(name), format!("must have {min}–{max} entries"));
             return None;
         }
         // Every entry is read, so that all bad ones are reported.
@@ -203,7 +201,7 @@ impl<'a> Fields<'a> {
         let known = self.known.borrow();
         for name in self.object.keys() {
             if !known.contains(&name.as_str()) {
-                let detail = format!("is not a field here; known are {}", known.join(", "));
+                let detail = format!("unknown field; expected one of: {}", known.join(", "));
                 self.report.add(self.pointer(name), detail);
             }
         }

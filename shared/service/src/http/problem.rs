@@ -19,17 +19,17 @@ const RETRY_NOT_CONFIGURED: Duration = Duration::from_mins(1);
 /// When to ask again for a payment that the partner settles later.
 const RETRY_PENDING: Duration = Duration::from_secs(30);
 
-const WEBHOOK_SIGNATURE: &str = "The signature is missing, invalid, or outside its tolerance of five minutes; sign \
-                 the body with the webhook's secret.";
+const WEBHOOK_SIGNATURE: &str = "The signature is missing, invalid, or outside the five-minute tolerance. Sign \
+     the body with the webhook's secret.";
 
-const REFUND_FAILED: &str = "The billing partner refused the refund, or the refund failed: the customer does not \
-                 have the money. Fix the cause at the partner, then send this request again.";
+const REFUND_FAILED: &str = "The billing partner rejected the refund, or the refund failed later: the \
+     customer does not have the money. Fix the cause at the partner, then send this request again.";
 
-const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this shop's billing partner; \
-                 POST /api/customer/billing.json first.";
+const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this shop's billing partner. \
+     Send POST /api/customer/billing.json first.";
 
-const CARD_NUMBER: &str = "Card numbers must never be sent here; send the billing partner's token of the card. errors lists \
-     what looks like one; an id that does needs a letter between its digits.";
+const CARD_NUMBER: &str = "Never send card numbers to this API; send the billing partner's token for the \
+     card. errors lists each value that looks like a card number. If one is an ID, put a letter between its digits.";
 
 /// What a repeat of a request is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ const MAIL_NOT_CONFIGURED: &str = "This deployment sends no mails. Deploy it wit
      SenderEmail, then send this request again.";
 
 const MAIL_UNCONFIRMED: &str =
-    "Whether this mail went out is not known; it is not sent again by itself.";
+    "Whether this mail was sent is unknown. It is not sent again automatically.";
 
 impl Error {
     /// The HTTP status of the case.
@@ -110,74 +110,74 @@ impl Error {
     /// What is wrong and what to do, for people. Written here, never taken from an inner error.
     fn detail(&self, repeat: Repeat) -> String {
         match self {
-            Self::EmptyBody => "The body is empty; send a JSON object.".to_owned(),
+            Self::EmptyBody => "The body is empty. Send a JSON object.".to_owned(),
             Self::NotJson { line, column } => {
-                format!("The body is not JSON: reading stopped at line {line}, column {column}.")
+                format!("The body is not JSON: parsing stopped at line {line}, column {column}.")
             }
             Self::ReservedName { line, column } => reserved_name(*line, *column),
             Self::MalformedRequest(part) => malformed(*part),
-            Self::BodyTooLarge => "The body is over 64 KiB; send less.".to_owned(),
-            Self::WebhookTooLarge => "The body is over 256 KiB; send less.".to_owned(),
+            Self::BodyTooLarge => "The body is larger than 64 KiB. Send a smaller one.".to_owned(),
+            Self::WebhookTooLarge => "The body is larger than 256 KiB. Send a smaller one.".to_owned(),
             Self::WebhookSignature => WEBHOOK_SIGNATURE.to_owned(),
             Self::UnsupportedMediaType => {
                 "Send the body as JSON, with the header content-type: application/json.".to_owned()
             }
             Self::Unauthenticated => {
-                "Send a valid token in the header authorization: Bearer …".to_owned()
+                "Send a valid access token in the header authorization: Bearer …".to_owned()
             }
             Self::BackendOnly => {
-                "Only the shop's back end may call this; send a token with the back end's scope."
+                "Only the shop's back end may call this. Send a token with the back-end scope."
                     .to_owned()
             }
             Self::MalformedKey => {
-                "Idempotency-Key must have 1 to 255 visible ASCII characters.".to_owned()
+                "Idempotency-Key must be 1–255 visible ASCII characters.".to_owned()
             }
             Self::Invalid(_) => {
-                "Some fields are invalid; errors lists each of them by its JSON pointer.".to_owned()
+                "Some fields are invalid. errors lists each one by its JSON pointer.".to_owned()
             }
             Self::CardNumber(_) => CARD_NUMBER.to_owned(),
             Self::KeyReused => {
-                "This Idempotency-Key was used with another body; use a new key.".to_owned()
+                "This Idempotency-Key was already used with another body. Use a new key.".to_owned()
             }
             Self::NotFound(missing) => not_found(*missing).to_owned(),
             Self::WrongState { status, detail } => format!("The order is {status}: {detail}."),
             Self::Mismatch(_) => {
-                "The request differs from what is stored; errors lists each difference.".to_owned()
+                "The request differs from the stored order. errors lists each difference.".to_owned()
             }
             Self::CurrencyMismatch { order, shop } => format!(
-                "The order is in {order}, and the shop now sells in {shop}: the cart cannot be \
+                "The order is in {order}, but the shop now sells in {shop}, so its cart cannot be \
                  changed. Place a new order."
             ),
             Self::InProgress { .. } => {
-                "This is in progress right now; ask again a little later.".to_owned()
+                "This request is already in progress. Retry shortly.".to_owned()
             }
             Self::PaymentPending => {
-                "The billing partner settles this payment later; ask again then.".to_owned()
+                "The billing partner will settle this payment later. Retry then.".to_owned()
             }
             Self::RefundPending => {
-                "The billing partner pays the money back later; the order is cancelled then."
+                "The billing partner will complete the refund later; the order is cancelled then."
                     .to_owned()
             }
             Self::RefundFailed => REFUND_FAILED.to_owned(),
             Self::NoAgreement => NO_AGREEMENT.to_owned(),
             Self::Declined(decline) if decline.retryable => {
-                "The payment was declined; another try may succeed.".to_owned()
+                "The payment was declined. Another attempt may succeed.".to_owned()
             }
             Self::Declined(_) => {
-                "The payment was declined; the customer needs another means of payment.".to_owned()
+                "The payment was declined. The customer needs another payment method.".to_owned()
             }
             Self::ActionRequired => {
-                "The customer must confirm the payment with the bank; then ask again.".to_owned()
+                "The customer must confirm the payment with the bank. Retry after that.".to_owned()
             }
             Self::TooManyAttempts => {
-                "This invoice was declined too often; issue a new order.".to_owned()
+                "This invoice was declined too many times. Place a new order.".to_owned()
             }
             Self::PaymentUnknown => {
-                "The billing partner's answer was lost; ask again, nothing is charged twice."
+                "The billing partner's answer was lost, so the outcome is unknown. Retry: nothing is charged twice."
                     .to_owned()
             }
             Self::MailNotConfigured => MAIL_NOT_CONFIGURED.to_owned(),
-            Self::AddressRejected => "The mail service refuses this address.".to_owned(),
+            Self::AddressRejected => "The mail service rejected this address. Use another one.".to_owned(),
             Self::MailUnconfirmed => MAIL_UNCONFIRMED.to_owned(),
             Self::Unavailable {
                 dependency,
@@ -189,7 +189,7 @@ impl Error {
                 outcome,
                 ..
             } => not_configured(*counterpart, *outcome),
-            Self::NoQueue | Self::Internal(_) => "Something went wrong on our side.".to_owned(),
+            Self::NoQueue | Self::Internal(_) => "An internal error occurred. Retry later.".to_owned(),
         }
     }
 
@@ -220,7 +220,7 @@ impl Error {
             Self::Mismatch(differences) => {
                 let errors = differences.iter().map(|difference| {
                     let detail = format!(
-                        "is {}, stored is {}",
+                        "is {}, but the stored value is {}",
                         difference.actual, difference.expected
                     );
                     json!({"pointer": difference.pointer, "detail": detail})
@@ -261,8 +261,8 @@ fn not_found(missing: Missing) -> &'static str {
         Missing::Agreement => {
             "The customer has never agreed to be charged by this billing partner."
         }
-        Missing::Partner => "This shop takes no webhooks of such a partner.",
-        Missing::Route => "There is no such route; check the method and the path.",
+        Missing::Partner => "This deployment does not accept webhooks from that partner.",
+        Missing::Route => "There is no such route. Check the method and the path.",
     }
 }
 
@@ -274,13 +274,13 @@ fn malformed(part: RequestPart) -> String {
         RequestPart::Headers => "headers",
         RequestPart::Body => "body",
     };
-    format!("The request's {part} cannot be read; correct it.")
+    format!("The request's {part} cannot be read. Correct it.")
 }
 
 fn reserved_name(line: usize, column: usize) -> String {
     format!(
         "The body has a field name that begins with $serde_json::private:: at line {line}, column \
-         {column}; rename the field."
+         {column}. Rename the field."
     )
 }
 
@@ -293,16 +293,16 @@ fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> Stri
         Dependency::BillingPartner => "The billing partner",
         Dependency::Carrier => "The carrier",
     };
-    let unknown = "did not answer; whether the request was carried out is not known.";
+    let unknown = "did not answer, so whether the request was carried out is unknown.";
     match (outcome, repeat) {
-        (Outcome::NothingDone, _) => format!(
-            "{what} is not available right now; nothing was changed. Send the request again."
-        ),
+        (Outcome::NothingDone, _) => {
+            format!("{what} is unavailable. Nothing was changed; send the request again.")
+        }
         (Outcome::Unknown, Repeat::Keyed) => {
             format!("{what} {unknown} Send it again with the same Idempotency-Key.")
         }
         (Outcome::Unknown, Repeat::Unkeyed) => format!(
-            "{what} {unknown} Look at the order before you send it again, or use an \
+            "{what} {unknown} Check the order before you send it again, or use an \
              Idempotency-Key."
         ),
     }
@@ -319,8 +319,8 @@ fn not_configured(counterpart: Counterpart, outcome: Outcome) -> String {
         Outcome::Unknown => "An earlier step of this request may have been carried out.",
     };
     format!(
-        "This deployment has no valid keys for its {whose}. {known} The shop's operator must put the \
-         keys into the deployment's secret; then send the request again."
+        "This deployment has no valid keys for its {whose}. {known} The shop's operator must store \
+         the keys in the deployment's secret; then send the request again."
     )
 }
 

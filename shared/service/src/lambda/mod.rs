@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(answer["statusCode"], 503);
         assert_eq!(answer["headers"]["retry-after"], "5");
         let body = answer["body"].as_str().unwrap();
-        assert!(body.contains("nothing was changed"), "{body}");
+        assert!(body.contains("Nothing was changed"), "{body}");
         assert!(!body.contains("AccessDenied"), "{body}");
         assert!(
             log.contains("ERROR") && log.contains("AccessDenied"),
