@@ -673,7 +673,7 @@ def an_alarm_says_what_to_run_and_what_to_read(template: Template) -> Iterator[s
         text = json.dumps(alarm["Properties"].get("AlarmDescription", ""))
         if not re.search(r"Run: (make ops-overdue |aws logs tail /aws/|aws service-quotas )", text):
             yield f"{name} names no command"
-        if "README.md, When an alarm goes off" not in text:
+        if "docs/operating.md, When an alarm goes off" not in text:
             yield f"{name} names no page"
         if ("make ops-overdue" in text or "/aws/" in text) and "${AWS::StackName}" not in text:
             yield f"{name} does not say where"
@@ -1167,8 +1167,8 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     ],
     "an_alarm_says_what_to_run_and_what_to_read": [
         ("ApiFailing.Properties.AlarmDescription", None),
-        ("RelayBehind.Properties.AlarmDescription", "Run: make ops-overdue STACK=s. Read: README.md, When an alarm goes off."),
-        ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Read: README.md, When an alarm goes off. ${AWS::StackName}"}),
+        ("RelayBehind.Properties.AlarmDescription", "Run: make ops-overdue STACK=s. Read: docs/operating.md, When an alarm goes off."),
+        ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Read: docs/operating.md, When an alarm goes off. ${AWS::StackName}"}),
         ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Run: make ops-overdue STACK=${AWS::StackName}."}),
         ("CartFunctionLogs.Properties.LogGroupName", {"Fn::Sub": "/aws/lambda/${AWS::StackName}/Cart"}),
     ],
