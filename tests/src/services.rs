@@ -16,6 +16,7 @@ use relay::Relay;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use shared::config::Authentication;
+use shared::http::Route;
 use shared::https::{Https, Secret};
 use shared::lambda::{EventError, Function, Handler};
 use shared::queue::{EventQueue, Queue};
@@ -160,20 +161,24 @@ where
         }
     }
 
-    /// Gives an API Gateway v2 event to the function that its path names.
+    /// Gives an API Gateway v2 event to the function of its route, or to some function if it has none.
     pub async fn send(&self, event: &Value) -> Reply {
-        let path = event["rawPath"].as_str().unwrap_or_default();
-        let answer = match path {
-            "/api/order/cart.json" => invoke(&self.cart, event).await,
-            "/api/order/invoice.json" => invoke(&self.billing, event).await,
-            "/api/order/payment.json" | "/api/order/cancel.json" => {
-                invoke(&self.payment, event).await
+        let method = event["requestContext"]["http"]["method"].as_str();
+        let path = event["rawPath"].as_str();
+        let mut all = Route::ALL.into_iter();
+        let route = Route::at(method.unwrap_or_default(), path.unwrap_or_default())
+            .or_else(|| all.find(|route| event["routeKey"] == route.key()));
+        let answer = match route {
+            Some(Route::Cart) => invoke(&self.cart, event).await,
+            Some(Route::Invoice) => invoke(&self.billing, event).await,
+            Some(Route::Payment | Route::Cancel) => invoke(&self.payment, event).await,
+            Some(Route::Shipping) => invoke(&self.shipment, event).await,
+            Some(Route::Email) => invoke(&self.email, event).await,
+            Some(Route::Approval | Route::Agreements | Route::Revocation) => {
+                invoke(&self.customer, event).await
             }
-            "/api/order/shipping.json" => invoke(&self.shipment, event).await,
-            "/api/order/email.json" => invoke(&self.email, event).await,
-            _ if path.starts_with("/api/partner/") => invoke(&self.webhook, event).await,
-            _ if path.starts_with("/api/customer/") => invoke(&self.customer, event).await,
-            _ => invoke(&self.order, event).await,
+            Some(Route::Webhook) => invoke(&self.webhook, event).await,
+            Some(Route::Order) | None => invoke(&self.order, event).await,
         };
         let text = answer["body"].as_str().unwrap_or_default().to_owned();
         Reply {

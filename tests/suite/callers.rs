@@ -186,6 +186,18 @@ fn assert_answer(row: &Row, token: &str, bearer: Bearer, reply: &Reply) {
     }
 }
 
+#[tokio::test]
+async fn every_route_that_takes_tokens_is_tried() {
+    let rows = rows(&Cloud::start().await).await;
+    let tried: BTreeSet<_> = rows
+        .iter()
+        .map(|row| text(&row.event["routeKey"]))
+        .collect();
+    let all = Route::ALL.into_iter();
+    let closed = all.filter(|route| route.callers() != Callers::Partners);
+    assert_eq!(tried, closed.map(Route::key).collect());
+}
+
 /// Sends every route every token. What is refused leaves no trace.
 async fn try_all(tokens: &[(&str, Bearer, Value)]) {
     let shop = Cloud::start().await;
@@ -580,6 +592,27 @@ fn every_route_of_the_template_says_who_may_call_it_and_leads_to_the_function_th
     add("webhook", webhook::Webhooks::<Sqs>::ROUTES);
     assert_eq!(routes, deployed());
     assert_eq!(routes.len(), Route::ALL.len());
+}
+
+#[test]
+fn every_route_has_a_sample_event_which_names_it_as_the_gateway_does() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
+    let mut sampled = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let sample: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let Some(key) = sample["routeKey"].as_str() else {
+            continue;
+        };
+        let http = &sample["requestContext"]["http"];
+        let route = Route::at(text(&http["method"]), text(&sample["rawPath"])).map(Route::key);
+        assert_eq!(route, Some(key), "{}", path.display());
+        assert_eq!(sample["requestContext"]["routeKey"], key);
+        assert_eq!(http["path"], sample["rawPath"]);
+        sampled.insert(key.to_owned());
+    }
+    let all = Route::ALL.map(|route| route.key().to_owned());
+    assert_eq!(sampled, BTreeSet::from(all));
 }
 
 /// The table of the contract, "Who may call what".
