@@ -165,7 +165,10 @@ where
     pub async fn send(&self, event: &Value) -> Reply {
         let method = event["requestContext"]["http"]["method"].as_str();
         let path = event["rawPath"].as_str();
-        let answer = match Route::at(method.unwrap_or_default(), path.unwrap_or_default()) {
+        let mut all = Route::ALL.into_iter();
+        let route = Route::at(method.unwrap_or_default(), path.unwrap_or_default())
+            .or_else(|| all.find(|route| event["routeKey"] == route.key()));
+        let answer = match route {
             Some(Route::Cart) => invoke(&self.cart, event).await,
             Some(Route::Invoice) => invoke(&self.billing, event).await,
             Some(Route::Payment | Route::Cancel) => invoke(&self.payment, event).await,
