@@ -134,7 +134,7 @@ own_id! {
     /// An order: `ord_` and 26 characters.
     ///
     /// ```
-    /// use shared::domain::{IdError, InvoiceId, OrderId};
+    /// use domain::{IdError, InvoiceId, OrderId};
     ///
     /// let order = OrderId::parse("ord_01JDB4XK00EXAMPVE0RDER0001")?;
     /// let invoice = InvoiceId::parse("inv_01JDB4XK00EXAMPVE0RDER0001")?;

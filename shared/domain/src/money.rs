@@ -12,19 +12,10 @@ pub struct Currency {
     minor_digits: u32,
 }
 
-/// A currency code that is not three capital letters.
+/// A code that names no currency.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a currency is three capital letters (ISO 4217), such as USD")]
+#[error("must be the ISO 4217 code of a currency in use, such as USD")]
 pub struct CurrencyError;
-
-/// Currencies whose minor unit is the unit itself (ISO 4217, table A.1).
-const NO_DECIMALS: [&str; 16] = [
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV",
-    "XAF", "XOF", "XPF",
-];
-
-/// Currencies with a thousandth as minor unit (ISO 4217, table A.1).
-const THREE_DECIMALS: [&str; 7] = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
 
 impl Currency {
     /// The ISO 4217 code.
@@ -33,7 +24,7 @@ impl Currency {
         std::str::from_utf8(&self.code).expect("a currency is built from ASCII letters only")
     }
 
-    /// Decimals of the minor unit: 0, 2 or 3.
+    /// Decimals of the minor unit: 0, 2, 3 or 4.
     #[must_use]
     pub fn minor_digits(&self) -> u32 {
         self.minor_digits
@@ -44,20 +35,12 @@ impl FromStr for Currency {
     type Err = CurrencyError;
 
     fn from_str(code: &str) -> Result<Self, CurrencyError> {
-        let bytes: [u8; 3] = code.as_bytes().try_into().map_err(|_| CurrencyError)?;
-        if !bytes.iter().all(u8::is_ascii_uppercase) {
-            return Err(CurrencyError);
-        }
-        let minor_digits = if NO_DECIMALS.contains(&code) {
-            0
-        } else if THREE_DECIMALS.contains(&code) {
-            3
-        } else {
-            2
-        };
+        // Metals, test codes and the like have no minor unit.
+        let listed = iso_currency::Currency::from_code(code).ok_or(CurrencyError)?;
+        let minor_digits = listed.exponent().ok_or(CurrencyError)?;
         Ok(Self {
-            code: bytes,
-            minor_digits,
+            code: code.as_bytes().try_into().map_err(|_| CurrencyError)?,
+            minor_digits: minor_digits.into(),
         })
     }
 }
@@ -73,7 +56,7 @@ impl fmt::Display for Currency {
 /// Trailing zeros carry no meaning: `19.90` and `19.9` are the same value.
 ///
 /// ```
-/// use shared::domain::{Currency, Money, MoneyError};
+/// use domain::{Currency, Money, MoneyError};
 ///
 /// let dollars: Currency = "USD".parse()?;
 /// let price = Money::parse("19.90", dollars, Money::MAX_PRICE)?;
@@ -226,6 +209,45 @@ mod tests {
 
     fn usd() -> Currency {
         "USD".parse().unwrap()
+    }
+
+    #[test]
+    fn a_currency_is_one_of_iso_4217_with_its_own_minor_unit() {
+        for (code, minor_digits) in [
+            ("USD", 2),
+            ("EUR", 2),
+            ("HUF", 2),
+            ("TWD", 2),
+            ("MGA", 2),
+            ("JPY", 0),
+            ("ISK", 0),
+            ("UGX", 0),
+            ("XPF", 0),
+            ("KWD", 3),
+            ("LYD", 3),
+            ("TND", 3),
+            ("CLF", 4),
+        ] {
+            let currency: Currency = code.parse().unwrap();
+            assert_eq!(
+                (currency.code(), currency.minor_digits()),
+                (code, minor_digits)
+            );
+        }
+        for code in [
+            "ABC",
+            "usd",
+            "US",
+            "USDX",
+            "",
+            "XXX",
+            "XTS",
+            "XAU",
+            "978",
+            "U\u{15a}D",
+        ] {
+            assert_eq!(code.parse::<Currency>(), Err(CurrencyError), "{code}");
+        }
     }
 
     #[test]

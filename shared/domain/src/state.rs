@@ -131,7 +131,7 @@ impl Status {
     /// The status that `command` leads to, or why it is refused.
     ///
     /// ```
-    /// use shared::domain::{Command, Refusal, Status};
+    /// use domain::{Command, Refusal, Status};
     ///
     /// assert_eq!(Status::Paid.apply(Command::Ship), Ok(Status::Shipped));
     /// assert_eq!(Status::Invoiced.apply(Command::Ship), Err(Refusal::TooEarly));

@@ -68,9 +68,9 @@ impl Report {
 ///
 /// ```
 /// use serde_json::json;
-/// use shared::domain::CustomerId;
-/// use shared::error::Error;
-/// use shared::http::{Report, as_email, as_id};
+/// use domain::CustomerId;
+/// use service::error::Error;
+/// use service::http::{Report, as_email, as_id};
 ///
 /// let body = json!({"customerId": "8080", "email": "none", "sender": "shop"});
 /// let report = Report::default();
