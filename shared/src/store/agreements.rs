@@ -8,17 +8,14 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::idempotency::key_use;
-use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, failed, is_condition_refused};
+use super::refused::{complete, unless_refused};
+use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, failed};
 use crate::domain::{
     Agreement, AgreementRecord, AgreementState, CustomerId, PartnerName, PartnerToken, Text,
     Timestamp,
@@ -69,19 +66,21 @@ impl Store {
             .set_item(Some(item(customer, agreement, name, now)))
             .item("version", n(basis.next()))
             .condition_expression(basis.condition())
-            .set_expression_attribute_values(basis.values())
-            .build()
-            .map_err(|_| StoreError::NotConfigured("Customers"))?;
+            .set_expression_attribute_values(basis.values());
+        let put = complete(put.build());
         let Some(key) = key else {
             return self.put_agreement(put).await;
         };
         let answer = self.key_answer(&key, now)?;
-        let written = vec![put_item(put), put_item(answer.clone())];
+        let written = vec![
+            TransactWriteItem::builder().put(put).build(),
+            answer.clone(),
+        ];
         match self.keyed(written, 1, &key).await? {
             Keyed::Written => Ok(Approval::Written),
             Keyed::Refused(approval) => Ok(approval),
             // A later repeat must not be the one that is written.
-            Keyed::Overtaken => match self.keyed(vec![put_item(answer)], 0, &key).await? {
+            Keyed::Overtaken => match self.keyed(vec![answer], 0, &key).await? {
                 Keyed::Refused(approval) => Ok(approval),
                 Keyed::Written | Keyed::Overtaken => Ok(Approval::Overtaken),
             },
@@ -96,18 +95,10 @@ impl Store {
             .set_item(Some(put.item))
             .set_condition_expression(put.condition_expression)
             .set_expression_attribute_values(put.expression_attribute_values);
-        match put.send().await {
-            Ok(_) => Ok(Approval::Written),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    PutItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(Approval::Overtaken)
-            }
-            Err(error) => Err(failed("PutItem", &error)),
-        }
+        Ok(match unless_refused(put.send().await)? {
+            Ok(_) => Approval::Written,
+            Err(_standing) => Approval::Overtaken,
+        })
     }
 
     /// Carries out a transaction that holds the row of `key` at `row`.
@@ -118,34 +109,17 @@ impl Store {
         key: &KeyRecord<'_>,
     ) -> Result<Keyed, StoreError> {
         for attempt in 1..=TRIES {
-            let transaction = self.client.transact_write_items();
-            let transaction = transaction.set_transact_items(Some(items.clone()));
-            let Err(error) = transaction.send().await else {
+            let Err(refusals) = self.transact(items.clone()).await? else {
                 return Ok(Keyed::Written);
             };
-            let canceled = match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(canceled))
-                    if is_condition_refused(canceled) =>
-                {
-                    canceled
-                }
-                _ => return Err(failed("TransactWriteItems", &error)),
-            };
-            let refused = |index: usize| {
-                canceled
-                    .cancellation_reasons()
-                    .get(index)
-                    .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
-                    .map(|reason| reason.item().cloned().unwrap_or_default())
-            };
-            if let Some(row) = refused(row) {
-                match key_use(&row, key.body_hash)? {
+            if let Some(row) = refusals.of(row) {
+                match key_use(row, key.body_hash)? {
                     KeyUse::Answered(_) => return Ok(Keyed::Refused(Approval::Answered)),
                     KeyUse::OtherBody => return Ok(Keyed::Refused(Approval::KeyReused)),
                     KeyUse::Fits => {}
                 }
             }
-            if row > 0 && refused(0).is_some() {
+            if row > 0 && refusals.of(0).is_some() {
                 return Ok(Keyed::Overtaken);
             }
             self.back_off(attempt).await;
@@ -193,15 +167,9 @@ impl Store {
                 .return_values_on_condition_check_failure(
                     ReturnValuesOnConditionCheckFailure::AllOld,
                 );
-            standing = match update.send().await {
+            standing = match unless_refused(update.send().await)? {
                 Ok(output) => output.attributes,
-                Err(SdkError::ServiceError(error)) => match error.err() {
-                    UpdateItemError::ConditionalCheckFailedException(refused) => {
-                        refused.item.clone()
-                    }
-                    _ => return Err(failed("UpdateItem", &SdkError::ServiceError(error))),
-                },
-                Err(error) => return Err(failed("UpdateItem", &error)),
+                Err(standing) => standing,
             };
         }
         match &standing {
@@ -312,10 +280,6 @@ impl Basis {
             Self::Version(version) => version + 1,
         }
     }
-}
-
-fn put_item(put: Put) -> TransactWriteItem {
-    TransactWriteItem::builder().put(put).build()
 }
 
 fn item(customer: &CustomerId, agreement: &Agreement, name: Option<&Text>, now: Timestamp) -> Item {

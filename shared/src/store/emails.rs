@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
-use super::orders::DUE_AFTER;
+use super::refused::unless_refused;
+use super::transition::DUE_AFTER;
 use super::{Store, StoreError, TRIES, failed};
 use crate::domain::{DueStep, Email, OrderId, Timestamp, digest, digest_hex};
 use crate::event::Message;
@@ -528,16 +527,9 @@ fn shard_of(email_id: &str) -> String {
 
 /// The row after the write, or as it stood when the condition refused it.
 async fn conditional(update: UpdateItemFluentBuilder) -> Result<Result<Item, Item>, StoreError> {
-    match update.send().await {
-        Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
-        Err(SdkError::ServiceError(error)) => match error.err() {
-            UpdateItemError::ConditionalCheckFailedException(refused) => {
-                Ok(Err(refused.item().cloned().unwrap_or_default()))
-            }
-            _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
-        },
-        Err(error) => Err(failed("UpdateItem", &error)),
-    }
+    let answer = unless_refused(update.send().await)?;
+    let row = answer.map(|output| output.attributes.unwrap_or_default());
+    Ok(row.map_err(Option::unwrap_or_default))
 }
 
 fn damaged(source: Corrupt) -> StoreError {

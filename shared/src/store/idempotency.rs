@@ -1,10 +1,9 @@
 //! Idempotency keys: which body a caller's key was first used with.
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 
 use super::attributes::{Item, Reader, n, s};
+use super::refused::{complete, unless_refused};
 use super::{KeyRecord, Store, StoreError, failed};
 use crate::domain::Timestamp;
 use std::time::Duration;
@@ -50,15 +49,9 @@ impl Store {
             .condition_expression(FIRST_USE)
             .expression_attribute_values(":now", n(now.seconds()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
+        match unless_refused(put.send().await)? {
             Ok(_) => Ok(KeyUse::Fits),
-            Err(SdkError::ServiceError(error)) => match error.err() {
-                PutItemError::ConditionalCheckFailedException(refused) => {
-                    key_use(&refused.item().cloned().unwrap_or_default(), body_hash)
-                }
-                _ => Err(failed("PutItem", &SdkError::ServiceError(error))),
-            },
-            Err(error) => Err(failed("PutItem", &error)),
+            Err(row) => key_use(&row.unwrap_or_default(), body_hash),
         }
     }
 
@@ -91,8 +84,8 @@ impl Store {
         &self,
         record: &KeyRecord<'_>,
         now: Timestamp,
-    ) -> Result<Put, StoreError> {
-        Put::builder()
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
             .table_name(self.idempotency_table()?)
             .item("keyId", s(record.key))
             .item("bodyHash", s(record.body_hash))
@@ -101,9 +94,9 @@ impl Store {
             .condition_expression(ANSWERED)
             .expression_attribute_values(":now", n(now.seconds()))
             .expression_attribute_values(":body", s(record.body_hash))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(|_| StoreError::NotConfigured("IdempotencyKeys"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = complete(put.build());
+        Ok(TransactWriteItem::builder().put(put).build())
     }
 }
 

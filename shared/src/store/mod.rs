@@ -10,12 +10,13 @@ mod invoices;
 mod news;
 mod orders;
 mod payments;
+mod refused;
+mod transition;
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 
 pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
@@ -129,8 +130,11 @@ impl Store {
 
     /// What an order waits for that has nothing before it but mails.
     fn mail_step(&self, order: &Order) -> Option<DueStep> {
-        let is_mailed = self.sends_mails && order.email().is_some();
-        is_mailed.then_some(DueStep::Email)
+        self.mails(order).then_some(DueStep::Email)
+    }
+
+    fn mails(&self, order: &Order) -> bool {
+        self.sends_mails && order.email().is_some()
     }
 
     fn orders_table(&self) -> Result<&str, StoreError> {
@@ -178,14 +182,6 @@ impl Store {
 /// How often a write is decided anew that others came before, and how often keys that `DynamoDB` left
 /// unread are asked for.
 const TRIES: u32 = 4;
-
-/// Whether a condition did not hold: the items are not as they were read. Any other cancellation has
-/// been tried again by the client.
-fn is_condition_refused(canceled: &TransactionCanceledException) -> bool {
-    let codes = canceled.cancellation_reasons().iter();
-    let mut codes = codes.filter_map(|reason| reason.code());
-    codes.any(|code| code == "ConditionalCheckFailed")
-}
 
 fn failed<E>(operation: &'static str, error: &SdkError<E>) -> StoreError
 where
