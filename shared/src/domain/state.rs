@@ -1,5 +1,5 @@
-//! The order's state machine: one table, without I/O. The store repeats each row as the condition
-//! of the write that carries it out, because two functions can hold the same order.
+//! The order's state machine: one table, without I/O. The store makes the condition of each write
+//! that carries a command out from its rows, because two functions can hold the same order.
 
 use std::fmt;
 use std::str::FromStr;

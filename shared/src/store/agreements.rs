@@ -8,14 +8,13 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::idempotency::key_use;
 use super::refused::{complete, unless_refused};
-use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, failed};
+use super::update::{Target, Write};
+use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, damaged, failed};
 use crate::domain::{
     Agreement, AgreementRecord, AgreementState, CustomerId, PartnerName, PartnerToken, Text,
     Timestamp,
@@ -145,30 +144,17 @@ impl Store {
                 return Ok(Revocation::Revoked(record));
             }
             let basis = Basis::of(Some(item))?;
-            let update = self
-                .client
-                .update_item()
-                .table_name(self.customers_table()?)
-                .key("customerId", s(customer.as_str()))
-                .key("partner", s(partner.as_str()))
-                .update_expression(
-                    "SET #state = :revoked, revokedAt = :now, version = :next \
-                     REMOVE partnerCustomerId, paymentMethodId, #name",
-                )
-                .condition_expression(format!("#state = :approved AND {}", basis.condition()))
-                .set_expression_attribute_values(basis.values())
-                .expression_attribute_names("#state", "state")
-                .expression_attribute_names("#name", "name")
-                .expression_attribute_values(":approved", s(APPROVED))
-                .expression_attribute_values(":revoked", s(REVOKED))
-                .expression_attribute_values(":now", n(now.millis()))
-                .expression_attribute_values(":next", n(basis.next()))
-                .return_values(ReturnValue::AllNew)
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                );
-            standing = match unless_refused(update.send().await)? {
-                Ok(output) => output.attributes,
+            let revoked = Write::<AgreementItem>::new(key(customer, partner))
+                .when_is("state", s(APPROVED))
+                .when(basis.condition())
+                .set("state", s(REVOKED))
+                .set("revokedAt", n(now.millis()))
+                .set("version", n(basis.next()))
+                .remove(["partnerCustomerId", "paymentMethodId", "name"]);
+            let values = basis.values().into_iter().flatten();
+            let revoked = values.fold(revoked, |write, (name, value)| write.value(&name, value));
+            standing = match self.update(revoked).await? {
+                Ok(item) => Some(item),
                 Err(standing) => standing,
             };
         }
@@ -185,17 +171,8 @@ impl Store {
         customer: &CustomerId,
         partner: PartnerName,
     ) -> Result<Option<Item>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(self.customers_table()?)
-            .key("customerId", s(customer.as_str()))
-            .key("partner", s(partner.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failed("GetItem", &error))?;
-        Ok(output.item)
+        let table = self.customers_table()?;
+        self.item(table, key(customer, partner)).await
     }
 
     /// All that is kept of a customer, by partner; one consistent query.
@@ -232,6 +209,21 @@ impl Store {
     }
 }
 
+/// An agreement, as the target of an update.
+#[derive(Debug)]
+enum AgreementItem {}
+
+impl Target for AgreementItem {
+    fn table(store: &Store) -> Result<&str, StoreError> {
+        store.customers_table()
+    }
+}
+
+fn key(customer: &CustomerId, partner: PartnerName) -> [(&'static str, AttributeValue); 2] {
+    let (customer, partner) = (s(customer.as_str()), s(partner.as_str()));
+    [("customerId", customer), ("partner", partner)]
+}
+
 /// Outcome of a transaction that holds a key's row.
 enum Keyed {
     Written,
@@ -255,7 +247,9 @@ impl Basis {
         let Some(item) = item else {
             return Ok(Self::Absent);
         };
-        let version = Reader(item).number("version").map_err(damaged)?;
+        let version = Reader(item)
+            .number("version")
+            .map_err(damaged("Customers"))?;
         Ok(version.map_or(Self::Unversioned, Self::Version))
     }
 
@@ -327,12 +321,5 @@ fn read(item: &Item) -> Result<AgreementRecord, StoreError> {
             state,
         })
     };
-    record().map_err(damaged)
-}
-
-fn damaged(source: Corrupt) -> StoreError {
-    StoreError::Corrupt {
-        table: "Customers",
-        source,
-    }
+    record().map_err(damaged("Customers"))
 }

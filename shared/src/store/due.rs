@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 use super::attributes::{Corrupt, Item, Reader, n, order_from_item, s};
 use super::emails::{EmailState, email_state};
 use super::transition::Change;
-use super::{Store, StoreError, failed};
+use super::{Store, StoreError, damaged, failed};
 use crate::domain::{Due, DueStep, EventType, Order, Timestamp};
 
 /// An order's place in the index, as the index shows it.
@@ -82,7 +82,7 @@ impl Store {
             .map_err(|error| failed("Query", &error))?;
         let marks = output.items().iter().map(mark).collect::<Result<_, _>>();
         Ok(DuePage {
-            marks: marks.map_err(damaged)?,
+            marks: marks.map_err(damaged("Orders"))?,
             next: output.last_evaluated_key.map(DueCursor),
         })
     }
@@ -143,7 +143,7 @@ impl Store {
     /// Whether the mark stands where the change moves it (`None`: nowhere). One that stood there when
     /// the condition refused it was moved by our own write, whose first answer was lost on the way.
     async fn moved(&self, change: Change, to: Option<Timestamp>) -> Result<bool, StoreError> {
-        Ok(match self.send(change).await? {
+        Ok(match self.update(change).await? {
             Ok(_) => true,
             Err(standing) => {
                 let stands_at = standing.and_then(|mut item| item.remove("dueAt"));
@@ -160,11 +160,4 @@ fn mark(item: &HashMap<String, Value>) -> Result<DueMark, Corrupt> {
         partition: key("dueStep")?,
         at: key("dueAt")?,
     })
-}
-
-fn damaged(source: Corrupt) -> StoreError {
-    StoreError::Corrupt {
-        table: "Orders",
-        source,
-    }
 }

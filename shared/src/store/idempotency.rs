@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, Transact
 
 use super::attributes::{Item, Reader, n, s};
 use super::refused::{complete, unless_refused};
-use super::{KeyRecord, Store, StoreError, failed};
+use super::{KeyRecord, Store, StoreError, damaged};
 use crate::domain::Timestamp;
 use std::time::Duration;
 
@@ -57,24 +57,13 @@ impl Store {
 
     /// Whether `key` was remembered and has not expired; a consistent read.
     pub async fn is_key_used(&self, key: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(self.idempotency_table()?)
-            .key("keyId", s(key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failed("GetItem", &error))?;
-        let Some(item) = output.item else {
+        let table = self.idempotency_table()?;
+        let Some(item) = self.item(table, [("keyId", s(key))]).await? else {
             return Ok(false);
         };
         let expires_at: i64 = Reader(&item)
             .required_number("expiresAt")
-            .map_err(|source| StoreError::Corrupt {
-                table: "IdempotencyKeys",
-                source,
-            })?;
+            .map_err(damaged("IdempotencyKeys"))?;
         Ok(expires_at >= now.seconds())
     }
 
@@ -110,8 +99,5 @@ pub(super) fn key_use(row: &Item, body_hash: &str) -> Result<KeyUse, StoreError>
         let answer = reader.text("answer")?;
         Ok(answer.map_or(KeyUse::Fits, |answer| KeyUse::Answered(answer.to_owned())))
     };
-    read().map_err(|source| StoreError::Corrupt {
-        table: "IdempotencyKeys",
-        source,
-    })
+    read().map_err(damaged("IdempotencyKeys"))
 }

@@ -12,11 +12,13 @@ mod orders;
 mod payments;
 mod refused;
 mod transition;
+mod update;
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
@@ -31,6 +33,8 @@ pub use payments::{
     Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence, MAX_PAYMENT_KEYS,
     NextCharge, OpenedCharge, PaymentTerms, Settlement,
 };
+
+use attributes::Item;
 
 use crate::aws::AwsFailure;
 use crate::config::Tables;
@@ -138,38 +142,36 @@ impl Store {
     }
 
     fn orders_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .orders
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Orders"))
+        configured(self.tables.orders.as_deref(), "Orders")
     }
 
     fn invoices_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .invoices
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Invoices"))
+        configured(self.tables.invoices.as_deref(), "Invoices")
     }
 
     fn emails_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .emails
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Emails"))
+        configured(self.tables.emails.as_deref(), "Emails")
     }
 
     fn idempotency_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .idempotency
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("IdempotencyKeys"))
+        configured(self.tables.idempotency.as_deref(), "IdempotencyKeys")
     }
 
     fn customers_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .customers
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Customers"))
+        configured(self.tables.customers.as_deref(), "Customers")
+    }
+
+    /// The item of that key; a consistent read.
+    async fn item<const N: usize>(
+        &self,
+        table: &str,
+        key: [(&str, Value); N],
+    ) -> Result<Option<Item>, StoreError> {
+        let key = key.map(|(name, value)| (name.to_owned(), value));
+        let request = self.client.get_item().table_name(table);
+        let request = request.set_key(Some(key.into())).consistent_read(true);
+        let output = request.send().await;
+        Ok(output.map_err(|error| failed("GetItem", &error))?.item)
     }
 
     /// A random pause before try `attempt` (from 1), at most 50 ms × 2^attempt.
@@ -182,6 +184,14 @@ impl Store {
 /// How often a write is decided anew that others came before, and how often keys that `DynamoDB` left
 /// unread are asked for.
 const TRIES: u32 = 4;
+
+fn configured<'a>(name: Option<&'a str>, table: &'static str) -> Result<&'a str, StoreError> {
+    name.ok_or(StoreError::NotConfigured(table))
+}
+
+fn damaged(table: &'static str) -> impl Fn(Corrupt) -> StoreError {
+    move |source| StoreError::Corrupt { table, source }
+}
 
 fn failed<E>(operation: &'static str, error: &SdkError<E>) -> StoreError
 where

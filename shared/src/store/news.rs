@@ -116,7 +116,7 @@ impl Store {
             .when_status(order.status)
             .when_is("payment.reference", s(reference))
             .when_is("payment.state", s(payment.state.as_str()))
-            .when("(attribute_not_exists(payment.refund) OR payment.refund.#at <= :at)")
+            .when("attribute_not_exists(payment.refund) OR payment.refund.#at <= :at")
             .value(":at", n(news.at.millis()))
             .set("payment.state", s(state.as_str()))
             .set("payment.refund", refund_value(news));
@@ -140,7 +140,7 @@ impl Store {
         let noted = Store::change(id)
             .when_is("parcel.reference", s(reference))
             .when_is("parcel.carrier", s(carrier))
-            .when("(attribute_not_exists(delivery) OR delivery.#at < :at)")
+            .when("attribute_not_exists(delivery) OR delivery.#at < :at")
             .value(":at", n(delivery.at.millis()))
             .set("delivery", delivery_value(&delivery));
         Ok(match self.conditional(noted).await? {

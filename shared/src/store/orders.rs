@@ -13,7 +13,7 @@ use super::emails::{EmailState, email_state};
 use super::idempotency::key_use;
 use super::refused::{complete, unless_refused};
 use super::transition::{Transition, read};
-use super::{KeyUse, Store, StoreError, TRIES, failed};
+use super::{KeyUse, Store, StoreError, TRIES, damaged, failed};
 use crate::domain::{
     Amounts, Command, Contact, Currency, CustomerId, EventType, OpenParcel, Order, OrderId,
     OrderLines, Shipment, Status, Timestamp,
@@ -278,16 +278,9 @@ impl Store {
 
     /// The order as it is now; a consistent read.
     pub async fn order(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(id.to_string()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failed("GetItem", &error))?;
-        output.item.as_ref().map(read).transpose()
+        let key = [("orderId", s(id.to_string()))];
+        let item = self.item(self.orders_table()?, key).await?;
+        item.as_ref().map(read).transpose()
     }
 
     /// The order and what became of its mails; one consistent call.
@@ -300,10 +293,7 @@ impl Store {
             return Ok(None);
         };
         let states = rows.into_iter().map(|(event, row)| {
-            let state = email_state(&row).map_err(|source| StoreError::Corrupt {
-                table: "Emails",
-                source,
-            });
+            let state = email_state(&row).map_err(damaged("Emails"));
             Ok::<_, StoreError>((event, state?))
         });
         let states = states.collect::<Result<_, _>>()?;

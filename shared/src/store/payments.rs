@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 use super::attributes::{charge_value, decline_value, money, n, s};
-use super::transition::{Change, DUE_AFTER, Write};
+use super::transition::{Change, DUE_AFTER, OrderWrite};
 use super::{Store, StoreError};
 use crate::domain::{
     Charge, ChargeState, Command, CustomerId, Decline, Due, DueStep, MethodFingerprint, Money,
@@ -170,15 +170,15 @@ impl Store {
             .when_status(Status::Invoiced)
             .when("payment.#state <> :declined")
             .value(":declined", s(ChargeState::Declined.as_str()))
-            .when("(attribute_not_exists(payment.leaseUntil) OR payment.leaseUntil < :now)")
+            .when("attribute_not_exists(payment.leaseUntil) OR payment.leaseUntil < :now")
             .value(":now", n(now.millis()));
         claim = match key {
             None => claim,
             // A key stands for the attempt that it claimed first, and claims no other.
             Some(KeptKey::Joins(key)) => claim
                 .when(
-                    "(payment.#keys.#key = payment.attempt \
-                     OR (attribute_not_exists(payment.#keys.#key) AND size(payment.#keys) < :most))",
+                    "payment.#keys.#key = payment.attempt \
+                     OR (attribute_not_exists(payment.#keys.#key) AND size(payment.#keys) < :most)",
                 )
                 .name("#key", key)
                 .value(":most", n(MAX_PAYMENT_KEYS))
@@ -444,7 +444,7 @@ impl Store {
     }
 }
 
-impl<Kind> Write<Kind> {
+impl<Kind> OrderWrite<Kind> {
     /// Refused unless this claim is the last one, and holds.
     pub(super) fn when_claimed(self, fence: Fence) -> Self {
         self.when_is("payment.fence", n(fence.0))

@@ -1,20 +1,15 @@
-//! Writes of an order, as they leave this service. A [`Transition`] carries a command out: its
-//! condition, next status, version, event, record and due mark follow from the state table. A
-//! [`Change`] is any other write. What they share, the attributes of [`GOVERNED`], no other code
-//! writes.
+//! The writes of an order. A [`Transition`] carries a command out: its condition, next status,
+//! version, event, record and due mark follow from the state table. A [`Change`] is any other write.
+//! The attributes of [`GOVERNED`] are written here alone.
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue as Value, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-    Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue as Value, TransactWriteItem};
 
 use super::attributes::{Item, event_value, n, order_from_item, record_value, s};
-use super::refused::{complete, unless_refused};
-use super::{Settlement, Store, StoreError};
+use super::update::{Target, Write};
+use super::{Settlement, Store, StoreError, damaged};
 use crate::domain::{
     Command, Due, DueStep, EventMark, EventRecord, EventType, NextStep, Order, OrderId, Status,
     Timestamp,
@@ -29,11 +24,13 @@ const GOVERNED: [&str; 7] = [
 ];
 
 /// The write that carries a command out.
-pub(super) type Transition = Write<ByTheTable>;
+pub(super) type Transition = OrderWrite<ByTheTable>;
 
 /// A write that is no transition: it leaves status and version, and carries no event, so that the
 /// relay has nothing to tell.
-pub(super) type Change = Write<BesideTheTable>;
+pub(super) type Change = OrderWrite<BesideTheTable>;
+
+pub(super) type OrderWrite<Kind> = Write<OfOrder<Kind>>;
 
 #[derive(Debug)]
 pub(super) enum ByTheTable {}
@@ -41,117 +38,43 @@ pub(super) enum ByTheTable {}
 #[derive(Debug)]
 pub(super) enum BesideTheTable {}
 
-/// One update of an order under conditions, all of which must hold. In a path each name stands for
-/// itself, whatever words DynamoDB reserves, or as `#name` for what [`Write::name`] says; in an
-/// expression `#name` stands for the attribute `name`.
 #[derive(Debug)]
-pub(super) struct Write<Kind> {
-    order: String,
-    conditions: Vec<String>,
-    sets: Vec<String>,
-    removes: Vec<String>,
-    names: HashMap<String, String>,
-    values: HashMap<String, Value>,
-    kind: PhantomData<Kind>,
+pub(super) struct OfOrder<Kind>(PhantomData<Kind>);
+
+impl<Kind> Target for OfOrder<Kind> {
+    const GOVERNED: &'static [&'static str] = &GOVERNED;
+
+    fn table(store: &Store) -> Result<&str, StoreError> {
+        store.orders_table()
+    }
 }
 
-impl<Kind> Write<Kind> {
-    fn new(order: impl Into<String>) -> Self {
-        Self {
-            order: order.into(),
-            conditions: Vec::new(),
-            sets: Vec::new(),
-            removes: Vec::new(),
-            names: HashMap::new(),
-            values: HashMap::new(),
-            kind: PhantomData,
-        }
-    }
+/// The path of a governed attribute, as only this module can make one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Governed<'a>(&'a str);
 
-    /// One more condition.
-    pub(super) fn when(mut self, condition: &str) -> Self {
-        self.conditions.push(condition.to_owned());
-        self
+impl<'a> Governed<'a> {
+    pub(super) fn path(self) -> &'a str {
+        self.0
     }
+}
 
-    /// One more condition: the attribute is this.
-    pub(super) fn when_is(self, path: &str, value: Value) -> Self {
-        let placeholder = placeholder("read", path);
-        self.when(&format!("{} = {placeholder}", named(path)))
-            .value(&placeholder, value)
-    }
-
-    pub(super) fn set(self, path: &str, value: Value) -> Self {
-        let placeholder = placeholder("new", path);
-        self.assign(path, &placeholder).value(&placeholder, value)
-    }
-
-    /// Sets an attribute to what `expression` makes of the item as it was.
-    pub(super) fn assign(self, path: &str, expression: &str) -> Self {
-        debug_assert!(!is_governed(path), "{path} is set by transitions alone");
-        self.put(path, expression)
-    }
-
-    pub(super) fn remove<const N: usize>(self, paths: [&str; N]) -> Self {
-        debug_assert!(!paths.into_iter().any(is_governed), "{paths:?}");
-        self.take(paths)
-    }
-
-    /// What a placeholder of an expression stands for.
-    pub(super) fn value(mut self, placeholder: &str, value: Value) -> Self {
-        self.values.insert(placeholder.to_owned(), value);
-        self
-    }
-
-    /// The name that a placeholder stands for, if it is another one than its own.
-    pub(super) fn name(mut self, placeholder: &str, name: &str) -> Self {
-        self.names.insert(placeholder.to_owned(), name.to_owned());
-        self
-    }
-
-    fn put(mut self, path: &str, expression: &str) -> Self {
-        self.sets.push(format!("{} = {expression}", named(path)));
-        self
-    }
-
-    fn take<const N: usize>(mut self, paths: [&str; N]) -> Self {
-        self.removes.extend(paths.map(named));
-        self
+impl<Kind> OrderWrite<Kind> {
+    fn of_order(id: &str) -> Self {
+        Self::new([("orderId", s(id))])
     }
 
     /// The due mark: what the order waits for from now on, if it waits.
     fn mark(self, order: &OrderId, due: Option<Due>) -> Self {
         let Some(due) = due else {
-            return self.take(["dueStep", "dueAt", "dueTries"]);
+            return self.take(["dueStep", "dueAt", "dueTries"].map(Governed));
         };
-        self.put("dueStep", ":step")
+        self.put(Governed("dueStep"), ":step")
             .value(":step", s(due.step.partition_of(order)))
-            .put("dueAt", ":due")
+            .put(Governed("dueAt"), ":due")
             .value(":due", n(due.at.millis()))
-            .put("dueTries", ":tries")
+            .put(Governed("dueTries"), ":tries")
             .value(":tries", n(due.tries))
-    }
-
-    fn update(self, table: &str) -> Update {
-        let clauses = [("SET", self.sets), ("REMOVE", self.removes)];
-        let clauses = clauses.into_iter().filter(|(_, parts)| !parts.is_empty());
-        let clauses = clauses.map(|(verb, parts)| format!("{verb} {}", parts.join(", ")));
-        let expression = clauses.collect::<Vec<_>>().join(" ");
-        let condition = self.conditions.join(" AND ");
-        let mut names = self.names;
-        for name in placeholders(&expression).chain(placeholders(&condition)) {
-            let own = || name.trim_start_matches('#').to_owned();
-            names.entry(name.to_owned()).or_insert_with(own);
-        }
-        let update = Update::builder()
-            .table_name(table)
-            .key("orderId", s(self.order))
-            .update_expression(expression)
-            .condition_expression(condition)
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(Some(self.values))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        complete(update.build())
     }
 }
 
@@ -168,9 +91,13 @@ impl Change {
 
     /// Moves the next look at what the order waits for, whatever that is.
     pub(super) fn postponed(self, at: Timestamp, tries: Option<u32>) -> Self {
-        let change = self.put("dueAt", ":due").value(":due", n(at.millis()));
+        let change = self
+            .put(Governed("dueAt"), ":due")
+            .value(":due", n(at.millis()));
         match tries {
-            Some(tries) => change.put("dueTries", ":tries").value(":tries", n(tries)),
+            Some(tries) => change
+                .put(Governed("dueTries"), ":tries")
+                .value(":tries", n(tries)),
             None => change,
         }
     }
@@ -196,7 +123,7 @@ impl Store {
     /// the table has no row for it, and once the order has another version.
     pub(super) fn transition(&self, order: &Order, command: Command, now: Timestamp) -> Transition {
         let outcome = self.outcome(order, command, now);
-        let mut write = Write::new(order.id.to_string());
+        let mut write = Write::of_order(&order.id.to_string());
         let mut statuses = Vec::new();
         for (from, _) in command.rows() {
             statuses.push(format!("#status = :{from}"));
@@ -204,17 +131,17 @@ impl Store {
         }
         let next = format!(":{}", outcome.status);
         write = write
-            .when(&format!("({})", statuses.join(" OR ")))
+            .when(&statuses.join(" OR "))
             .when_is("version", n(order.version))
-            .put("status", &next)
+            .put(Governed("status"), &next)
             .value(&next, s(outcome.status.as_str()))
-            .put("version", ":version")
+            .put(Governed("version"), ":version")
             .value(":version", n(outcome.record.version))
-            .put("event", ":event")
+            .put(Governed("event"), ":event")
             .value(":event", event_value(&outcome.event.id, outcome.event.kind))
             .value(":record", record_value(&outcome.record));
         for kind in outcome.kinds() {
-            write = write.put(&format!("events.{kind}"), ":record");
+            write = write.put(Governed(&format!("events.{kind}")), ":record");
         }
         write.mark(&order.id, outcome.due)
     }
@@ -226,7 +153,7 @@ impl Store {
 
     /// The same by the key of an item that may be unreadable.
     pub(super) fn change_at(order: &str) -> Change {
-        Write::new(order).take(["event"])
+        Write::of_order(order).take([Governed("event")])
     }
 
     /// A new order: its cart, of version 0 so far, is put into a place where there was none.
@@ -273,37 +200,16 @@ impl Store {
         &self,
         transition: Transition,
     ) -> Result<TransactWriteItem, StoreError> {
-        let update = transition.update(self.orders_table()?);
+        let update = transition.into_update(self.orders_table()?);
         Ok(TransactWriteItem::builder().update(update).build())
-    }
-
-    /// The item after the write, or as it stood when a condition refused it.
-    pub(super) async fn send<Kind>(
-        &self,
-        write: Write<Kind>,
-    ) -> Result<Result<Item, Option<Item>>, StoreError> {
-        let update = write.update(self.orders_table()?);
-        let request = self
-            .client
-            .update_item()
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values)
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let answer = unless_refused(request.send().await)?;
-        Ok(answer.map(|output| output.attributes.unwrap_or_default()))
     }
 
     /// The order after the write, or as it stood when a condition refused it.
     pub(super) async fn conditional<Kind>(
         &self,
-        write: Write<Kind>,
+        write: OrderWrite<Kind>,
     ) -> Result<Result<Order, Option<Order>>, StoreError> {
-        Ok(match self.send(write).await? {
+        Ok(match self.update(write).await? {
             Ok(item) => Ok(read(&item)?),
             Err(item) => Err(item.as_ref().map(read).transpose()?),
         })
@@ -313,7 +219,7 @@ impl Store {
     /// whose first answer was lost on the way, or that of another with the same end.
     pub(super) async fn settled<Kind>(
         &self,
-        write: Write<Kind>,
+        write: OrderWrite<Kind>,
         stands_already: impl Fn(&Order) -> bool,
     ) -> Result<Settlement, StoreError> {
         Ok(match self.conditional(write).await? {
@@ -352,35 +258,7 @@ pub(super) fn governed_attributes(order: &Order) -> Item {
 }
 
 pub(super) fn read(item: &Item) -> Result<Order, StoreError> {
-    order_from_item(item).map_err(|source| StoreError::Corrupt {
-        table: "Orders",
-        source,
-    })
-}
-
-fn is_governed(path: &str) -> bool {
-    let first = path.split('.').next().unwrap_or_default();
-    GOVERNED.contains(&first.trim_start_matches('#'))
-}
-
-/// The path with a placeholder for each name.
-fn named(path: &str) -> String {
-    let names = path.split('.');
-    let names = names.map(|name| format!("#{}", name.trim_start_matches('#')));
-    names.collect::<Vec<_>>().join(".")
-}
-
-/// A value's placeholder by the path that it goes with.
-fn placeholder(kind: &str, path: &str) -> String {
-    let letters = path.chars().filter(char::is_ascii_alphanumeric);
-    format!(":{kind}{}", letters.collect::<String>())
-}
-
-/// The placeholders of names in an expression.
-fn placeholders(expression: &str) -> impl Iterator<Item = &str> {
-    let is_part = |c: char| c == '#' || c.is_ascii_alphanumeric();
-    let words = expression.split(move |c| !is_part(c));
-    words.filter(|word| word.starts_with('#'))
+    order_from_item(item).map_err(damaged("Orders"))
 }
 
 #[cfg(test)]
@@ -388,6 +266,7 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
+    use aws_sdk_dynamodb::types::Update;
     use aws_sdk_dynamodb::{Client, Config};
 
     use super::*;
@@ -436,7 +315,9 @@ mod tests {
     }
 
     fn written(order: &Order, command: Command) -> Update {
-        store().transition(order, command, now()).update("Orders")
+        store()
+            .transition(order, command, now())
+            .into_update("Orders")
     }
 
     #[test]
@@ -521,7 +402,7 @@ mod tests {
             .when_status(Status::Paid)
             .set("payment.keys.#key", n(1))
             .name("#key", "a.b");
-        let update = change.update("Orders");
+        let update = change.into_update("Orders");
         assert_eq!(
             update.update_expression,
             "SET #payment.#keys.#key = :newpaymentkeyskey REMOVE #event"
@@ -536,15 +417,15 @@ mod tests {
     #[test]
     fn no_step_writes_what_the_table_decides() {
         for path in ["status", "version", "event", "events.#kind", "#dueAt"] {
-            assert!(is_governed(path), "{path}");
+            assert!(Change::is_governed(path), "{path}");
         }
         for path in ["payment.state", "payment.#event", "shipment"] {
-            assert!(!is_governed(path), "{path}");
+            assert!(!Transition::is_governed(path), "{path}");
         }
     }
 
     #[test]
-    #[should_panic(expected = "transitions alone")]
+    #[should_panic(expected = "by itself")]
     fn a_change_that_sets_the_version_is_no_change() {
         let _ = Store::change(&order(Status::Paid).id).set("version", n(9));
     }
@@ -553,33 +434,27 @@ mod tests {
         let entries = fs::read_dir(folder).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         paths
-            .flat_map(|path| match path.is_dir() {
-                true => sources(&path),
-                false => vec![path],
+            .flat_map(|path| {
+                if path.is_dir() {
+                    sources(&path)
+                } else {
+                    vec![path]
+                }
             })
             .collect()
     }
 
-    /// Whoever updates an order has a [`Write`], because nothing else here makes an update.
+    /// Whoever updates an order has a [`Write`], because nothing else makes an update.
     #[test]
-    fn orders_are_updated_here_alone() {
+    fn updates_are_made_in_one_place() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut updating = Vec::new();
-        for path in sources(&folder) {
-            let source = fs::read_to_string(&path).unwrap();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let updates = [".update_item()", "Update::builder()"];
-            if updates.into_iter().any(|update| source.contains(update)) {
-                updating.push(name.clone());
-            }
-            if name != "transition.rs" {
-                for spelled in ["#status", "#event", "events.#"] {
-                    assert!(!source.contains(spelled), "{name} spells {spelled}");
-                }
-            }
-        }
-        updating.sort();
-        // Customers and mails have tables of their own.
-        assert_eq!(updating, ["agreements.rs", "emails.rs", "transition.rs"]);
+        let makes_updates = |path: &PathBuf| {
+            let source = fs::read_to_string(path).unwrap();
+            let (code, _tests) = source.split_once("#[cfg(test)]").unwrap_or((&source, ""));
+            code.contains(".update_item()") || code.contains("Update::builder()")
+        };
+        let updating: Vec<_> = sources(&folder).into_iter().filter(makes_updates).collect();
+        let names = updating.iter().map(|path| path.file_name().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["update.rs"]);
     }
 }
