@@ -30,7 +30,7 @@ pub use order::{
     UnknownChargeState,
 };
 pub use refund::{RefundNews, RefundStatus};
-pub use state::{Command, EventType, Refusal, Status, UnknownEvent, UnknownStatus};
+pub use state::{Command, EventType, NextStep, Refusal, Status, UnknownEvent, UnknownStatus};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
 pub use text::{Email, EmailError, Text, TextError};
 pub use time::{Timestamp, TimestampError};

@@ -394,6 +394,19 @@ pub struct Due {
     pub by_operator: bool,
 }
 
+impl Due {
+    /// A step that the sweep has not looked at yet.
+    #[must_use]
+    pub fn new(step: DueStep, at: Timestamp) -> Self {
+        Self {
+            step,
+            at,
+            tries: 0,
+            by_operator: false,
+        }
+    }
+}
+
 /// An order, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {

@@ -1,8 +1,10 @@
-//! The order's state machine: one table, without I/O. The store repeats each row as the condition
-//! of the write that carries it out, because two functions can hold the same order.
+//! The order's state machine: one table, without I/O. The store makes the condition of each write
+//! that carries a command out from its rows, because two functions can hold the same order.
 
 use std::fmt;
 use std::str::FromStr;
+
+use super::DueStep;
 
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,48 @@ impl Command {
             Self::RequestRefund => EventType::RefundRequested,
         }
     }
+
+    /// An event that goes into the order's history with [`Command::event`] and is not told.
+    #[must_use]
+    pub fn untold_event(&self) -> Option<EventType> {
+        match self {
+            Self::FinishRefund => Some(EventType::PaymentRefunded),
+            Self::UpdateCart
+            | Self::IssueInvoice
+            | Self::CapturePayment
+            | Self::Ship
+            | Self::Cancel
+            | Self::RequestRefund => None,
+        }
+    }
+
+    /// What an order waits for once it was done.
+    #[must_use]
+    pub fn next_step(&self) -> NextStep {
+        match self {
+            Self::UpdateCart => NextStep::AtCheckout(DueStep::Billing),
+            Self::IssueInvoice | Self::RequestRefund => NextStep::Always(DueStep::Payment),
+            Self::CapturePayment => NextStep::Always(DueStep::Shipping),
+            Self::Ship | Self::Cancel | Self::FinishRefund => NextStep::WithMails(DueStep::Email),
+        }
+    }
+
+    /// Its rows of the table: from which status it leads to which. All lead to the same one.
+    pub fn rows(self) -> impl Iterator<Item = (Status, Status)> {
+        let row = move |from: Status| Some((from, from.apply(self).ok()?));
+        Status::ALL.into_iter().filter_map(row)
+    }
+}
+
+/// What an order waits for after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    /// This step.
+    Always(DueStep),
+    /// This step, if the cart came with whom it goes to; else nothing.
+    AtCheckout(DueStep),
+    /// This step, if the shop sends mails and the customer has an address; else nothing.
+    WithMails(DueStep),
 }
 
 /// Why a command is not carried out.
@@ -300,6 +344,29 @@ mod tests {
                 "{status}"
             );
         }
+    }
+
+    #[test]
+    fn the_rows_of_a_command_lead_to_one_status() {
+        for command in Command::ALL {
+            let mut next: Vec<_> = command.rows().map(|(_, next)| next).collect();
+            next.dedup();
+            assert_eq!(next.len(), 1, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_the_order_waits_for_next() {
+        let expected = [
+            NextStep::AtCheckout(DueStep::Billing),
+            NextStep::Always(DueStep::Payment),
+            NextStep::Always(DueStep::Shipping),
+            NextStep::WithMails(DueStep::Email),
+            NextStep::WithMails(DueStep::Email),
+            NextStep::Always(DueStep::Payment),
+            NextStep::WithMails(DueStep::Email),
+        ];
+        assert_eq!(Command::ALL.map(|command| command.next_step()), expected);
     }
 
     #[test]

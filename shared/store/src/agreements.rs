@@ -8,13 +8,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use domain::{
     Agreement, AgreementRecord, AgreementState, CustomerId, PartnerName, PartnerToken, Text,
     Timestamp,
@@ -22,7 +16,9 @@ use domain::{
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::idempotency::key_use;
-use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, failed, is_condition_refused};
+use super::refused::{complete, unless_refused};
+use super::update::{Target, Write};
+use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, damaged, failed};
 
 const APPROVED: &str = AgreementState::APPROVED;
 const REVOKED: &str = AgreementState::REVOKED;
@@ -69,19 +65,21 @@ impl Store {
             .set_item(Some(item(customer, agreement, name, now)))
             .item("version", n(basis.next()))
             .condition_expression(basis.condition())
-            .set_expression_attribute_values(basis.values())
-            .build()
-            .map_err(|_| StoreError::NotConfigured("Customers"))?;
+            .set_expression_attribute_values(basis.values());
+        let put = complete(put.build());
         let Some(key) = key else {
             return self.put_agreement(put).await;
         };
         let answer = self.key_answer(&key, now)?;
-        let written = vec![put_item(put), put_item(answer.clone())];
+        let written = vec![
+            TransactWriteItem::builder().put(put).build(),
+            answer.clone(),
+        ];
         match self.keyed(written, 1, &key).await? {
             Keyed::Written => Ok(Approval::Written),
             Keyed::Refused(approval) => Ok(approval),
             // A later repeat must not be the one that is written.
-            Keyed::Overtaken => match self.keyed(vec![put_item(answer)], 0, &key).await? {
+            Keyed::Overtaken => match self.keyed(vec![answer], 0, &key).await? {
                 Keyed::Refused(approval) => Ok(approval),
                 Keyed::Written | Keyed::Overtaken => Ok(Approval::Overtaken),
             },
@@ -96,18 +94,10 @@ impl Store {
             .set_item(Some(put.item))
             .set_condition_expression(put.condition_expression)
             .set_expression_attribute_values(put.expression_attribute_values);
-        match put.send().await {
-            Ok(_) => Ok(Approval::Written),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    PutItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(Approval::Overtaken)
-            }
-            Err(error) => Err(failed("PutItem", &error)),
-        }
+        Ok(match unless_refused(put.send().await)? {
+            Ok(_) => Approval::Written,
+            Err(_standing) => Approval::Overtaken,
+        })
     }
 
     /// Carries out a transaction that holds the row of `key` at `row`.
@@ -118,34 +108,17 @@ impl Store {
         key: &KeyRecord<'_>,
     ) -> Result<Keyed, StoreError> {
         for attempt in 1..=TRIES {
-            let transaction = self.client.transact_write_items();
-            let transaction = transaction.set_transact_items(Some(items.clone()));
-            let Err(error) = transaction.send().await else {
+            let Err(refusals) = self.transact(items.clone()).await? else {
                 return Ok(Keyed::Written);
             };
-            let canceled = match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(canceled))
-                    if is_condition_refused(canceled) =>
-                {
-                    canceled
-                }
-                _ => return Err(failed("TransactWriteItems", &error)),
-            };
-            let refused = |index: usize| {
-                canceled
-                    .cancellation_reasons()
-                    .get(index)
-                    .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
-                    .map(|reason| reason.item().cloned().unwrap_or_default())
-            };
-            if let Some(row) = refused(row) {
-                match key_use(&row, key.body_hash)? {
+            if let Some(row) = refusals.of(row) {
+                match key_use(row, key.body_hash)? {
                     KeyUse::Answered(_) => return Ok(Keyed::Refused(Approval::Answered)),
                     KeyUse::OtherBody => return Ok(Keyed::Refused(Approval::KeyReused)),
                     KeyUse::Fits => {}
                 }
             }
-            if row > 0 && refused(0).is_some() {
+            if row > 0 && refusals.of(0).is_some() {
                 return Ok(Keyed::Overtaken);
             }
             self.back_off(attempt).await;
@@ -171,37 +144,18 @@ impl Store {
                 return Ok(Revocation::Revoked(record));
             }
             let basis = Basis::of(Some(item))?;
-            let update = self
-                .client
-                .update_item()
-                .table_name(self.customers_table()?)
-                .key("customerId", s(customer.as_str()))
-                .key("partner", s(partner.as_str()))
-                .update_expression(
-                    "SET #state = :revoked, revokedAt = :now, version = :next \
-                     REMOVE partnerCustomerId, paymentMethodId, #name",
-                )
-                .condition_expression(format!("#state = :approved AND {}", basis.condition()))
-                .set_expression_attribute_values(basis.values())
-                .expression_attribute_names("#state", "state")
-                .expression_attribute_names("#name", "name")
-                .expression_attribute_values(":approved", s(APPROVED))
-                .expression_attribute_values(":revoked", s(REVOKED))
-                .expression_attribute_values(":now", n(now.millis()))
-                .expression_attribute_values(":next", n(basis.next()))
-                .return_values(ReturnValue::AllNew)
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                );
-            standing = match update.send().await {
-                Ok(output) => output.attributes,
-                Err(SdkError::ServiceError(error)) => match error.err() {
-                    UpdateItemError::ConditionalCheckFailedException(refused) => {
-                        refused.item.clone()
-                    }
-                    _ => return Err(failed("UpdateItem", &SdkError::ServiceError(error))),
-                },
-                Err(error) => return Err(failed("UpdateItem", &error)),
+            let revoked = Write::<AgreementItem>::new(key(customer, partner))
+                .when_is("state", s(APPROVED))
+                .when(basis.condition())
+                .set("state", s(REVOKED))
+                .set("revokedAt", n(now.millis()))
+                .set("version", n(basis.next()))
+                .remove(["partnerCustomerId", "paymentMethodId", "name"]);
+            let values = basis.values().into_iter().flatten();
+            let revoked = values.fold(revoked, |write, (name, value)| write.value(&name, value));
+            standing = match self.update(revoked).await? {
+                Ok(item) => Some(item),
+                Err(standing) => standing,
             };
         }
         match &standing {
@@ -217,17 +171,8 @@ impl Store {
         customer: &CustomerId,
         partner: PartnerName,
     ) -> Result<Option<Item>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(self.customers_table()?)
-            .key("customerId", s(customer.as_str()))
-            .key("partner", s(partner.as_str()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failed("GetItem", &error))?;
-        Ok(output.item)
+        let table = self.customers_table()?;
+        self.item(table, key(customer, partner)).await
     }
 
     /// All that is kept of a customer, by partner; one consistent query.
@@ -264,6 +209,21 @@ impl Store {
     }
 }
 
+/// An agreement, as the target of an update.
+#[derive(Debug)]
+enum AgreementItem {}
+
+impl Target for AgreementItem {
+    fn table(store: &Store) -> Result<&str, StoreError> {
+        store.customers_table()
+    }
+}
+
+fn key(customer: &CustomerId, partner: PartnerName) -> [(&'static str, AttributeValue); 2] {
+    let (customer, partner) = (s(customer.as_str()), s(partner.as_str()));
+    [("customerId", customer), ("partner", partner)]
+}
+
 /// Outcome of a transaction that holds a key's row.
 enum Keyed {
     Written,
@@ -287,7 +247,9 @@ impl Basis {
         let Some(item) = item else {
             return Ok(Self::Absent);
         };
-        let version = Reader(item).number("version").map_err(damaged)?;
+        let version = Reader(item)
+            .number("version")
+            .map_err(damaged("Customers"))?;
         Ok(version.map_or(Self::Unversioned, Self::Version))
     }
 
@@ -312,10 +274,6 @@ impl Basis {
             Self::Version(version) => version + 1,
         }
     }
-}
-
-fn put_item(put: Put) -> TransactWriteItem {
-    TransactWriteItem::builder().put(put).build()
 }
 
 fn item(customer: &CustomerId, agreement: &Agreement, name: Option<&Text>, now: Timestamp) -> Item {
@@ -363,12 +321,5 @@ fn read(item: &Item) -> Result<AgreementRecord, StoreError> {
             state,
         })
     };
-    record().map_err(damaged)
-}
-
-fn damaged(source: Corrupt) -> StoreError {
-    StoreError::Corrupt {
-        table: "Customers",
-        source,
-    }
+    record().map_err(damaged("Customers"))
 }

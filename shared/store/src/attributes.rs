@@ -11,6 +11,8 @@ use domain::{
     ProductId, Quantity, RefundNews, RefundStatus, Shipment, Text, Timestamp, TrackingNumber,
 };
 
+use super::transition::governed_attributes;
+
 pub(super) type Item = HashMap<String, Value>;
 
 /// An attribute that is missing or not as this service writes it.
@@ -419,14 +421,12 @@ fn parcel(reader: &Reader<'_>) -> Result<OpenParcel, Corrupt> {
     })
 }
 
-/// Puts the order's amounts, lines and what else a new item has.
+/// All that a new item has.
 pub(super) fn new_order_item(order: &Order) -> Item {
-    let mut item = Item::new();
+    let mut item = governed_attributes(order);
     let mut put = |name: &str, value: Value| item.insert(name.to_owned(), value);
     put("orderId", s(order.id.to_string()));
     put("customerId", s(order.customer.as_str()));
-    put("status", s(order.status.as_str()));
-    put("version", n(order.version));
     put("currency", s(order.currency.code()));
     put("lines", lines_value(&order.lines));
     put("subTotal", money(order.amounts.sub_total));
@@ -439,17 +439,6 @@ pub(super) fn new_order_item(order: &Order) -> Item {
     }
     if let Some(contact) = &order.contact {
         put("contact", contact_value(contact));
-    }
-    if let Some(event) = &order.event {
-        put("event", event_value(&event.id, event.kind));
-    }
-    let events = order.events.iter();
-    let events = events.map(|(kind, record)| (kind.as_str().to_owned(), record_value(record)));
-    put("events", Value::M(events.collect()));
-    if let Some(due) = &order.due {
-        put("dueStep", s(due.step.partition_of(&order.id)));
-        put("dueAt", n(due.at.millis()));
-        put("dueTries", n(due.tries));
     }
     if let Some(trace) = &order.traceparent {
         put("traceparent", s(trace));

@@ -3,15 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue as Value, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{Due, DueStep, EventType, Order, Timestamp};
 
 use super::attributes::{Corrupt, Item, Reader, n, order_from_item, s};
 use super::emails::{EmailState, email_state};
-use super::{Store, StoreError, failed};
+use super::transition::Change;
+use super::{Store, StoreError, damaged, failed};
 
 /// An order's place in the index, as the index shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +82,7 @@ impl Store {
             .map_err(|error| failed("Query", &error))?;
         let marks = output.items().iter().map(mark).collect::<Result<_, _>>();
         Ok(DuePage {
-            marks: marks.map_err(damaged)?,
+            marks: marks.map_err(damaged("Orders"))?,
             next: output.last_evaluated_key.map(DueCursor),
         })
     }
@@ -112,29 +110,18 @@ impl Store {
     }
 
     /// Moves the time of the next look at what an order waits for, or at what it waits for next, or
-    /// ends the waiting (`None`); one write. Nothing happens when the order has moved on, or waits for something else, since it
-    /// was read; tells whether something did.
+    /// ends the waiting (`None`); one write. Nothing happens when the order has moved on, or waits for
+    /// something else, since it was read; tells whether something did.
     pub async fn set_due(&self, order: &Order, due: Option<Due>) -> Result<bool, StoreError> {
         let Some(read) = &order.due else {
             return Ok(false);
         };
-        let update = self
-            .due_update(&order.id.to_string())?
-            .condition_expression("version = :version AND dueStep = :read AND dueAt = :readAt")
-            .expression_attribute_values(":read", s(read.step.partition_of(&order.id)))
-            .expression_attribute_values(":readAt", n(read.at.millis()))
-            .expression_attribute_values(":version", n(order.version));
-        let update = match due {
-            Some(due) => update
-                .update_expression(
-                    "SET dueStep = :step, dueAt = :at, dueTries = :tries REMOVE #event",
-                )
-                .expression_attribute_values(":step", s(due.step.partition_of(&order.id)))
-                .expression_attribute_values(":at", n(due.at.millis()))
-                .expression_attribute_values(":tries", n(due.tries)),
-            None => update.update_expression("REMOVE dueStep, dueAt, dueTries, #event"),
-        };
-        moved(update, due.map(|due| due.at)).await
+        let change = Self::change(&order.id)
+            .when_is("version", n(order.version))
+            .when_is("dueStep", s(read.step.partition_of(&order.id)))
+            .when_is("dueAt", n(read.at.millis()))
+            .due(&order.id, due);
+        self.moved(change, due.map(|due| due.at)).await
     }
 
     /// Moves the time of the next look at an order of which nothing is known but its mark; one write.
@@ -146,46 +133,23 @@ impl Store {
         at: Timestamp,
         tries: Option<u32>,
     ) -> Result<bool, StoreError> {
-        let update = self
-            .due_update(&mark.order)?
-            .condition_expression("dueStep = :read AND dueAt = :readAt")
-            .expression_attribute_values(":read", mark.partition.clone())
-            .expression_attribute_values(":readAt", mark.at.clone())
-            .expression_attribute_values(":at", n(at.millis()));
-        let update = match tries {
-            Some(tries) => update
-                .update_expression("SET dueAt = :at, dueTries = :tries REMOVE #event")
-                .expression_attribute_values(":tries", n(tries)),
-            None => update.update_expression("SET dueAt = :at REMOVE #event"),
-        };
-        moved(update, Some(at)).await
+        let change = Self::change_at(&mark.order)
+            .when_is("dueStep", mark.partition.clone())
+            .when_is("dueAt", mark.at.clone())
+            .postponed(at, tries);
+        self.moved(change, Some(at)).await
     }
 
-    /// A write that is no transition carries no event: the relay has nothing to tell.
-    fn due_update(&self, order: &str) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .client
-            .update_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(order))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#event", "event"))
-    }
-}
-
-/// Whether the mark stands where the update moves it (`None`: nowhere). One that stood there when the
-/// condition refused it was moved by our own write, whose first answer was lost on the way.
-async fn moved(update: UpdateItemFluentBuilder, to: Option<Timestamp>) -> Result<bool, StoreError> {
-    match update.send().await {
-        Ok(_) => Ok(true),
-        Err(SdkError::ServiceError(error)) => match error.err() {
-            UpdateItemError::ConditionalCheckFailedException(refused) => {
-                let stands_at = refused.item().and_then(|item| item.get("dueAt"));
-                Ok(stands_at == to.map(|at| n(at.millis())).as_ref())
+    /// Whether the mark stands where the change moves it (`None`: nowhere). One that stood there when
+    /// the condition refused it was moved by our own write, whose first answer was lost on the way.
+    async fn moved(&self, change: Change, to: Option<Timestamp>) -> Result<bool, StoreError> {
+        Ok(match self.update(change).await? {
+            Ok(_) => true,
+            Err(standing) => {
+                let stands_at = standing.and_then(|mut item| item.remove("dueAt"));
+                stands_at == to.map(|at| n(at.millis()))
             }
-            _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
-        },
-        Err(error) => Err(failed("UpdateItem", &error)),
+        })
     }
 }
 
@@ -196,11 +160,4 @@ fn mark(item: &HashMap<String, Value>) -> Result<DueMark, Corrupt> {
         partition: key("dueStep")?,
         at: key("dueAt")?,
     })
-}
-
-fn damaged(source: Corrupt) -> StoreError {
-    StoreError::Corrupt {
-        table: "Orders",
-        source,
-    }
 }

@@ -5,19 +5,46 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::{DueStep, Email, OrderId, Timestamp, digest, digest_hex};
 use messages::Message;
 
 use super::attributes::{Corrupt, Item, Reader, n, s};
-use super::orders::DUE_AFTER;
-use super::{Store, StoreError, TRIES, failed};
+use super::transition::DUE_AFTER;
+use super::update::{Target, Write};
+use super::{Store, StoreError, TRIES, damaged, failed};
 
-/// Removes what only the row of a promised mail has.
-const FORGET: &str = " REMOVE message, keptAt, dueShard, dueAt, dueTries";
+/// What only the row of a promised mail has.
+const PROMISED: [&str; 5] = ["message", "keptAt", "dueShard", "dueAt", "dueTries"];
+
+/// An update of a mail's row.
+type RowWrite = Write<EmailRow>;
+
+#[derive(Debug)]
+enum EmailRow {}
+
+impl Target for EmailRow {
+    fn table(store: &Store) -> Result<&str, StoreError> {
+        store.emails_table()
+    }
+}
+
+impl RowWrite {
+    fn row(id: &str) -> Self {
+        Self::new([("emailId", s(id))])
+    }
+
+    fn state(self, state: EmailState) -> Self {
+        self.set("state", s(state.as_str()))
+    }
+
+    /// The order that the mail is about.
+    fn about(self, order: Option<&OrderId>) -> Self {
+        match order {
+            Some(order) => self.set("orderId", s(order.to_string())),
+            None => self,
+        }
+    }
+}
 
 /// How far a mail is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +214,7 @@ impl Store {
                 let Err(row) = self.keep_message(message, state, now).await? else {
                     return Ok(Promise::Kept);
                 };
-                let found = self::state(&Reader(&row)).map_err(damaged)?;
+                let found = self::state(&Reader(&row)).map_err(damaged("Emails"))?;
                 if found.is_final() && found != EmailState::Failed {
                     return Ok(Promise::Ended(found));
                 }
@@ -210,34 +237,30 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<Item, Item>, StoreError> {
         let id = message.email_id();
-        let json = message.to_json().map_err(|_| damaged(Corrupt("message")))?;
-        let mut set = "SET #state = :state, message = :message, keptAt = :now, \
-             dueShard = :shard, dueAt = :due, dueTries = :zero"
-            .to_owned();
-        let mut update = self
-            .email_update(&id)?
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":state", s(state.as_str()))
-            .expression_attribute_values(":message", s(json))
-            .expression_attribute_values(":now", n(now.millis()))
-            .expression_attribute_values(":shard", s(shard_of(&id)))
-            .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
-            .expression_attribute_values(":zero", n(0));
-        update = if state == EmailState::Queued {
-            update
-                .condition_expression(
-                    "attribute_not_exists(emailId) OR #state = :failed \
-                     OR (#state = :state AND attribute_not_exists(message))",
-                )
-                .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
-        } else {
-            update.condition_expression("#state = :state AND attribute_not_exists(message)")
+        let json = message
+            .to_json()
+            .map_err(|_| damaged("Emails")(Corrupt("message")))?;
+        let is_new = match state {
+            EmailState::Queued => {
+                "attribute_not_exists(emailId) OR #state = :failed \
+                 OR (#state = :state AND attribute_not_exists(message))"
+            }
+            _ => "#state = :state AND attribute_not_exists(message)",
         };
-        if let Some(order) = &message.order {
-            set += ", orderId = :order";
-            update = update.expression_attribute_values(":order", s(order.to_string()));
+        let mut row = RowWrite::row(&id)
+            .when(is_new)
+            .value(":state", s(state.as_str()))
+            .state(state)
+            .set("message", s(json))
+            .set("keptAt", n(now.millis()))
+            .set("dueShard", s(shard_of(&id)))
+            .set("dueAt", n(now.plus(DUE_AFTER).millis()))
+            .set("dueTries", n(0))
+            .about(message.order.as_ref());
+        if state == EmailState::Queued {
+            row = row.value(":failed", s(EmailState::Failed.as_str()));
         }
-        conditional(update.update_expression(set)).await
+        self.row(row).await
     }
 
     /// Promised mails of one shard whose time has come, at most `limit`, after `start`.
@@ -270,7 +293,9 @@ impl Store {
                 tries: reader.required_number("dueTries").unwrap_or(u32::MAX),
             })
         });
-        let emails = emails.collect::<Result<_, Corrupt>>().map_err(damaged)?;
+        let emails = emails
+            .collect::<Result<_, Corrupt>>()
+            .map_err(damaged("Emails"))?;
         Ok(DueEmails {
             emails,
             next: output.last_evaluated_key,
@@ -286,14 +311,11 @@ impl Store {
         due: &DueEmail,
         next: Timestamp,
     ) -> Result<Option<PromisedEmail>, StoreError> {
-        let update = self
-            .email_update(&due.id)?
-            .update_expression("SET dueAt = :next, dueTries = :tries")
-            .condition_expression("dueAt = :read")
-            .expression_attribute_values(":read", n(due.at.millis()))
-            .expression_attribute_values(":next", n(next.millis()))
-            .expression_attribute_values(":tries", n(due.tries.saturating_add(1)));
-        let Ok(row) = conditional(update).await? else {
+        let looked_at = RowWrite::row(&due.id)
+            .when_is("dueAt", n(due.at.millis()))
+            .set("dueAt", n(next.millis()))
+            .set("dueTries", n(due.tries.saturating_add(1)));
+        let Ok(row) = self.row(looked_at).await? else {
             return Ok(None);
         };
         let reader = Reader(&row);
@@ -304,7 +326,7 @@ impl Store {
                 message: reader.required_text("message")?.to_owned(),
             })
         };
-        read().map(Some).map_err(damaged)
+        read().map(Some).map_err(damaged("Emails"))
     }
 
     /// Ends a mail that SES has not taken as [`EmailState::Failed`]; one write. An `order`'s own mail
@@ -315,41 +337,30 @@ impl Store {
         order: Option<&OrderId>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut set = "SET #state = :failed, settledAt = :now".to_owned();
-        let mut condition = "#state = :queued".to_owned();
-        let mut update = self
-            .email_update(id)?
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":queued", s(EmailState::Queued.as_str()))
-            .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
-            .expression_attribute_values(":now", n(now.millis()));
-        if let Some(order) = order {
-            set += ", orderId = :order";
-            condition += " OR attribute_not_exists(emailId)";
-            update = update.expression_attribute_values(":order", s(order.to_string()));
-        }
-        let update = update
-            .update_expression(set + FORGET)
-            .condition_expression(condition);
-        let Err(row) = conditional(update).await? else {
+        let is_open = match order {
+            Some(_) => "#state = :queued OR attribute_not_exists(emailId)",
+            None => "#state = :queued",
+        };
+        let given_up = RowWrite::row(id)
+            .when(is_open)
+            .value(":queued", s(EmailState::Queued.as_str()))
+            .state(EmailState::Failed)
+            .set("settledAt", n(now.millis()))
+            .about(order)
+            .remove(PROMISED);
+        let Err(row) = self.row(given_up).await? else {
             return Ok(true);
         };
         // Our own write: its first answer was lost on the way.
         let reader = Reader(&row);
-        let ended = reader.time("settledAt").map_err(damaged)?;
-        Ok(ended == Some(now) && state(&reader).map_err(damaged)? == EmailState::Failed)
+        let ended = reader.time("settledAt").map_err(damaged("Emails"))?;
+        Ok(ended == Some(now) && state(&reader).map_err(damaged("Emails"))? == EmailState::Failed)
     }
 
-    /// An update of a row that brings it back: as it is after the write, or as it was when the
-    /// condition refused it.
-    fn email_update(&self, id: &str) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .client
-            .update_item()
-            .table_name(self.emails_table()?)
-            .key("emailId", s(id))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld))
+    /// The row after the write, or as it stood when the condition refused it.
+    async fn row(&self, write: RowWrite) -> Result<Result<Item, Item>, StoreError> {
+        let row = self.update(write).await?;
+        Ok(row.map_err(Option::unwrap_or_default))
     }
 
     /// Claims the right to send a mail; one write, which leaves the message of a promised one where
@@ -363,27 +374,19 @@ impl Store {
         stale: Duration,
     ) -> Result<EmailClaim, StoreError> {
         let holder = self.runtime.token();
-        let mut set = "SET #state = :sending, holder = :holder, claimedAt = :now".to_owned();
-        let mut update = self
-            .email_update(email_id)?
-            .condition_expression(
-                "attribute_not_exists(emailId) OR #state = :queued OR #state = :failed",
-            )
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":queued", s(EmailState::Queued.as_str()))
-            .expression_attribute_values(":failed", s(EmailState::Failed.as_str()))
-            .expression_attribute_values(":sending", s(EmailState::Sending.as_str()))
-            .expression_attribute_values(":holder", s(&holder))
-            .expression_attribute_values(":now", n(now.millis()));
-        if let Some(order) = order {
-            set += ", orderId = :order";
-            update = update.expression_attribute_values(":order", s(order.to_string()));
-        }
-        let Err(old) = conditional(update.update_expression(set)).await? else {
+        let claim = RowWrite::row(email_id)
+            .when("attribute_not_exists(emailId) OR #state = :queued OR #state = :failed")
+            .value(":queued", s(EmailState::Queued.as_str()))
+            .value(":failed", s(EmailState::Failed.as_str()))
+            .state(EmailState::Sending)
+            .set("holder", s(&holder))
+            .set("claimedAt", n(now.millis()))
+            .about(order);
+        let Err(old) = self.row(claim).await? else {
             return Ok(EmailClaim::Yours(holder));
         };
         let reader = Reader(&old);
-        let found = state(&reader).map_err(damaged)?;
+        let found = state(&reader).map_err(damaged("Emails"))?;
         if found != EmailState::Sending {
             return Ok(EmailClaim::Settled(found));
         }
@@ -391,7 +394,7 @@ impl Store {
             let by = reader.text("holder")?;
             Ok((by, reader.required_time("claimedAt")?))
         };
-        let (claimed_by, claimed_at) = claim().map_err(damaged)?;
+        let (claimed_by, claimed_at) = claim().map_err(damaged("Emails"))?;
         if claimed_by == Some(holder.as_str()) {
             // Our own write: its first answer was lost on the way.
             return Ok(EmailClaim::Yours(holder));
@@ -419,26 +422,26 @@ impl Store {
         feedback: Feedback,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let is_new = match feedback {
-            Feedback::Bounced { .. } => "attribute_not_exists(feedback)",
-            Feedback::Complained => "(attribute_not_exists(feedback) OR feedback <> :feedback)",
+        let told = s(feedback.state().as_str());
+        let row = RowWrite::row(id)
+            .when("attribute_exists(emailId)")
+            .set("feedback", told.clone())
+            .set("feedbackAt", n(now.millis()));
+        let row = match feedback {
+            Feedback::Bounced { is_permanent } => {
+                let kind = if is_permanent {
+                    "permanent"
+                } else {
+                    "transient"
+                };
+                row.when("attribute_not_exists(feedback)")
+                    .set("bounceType", s(kind))
+            }
+            Feedback::Complained => row
+                .when("attribute_not_exists(feedback) OR feedback <> :told")
+                .value(":told", told),
         };
-        let mut set = "SET feedback = :feedback, feedbackAt = :now".to_owned();
-        let mut update = self
-            .email_update(id)?
-            .condition_expression(format!("attribute_exists(emailId) AND {is_new}"))
-            .expression_attribute_values(":feedback", s(feedback.state().as_str()))
-            .expression_attribute_values(":now", n(now.millis()));
-        if let Feedback::Bounced { is_permanent } = feedback {
-            set += ", bounceType = :type";
-            let kind = if is_permanent {
-                "permanent"
-            } else {
-                "transient"
-            };
-            update = update.expression_attribute_values(":type", s(kind));
-        }
-        Ok(conditional(update.update_expression(set)).await?.is_ok())
+        Ok(self.row(row).await?.is_ok())
     }
 
     /// Sends no further mail to the address; one write. Only a hash of the address is kept.
@@ -448,29 +451,20 @@ impl Store {
         feedback: Feedback,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let update = self
-            .email_update(&suppression_id(address))?
-            .update_expression("SET suppressedAt = :now, feedback = :feedback")
-            .condition_expression("attribute_not_exists(emailId)")
-            .expression_attribute_values(":feedback", s(feedback.state().as_str()))
-            .expression_attribute_values(":now", n(now.millis()));
+        let suppressed = RowWrite::row(&suppression_id(address))
+            .when("attribute_not_exists(emailId)")
+            .set("suppressedAt", n(now.millis()))
+            .set("feedback", s(feedback.state().as_str()));
         // Suppressed before: the first time stays.
-        let _ = conditional(update).await?;
+        let _ = self.row(suppressed).await?;
         Ok(())
     }
 
     /// Whether the address gets no further mail; one consistent read.
     pub async fn is_suppressed(&self, address: &Email) -> Result<bool, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(self.emails_table()?)
-            .key("emailId", s(suppression_id(address)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failed("GetItem", &error))?;
-        Ok(output.item.is_some())
+        let key = [("emailId", s(suppression_id(address)))];
+        let row = self.item(self.emails_table()?, key).await?;
+        Ok(row.is_some())
     }
 
     /// Writes how the mail that `holder` claimed ended, or gives the claim back
@@ -484,24 +478,18 @@ impl Store {
         message_id: Option<&str>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut expression = "SET #state = :state, settledAt = :now".to_owned();
-        let mut update = self
-            .email_update(email_id)?
-            .condition_expression("#state = :sending AND holder = :holder")
-            .expression_attribute_values(":holder", s(holder))
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":state", s(state.as_str()))
-            .expression_attribute_values(":now", n(now.millis()))
-            .expression_attribute_values(":sending", s(EmailState::Sending.as_str()));
+        let mut settled = RowWrite::row(email_id)
+            .when_is("state", s(EmailState::Sending.as_str()))
+            .when_is("holder", s(holder))
+            .state(state)
+            .set("settledAt", n(now.millis()));
         if let Some(message_id) = message_id {
-            expression += ", messageId = :message";
-            update = update.expression_attribute_values(":message", s(message_id));
+            settled = settled.set("messageId", s(message_id));
         }
         if state.is_final() {
-            expression += FORGET;
+            settled = settled.remove(PROMISED);
         }
-        let update = update.update_expression(expression);
-        Ok(match conditional(update).await? {
+        Ok(match self.row(settled).await? {
             Ok(_) => true,
             // Our own write: its first answer was lost on the way, and the SDK tried again. Whoever else
             // parked the same mail did it at another time.
@@ -524,27 +512,6 @@ fn suppression_id(address: &Email) -> String {
 fn shard_of(email_id: &str) -> String {
     let [first, ..] = digest(&[email_id]);
     (first % DueStep::SHARDS).to_string()
-}
-
-/// The row after the write, or as it stood when the condition refused it.
-async fn conditional(update: UpdateItemFluentBuilder) -> Result<Result<Item, Item>, StoreError> {
-    match update.send().await {
-        Ok(output) => Ok(Ok(output.attributes.unwrap_or_default())),
-        Err(SdkError::ServiceError(error)) => match error.err() {
-            UpdateItemError::ConditionalCheckFailedException(refused) => {
-                Ok(Err(refused.item().cloned().unwrap_or_default()))
-            }
-            _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
-        },
-        Err(error) => Err(failed("UpdateItem", &error)),
-    }
-}
-
-fn damaged(source: Corrupt) -> StoreError {
-    StoreError::Corrupt {
-        table: "Emails",
-        source,
-    }
 }
 
 /// The state in a ledger row.

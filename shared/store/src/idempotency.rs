@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use domain::Timestamp;
 
 use super::attributes::{Item, Reader, n, s};
-use super::{KeyRecord, Store, StoreError, failed};
+use super::refused::{complete, unless_refused};
+use super::{KeyRecord, Store, StoreError, damaged};
 
 /// How long a key is remembered: seven days from its first use. After that it counts as new; the domain's own rules
 /// (one invoice, charge, shipment and mail of each kind per order) hold for ever.
@@ -51,38 +50,21 @@ impl Store {
             .condition_expression(FIRST_USE)
             .expression_attribute_values(":now", n(now.seconds()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
+        match unless_refused(put.send().await)? {
             Ok(_) => Ok(KeyUse::Fits),
-            Err(SdkError::ServiceError(error)) => match error.err() {
-                PutItemError::ConditionalCheckFailedException(refused) => {
-                    key_use(&refused.item().cloned().unwrap_or_default(), body_hash)
-                }
-                _ => Err(failed("PutItem", &SdkError::ServiceError(error))),
-            },
-            Err(error) => Err(failed("PutItem", &error)),
+            Err(row) => key_use(&row.unwrap_or_default(), body_hash),
         }
     }
 
     /// Whether `key` was remembered and has not expired; a consistent read.
     pub async fn is_key_used(&self, key: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(self.idempotency_table()?)
-            .key("keyId", s(key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failed("GetItem", &error))?;
-        let Some(item) = output.item else {
+        let table = self.idempotency_table()?;
+        let Some(item) = self.item(table, [("keyId", s(key))]).await? else {
             return Ok(false);
         };
         let expires_at: i64 = Reader(&item)
             .required_number("expiresAt")
-            .map_err(|source| StoreError::Corrupt {
-                table: "IdempotencyKeys",
-                source,
-            })?;
+            .map_err(damaged("IdempotencyKeys"))?;
         Ok(expires_at >= now.seconds())
     }
 
@@ -92,8 +74,8 @@ impl Store {
         &self,
         record: &KeyRecord<'_>,
         now: Timestamp,
-    ) -> Result<Put, StoreError> {
-        Put::builder()
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
             .table_name(self.idempotency_table()?)
             .item("keyId", s(record.key))
             .item("bodyHash", s(record.body_hash))
@@ -102,9 +84,9 @@ impl Store {
             .condition_expression(ANSWERED)
             .expression_attribute_values(":now", n(now.seconds()))
             .expression_attribute_values(":body", s(record.body_hash))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(|_| StoreError::NotConfigured("IdempotencyKeys"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = complete(put.build());
+        Ok(TransactWriteItem::builder().put(put).build())
     }
 }
 
@@ -118,8 +100,5 @@ pub(super) fn key_use(row: &Item, body_hash: &str) -> Result<KeyUse, StoreError>
         let answer = reader.text("answer")?;
         Ok(answer.map_or(KeyUse::Fits, |answer| KeyUse::Answered(answer.to_owned())))
     };
-    read().map_err(|source| StoreError::Corrupt {
-        table: "IdempotencyKeys",
-        source,
-    })
+    read().map_err(damaged("IdempotencyKeys"))
 }

@@ -10,12 +10,15 @@ mod invoices;
 mod news;
 mod orders;
 mod payments;
+mod refused;
+mod transition;
+mod update;
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 pub use agreements::{Approval, Revocation};
 pub use attributes::{Corrupt, order_from_item};
@@ -30,6 +33,8 @@ pub use payments::{
     Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence, MAX_PAYMENT_KEYS,
     NextCharge, OpenedCharge, PaymentTerms, Settlement,
 };
+
+use attributes::Item;
 
 use domain::{DueStep, Order};
 use platform::aws::AwsFailure;
@@ -106,43 +111,44 @@ impl Store {
 
     /// What an order waits for that has nothing before it but mails.
     fn mail_step(&self, order: &Order) -> Option<DueStep> {
-        let is_mailed = self.sends_mails && order.email().is_some();
-        is_mailed.then_some(DueStep::Email)
+        self.mails(order).then_some(DueStep::Email)
+    }
+
+    fn mails(&self, order: &Order) -> bool {
+        self.sends_mails && order.email().is_some()
     }
 
     fn orders_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .orders
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Orders"))
+        configured(self.tables.orders.as_deref(), "Orders")
     }
 
     fn invoices_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .invoices
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Invoices"))
+        configured(self.tables.invoices.as_deref(), "Invoices")
     }
 
     fn emails_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .emails
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Emails"))
+        configured(self.tables.emails.as_deref(), "Emails")
     }
 
     fn idempotency_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .idempotency
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("IdempotencyKeys"))
+        configured(self.tables.idempotency.as_deref(), "IdempotencyKeys")
     }
 
     fn customers_table(&self) -> Result<&str, StoreError> {
-        self.tables
-            .customers
-            .as_deref()
-            .ok_or(StoreError::NotConfigured("Customers"))
+        configured(self.tables.customers.as_deref(), "Customers")
+    }
+
+    /// The item of that key; a consistent read.
+    async fn item<const N: usize>(
+        &self,
+        table: &str,
+        key: [(&str, Value); N],
+    ) -> Result<Option<Item>, StoreError> {
+        let key = key.map(|(name, value)| (name.to_owned(), value));
+        let request = self.client.get_item().table_name(table);
+        let request = request.set_key(Some(key.into())).consistent_read(true);
+        let output = request.send().await;
+        Ok(output.map_err(|error| failed("GetItem", &error))?.item)
     }
 
     /// A random pause before try `attempt` (from 1), at most 50 ms × 2^attempt.
@@ -156,12 +162,12 @@ impl Store {
 /// unread are asked for.
 const TRIES: u32 = 4;
 
-/// Whether a condition did not hold: the items are not as they were read. Any other cancellation has
-/// been tried again by the client.
-fn is_condition_refused(canceled: &TransactionCanceledException) -> bool {
-    let codes = canceled.cancellation_reasons().iter();
-    let mut codes = codes.filter_map(|reason| reason.code());
-    codes.any(|code| code == "ConditionalCheckFailed")
+fn configured<'a>(name: Option<&'a str>, table: &'static str) -> Result<&'a str, StoreError> {
+    name.ok_or(StoreError::NotConfigured(table))
+}
+
+fn damaged(table: &'static str) -> impl Fn(Corrupt) -> StoreError {
+    move |source| StoreError::Corrupt { table, source }
 }
 
 fn failed<E>(operation: &'static str, error: &SdkError<E>) -> StoreError

@@ -4,13 +4,12 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{ChargeState, Delivery, Dispute, Order, OrderId, RefundNews, RefundStatus, Status};
 use messages::PartnerReference;
 
 use super::attributes::{delivery_value, dispute_value, n, refund_value, s};
-use super::orders::conditional;
+use super::transition::Change;
 use super::{Store, StoreError, TRIES};
 
 /// What became of a piece of news.
@@ -80,10 +79,10 @@ impl Store {
                 return Ok(NotedDispute::Known);
             }
             let update = match known {
-                None => self.first_news(&order, reference, dispute, &wanted)?,
-                Some(_) => self.later_news(&order, reference, dispute, &wanted)?,
+                None => first_news(&order, reference, dispute, &wanted),
+                Some(_) => later_news(&order, reference, dispute, &wanted),
             };
-            standing = match conditional(update).await? {
+            standing = match self.conditional(update).await? {
                 Ok(_) => return Ok(outcome),
                 // Our own write: its first answer was lost on the way, and the SDK tried again.
                 Err(Some(order)) if order.disputes.contains(&wanted) => return Ok(outcome),
@@ -92,56 +91,6 @@ impl Store {
             self.back_off(attempt).await;
         }
         Err(StoreError::Conflict)
-    }
-
-    /// Writes a dispute that is not known. DynamoDB sets an entry only in a map that is there.
-    fn first_news(
-        &self,
-        order: &Order,
-        reference: &str,
-        id: &PartnerReference,
-        dispute: &Dispute,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        let update = self.note(&order.id, reference)?;
-        if named(order) == 0 {
-            let disputes = HashMap::from([(id.as_str().to_owned(), dispute_value(dispute))]);
-            return Ok(update
-                .update_expression("SET disputes = :disputes REMOVE #event, dispute")
-                .condition_expression(
-                    "payment.#reference = :reference AND attribute_not_exists(disputes)",
-                )
-                .expression_attribute_values(":disputes", Value::M(disputes)));
-        }
-        Ok(update
-            .update_expression("SET disputes.#id = :dispute REMOVE #event, dispute")
-            .condition_expression(
-                "payment.#reference = :reference AND attribute_not_exists(disputes.#id) \
-                 AND size(disputes) < :most",
-            )
-            .expression_attribute_names("#id", id.as_str())
-            .expression_attribute_values(":dispute", dispute_value(dispute))
-            .expression_attribute_values(":most", n(Dispute::MOST)))
-    }
-
-    /// Writes how a dispute that is known stands, unless later news of it was written.
-    fn later_news(
-        &self,
-        order: &Order,
-        reference: &str,
-        id: &PartnerReference,
-        dispute: &Dispute,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .note(&order.id, reference)?
-            .update_expression(
-                "SET disputes.#id.#state = :state, disputes.#id.#at = :at REMOVE #event, dispute",
-            )
-            .condition_expression("payment.#reference = :reference AND disputes.#id.#at <= :at")
-            .expression_attribute_names("#id", id.as_str())
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#at", "at")
-            .expression_attribute_values(":state", s(dispute.state.as_str()))
-            .expression_attribute_values(":at", n(dispute.at.millis())))
     }
 
     /// Notes what the partner says of the refund of an order that is refunding or cancelled, as it was
@@ -161,24 +110,15 @@ impl Store {
             RefundStatus::Pending => payment.state,
             RefundStatus::Failed { .. } => ChargeState::RefundFailed,
         };
-        let update = self
-            .note(&order.id, reference)?
-            .update_expression(
-                "SET payment.#state = :state, payment.refund = :refund REMOVE #event",
-            )
-            .condition_expression(
-                "#status = :status AND payment.#reference = :reference AND payment.#state = :read \
-                 AND (attribute_not_exists(payment.refund) OR payment.refund.#at <= :at)",
-            )
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#at", "at")
-            .expression_attribute_values(":status", s(order.status.as_str()))
-            .expression_attribute_values(":read", s(payment.state.as_str()))
-            .expression_attribute_values(":state", s(state.as_str()))
-            .expression_attribute_values(":refund", refund_value(news))
-            .expression_attribute_values(":at", n(news.at.millis()));
-        Ok(match conditional(update).await? {
+        let noted = Store::change(&order.id)
+            .when_status(order.status)
+            .when_is("payment.reference", s(reference))
+            .when_is("payment.state", s(payment.state.as_str()))
+            .when("attribute_not_exists(payment.refund) OR payment.refund.#at <= :at")
+            .value(":at", n(news.at.millis()))
+            .set("payment.state", s(state.as_str()))
+            .set("payment.refund", refund_value(news));
+        Ok(match self.conditional(noted).await? {
             Ok(_) => Noted::Written,
             Err(Some(order)) if has_news(&order, news) => Noted::Written,
             Err(Some(order)) if has_charge(&order, reference) => Noted::Known,
@@ -195,31 +135,52 @@ impl Store {
         reference: &str,
         delivery: Delivery,
     ) -> Result<Noted, StoreError> {
-        let update = self
-            .note(id, reference)?
-            .update_expression("SET delivery = :delivery REMOVE #event")
-            .condition_expression(
-                "parcel.#reference = :reference AND parcel.#carrier = :carrier \
-                 AND (attribute_not_exists(delivery) OR delivery.#at < :at)",
-            )
-            .expression_attribute_names("#at", "at")
-            .expression_attribute_names("#carrier", "carrier")
-            .expression_attribute_values(":carrier", s(carrier))
-            .expression_attribute_values(":delivery", delivery_value(&delivery))
-            .expression_attribute_values(":at", n(delivery.at.millis()));
-        Ok(match conditional(update).await? {
+        let noted = Store::change(id)
+            .when_is("parcel.reference", s(reference))
+            .when_is("parcel.carrier", s(carrier))
+            .when("attribute_not_exists(delivery) OR delivery.#at < :at")
+            .value(":at", n(delivery.at.millis()))
+            .set("delivery", delivery_value(&delivery));
+        Ok(match self.conditional(noted).await? {
             Ok(_) => Noted::Written,
             Err(Some(order)) if has_parcel(&order, carrier, reference) => Noted::Known,
             Err(_) => Noted::Foreign,
         })
     }
+}
 
-    fn note(&self, id: &OrderId, reference: &str) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .any_update(id)?
-            .expression_attribute_names("#reference", "reference")
-            .expression_attribute_values(":reference", s(reference)))
+/// Writes a dispute that is not known. DynamoDB sets an entry only in a map that is there.
+fn first_news(order: &Order, reference: &str, id: &PartnerReference, dispute: &Dispute) -> Change {
+    let value = dispute_value(dispute);
+    let change = disputed(order, reference);
+    if named(order) == 0 {
+        let disputes = HashMap::from([(id.as_str().to_owned(), value)]);
+        return change
+            .when("attribute_not_exists(disputes)")
+            .set("disputes", Value::M(disputes));
     }
+    change
+        .when("attribute_not_exists(disputes.#id) AND size(disputes) < :most")
+        .name("#id", id.as_str())
+        .value(":most", n(Dispute::MOST))
+        .set("disputes.#id", value)
+}
+
+/// Writes how a dispute that is known stands, unless later news of it was written.
+fn later_news(order: &Order, reference: &str, id: &PartnerReference, dispute: &Dispute) -> Change {
+    disputed(order, reference)
+        .when("disputes.#id.#at <= :at")
+        .name("#id", id.as_str())
+        .value(":at", n(dispute.at.millis()))
+        .set("disputes.#id.state", s(dispute.state.as_str()))
+        .assign("disputes.#id.at", ":at")
+}
+
+/// What every news of a dispute writes: that of earlier versions gives way.
+fn disputed(order: &Order, reference: &str) -> Change {
+    Store::change(&order.id)
+        .when_is("payment.reference", s(reference))
+        .remove(["dispute"])
 }
 
 /// How many disputes the order keeps by their ids.

@@ -1,33 +1,24 @@
 //! Orders: carts, transitions that need no transaction, and reads.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue as Value, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    TransactWriteItem, Update,
+    AttributeValue as Value, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
 };
 use domain::{
-    Amounts, Command, Contact, Currency, CustomerId, Due, DueStep, EventMark, EventRecord,
-    EventType, OpenParcel, Order, OrderId, OrderLines, Shipment, Status, Timestamp,
+    Amounts, Command, Contact, Currency, CustomerId, EventType, OpenParcel, Order, OrderId,
+    OrderLines, Shipment, Status, Timestamp,
 };
 use messages::email_id;
 
 use super::attributes::{
-    Item, contact_value, event_value, lines_value, money, n, new_order_item, order_from_item,
-    parcel_value, record_value, s, shipment_value,
+    Item, contact_value, lines_value, money, new_order_item, parcel_value, s, shipment_value,
 };
 use super::emails::{EmailState, email_state};
 use super::idempotency::key_use;
-use super::{KeyUse, Store, StoreError, TRIES, failed, is_condition_refused};
-
-/// How long after a transition the sweep looks whether the next step was done.
-pub(super) const DUE_AFTER: Duration = Duration::from_mins(2);
+use super::refused::{complete, unless_refused};
+use super::transition::{Transition, read};
+use super::{KeyUse, Store, StoreError, TRIES, damaged, failed};
 
 /// What a cart holds, priced.
 #[derive(Clone, Debug)]
@@ -107,6 +98,18 @@ pub enum Shipping {
     NotFound,
 }
 
+impl Shipping {
+    /// By the order that refused a write.
+    fn standing(order: Option<Order>) -> Self {
+        match order {
+            None => Self::NotFound,
+            Some(order) if order.shipment.is_some() => Self::Shipped(Box::new(order)),
+            Some(order) if order.status == Status::Paid => Self::Open(Box::new(order)),
+            Some(order) => Self::Refused(order.status),
+        }
+    }
+}
+
 impl Store {
     /// Writes a new order and its `CartUpdated` event unless one with this id exists; one write.
     pub async fn create_order(
@@ -115,11 +118,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<CreateOrder, StoreError> {
         let checkout = new.contents.checkout.is_some();
-        let mut order = Order {
+        let cart = Order {
             id: new.id,
             customer: new.customer,
             status: Status::Pending,
-            version: 1,
+            version: 0,
             currency: new.contents.currency,
             lines: new.contents.lines,
             amounts: new.contents.amounts,
@@ -134,26 +137,12 @@ impl Store {
             cancel_reason: None,
             shipment: None,
             event: None,
-            events: BTreeMap::from([(
-                EventType::CartUpdated,
-                EventRecord {
-                    version: 1,
-                    at: now,
-                },
-            )]),
+            events: BTreeMap::new(),
             created_at: now,
-            due: checkout.then(|| Due {
-                step: DueStep::Billing,
-                at: now.plus(DUE_AFTER),
-                tries: 0,
-                by_operator: false,
-            }),
+            due: None,
             traceparent: new.traceparent,
         };
-        order.event = Some(EventMark {
-            id: order.event_id(1),
-            kind: EventType::CartUpdated,
-        });
+        let order = self.placed(cart, now);
         let put = self
             .client
             .put_item()
@@ -161,25 +150,17 @@ impl Store {
             .set_item(Some(new_order_item(&order)))
             .condition_expression("attribute_not_exists(orderId)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
-            Ok(_) => Ok(CreateOrder::Created(Box::new(order))),
-            Err(SdkError::ServiceError(error)) => match error.err() {
-                PutItemError::ConditionalCheckFailedException(refused) => {
-                    let item = refused.item().cloned().unwrap_or_default();
-                    Ok(CreateOrder::Existed(Box::new(read(&item)?)))
-                }
-                _ => Err(failed("PutItem", &SdkError::ServiceError(error))),
-            },
-            Err(error) => Err(failed("PutItem", &error)),
-        }
+        Ok(match unless_refused(put.send().await)? {
+            Ok(_) => CreateOrder::Created(Box::new(order)),
+            Err(standing) => CreateOrder::Existed(Box::new(read(&standing.unwrap_or_default())?)),
+        })
     }
 
     /// Replaces the contents of a pending order; a read and a transaction, which records the answer
     /// in the key's row where there is a key.
     ///
     /// The order's first contents are kept aside, because a repeat of the request that made it is
-    /// answered with them. `#status = :pending` is [`Command::UpdateCart`]'s row of the state table,
-    /// `currency = :currency` is what the new amounts are in.
+    /// answered with them.
     pub async fn update_cart(
         &self,
         id: &OrderId,
@@ -205,42 +186,21 @@ impl Store {
             if order.currency != contents.currency {
                 return Ok(CartUpdate::OtherCurrency(order.currency));
             }
-            let update = self.cart_update(&order, contents, now)?;
-            let mut transaction = self
-                .client
-                .transact_write_items()
-                .transact_items(TransactWriteItem::builder().update(update).build());
+            let mut items = vec![self.transact_item(self.cart_update(&order, contents, now))?];
             if let Some(key) = &key {
-                let put = self.key_answer(key, now)?;
-                transaction =
-                    transaction.transact_items(TransactWriteItem::builder().put(put).build());
+                items.push(self.key_answer(key, now)?);
             }
-            let Err(error) = transaction.send().await else {
+            let Err(refusals) = self.transact(items).await? else {
                 return Ok(CartUpdate::Updated);
             };
-            let canceled = match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(canceled))
-                    if is_condition_refused(canceled) =>
-                {
-                    canceled
-                }
-                _ => return Err(failed("TransactWriteItems", &error)),
-            };
-            let refused = |index: usize| {
-                canceled
-                    .cancellation_reasons()
-                    .get(index)
-                    .filter(|reason| reason.code() == Some("ConditionalCheckFailed"))
-                    .map(|reason| reason.item().cloned().unwrap_or_default())
-            };
-            if let (Some(row), Some(key)) = (refused(1), &key) {
-                match key_use(&row, key.body_hash)? {
+            if let (Some(row), Some(key)) = (refusals.of(1), &key) {
+                match key_use(row, key.body_hash)? {
                     KeyUse::Answered(answer) => return Ok(CartUpdate::Answered(answer)),
                     KeyUse::OtherBody => return Ok(CartUpdate::KeyReused),
                     KeyUse::Fits => {}
                 }
             }
-            if refused(0).is_some() && order.status != Status::Pending {
+            if refusals.of(0).is_some() && order.status != Status::Pending {
                 return Ok(CartUpdate::Refused(order.status));
             }
             // The order changed since it was read.
@@ -249,79 +209,29 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    fn cart_update(
-        &self,
-        order: &Order,
-        contents: &CartContents,
-        now: Timestamp,
-    ) -> Result<Update, StoreError> {
-        let version = order.version + 1;
-        let record = EventRecord { version, at: now };
-        let mut update = Update::builder()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(order.id.to_string()))
-            .condition_expression("#status = :pending AND version = :old AND currency = :currency")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#lines", "lines")
-            .expression_attribute_names("#total", "total")
-            .expression_attribute_names("#event", "event")
-            .expression_attribute_names("#kind", EventType::CartUpdated.as_str())
-            .expression_attribute_values(":pending", s(Status::Pending.as_str()))
-            .expression_attribute_values(":old", n(order.version))
-            .expression_attribute_values(":currency", s(contents.currency.code()))
-            .expression_attribute_values(":version", n(version))
-            .expression_attribute_values(":lines", lines_value(&contents.lines))
-            .expression_attribute_values(":sub", money(contents.amounts.sub_total))
-            .expression_attribute_values(":tax", money(contents.amounts.tax))
-            .expression_attribute_values(":total", money(contents.amounts.total))
-            .expression_attribute_values(":checkout", Value::Bool(contents.checkout.is_some()))
-            .expression_attribute_values(
-                ":event",
-                event_value(&order.event_id(version), EventType::CartUpdated),
-            )
-            .expression_attribute_values(":record", record_value(&record));
-        let mut set = "SET firstLines = if_not_exists(firstLines, #lines), \
-             firstSubTotal = if_not_exists(firstSubTotal, subTotal), \
-             firstTax = if_not_exists(firstTax, tax), \
-             firstTotal = if_not_exists(firstTotal, #total), \
-             #lines = :lines, subTotal = :sub, tax = :tax, #total = :total, \
-             checkout = :checkout, version = :version, #event = :event, events.#kind = :record"
-            .to_owned();
-        if let Some(contact) = &contents.checkout {
-            set += ", contact = :contact, dueStep = :step, dueAt = :due, dueTries = :zero";
-            update = update
-                .expression_attribute_values(":contact", contact_value(contact))
-                .expression_attribute_values(":step", s(DueStep::Billing.partition_of(&order.id)))
-                .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
-                .expression_attribute_values(":zero", n(0));
-        } else {
-            set += " REMOVE contact, dueStep, dueAt, dueTries";
+    fn cart_update(&self, order: &Order, contents: &CartContents, now: Timestamp) -> Transition {
+        let checkout = contents.checkout.is_some();
+        let replaced = Order {
+            checkout,
+            ..order.clone()
+        };
+        let update = self
+            .transition(&replaced, Command::UpdateCart, now)
+            // What the new amounts are in.
+            .when_is("currency", s(contents.currency.code()))
+            .assign("firstLines", "if_not_exists(#firstLines, #lines)")
+            .assign("firstSubTotal", "if_not_exists(#firstSubTotal, #subTotal)")
+            .assign("firstTax", "if_not_exists(#firstTax, #tax)")
+            .assign("firstTotal", "if_not_exists(#firstTotal, #total)")
+            .set("lines", lines_value(&contents.lines))
+            .set("subTotal", money(contents.amounts.sub_total))
+            .set("tax", money(contents.amounts.tax))
+            .set("total", money(contents.amounts.total))
+            .set("checkout", Value::Bool(checkout));
+        match &contents.checkout {
+            Some(contact) => update.set("contact", contact_value(contact)),
+            None => update.remove(["contact"]),
         }
-        update
-            .update_expression(set)
-            .build()
-            .map_err(|_| StoreError::NotConfigured("Orders"))
-    }
-
-    /// An update of an order that brings the item back: as it is after the write, or as it was when
-    /// the condition refused it. `#status` and `#event` are named.
-    pub(super) fn order_update(&self, id: &OrderId) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .any_update(id)?
-            .expression_attribute_names("#status", "status"))
-    }
-
-    /// An update that does not depend on the order's status.
-    pub(super) fn any_update(&self, id: &OrderId) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .client
-            .update_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(id.to_string()))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .expression_attribute_names("#event", "event"))
     }
 
     /// Keeps a remote carrier's reference of a paid order's parcel, before its label is bought; one
@@ -331,23 +241,17 @@ impl Store {
         id: &OrderId,
         parcel: &OpenParcel,
     ) -> Result<Shipping, StoreError> {
-        let update = self
-            .order_update(id)?
-            .update_expression("SET parcel = :parcel REMOVE #event")
-            .condition_expression("#status = :paid AND attribute_not_exists(parcel)")
-            .expression_attribute_values(":paid", s(Status::Paid.as_str()))
-            .expression_attribute_values(":parcel", parcel_value(parcel));
-        Ok(match conditional(update).await? {
+        let opened = Self::change(id)
+            .when_status(Status::Paid)
+            .when("attribute_not_exists(parcel)")
+            .set("parcel", parcel_value(parcel));
+        Ok(match self.conditional(opened).await? {
             Ok(order) => Shipping::Open(Box::new(order)),
-            Err(None) => Shipping::NotFound,
-            Err(Some(order)) if order.shipment.is_some() => Shipping::Shipped(Box::new(order)),
-            Err(Some(order)) if order.status == Status::Paid => Shipping::Open(Box::new(order)),
-            Err(Some(order)) => Shipping::Refused(order.status),
+            Err(standing) => Shipping::standing(standing),
         })
     }
 
-    /// Ships a paid order; one write. `#status = :paid` is [`Command::Ship`]'s row of the state
-    /// table. What an order that was shipped before got stays as it is.
+    /// Ships a paid order; one write. What an order that was shipped before got stays as it is.
     ///
     /// `order` is as it was read, with the parcel that the label is for: a label that needed none is
     /// refused by an order that has one. [`Shipping::Open`] is an order that is still to be shipped
@@ -358,69 +262,25 @@ impl Store {
         shipment: &Shipment,
         now: Timestamp,
     ) -> Result<Shipping, StoreError> {
-        let version = order.version + 1;
-        let record = EventRecord { version, at: now };
-        let mut condition = "#status = :paid AND version = :old AND ".to_owned();
-        let mut update = self.order_update(&order.id)?;
-        match &order.parcel {
-            None => condition += "attribute_not_exists(parcel)",
-            Some(parcel) => {
-                condition += "parcel.#reference = :reference AND parcel.#carrier = :carrier";
-                update = update
-                    .expression_attribute_names("#reference", "reference")
-                    .expression_attribute_names("#carrier", "carrier")
-                    .expression_attribute_values(":reference", s(&parcel.reference))
-                    .expression_attribute_values(":carrier", s(&parcel.carrier));
-            }
-        }
-        update = update
-            .condition_expression(condition)
-            .expression_attribute_names("#kind", EventType::OrderShipped.as_str())
-            .expression_attribute_values(":paid", s(Status::Paid.as_str()))
-            .expression_attribute_values(":shipped", s(Status::Shipped.as_str()))
-            .expression_attribute_values(":old", n(order.version))
-            .expression_attribute_values(":version", n(version))
-            .expression_attribute_values(":shipment", shipment_value(shipment))
-            .expression_attribute_values(
-                ":event",
-                event_value(&order.event_id(version), EventType::OrderShipped),
-            )
-            .expression_attribute_values(":record", record_value(&record));
-        let mut expression = "SET #status = :shipped, version = :version, shipment = :shipment, \
-             #event = :event, events.#kind = :record"
-            .to_owned();
-        if let Some(step) = self.mail_step(order) {
-            expression += ", dueStep = :step, dueAt = :due, dueTries = :zero";
-            update = update
-                .expression_attribute_values(":step", s(step.partition_of(&order.id)))
-                .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
-                .expression_attribute_values(":zero", n(0));
-        } else {
-            expression += " REMOVE dueStep, dueAt, dueTries";
-        }
-        Ok(
-            match conditional(update.update_expression(expression)).await? {
-                Ok(order) => Shipping::Shipped(Box::new(order)),
-                Err(None) => Shipping::NotFound,
-                Err(Some(order)) if order.shipment.is_some() => Shipping::Shipped(Box::new(order)),
-                Err(Some(order)) if order.status == Status::Paid => Shipping::Open(Box::new(order)),
-                Err(Some(order)) => Shipping::Refused(order.status),
-            },
-        )
+        let shipped = self.transition(order, Command::Ship, now);
+        let shipped = match &order.parcel {
+            None => shipped.when("attribute_not_exists(parcel)"),
+            Some(parcel) => shipped
+                .when_is("parcel.reference", s(&parcel.reference))
+                .when_is("parcel.carrier", s(&parcel.carrier)),
+        };
+        let shipped = shipped.set("shipment", shipment_value(shipment));
+        Ok(match self.conditional(shipped).await? {
+            Ok(order) => Shipping::Shipped(Box::new(order)),
+            Err(standing) => Shipping::standing(standing),
+        })
     }
 
     /// The order as it is now; a consistent read.
     pub async fn order(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
-        let output = self
-            .client
-            .get_item()
-            .table_name(self.orders_table()?)
-            .key("orderId", s(id.to_string()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| failed("GetItem", &error))?;
-        output.item.as_ref().map(read).transpose()
+        let key = [("orderId", s(id.to_string()))];
+        let item = self.item(self.orders_table()?, key).await?;
+        item.as_ref().map(read).transpose()
     }
 
     /// The order and what became of its mails; one consistent call.
@@ -433,10 +293,7 @@ impl Store {
             return Ok(None);
         };
         let states = rows.into_iter().map(|(event, row)| {
-            let state = email_state(&row).map_err(|source| StoreError::Corrupt {
-                table: "Emails",
-                source,
-            });
+            let state = email_state(&row).map_err(damaged("Emails"));
             Ok::<_, StoreError>((event, state?))
         });
         let states = states.collect::<Result<_, _>>()?;
@@ -456,11 +313,8 @@ impl Store {
             .collect();
         let rows = mailed.keys().map(|id| ("emailId", id.clone()));
         let mut wanted = HashMap::from([
-            (
-                orders.to_owned(),
-                keys(vec![("orderId", order.to_owned())])?,
-            ),
-            (emails.to_owned(), keys(rows.collect())?),
+            (orders.to_owned(), keys(vec![("orderId", order.to_owned())])),
+            (emails.to_owned(), keys(rows.collect())),
         ]);
         let mut found: HashMap<String, Vec<Item>> = HashMap::new();
         for attempt in 1..=TRIES {
@@ -490,35 +344,10 @@ impl Store {
     }
 }
 
-fn keys(keys: Vec<(&str, String)>) -> Result<KeysAndAttributes, StoreError> {
-    keys.into_iter()
-        .fold(
-            KeysAndAttributes::builder().consistent_read(true),
-            |builder, (name, id)| builder.keys(HashMap::from([(name.to_owned(), s(id))])),
-        )
-        .build()
-        .map_err(|_| StoreError::NotConfigured("Orders"))
-}
-
-pub(super) fn read(item: &Item) -> Result<Order, StoreError> {
-    order_from_item(item).map_err(|source| StoreError::Corrupt {
-        table: "Orders",
-        source,
-    })
-}
-
-/// The order after the write, or as it stood when the condition refused it.
-pub(super) async fn conditional(
-    update: UpdateItemFluentBuilder,
-) -> Result<Result<Order, Option<Order>>, StoreError> {
-    match update.send().await {
-        Ok(output) => Ok(Ok(read(&output.attributes.unwrap_or_default())?)),
-        Err(SdkError::ServiceError(error)) => match error.err() {
-            UpdateItemError::ConditionalCheckFailedException(refused) => {
-                Ok(Err(refused.item().map(read).transpose()?))
-            }
-            _ => Err(failed("UpdateItem", &SdkError::ServiceError(error))),
-        },
-        Err(error) => Err(failed("UpdateItem", &error)),
-    }
+fn keys(keys: Vec<(&str, String)>) -> KeysAndAttributes {
+    let keys = keys.into_iter().fold(
+        KeysAndAttributes::builder().consistent_read(true),
+        |builder, (name, id)| builder.keys(HashMap::from([(name.to_owned(), s(id))])),
+    );
+    complete(keys.build())
 }

@@ -7,15 +7,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
-    Charge, ChargeState, CustomerId, Decline, DueStep, EventRecord, EventType, MethodFingerprint,
-    Money, Order, OrderId, PartnerAccount, Payment, Status, Timestamp,
+    Charge, ChargeState, Command, CustomerId, Decline, Due, DueStep, MethodFingerprint, Money,
+    Order, OrderId, PartnerAccount, Payment, Status, Timestamp,
 };
 
-use super::attributes::{charge_value, decline_value, event_value, money, n, record_value, s};
-use super::orders::{DUE_AFTER, conditional};
+use super::attributes::{charge_value, decline_value, money, n, s};
+use super::transition::{Change, DUE_AFTER, OrderWrite};
 use super::{Store, StoreError};
 
 /// How many idempotency keys one payment remembers; its item must not grow without end.
@@ -128,9 +127,8 @@ pub enum Settlement {
 }
 
 impl Store {
-    /// Claims an invoiced order for charging; one write. `#status = :invoiced` is
-    /// `Command::CapturePayment`'s row of the state table. A declined payment is not claimed: see
-    /// [`Store::claim_next_attempt`].
+    /// Claims an invoiced order for charging; one write. A declined payment is not claimed:
+    /// see [`Store::claim_next_attempt`].
     ///
     /// `lease` MUST be longer than a function can run.
     pub async fn claim_payment(
@@ -167,58 +165,34 @@ impl Store {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
-        let holder = self.runtime.token();
-        let mut expression = "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
-             payment.leaseUntil = :until, payment.claimedFrom = payment.#state, \
-             payment.#state = :processing"
-            .to_owned();
-        let mut condition = "#status = :invoiced AND payment.#state <> :declined \
-             AND (attribute_not_exists(payment.leaseUntil) OR payment.leaseUntil < :now)"
-            .to_owned();
-        let mut update = self
-            .payment_update(id)?
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":holder", s(&holder))
-            .expression_attribute_values(":until", n(now.plus(lease).millis()))
-            .expression_attribute_values(":now", n(now.millis()))
-            .expression_attribute_values(":processing", s(ChargeState::Processing.as_str()))
-            .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()));
-        match key {
-            None => {}
+        let (claim, holder) = self.claim(id, lease, now);
+        let mut claim = claim
+            .when_status(Status::Invoiced)
+            .when("payment.#state <> :declined")
+            .value(":declined", s(ChargeState::Declined.as_str()))
+            .when("attribute_not_exists(payment.leaseUntil) OR payment.leaseUntil < :now")
+            .value(":now", n(now.millis()));
+        claim = match key {
+            None => claim,
             // A key stands for the attempt that it claimed first, and claims no other.
-            Some(KeptKey::Joins(key)) => {
-                expression += ", payment.#keys.#key = payment.attempt";
-                condition += " AND (payment.#keys.#key = payment.attempt \
-                     OR (attribute_not_exists(payment.#keys.#key) AND size(payment.#keys) < :most))";
-                update = update
-                    .expression_attribute_names("#keys", "keys")
-                    .expression_attribute_names("#key", key)
-                    .expression_attribute_values(":most", n(MAX_PAYMENT_KEYS));
-            }
-            Some(KeptKey::First(key, payment)) => {
-                expression += ", payment.#keys = :keys";
-                condition += " AND payment.fence = :fence";
-                update = update
-                    .expression_attribute_names("#keys", "keys")
-                    .expression_attribute_values(":keys", first_key(key, payment.attempt))
-                    .expression_attribute_values(":fence", n(payment.fence));
-            }
-        }
+            Some(KeptKey::Joins(key)) => claim
+                .when(
+                    "payment.#keys.#key = payment.attempt \
+                     OR (attribute_not_exists(payment.#keys.#key) AND size(payment.#keys) < :most)",
+                )
+                .name("#key", key)
+                .value(":most", n(MAX_PAYMENT_KEYS))
+                .assign("payment.keys.#key", "payment.attempt"),
+            Some(KeptKey::First(key, payment)) => claim
+                .when_is("payment.fence", n(payment.fence))
+                .set("payment.keys", first_key(key, payment.attempt)),
+        };
         if let Some(terms) = terms {
-            condition += " AND customerId = :customer AND #total = :total";
-            update = update
-                .expression_attribute_names("#total", "total")
-                .expression_attribute_values(":customer", s(terms.customer.as_str()))
-                .expression_attribute_values(":total", money(terms.total));
+            claim = claim
+                .when_is("customerId", s(terms.customer.as_str()))
+                .when_is("total", money(terms.total));
         }
-        expression += " REMOVE #event";
-        claimed(
-            update
-                .update_expression(expression)
-                .condition_expression(condition),
-            &holder,
-        )
-        .await
+        self.claimed(claim, &holder).await
     }
 
     /// Claims the next attempt at a declined payment, as it was read; one write. With
@@ -237,30 +211,23 @@ impl Store {
                 order.clone(),
             ))));
         };
-        let holder = self.runtime.token();
         let attempt = payment.attempt + 1;
-        let mut set = ", payment.attempt = :attempt, payment.waitingSince = :now".to_owned();
-        let mut remove = Vec::new();
-        let mut update = self
-            .declined_update(order, payment, &holder, lease, now)?
-            .expression_attribute_values(":attempt", n(attempt))
-            .expression_attribute_values(":now", n(now.millis()));
+        let (claim, holder) = self.claim_anew(order, lease, now);
+        let mut claim = claim
+            .set("payment.attempt", n(attempt))
+            .set("payment.waitingSince", n(now.millis()));
         if let Some(key) = key {
-            update = update.expression_attribute_names("#keys", "keys");
             // The fence tells that no key was added since.
-            if payment.keys.is_empty() {
-                set += ", payment.#keys = :keys";
-                update = update.expression_attribute_values(":keys", first_key(key, attempt));
+            claim = if payment.keys.is_empty() {
+                claim.set("payment.keys", first_key(key, attempt))
             } else {
-                set += ", payment.#keys.#key = :attempt";
-                update = update.expression_attribute_names("#key", key);
-            }
+                claim.name("#key", key).set("payment.keys.#key", n(attempt))
+            };
         }
         if next == NextCharge::Another {
-            remove.extend(FORGOTTEN_WITH_A_CHARGE);
-            update = named_charge(update);
+            claim = claim.remove(FORGOTTEN_WITH_A_CHARGE);
         }
-        claimed(reclaiming(update, &set, remove), &holder).await
+        self.claimed(claim, &holder).await
     }
 
     /// Claims a declined payment, as it was read, whose charge took the money all the same, or may
@@ -271,37 +238,36 @@ impl Store {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
-        let Some(payment) = &order.payment else {
-            return Ok(Claim::Refused(ClaimRefusal::Standing(Box::new(
-                order.clone(),
-            ))));
-        };
-        let holder = self.runtime.token();
-        let update = self.declined_update(order, payment, &holder, lease, now)?;
-        claimed(reclaiming(update, "", Vec::new()), &holder).await
+        if order.payment.is_none() {
+            let standing = Box::new(order.clone());
+            return Ok(Claim::Refused(ClaimRefusal::Standing(standing)));
+        }
+        let (claim, holder) = self.claim_anew(order, lease, now);
+        self.claimed(claim, &holder).await
     }
 
-    /// An update of a declined payment as it was read: refused once anybody has claimed it since.
-    fn declined_update(
-        &self,
-        order: &Order,
-        payment: &Payment,
-        holder: &str,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .payment_update(&order.id)?
-            .condition_expression(AS_DECLINED)
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":holder", s(holder))
-            .expression_attribute_values(":until", n(now.plus(lease).millis()))
-            .expression_attribute_values(":step", s(DueStep::Payment.partition_of(&order.id)))
-            .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
-            .expression_attribute_values(":processing", s(ChargeState::Processing.as_str()))
-            .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
-            .expression_attribute_values(":fence", n(payment.fence)))
+    /// What every claim writes; with its holder.
+    fn claim(&self, id: &OrderId, lease: Duration, now: Timestamp) -> (Change, String) {
+        let holder = self.runtime.token();
+        let claim = Self::change(id)
+            .assign("payment.fence", "payment.fence + :one")
+            .value(":one", n(1))
+            .set("payment.holder", s(&holder))
+            .set("payment.leaseUntil", n(now.plus(lease).millis()))
+            .assign("payment.claimedFrom", "payment.#state")
+            .set("payment.state", s(ChargeState::Processing.as_str()));
+        (claim, holder)
+    }
+
+    /// What every claim of a declined payment, as it was read, writes; with its holder.
+    fn claim_anew(&self, order: &Order, lease: Duration, now: Timestamp) -> (Change, String) {
+        let (claim, holder) = self.claim(&order.id, lease, now);
+        let due = Due::new(DueStep::Payment, now.plus(DUE_AFTER));
+        let claim = claim
+            .when_status(Status::Invoiced)
+            .when_declined(order)
+            .due(&order.id, Some(due));
+        (claim, holder)
     }
 
     /// Keeps the partner's name for the opened charge, its account and by which method it is charged,
@@ -313,22 +279,18 @@ impl Store {
         fence: Fence,
         opened: &OpenedCharge<'_>,
     ) -> Result<Settlement, StoreError> {
-        let mut expression = "SET payment.#reference = :reference, payment.openedAt = :at, \
-             payment.#account = :account, payment.unansweredSince = :at, \
-             payment.waitingSince = :at"
-            .to_owned();
-        let mut update = named_charge(self.fenced_update(id, fence)?)
-            .expression_attribute_values(":reference", s(opened.reference))
-            .expression_attribute_values(":account", s(opened.account.as_str()))
-            .expression_attribute_values(":at", n(opened.at.millis()));
-        match &opened.method {
-            Some(method) => {
-                expression += ", payment.#method = :method REMOVE #event";
-                update = update.expression_attribute_values(":method", s(method.as_str()));
-            }
-            None => expression += " REMOVE payment.#method, #event",
-        }
-        settled(update.update_expression(expression), |_| false).await
+        let at = n(opened.at.millis());
+        let change = under(id, fence)
+            .set("payment.reference", s(opened.reference))
+            .set("payment.openedAt", at.clone())
+            .set("payment.account", s(opened.account.as_str()))
+            .set("payment.unansweredSince", at.clone())
+            .set("payment.waitingSince", at);
+        let change = match &opened.method {
+            Some(method) => change.set("payment.method", s(method.as_str())),
+            None => change.remove(["payment.method"]),
+        };
+        self.settled(change, |_| false).await
     }
 
     /// Keeps that a charge which was opened before is about to be confirmed, by that method; one
@@ -342,21 +304,14 @@ impl Store {
     ) -> Result<Settlement, StoreError> {
         let before = order.payment.as_ref();
         let before = before.and_then(|payment| payment.method.as_ref());
-        let mut expression = "SET payment.unansweredSince = :now".to_owned();
+        let mut change = under(&order.id, fence).set("payment.unansweredSince", n(now.millis()));
         if method != before {
-            expression += ", payment.waitingSince = :now";
+            change = change.set("payment.waitingSince", n(now.millis()));
         }
-        let mut update = self
-            .fenced_update(&order.id, fence)?
-            .expression_attribute_values(":now", n(now.millis()));
         if let Some(method) = method {
-            expression += ", payment.#method = :method";
-            update = update
-                .expression_attribute_names("#method", "method")
-                .expression_attribute_values(":method", s(method.as_str()));
+            change = change.set("payment.method", s(method.as_str()));
         }
-        expression += " REMOVE #event";
-        settled(update.update_expression(expression), |_| false).await
+        self.settled(change, |_| false).await
     }
 
     /// Marks the order paid, with its `PaymentProcessed` event; one write.
@@ -367,30 +322,15 @@ impl Store {
         charge: &Charge,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let version = order.version + 1;
-        let update = self
-            .fenced_update(&order.id, fence)?
-            .update_expression(
-                "SET #status = :paid, version = :version, payment.#state = :captured, \
-                 payment.charge = :charge, #event = :event, events.#kind = :record, \
-                 dueStep = :step, dueAt = :due, dueTries = :zero \
-                 REMOVE payment.holder, payment.leaseUntil, payment.unansweredSince, \
-                 payment.waitingSince",
-            )
-            .expression_attribute_names("#kind", EventType::PaymentProcessed.as_str())
-            .expression_attribute_values(":paid", s(Status::Paid.as_str()))
-            .expression_attribute_values(":version", n(version))
-            .expression_attribute_values(":captured", s(ChargeState::Captured.as_str()))
-            .expression_attribute_values(":charge", charge_value(charge))
-            .expression_attribute_values(
-                ":event",
-                event_value(&order.event_id(version), EventType::PaymentProcessed),
-            )
-            .expression_attribute_values(":record", record_value(&EventRecord { version, at: now }))
-            .expression_attribute_values(":step", s(DueStep::Shipping.partition_of(&order.id)))
-            .expression_attribute_values(":due", n(now.plus(DUE_AFTER).millis()))
-            .expression_attribute_values(":zero", n(0));
-        settled(update, |order| order.charge().is_some()).await
+        let captured = self
+            .transition(order, Command::CapturePayment, now)
+            .when_claimed(fence)
+            .set("payment.state", s(ChargeState::Captured.as_str()))
+            .set("payment.charge", charge_value(charge))
+            .remove(CLAIM)
+            .remove(["payment.unansweredSince", "payment.waitingSince"]);
+        self.settled(captured, |order| order.charge().is_some())
+            .await
     }
 
     /// Records that the partner refused the attempt; one write. While somebody could still confirm
@@ -405,21 +345,22 @@ impl Store {
         charge: DeclinedCharge,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let set = "SET payment.#state = :declined, \
-             payment.declines = list_append(payment.declines, :decline), \
-             payment.waitingSince = if_not_exists(payment.waitingSince, :since)";
-        let remove = "payment.holder, payment.leaseUntil, payment.unansweredSince, #event";
-        let update = self
-            .fenced_update(&order.id, fence)?
-            .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
-            .expression_attribute_values(":decline", Value::L(vec![decline_value(decline)]))
-            .expression_attribute_values(":since", waited_since(order, now));
         let step = match charge {
             DeclinedCharge::Open => Some(DueStep::Payment),
             DeclinedCharge::Dead => self.mail_step(order),
         };
-        let due = step.map(|step| (step, now.plus(DUE_AFTER)));
-        settled(with_due(update, order, due, set, remove), |order| {
+        let due = step.map(|step| Due::new(step, now.plus(DUE_AFTER)));
+        let declined = waiting(under(&order.id, fence), order, now)
+            .set("payment.state", s(ChargeState::Declined.as_str()))
+            .assign(
+                "payment.declines",
+                "list_append(payment.declines, :decline)",
+            )
+            .value(":decline", Value::L(vec![decline_value(decline)]))
+            .remove(CLAIM)
+            .remove(["payment.unansweredSince"])
+            .due(&order.id, due);
+        self.settled(declined, |order| {
             order.payment.as_ref().is_some_and(|payment| {
                 payment.fence == fence.0 && payment.state == ChargeState::Declined
             })
@@ -435,21 +376,19 @@ impl Store {
         end: DeclinedEnd,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let fence = order.payment.as_ref().map_or(0, |payment| payment.fence);
-        let update = self
-            .payment_update(&order.id)?
-            .condition_expression(AS_DECLINED)
-            .expression_attribute_values(":declined", s(ChargeState::Declined.as_str()))
-            .expression_attribute_values(":fence", n(fence));
         let soon = now.plus(DUE_AFTER);
         let due = match (end, self.mail_step(order)) {
-            (DeclinedEnd::Dead { .. }, Some(step)) => Some((step, soon)),
+            (DeclinedEnd::Dead { .. }, Some(step)) => Some(Due::new(step, soon)),
             (DeclinedEnd::Dead { expires }, None) => {
-                expires.map(|at| (DueStep::Payment, at.max(soon)))
+                expires.map(|at| Due::new(DueStep::Payment, at.max(soon)))
             }
             (DeclinedEnd::GivenUp, _) => None,
         };
-        settled(with_due(update, order, due, "", "#event"), |_| false).await
+        let closed = Self::change(&order.id)
+            .when_status(Status::Invoiced)
+            .when_declined(order)
+            .due(&order.id, due);
+        self.settled(closed, |_| false).await
     }
 
     /// Gives the claim back with the charge in `state`, neither captured nor declined; one write.
@@ -463,22 +402,19 @@ impl Store {
         confirmation: Confirmation,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let mut update = self
-            .fenced_update(&order.id, fence)?
-            .expression_attribute_values(":new", s(state.as_str()));
-        let mut expression = "SET payment.#state = :new".to_owned();
+        let mut released = under(&order.id, fence)
+            .set("payment.state", s(state.as_str()))
+            .remove(CLAIM);
         if state == ChargeState::ActionRequired {
-            expression += ", payment.waitingSince = if_not_exists(payment.waitingSince, :since)";
-            update = update.expression_attribute_values(":since", waited_since(order, now));
+            released = waiting(released, order, now);
         }
-        expression += " REMOVE payment.holder, payment.leaseUntil, #event";
         if confirmation == Confirmation::Answered {
-            expression += ", payment.unansweredSince";
+            released = released.remove(["payment.unansweredSince"]);
         }
         if state == ChargeState::Pending || confirmation == Confirmation::Unanswered {
-            expression += ", payment.waitingSince";
+            released = released.remove(["payment.waitingSince"]);
         }
-        settled(update.update_expression(expression), |order| {
+        self.settled(released, |order| {
             order
                 .payment
                 .as_ref()
@@ -487,133 +423,74 @@ impl Store {
         .await
     }
 
-    pub(super) fn payment_update(
-        &self,
-        id: &OrderId,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .order_update(id)?
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":invoiced", s(Status::Invoiced.as_str())))
-    }
-
-    /// An update that only the holder of the current claim carries out.
-    pub(super) fn fenced_update(
-        &self,
-        id: &OrderId,
-        fence: Fence,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        Ok(self
-            .payment_update(id)?
-            .condition_expression(
-                "#status = :invoiced AND payment.fence = :fence AND payment.#state = :processing",
-            )
-            .expression_attribute_values(":fence", n(fence.0))
-            .expression_attribute_values(":processing", s(ChargeState::Processing.as_str())))
+    async fn claimed(&self, claim: Change, holder: &str) -> Result<Claim, StoreError> {
+        let order = match self.conditional(claim).await? {
+            Ok(order) => order,
+            Err(None) => return Ok(Claim::Refused(ClaimRefusal::NotFound)),
+            Err(Some(order)) => {
+                let held_by = order
+                    .payment
+                    .as_ref()
+                    .and_then(|payment| payment.holder.as_deref());
+                if held_by != Some(holder) {
+                    return Ok(Claim::Refused(ClaimRefusal::Standing(Box::new(order))));
+                }
+                // Our own write: its first answer was lost on the way, and the SDK tried again.
+                order
+            }
+        };
+        let fence = order.payment.as_ref().map_or(0, |payment| payment.fence);
+        Ok(Claim::Held(Box::new(order), Fence(fence)))
     }
 }
 
-/// A declined payment as it was read: nobody has claimed it since.
-const AS_DECLINED: &str =
-    "#status = :invoiced AND payment.#state = :declined AND payment.fence = :fence";
+impl<Kind> OrderWrite<Kind> {
+    /// Refused unless this claim is the last one, and holds.
+    pub(super) fn when_claimed(self, fence: Fence) -> Self {
+        self.when_is("payment.fence", n(fence.0))
+            .when_is("payment.state", s(ChargeState::Processing.as_str()))
+    }
+
+    /// Refused unless the payment is declined as it was read: nobody has claimed it since.
+    pub(super) fn when_declined(self, order: &Order) -> Self {
+        let fence = order.payment.as_ref().map_or(0, |payment| payment.fence);
+        self.when_is("payment.state", s(ChargeState::Declined.as_str()))
+            .when_is("payment.fence", n(fence))
+    }
+}
+
+/// What a claim adds to a payment, until it is given back.
+pub(super) const CLAIM: [&str; 2] = ["payment.holder", "payment.leaseUntil"];
+
+/// What belongs to a charge and goes with it.
+const FORGOTTEN_WITH_A_CHARGE: [&str; 5] = [
+    "payment.reference",
+    "payment.openedAt",
+    "payment.account",
+    "payment.method",
+    "payment.unansweredSince",
+];
+
+/// A change that only the holder of the current claim carries out.
+fn under(id: &OrderId, fence: Fence) -> Change {
+    Store::change(id)
+        .when_status(Status::Invoiced)
+        .when_claimed(fence)
+}
+
+/// From now on the customer is waited for, if that is not so already. An earlier version's payment does
+/// not say since when.
+fn waiting(change: Change, order: &Order, now: Timestamp) -> Change {
+    let since = order.waiting_since().unwrap_or(now);
+    change
+        .assign(
+            "payment.waitingSince",
+            "if_not_exists(payment.waitingSince, :since)",
+        )
+        .value(":since", n(since.millis()))
+}
 
 /// The keys of a payment that had none.
 fn first_key(key: &str, attempt: u32) -> Value {
     Value::M(HashMap::from([(key.to_owned(), n(attempt))]))
-}
-
-/// What belongs to a charge and goes with it.
-const FORGOTTEN_WITH_A_CHARGE: [&str; 5] = [
-    "payment.#reference",
-    "payment.openedAt",
-    "payment.#account",
-    "payment.#method",
-    "payment.unansweredSince",
-];
-
-fn named_charge(update: UpdateItemFluentBuilder) -> UpdateItemFluentBuilder {
-    update
-        .expression_attribute_names("#reference", "reference")
-        .expression_attribute_names("#account", "account")
-        .expression_attribute_names("#method", "method")
-}
-
-/// Adds what every claim of a declined payment writes.
-fn reclaiming(
-    update: UpdateItemFluentBuilder,
-    set: &str,
-    remove: Vec<&str>,
-) -> UpdateItemFluentBuilder {
-    let mut expression = format!(
-        "SET payment.fence = payment.fence + :one, payment.holder = :holder, \
-         payment.leaseUntil = :until, payment.claimedFrom = payment.#state, \
-         payment.#state = :processing, dueStep = :step, dueAt = :due, dueTries = :zero{set} REMOVE #event"
-    );
-    for attribute in remove {
-        expression += ", ";
-        expression += attribute;
-    }
-    update.update_expression(expression)
-}
-
-/// Since when the customer has been waited for, where the payment does not say so itself.
-fn waited_since(order: &Order, now: Timestamp) -> Value {
-    n(order.waiting_since().unwrap_or(now).millis())
-}
-
-/// Adds what is due from now on and when, or that nothing is.
-fn with_due(
-    mut update: UpdateItemFluentBuilder,
-    order: &Order,
-    due: Option<(DueStep, Timestamp)>,
-    set: &str,
-    remove: &str,
-) -> UpdateItemFluentBuilder {
-    let expression = if let Some((step, at)) = due {
-        update = update
-            .expression_attribute_values(":step", s(step.partition_of(&order.id)))
-            .expression_attribute_values(":due", n(at.millis()))
-            .expression_attribute_values(":zero", n(0));
-        let set = if set.is_empty() {
-            "SET".to_owned()
-        } else {
-            format!("{set},")
-        };
-        format!("{set} dueStep = :step, dueAt = :due, dueTries = :zero REMOVE {remove}")
-    } else {
-        format!("{set} REMOVE {remove}, dueStep, dueAt, dueTries")
-    };
-    update.update_expression(expression)
-}
-
-async fn claimed(update: UpdateItemFluentBuilder, holder: &str) -> Result<Claim, StoreError> {
-    let order = match conditional(update).await? {
-        Ok(order) => order,
-        Err(None) => return Ok(Claim::Refused(ClaimRefusal::NotFound)),
-        Err(Some(order)) => {
-            let held_by = order
-                .payment
-                .as_ref()
-                .and_then(|payment| payment.holder.as_deref());
-            if held_by != Some(holder) {
-                return Ok(Claim::Refused(ClaimRefusal::Standing(Box::new(order))));
-            }
-            // Our own write: its first answer was lost on the way, and the SDK tried again.
-            order
-        }
-    };
-    let fence = order.payment.as_ref().map_or(0, |payment| payment.fence);
-    Ok(Claim::Held(Box::new(order), Fence(fence)))
-}
-
-pub(super) async fn settled(
-    update: UpdateItemFluentBuilder,
-    stands_already: impl Fn(&Order) -> bool,
-) -> Result<Settlement, StoreError> {
-    Ok(match conditional(update).await? {
-        Ok(order) => Settlement::Written(Box::new(order)),
-        Err(None) => Settlement::NotFound,
-        Err(Some(order)) if stands_already(&order) => Settlement::Written(Box::new(order)),
-        Err(Some(order)) => Settlement::Overtaken(Box::new(order)),
-    })
 }
