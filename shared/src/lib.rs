@@ -12,6 +12,8 @@ pub mod http;
 pub mod https;
 pub mod json;
 pub mod lambda;
+#[cfg(feature = "secrets")]
+pub mod partner;
 pub mod queue;
 pub mod runtime;
 #[cfg(feature = "secrets")]

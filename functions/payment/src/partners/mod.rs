@@ -12,7 +12,7 @@ use shared::domain::{
 };
 use shared::error::Source;
 use shared::event::PartnerReference;
-use shared::secrets::SecretError;
+use shared::partner::{FromReach, Reach};
 
 pub use paypal::PayPal;
 pub use sandbox::{Entry, Ledger, Sandbox};
@@ -170,12 +170,12 @@ pub enum PartnerError {
     Unanswered(#[source] Source),
 }
 
-impl From<SecretError> for PartnerError {
-    fn from(error: SecretError) -> Self {
-        if error.needs_operator() {
-            Self::NotConfigured(error.into())
-        } else {
-            Self::Unavailable(error.into())
+impl FromReach for PartnerError {
+    fn from_reach(reach: Reach, source: Source) -> Self {
+        match reach {
+            Reach::NotConfigured => Self::NotConfigured(source),
+            Reach::NothingDone => Self::Unavailable(source),
+            Reach::Unknown => Self::Unanswered(source),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::future::Future;
 use shared::domain::{Delivery, OrderId, Text, TrackingNumber};
 use shared::error::{FieldError, Source};
 use shared::event::PartnerReference;
-use shared::secrets::SecretError;
+use shared::partner::{FromReach, Reach};
 
 pub use easypost::{EasyPost, EasyPostSettings};
 pub use own::Own;
@@ -72,12 +72,12 @@ pub enum CarrierError {
     Refused(Vec<FieldError>),
 }
 
-impl From<SecretError> for CarrierError {
-    fn from(error: SecretError) -> Self {
-        if error.needs_operator() {
-            Self::NotConfigured(error.into())
-        } else {
-            Self::Unavailable(error.into())
+impl FromReach for CarrierError {
+    fn from_reach(reach: Reach, source: Source) -> Self {
+        match reach {
+            Reach::NotConfigured => Self::NotConfigured(source),
+            Reach::NothingDone => Self::Unavailable(source),
+            Reach::Unknown => Self::Unanswered(source),
         }
     }
 }
