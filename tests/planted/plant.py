@@ -225,14 +225,14 @@ FAULTS = [
         f"{STORE}/orders.rs",
         'None => condition += "attribute_not_exists(parcel)",',
         'None => condition += "attribute_exists(orderId)",',
-        tests="easypost::two_carriers",
+        tests="easypost::service::two_carriers",
     ),
     Fault(
         "a carrier asks about another carrier's parcel",
         "functions/shipment/src/lib.rs",
         "if parcel.carrier != self.carrier.name() {",
         "if parcel.carrier.is_empty() {",
-        tests="easypost::two_carriers",
+        tests="easypost::service::two_carriers",
     ),
     Fault(
         "a claim does not look at the lease",
@@ -556,14 +556,14 @@ FAULTS = [
         "functions/payment/src/lib.rs",
         "            Closing::Alive => NextCharge::Same,",
         "            Closing::Alive => NextCharge::Another,",
-        tests="paypal::a_worker_that_wakes_late",
+        tests="paypal::client::a_worker_that_wakes_late",
     ),
     Fault(
         "an order of PayPal's that is not found is taken for dead at once",
         "functions/payment/src/partners/paypal/mod.rs",
         "self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)",
         "self.runtime.now() >= charge.opened_at",
-        tests="paypal::an_order_that_is_not_found",
+        tests="paypal::client::an_order_that_is_not_found",
     ),
     Fault(
         "a message tries a declined payment again",

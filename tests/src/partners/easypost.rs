@@ -44,7 +44,7 @@ pub struct BoughtLabel {
 
 /// What goes wrong at EasyPost until a test says otherwise.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct EasyPostTrouble {
+pub struct EasyPostHabits {
     /// Addresses cannot be checked.
     pub verification_down: bool,
     /// No carrier gives a rate; each gives a reason.
@@ -64,7 +64,7 @@ struct Ledger {
     bought: Vec<BoughtLabel>,
     offers: Vec<Offer>,
     unknown_streets: Vec<&'static str>,
-    trouble: EasyPostTrouble,
+    trouble: EasyPostHabits,
 }
 
 /// The double. Copies share the ledger.
@@ -165,7 +165,7 @@ impl EasyPostDouble {
     }
 
     /// From now on this goes wrong, and nothing else.
-    pub fn set_trouble(&self, trouble: EasyPostTrouble) {
+    pub fn set_trouble(&self, trouble: EasyPostHabits) {
         self.ledger().trouble = trouble;
     }
 
