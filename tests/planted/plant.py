@@ -796,15 +796,15 @@ FAULTS = [
     Fault(
         "a failed refund of Stripe's is asked for again under its own key",
         "functions/payment/src/partners/stripe/mod.rs",
-        '        failed => format!("{key}-{failed}"),',
-        "        _ => key,",
+        'refunds.next_key(key(&charge.request, "refund"))',
+        'key(&charge.request, "refund")',
         tests="late::",
     ),
     Fault(
         "a failed refund of PayPal's is asked for again under its own id",
         "functions/payment/src/partners/paypal/mod.rs",
-        '        failed => format!("refund-{capture}-{failed}"),',
-        '        _ => format!("refund-{capture}"),',
+        'refunds.next_key(format!("refund-{}", capture.id))',
+        'format!("refund-{}", capture.id)',
         tests="late::",
     ),
     Fault(

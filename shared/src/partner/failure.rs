@@ -102,6 +102,16 @@ pub trait FromReach: Sized {
     /// The error for a call that got so far.
     fn from_reach(reach: Reach, source: Source) -> Self;
 
+    /// The error for what provably did nothing.
+    fn unavailable(source: impl Into<Source>) -> Self {
+        Self::from_reach(Reach::NothingDone, source.into())
+    }
+
+    /// The error for what may have been carried out.
+    fn unanswered(source: impl Into<Source>) -> Self {
+        Self::from_reach(Reach::Unknown, source.into())
+    }
+
     /// The error for a call that moves neither money nor goods, however far it got.
     fn from_harmless<R: Refusal>(failure: CallFailure<R>) -> Self {
         Self::from_reach(failure.reach().for_harmless(), failure.into())

@@ -59,17 +59,19 @@ use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken, diges
 use shared::event::PartnerReference;
 use shared::https::{Https, Secret};
 use shared::partner::CallFailure::Refused;
-use shared::partner::{FromReach as _, Unusable};
+use shared::partner::FromReach as _;
 use shared::runtime::Runtime;
 use shared::secrets::Keys;
 
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+    Refunds,
 };
 use client::{Client, Credentials, Failure, path_id};
 use verdict::{
-    CaptureStatus, Issue, OrderStatus, RefundIssue, RefundWord, Refunds, Refusal, contradiction,
-    dispute_state, not_allowed, outcome, refund_failed, standing, unknown_issue, unknown_word,
+    CaptureStatus, Issue, OrderStatus, RefundIssue, RefundWord, Refusal, contradiction,
+    dispute_state, not_allowed, outcome, refund_failed, refunds, standing, unknown_issue,
+    unknown_word,
 };
 use wire::{Source, WireOrder, amount_text};
 
@@ -149,7 +151,7 @@ impl PayPal {
     /// Where the order stands for whoever has not asked for its capture.
     async fn standing(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         if let Some(order) = self.order(charge).await? {
-            return standing(&order).map_err(|error| PartnerError::Unavailable(error.into()));
+            return standing(&order).map_err(PartnerError::unavailable);
         }
         Ok(match charge.unanswered_since {
             None => ChargeStatus::Expired,
@@ -188,8 +190,7 @@ impl PayPal {
             .capture(&charge.reference, &id, source.body(token));
         let failure = match captured.await {
             Ok(order) => {
-                let outcome =
-                    outcome(&order).map_err(|error| PartnerError::Unanswered(error.into()))?;
+                let outcome = outcome(&order).map_err(PartnerError::unanswered)?;
                 return Ok(Captured::Status(match outcome {
                     Some(status) => status,
                     None => self.settled(charge).await?,
@@ -221,19 +222,17 @@ impl PayPal {
             Issue::Refused => return Err(PartnerError::Refused { code }),
             Issue::Malformed | Issue::Ours => return Err(not_allowed(failure)),
             Issue::Gone if self.may_have_expired(charge) => ChargeStatus::Expired,
-            Issue::Doubtful | Issue::Gone => return Err(PartnerError::Unanswered(failure.into())),
+            Issue::Doubtful | Issue::Gone => return Err(PartnerError::unanswered(failure)),
         }))
     }
 
     /// The captured order, and what it says of its refunds.
     async fn refunds(&self, charge: &OpenCharge) -> Result<(WireOrder, Refunds), PartnerError> {
-        let unavailable = |error| PartnerError::Unavailable(error);
         // A captured order stays readable.
         let order = self.order(charge).await?;
-        let order = order.ok_or_else(|| {
-            unavailable(Unusable::new("PayPal does not find a captured order").into())
-        })?;
-        let refunds = Refunds::from_order(&order).map_err(|error| unavailable(error.into()))?;
+        let order = order
+            .ok_or_else(|| PartnerError::unavailable("PayPal does not find a captured order"))?;
+        let refunds = refunds(&order).map_err(PartnerError::unavailable)?;
         Ok((order, refunds))
     }
 
@@ -241,7 +240,7 @@ impl PayPal {
     async fn settled(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.standing_after(charge).await? {
             ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => {
-                Err(PartnerError::Unanswered(contradiction().into()))
+                Err(PartnerError::unanswered(contradiction()))
             }
             status => Ok(status),
         }
@@ -277,9 +276,10 @@ impl PayPal {
             Ok(refund) => {
                 return match RefundWord::from_word(&refund.status) {
                     Some(word) => Ok(Refunding::Made(word.status())),
-                    None => Err(PartnerError::Unanswered(
-                        unknown_word("refund.status", &refund.status).into(),
-                    )),
+                    None => Err(PartnerError::unanswered(unknown_word(
+                        "refund.status",
+                        &refund.status,
+                    ))),
                 };
             }
             Err(failure) => failure,
@@ -289,17 +289,16 @@ impl PayPal {
         };
         match RefundIssue::from_word(issue) {
             Some(RefundIssue::FullyRefunded) => {
-                let unanswered = |error| PartnerError::Unanswered(error);
                 let order = self.order(charge).await;
-                let order = order.map_err(|error| unanswered(error.into()))?;
-                let refunds = order.as_ref().map(Refunds::from_order).transpose();
-                let refunds = refunds.map_err(|error| unanswered(error.into()))?;
+                let order = order.map_err(PartnerError::unanswered)?;
+                let refunds = order.as_ref().map(refunds).transpose();
+                let refunds = refunds.map_err(PartnerError::unanswered)?;
                 let standing = refunds.and_then(|refunds| refunds.standing);
-                let standing = standing.ok_or_else(|| unanswered(contradiction().into()))?;
+                let standing = standing.ok_or_else(|| PartnerError::unanswered(contradiction()))?;
                 Ok(Refunding::Made(standing))
             }
             Some(RefundIssue::Refused) => Ok(Refunding::Refused(issue.clone())),
-            Some(RefundIssue::Doubtful) => Err(PartnerError::Unanswered(failure.into())),
+            Some(RefundIssue::Doubtful) => Err(PartnerError::unanswered(failure)),
             Some(RefundIssue::Ours) => Err(not_allowed(failure)),
             None => Err(unknown_issue(failure)),
         }
@@ -333,24 +332,12 @@ fn capture_id(charge: &OpenCharge, token: &PartnerToken, source: Source, again: 
     )
 }
 
-/// The id of the capture's next refund: the same for all who see the same refunds, and another one than
-/// that of a refund that has failed, which PayPal would show again for 45 days. A capture's id has 17
-/// characters, so it is far below the 108 that fit.
-fn refund_id(capture: &str, refunds: &Refunds) -> String {
-    match refunds.failed {
-        0 => format!("refund-{capture}"),
-        failed => format!("refund-{capture}-{failed}"),
-    }
-}
-
 impl BillingPartner for PayPal {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
         agreement(request)?;
         let currency = request.currency;
         let Some(value) = amount_text(request.amount, currency) else {
-            return Err(PartnerError::Refused {
-                code: "amount_not_supported".to_owned(),
-            });
+            return Err(PartnerError::refused("amount_not_supported"));
         };
         let (invoice, attempt) = (request.invoice.to_string(), request.attempt);
         // A repeat finds its order as long as that one has most of its life before it.
@@ -379,9 +366,7 @@ impl BillingPartner for PayPal {
             return Err(PartnerError::from_write(failure));
         };
         match Issue::from_word(issue) {
-            Some(Issue::Refused) => Err(PartnerError::Refused {
-                code: issue.to_ascii_lowercase(),
-            }),
+            Some(Issue::Refused) => Err(PartnerError::refused(&issue.to_ascii_lowercase())),
             // Nothing else is the customer's doing: nothing was asked of the customer yet.
             Some(_) => Err(not_allowed(failure)),
             None => Err(unknown_issue(failure)),
@@ -430,7 +415,9 @@ impl BillingPartner for PayPal {
             let failure = refunds.failure;
             return Ok(failure.unwrap_or_else(|| refund_failed("not_captured")));
         };
-        let id = refund_id(&capture.id, &refunds);
+        // PayPal repeats its answer for 45 days. With the 17 characters of a capture's id this is far below
+        // the 108 that fit.
+        let id = refunds.next_key(format!("refund-{}", capture.id));
         self.refund_capture(charge, &capture.id, &id).await
     }
 
@@ -467,7 +454,7 @@ impl BillingPartner for PayPal {
         };
         let state = dispute_state(&dispute.status, dispute.outcome());
         let state = state.ok_or_else(|| {
-            PartnerError::Unavailable(unknown_word("dispute.status", &dispute.status).into())
+            PartnerError::unavailable(unknown_word("dispute.status", &dispute.status))
         })?;
         let Some(capture) = dispute.capture().and_then(path_id) else {
             return Ok(None);

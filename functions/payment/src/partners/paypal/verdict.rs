@@ -7,11 +7,11 @@
 use std::fmt;
 
 use shared::domain::{DisputeState, RefundStatus};
-use shared::partner::{self, Alphabet, Reach, Unusable, sanitize};
+use shared::partner::{self, Alphabet, FromReach as _, Reach, Unusable, sanitize};
 
 use super::client::Failure;
 use super::wire::{Problem, WireCapture, WireOrder};
-use super::{ChargeStatus, PartnerError};
+use super::{ChargeStatus, PartnerError, Refunds};
 
 /// How PayPal says no.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,13 +89,13 @@ pub(super) fn contradiction() -> Unusable {
 /// program.
 pub(super) fn not_allowed(failure: Failure) -> PartnerError {
     tracing::error!(%failure, "paypal does not let this account do that");
-    PartnerError::Unavailable(failure.into())
+    PartnerError::unavailable(failure)
 }
 
 /// An issue that is not listed proves nothing.
 pub(super) fn unknown_issue(failure: Failure) -> PartnerError {
     tracing::error!(%failure, "paypal has an issue that we do not know");
-    PartnerError::Unanswered(failure.into())
+    PartnerError::unanswered(failure)
 }
 
 /// Where an order stands (`order.status`).
@@ -644,41 +644,30 @@ pub(super) fn refund_failed(code: &str) -> RefundStatus {
 }
 
 /// What an order says of its refunds.
-pub(super) struct Refunds {
-    /// Whether the whole went back or is on its way; `None` where all or a part of it did not.
-    pub(super) standing: Option<RefundStatus>,
-    /// How many of them failed.
-    pub(super) failed: usize,
-    /// One of those.
-    pub(super) failure: Option<RefundStatus>,
-}
-
-impl Refunds {
-    pub(super) fn from_order(order: &WireOrder) -> Result<Self, Unusable> {
-        let (mut done, mut pending, mut failures) = (false, false, Vec::new());
-        for refund in order.refunds() {
-            let word = RefundWord::from_word(&refund.status);
-            let word = word.ok_or_else(|| unknown_word("refund.status", &refund.status))?;
-            match word.status() {
-                RefundStatus::Refunded => done = true,
-                RefundStatus::Pending => pending = true,
-                failure @ RefundStatus::Failed { .. } => failures.push(failure),
-            }
+pub(super) fn refunds(order: &WireOrder) -> Result<Refunds, Unusable> {
+    let (mut done, mut pending, mut failures) = (false, false, Vec::new());
+    for refund in order.refunds() {
+        let word = RefundWord::from_word(&refund.status);
+        let word = word.ok_or_else(|| unknown_word("refund.status", &refund.status))?;
+        match word.status() {
+            RefundStatus::Refunded => done = true,
+            RefundStatus::Pending => pending = true,
+            failure @ RefundStatus::Failed { .. } => failures.push(failure),
         }
-        let all = order.captures().any(|capture| {
-            CaptureStatus::from_word(&capture.status) == Some(CaptureStatus::Refunded)
-        });
-        let standing = if pending {
-            Some(RefundStatus::Pending)
-        } else if all && (done || failures.is_empty()) {
-            Some(RefundStatus::Refunded)
-        } else {
-            None
-        };
-        Ok(Self {
-            standing,
-            failed: failures.len(),
-            failure: failures.pop(),
-        })
     }
+    let all = order
+        .captures()
+        .any(|capture| CaptureStatus::from_word(&capture.status) == Some(CaptureStatus::Refunded));
+    let standing = if pending {
+        Some(RefundStatus::Pending)
+    } else if all && (done || failures.is_empty()) {
+        Some(RefundStatus::Refunded)
+    } else {
+        None
+    };
+    Ok(Refunds {
+        standing,
+        failed: failures.len(),
+        failure: failures.pop(),
+    })
 }

@@ -43,17 +43,18 @@ use shared::domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
 use shared::event::PartnerReference;
 use shared::https::{Https, HttpsError, Secret};
 use shared::partner::CallFailure::{NoAnswer, Refused};
-use shared::partner::PathSegment;
+use shared::partner::{FromReach as _, PathSegment};
 use shared::runtime::Runtime;
 use shared::secrets::Keys;
 
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+    Refunds,
 };
 use client::Client;
 use verdict::{
-    ALREADY_REFUNDED, CardRefusal, Confirmation, Refunds, Refusal, refund_status, refused,
-    refused_refund, status_of, unanswered,
+    ALREADY_REFUNDED, CardRefusal, Confirmation, Refusal, refund_status, refunds, refused_refund,
+    status_of, unanswered,
 };
 
 pub use client::API_VERSION;
@@ -121,7 +122,7 @@ impl Stripe {
         let list = self.client.refunds(&charge.reference).await?;
         let (amount, currency) = (charge.request.amount, charge.request.currency);
         let whole = amount::minor_units(amount, currency).unwrap_or(u64::MAX);
-        Refunds::from_list(&list, whole)
+        refunds(&list, whole)
     }
 
     /// What stands of the charge's refunds after one was asked for.
@@ -155,16 +156,6 @@ fn confirmation_key(charge: &OpenCharge) -> String {
     format!("{}-{}", key(&charge.request, "confirm"), charge.reference)
 }
 
-/// The key of the charge's next refund: the same for all who see the same refunds, and another one than
-/// that of a refund that has failed, for which Stripe repeats its first answer for a day.
-fn refund_key(request: &ChargeRequest, refunds: &Refunds) -> String {
-    let key = key(request, "refund");
-    match refunds.failed {
-        0 => key,
-        failed => format!("{key}-{failed}"),
-    }
-}
-
 /// The customer and the payment method at Stripe, where the agreement names both.
 fn agreed(request: &ChargeRequest) -> Option<(&PartnerToken, &PartnerToken)> {
     match request.agreement.as_ref()? {
@@ -183,7 +174,7 @@ impl BillingPartner for Stripe {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
         let (customer, method) = agreed(request).ok_or(PartnerError::NoAgreement)?;
         let amount = amount::minor_units(request.amount, request.currency)
-            .map_err(|why| refused(why.code()))?;
+            .map_err(|why| PartnerError::refused(why.code()))?;
         let amount = amount.to_string();
         let currency = request.currency.code().to_ascii_lowercase();
         let (order, invoice) = (
@@ -222,11 +213,11 @@ impl BillingPartner for Stripe {
             // Nothing is charged by opening: a refusal of the card is one for good, as far as this
             // attempt goes, and a failure has moved no money.
             Err(Refused(_, Refusal::Card(CardRefusal::Declined { code, .. }))) => {
-                Err(refused(code.as_str()))
+                Err(PartnerError::refused(code.as_str()))
             }
             Err(failure @ Refused(_, Refusal::Failed)) => {
                 tracing::warn!(%failure, "Stripe opens no charge");
-                Err(PartnerError::Unavailable(failure.into()))
+                Err(PartnerError::unavailable(failure))
             }
             Err(failure) => Err(failure.into()),
         }
@@ -280,7 +271,7 @@ impl BillingPartner for Stripe {
         if let Some(status) = refunds.standing {
             return Ok(status);
         }
-        let key = refund_key(&charge.request, &refunds);
+        let key = refunds.next_key(key(&charge.request, "refund"));
         let (refunded, first_is_known) = match self.client.refund(charge, &key).await {
             Err(Refused(_, Refusal::Failed | Refusal::KeyReused)) => {
                 if let Some(status) = self.standing_refund(charge).await? {
@@ -324,7 +315,7 @@ impl BillingPartner for Stripe {
         charge: &OpenCharge,
     ) -> Result<Option<RefundStatus>, PartnerError> {
         let refunds = self.refunds(charge).await?;
-        Ok(refunds.standing.or(refunds.last_failure))
+        Ok(refunds.standing.or(refunds.failure))
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

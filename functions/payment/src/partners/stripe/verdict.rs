@@ -10,7 +10,7 @@ use super::client::Failure;
 use super::wire::{
     Code, ErrorKind, ErrorObject, Intent, IntentStatus, Refund, RefundList, WireRefundStatus,
 };
-use super::{ChargeStatus, OpenCharge, PartnerError, RefundStatus};
+use super::{ChargeStatus, OpenCharge, PartnerError, RefundStatus, Refunds};
 
 /// Stripe's code for a charge of which nothing is left to refund.
 pub(super) const ALREADY_REFUNDED: &str = "charge_already_refunded";
@@ -194,7 +194,7 @@ impl From<Failure> for PartnerError {
     fn from(failure: Failure) -> Self {
         match &failure {
             Refused(_, Refusal::UnknownCustomer) => return Self::NoAgreement,
-            Refused(_, Refusal::Never(code)) => return refused(code.as_str()),
+            Refused(_, Refusal::Never(code)) => return Self::refused(code.as_str()),
             Refused(_, Refusal::Key | Refusal::Account(_) | Refusal::Invalid(_)) => {
                 tracing::error!(%failure, "Stripe does not accept the key or what we send");
             }
@@ -204,19 +204,12 @@ impl From<Failure> for PartnerError {
     }
 }
 
-/// Refused for good, as far as this attempt goes.
-pub(super) fn refused(code: &str) -> PartnerError {
-    PartnerError::Refused {
-        code: code.to_owned(),
-    }
-}
-
 /// An error after something else was tried: whatever is known of the second call, the first one may
 /// have been carried out.
 pub(super) fn unanswered(source: impl Into<Source>) -> PartnerError {
     let source = source.into();
     tracing::warn!(%source, "what Stripe did is unknown");
-    PartnerError::Unanswered(source)
+    PartnerError::unanswered(source)
 }
 
 /// Outcome of one call to confirm.
@@ -296,50 +289,38 @@ pub(super) fn refund_status(refund: &Refund) -> RefundStatus {
     }
 }
 
-/// What Stripe shows of a charge's refunds.
-pub(super) struct Refunds {
-    /// Whether the whole of it went back or is on its way; `None` where at least a part is not.
-    pub(super) standing: Option<RefundStatus>,
-    /// How many of them failed.
-    pub(super) failed: usize,
-    /// The latest of those.
-    pub(super) last_failure: Option<RefundStatus>,
-}
-
-impl Refunds {
-    /// Of a charge of `whole` minor units.
-    pub(super) fn from_list(list: &RefundList, whole: u64) -> Result<Self, PartnerError> {
-        let sum = |wanted: &[WireRefundStatus]| -> u64 {
-            let refunds = list.data.iter();
-            let refunds = refunds.filter(|each| wanted.contains(&each.status));
-            refunds.map(|refund| refund.amount).sum()
-        };
-        let done = sum(&[WireRefundStatus::Succeeded]);
-        let on_its_way = sum(&[WireRefundStatus::Pending, WireRefundStatus::RequiresAction]);
-        let standing = if done >= whole {
-            Some(RefundStatus::Refunded)
-        } else if done.saturating_add(on_its_way) >= whole {
-            Some(RefundStatus::Pending)
-        } else if list.has_more {
-            return Err(unanswered(
-                "the charge has more refunds than one page shows",
-            ));
-        } else {
-            None
-        };
-        let failed = list.data.iter().filter(|refund| {
-            matches!(
-                refund.status,
-                WireRefundStatus::Failed | WireRefundStatus::Canceled
-            )
-        });
-        Ok(Self {
-            standing,
-            failed: failed.clone().count(),
-            // Stripe lists the latest first.
-            last_failure: failed.map(refund_status).next(),
-        })
-    }
+/// What the refunds of a charge of `whole` minor units say.
+pub(super) fn refunds(list: &RefundList, whole: u64) -> Result<Refunds, PartnerError> {
+    let sum = |wanted: &[WireRefundStatus]| -> u64 {
+        let refunds = list.data.iter();
+        let refunds = refunds.filter(|each| wanted.contains(&each.status));
+        refunds.map(|refund| refund.amount).sum()
+    };
+    let done = sum(&[WireRefundStatus::Succeeded]);
+    let on_its_way = sum(&[WireRefundStatus::Pending, WireRefundStatus::RequiresAction]);
+    let standing = if done >= whole {
+        Some(RefundStatus::Refunded)
+    } else if done.saturating_add(on_its_way) >= whole {
+        Some(RefundStatus::Pending)
+    } else if list.has_more {
+        return Err(unanswered(
+            "the charge has more refunds than one page shows",
+        ));
+    } else {
+        None
+    };
+    let failed = list.data.iter().filter(|refund| {
+        matches!(
+            refund.status,
+            WireRefundStatus::Failed | WireRefundStatus::Canceled
+        )
+    });
+    Ok(Refunds {
+        standing,
+        failed: failed.clone().count(),
+        // Stripe lists the latest first.
+        failure: failed.map(refund_status).next(),
+    })
 }
 
 /// Why Stripe refuses to refund the charge; `None` where it says something else.

@@ -94,8 +94,7 @@ impl EasyPost {
     }
 
     fn choose<'a>(&self, rates: &'a [Rate]) -> Result<Option<&'a Rate>, CarrierError> {
-        choose(rates, self.settings.service.as_ref())
-            .map_err(|error| CarrierError::Unavailable(error.into()))
+        choose(rates, self.settings.service.as_ref()).map_err(CarrierError::unavailable)
     }
 
     /// The address as EasyPost keeps it, once it is found deliverable.
@@ -121,8 +120,8 @@ impl EasyPost {
             Err(failure) => return Err(CarrierError::from_harmless(failure)),
         };
         if faults.iter().any(Fault::is_outage) {
-            return Err(CarrierError::Unavailable(
-                "EasyPost cannot check addresses now".into(),
+            return Err(CarrierError::unavailable(
+                "EasyPost cannot check addresses now",
             ));
         }
         let found = Fault::list(&faults);
@@ -139,7 +138,7 @@ impl EasyPost {
 }
 
 fn no_rates() -> CarrierError {
-    CarrierError::Unavailable("EasyPost has no rate and gives no reason".into())
+    CarrierError::unavailable("EasyPost has no rate and gives no reason")
 }
 
 impl Carrier for EasyPost {
@@ -180,7 +179,7 @@ impl Carrier for EasyPost {
 
     async fn buy(&self, reference: &str) -> Result<Label, CarrierError> {
         let (id, shipment) = self.shipment(reference).await?;
-        let found = label(&shipment).map_err(|error| CarrierError::Unanswered(error.into()))?;
+        let found = label(&shipment).map_err(CarrierError::unanswered)?;
         if let Some(label) = found {
             return Ok(label);
         }
@@ -202,18 +201,18 @@ impl Carrier for EasyPost {
             // Somebody else's purchase, or an earlier one of ours whose answer was lost.
             Err(Refused(_, refusal)) if refusal.code() == BOUGHT_BEFORE => {
                 let found = self.client.shipment(id).await;
-                found.map_err(|failure| CarrierError::Unanswered(failure.into()))?
+                found.map_err(CarrierError::unanswered)?
             }
             Err(failure) => return Err(not_bought(failure)),
         };
         label(&shipment)
             .and_then(|label| label.ok_or_else(|| Unusable::new("no label was made")))
-            .map_err(|error| CarrierError::Unanswered(error.into()))
+            .map_err(CarrierError::unanswered)
     }
 
     async fn look_up(&self, reference: &str) -> Result<Option<Label>, CarrierError> {
         let (_, shipment) = self.shipment(reference).await?;
-        label(&shipment).map_err(|error| CarrierError::Unavailable(error.into()))
+        label(&shipment).map_err(CarrierError::unavailable)
     }
 
     /// The shipment's own `reference` names the order. It is not unique and need not be: an order that
