@@ -225,10 +225,10 @@ impl Ledger {
         match (method, steps) {
             ("POST", ["addresses"]) => self.create_address(body),
             ("POST", ["shipments"]) => self.create_shipment(body),
-            ("GET", ["shipments", id]) => known(&self.shipments, id),
+            ("GET", ["shipments", id]) => found(&self.shipments, id),
             ("POST", ["shipments", id, "buy"]) => self.buy(id, body),
             ("POST", ["shipments", id, "rerate"]) => self.rerate(id),
-            ("GET", ["trackers", id]) => known(&self.trackers, id),
+            ("GET", ["trackers", id]) => found(&self.trackers, id),
             _ => not_found(),
         }
     }
@@ -466,7 +466,7 @@ impl Ledger {
     }
 }
 
-fn known(things: &BTreeMap<String, Value>, id: &str) -> Answer {
+fn found(things: &BTreeMap<String, Value>, id: &str) -> Answer {
     match things.get(id) {
         Some(thing) => (200, thing.clone()),
         None => not_found(),

@@ -35,7 +35,7 @@ pub struct DoubleRequest {
 
 impl DoubleRequest {
     /// What a client within the process asks.
-    pub(crate) fn of(request: &HttpRequest) -> Self {
+    pub(crate) fn from_http(request: &HttpRequest) -> Self {
         let headers = request.headers().iter();
         Self {
             method: request.method().to_owned(),
@@ -388,7 +388,7 @@ enum Passed {
 impl HttpConnector for Front {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let front = self.clone();
-        let request = DoubleRequest::of(&request);
+        let request = DoubleRequest::from_http(&request);
         HttpConnectorFuture::new(async move {
             let lost = || ConnectorError::io("played: the connection closed".into());
             let reply = match front.pass(request).await {

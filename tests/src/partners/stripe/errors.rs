@@ -79,7 +79,7 @@ pub(super) fn put_off(status: u16, code: &str) -> Mishap {
 }
 
 /// The first field that the operation does not have.
-pub(super) fn unknown(fields: &Fields, known: &[&str]) -> Option<Answer> {
+pub(super) fn unknown_field(fields: &Fields, known: &[&str]) -> Option<Answer> {
     let strange = fields.iter().find(|(name, _)| {
         let name = name.split('[').next().unwrap_or_default();
         !known.contains(&name)

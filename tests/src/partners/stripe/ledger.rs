@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::domain::Timestamp;
 
 use super::super::front::Mishap;
-use super::errors::{Answer, amount_error, doc_url, invalid_request, unknown};
+use super::errors::{Answer, amount_error, doc_url, invalid_request, unknown_field};
 use super::wire::{Fields, expands, expands_charge, field, fields, metadata, route};
 use super::{Operation, Outcome, StripeCall, StripeCharge, StripeMethod};
 
@@ -120,7 +120,7 @@ impl Ledger {
             }
             Operation::Open => self.open(&fields),
             Operation::Confirm => self.confirm(id, &fields),
-            Operation::LookUp => match unknown(&fields, &["expand"]) {
+            Operation::LookUp => match unknown_field(&fields, &["expand"]) {
                 Some(error) => error,
                 None if !self.intents.contains_key(id) => {
                     Answer::missing("payment_intent", id, "intent")
@@ -130,7 +130,7 @@ impl Ledger {
             Operation::Cancel => self.cancel(id, &fields),
             Operation::ListRefunds => self.list_refunds(&fields),
             Operation::Refund => self.ask_refund(&fields),
-            Operation::Dispute => match unknown(&fields, &["expand"]) {
+            Operation::Dispute => match unknown_field(&fields, &["expand"]) {
                 Some(error) => error,
                 None if !self.disputes.contains_key(id) => {
                     Answer::missing("dispute", id, "dispute")
@@ -153,7 +153,7 @@ impl Ledger {
             "payment_method",
             "payment_method_types",
         ];
-        if let Some(error) = unknown(fields, &known) {
+        if let Some(error) = unknown_field(fields, &known) {
             return error;
         }
         let needed = ["amount", "currency", "customer", "payment_method"];
@@ -207,7 +207,7 @@ impl Ledger {
     }
 
     pub(super) fn confirm(&mut self, id: &str, fields: &Fields) -> Answer {
-        if let Some(error) = unknown(fields, &["expand", "off_session", "payment_method"]) {
+        if let Some(error) = unknown_field(fields, &["expand", "off_session", "payment_method"]) {
             return error;
         }
         let Some(intent) = self.intents.get_mut(id) else {
@@ -327,7 +327,7 @@ impl Ledger {
     }
 
     pub(super) fn cancel(&mut self, id: &str, fields: &Fields) -> Answer {
-        if let Some(error) = unknown(fields, &["cancellation_reason", "expand"]) {
+        if let Some(error) = unknown_field(fields, &["cancellation_reason", "expand"]) {
             return error;
         }
         let Some(intent) = self.intents.get_mut(id) else {
@@ -348,7 +348,7 @@ impl Ledger {
     }
 
     pub(super) fn list_refunds(&self, fields: &Fields) -> Answer {
-        if let Some(error) = unknown(fields, &["expand", "limit", "payment_intent"]) {
+        if let Some(error) = unknown_field(fields, &["expand", "limit", "payment_intent"]) {
             return error;
         }
         let id = field(fields, "payment_intent").unwrap_or_default();
@@ -364,7 +364,7 @@ impl Ledger {
 
     pub(super) fn ask_refund(&mut self, fields: &Fields) -> Answer {
         let known = ["amount", "expand", "metadata", "payment_intent", "reason"];
-        if let Some(error) = unknown(fields, &known) {
+        if let Some(error) = unknown_field(fields, &known) {
             return error;
         }
         let id = field(fields, "payment_intent")
