@@ -1,5 +1,6 @@
-//! PayPal's webhooks. How PayPal signs what it sends ("Integrate webhooks", verifying messages by oneself): RSA with
-//! SHA-256 over `<transmission id>|<transmission time>|<webhook id>|<CRC-32 of the body, in decimal>`.
+//! PayPal's webhooks, which PayPal signs ("Integrate webhooks", verifying messages by oneself) by RSA
+//! with SHA-256 over
+//! `<transmission id>|<transmission time>|<webhook id>|<CRC-32 of the body, in decimal>`.
 //!
 //! The certificate comes from an address that the request itself names. It is believed because it is
 //! fetched over TLS from PayPal's own API and from nowhere else, and from there only as a certificate.

@@ -1,9 +1,9 @@
 //! A small Stripe with a ledger: customers, payment methods, payment intents, charges, refunds and
 //! idempotency keys, behind the wire format of API version `2026-07-29.dahlia`.
 //!
-//! What a payment method does when it is charged follows from its token ([`StripeMethod::from_token`]), as
-//! with Stripe's own test tokens, until a test plans otherwise. Messages are worded here; fields,
-//! codes and statuses are Stripe's. It sends no webhooks: tests send them as they please.
+//! What a payment method does when it is charged follows from its token
+//! ([`StripeMethod::from_token`]), as with Stripe's own test tokens, until a test plans otherwise.
+//! Messages are worded here; fields, codes and statuses are Stripe's. It sends no webhooks: tests send them as they please.
 
 mod errors;
 mod ledger;

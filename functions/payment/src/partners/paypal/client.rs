@@ -102,7 +102,7 @@ impl Client {
         let order: WireOrder = self.post("/v2/checkout/orders", request_id, body).await?;
         match path_id(&order.id) {
             Some(_) => Ok(order),
-            None => Err(Unusable::new("the order's id is none").into()),
+            None => Err(Unusable::new("the order's id cannot stand in a path").into()),
         }
     }
 

@@ -54,11 +54,11 @@ impl Client {
         let intent: Intent = self.call(call).await?;
         match PathSegment::parse(&intent.id) {
             Some(_) => Ok(intent),
-            None => Err(Unusable::new("the intent's id is none").into()),
+            None => Err(Unusable::new("the intent's id cannot stand in a path").into()),
         }
     }
 
-    /// Confirms an intent by the payment method that it was opened with: see above.
+    /// Confirms an intent by the payment method that it was opened with: a confirmation never names one.
     pub(super) async fn confirm_intent(
         &self,
         reference: &str,
@@ -118,7 +118,7 @@ impl Client {
         if let Err(CallFailure::Unusable(_)) = &read {
             let status = wire::told_status(&answer.body);
             let status = status.as_ref().map(Code::as_str);
-            tracing::error!(status, "Stripe's answer is none that this client knows");
+            tracing::error!(status, "Stripe's answer cannot be read");
         }
         read
     }
