@@ -387,16 +387,22 @@ pub(super) fn root() -> PathBuf {
 
 /// The text of every test file, Rust and Python.
 pub(super) fn test_sources() -> String {
-    let mut sources = String::new();
-    for folder in ["tests/faults", "tests/suite", "tests/stack"] {
-        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                sources += &std::fs::read_to_string(path).unwrap();
-            }
+    let folders = ["tests/faults", "tests/suite", "tests/stack"];
+    folders.map(|folder| texts(&root().join(folder))).concat()
+}
+
+/// The text of every file in a folder and in the folders below it.
+fn texts(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let text = |path: PathBuf| {
+        if path.is_dir() {
+            texts(&path)
+        } else {
+            String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()
         }
-    }
-    sources
+    };
+    paths.map(text).collect()
 }
 
 /// How often that test is defined in `sources`, and run by default.

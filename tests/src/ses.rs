@@ -327,7 +327,7 @@ impl SesDouble {
 impl HttpConnector for SesDouble {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let double = self.clone();
-        let request = DoubleRequest::of(&request);
+        let request = DoubleRequest::from_http(&request);
         HttpConnectorFuture::new(async move {
             let (status, code, body) = double.answer(&request);
             tokio::time::sleep(ANSWERS_AFTER).await;

@@ -10,7 +10,7 @@ use payment::partners::{
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
 use shipment::carriers::{Carrier, EasyPost, Opened};
-use tests::partners::{EasyPostDouble, Front, Idle, PartnerDouble, PayPalDouble, PlayedStripe};
+use tests::partners::{EasyPostDouble, Front, Idle, PartnerDouble, PayPalDouble, StripeDouble};
 
 use crate::easypost::{ADDRESS, KEY, parcel, settings};
 use crate::paypal::paypal;
@@ -62,10 +62,10 @@ async fn charge_and_refund<P: BillingPartner>(
 async fn no_charge_or_refund_at_stripe_is_unknown_for_a_connection_that_died_while_idle() {
     for idle in Idle::ALL {
         let (runtime, _) = clock();
-        let played = PlayedStripe::new(runtime.clone());
+        let played = StripeDouble::new(runtime.clone());
         played.attach("cus_played", "pm_card_visa");
         let https = Https::new(played.front().serve_and_leave(idle));
-        let key = Secret::new(PlayedStripe::api_key());
+        let key = Secret::new(StripeDouble::api_key());
         let agreement = Agreement {
             partner: PartnerName::Stripe,
             partner_customer: Some(token("cus_played")),

@@ -11,7 +11,7 @@ use messages::queue::Queue;
 use payment::partners::{BillingPartner, ChargeStatus, Sandbox};
 use serde_json::{Value, json};
 use shipment::carriers::Own;
-use tests::partners::{Habits, Misbehaviour, Operation};
+use tests::partners::{Habits, Mishap, Operation};
 use tests::{Cloud, Options, PlayedPartner, Reply};
 
 use crate::agreements::agreement;
@@ -635,8 +635,8 @@ async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancel
 
     // The decline's own closing was lost.
     let test = at_stripe(sequences::POOR).await;
-    let lost = Misbehaviour::RequestLost;
-    test.played.misbehave(Operation::Cancel, lost);
+    let lost = Mishap::RequestLost;
+    test.played.plan(Operation::Cancel, lost);
     assert_eq!(test.shop.pay("k1").await.status, 402);
     test.shop.cloud.pass(TIME + HOUR);
     test.pay_on_page();

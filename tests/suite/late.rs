@@ -10,7 +10,7 @@ use messages::PartnerReference;
 use messages::queue::Queue;
 use serde_json::{Value, json};
 use store::{Noted, NotedDispute};
-use tests::partners::{Gate, Misbehaviour, Mishap, Operation};
+use tests::partners::{Gate, Mishap, Operation, StripeDouble};
 use tests::{Cloud, Options, PlayedPartner, Reply};
 
 use crate::contract::{cart, invoice, payment, text};
@@ -141,7 +141,7 @@ async fn news_of_a_failed_refund_waits_until_stripe_can_be_asked() {
     assert_eq!(messages.len(), 1);
     let message = &messages[0].1;
     shop.played
-        .misbehave(Operation::ListRefunds, Misbehaviour::RateLimited);
+        .plan(Operation::ListRefunds, StripeDouble::rate_limited());
     assert!(!shop.cloud.deliver(Queue::Payment, message).await);
     assert!(shop.cloud.deliver(Queue::Payment, message).await);
     assert_eq!(shop.shown().await["payment"]["state"], "refund_failed");
@@ -149,14 +149,14 @@ async fn news_of_a_failed_refund_waits_until_stripe_can_be_asked() {
 
 #[tokio::test]
 async fn a_failed_refund_is_made_once_more_when_the_cancellation_is_repeated() {
-    use Misbehaviour::{AnswerLost, BreaksOff, Fails, FailsAfterwards, Malformed, RequestLost};
+    use Mishap::{AnswerLost, BrokenOff, Failed, FailedAfterwards, NotJson, RequestLost};
     for how in [
         None,
         Some(AnswerLost),
-        Some(BreaksOff),
-        Some(Fails),
-        Some(FailsAfterwards),
-        Some(Malformed),
+        Some(BrokenOff),
+        Some(Failed),
+        Some(FailedAfterwards),
+        Some(NotJson),
         Some(RequestLost),
     ] {
         let shop = refunded().await;
@@ -164,7 +164,7 @@ async fn a_failed_refund_is_made_once_more_when_the_cancellation_is_repeated() {
         tell_of_refund(&shop, "evt_1", "refund.failed").await;
         let before = shop.shown().await;
         if let Some(how) = &how {
-            shop.played.misbehave(Operation::Refund, how.clone());
+            shop.played.plan(Operation::Refund, how.clone());
             let reply = cancel(&shop).await;
             assert!(matches!(reply.status, 200 | 503), "{how:?}: {}", reply.text);
         }

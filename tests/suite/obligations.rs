@@ -17,8 +17,7 @@ use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
 use tests::PlayedPartner;
 use tests::partners::{
-    Front, Habits, Misbehaviour, Mishap, Operation, Outcome, PayPalDouble, PlayedStripe,
-    VaultOutcome,
+    Front, Habits, Mishap, Operation, Outcome, PayPalDouble, PayPalOutcome, StripeDouble,
 };
 use tests::sim::{AbstractPartner, Protocol};
 
@@ -491,7 +490,7 @@ impl Time {
 
 struct AtStripe {
     time: Time,
-    played: PlayedStripe,
+    played: StripeDouble,
     front: Front,
 }
 
@@ -506,7 +505,7 @@ impl Bench for AtStripe {
 
     fn new() -> Self {
         let time = Time::new();
-        let played = PlayedStripe::new(time.runtime.clone());
+        let played = StripeDouble::new(time.runtime.clone());
         for method in [Self::FIRST, Self::OTHER, Self::BAD] {
             played.attach(CUSTOMER, method);
         }
@@ -520,7 +519,7 @@ impl Bench for AtStripe {
 
     fn client(&self) -> impl BillingPartner {
         let https = Https::with_connector(self.front.connector(), "http://stripe.test");
-        let key = Secret::new(PlayedStripe::api_key());
+        let key = Secret::new(StripeDouble::api_key());
         Stripe::new(https, key, self.time.runtime.clone())
     }
 
@@ -537,7 +536,7 @@ impl Bench for AtStripe {
             Asked::Confirm => Operation::Confirm,
             Asked::Refund => Operation::Refund,
         };
-        self.played.misbehave(operation, Misbehaviour::AnswerLost);
+        self.played.plan(operation, Mishap::AnswerLost);
     }
 
     fn all_is_good(&self) {
@@ -586,7 +585,7 @@ impl Bench for AtPayPal {
         });
         double.vault_card(Self::FIRST, []);
         double.vault_card(Self::OTHER, []);
-        let refused = VaultOutcome::Refused("INSTRUMENT_DECLINED");
+        let refused = PayPalOutcome::Refused("INSTRUMENT_DECLINED");
         double.vault_card(Self::BAD, [refused]);
         let front = Front::new(double.clone());
         Self {

@@ -7,7 +7,7 @@ use messages::queue::Queue;
 use serde_json::{Value, json};
 use tests::Reply;
 use tests::partners::{
-    DoubleReply, Mishap, PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, VaultOutcome, paypal_signature,
+    DoubleReply, Mishap, PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalOutcome, paypal_signature,
 };
 
 use crate::contract::text;
@@ -97,7 +97,7 @@ pub(crate) async fn deliver(test: &Invoiced) {
 
 #[tokio::test]
 async fn a_pending_capture_settles_as_soon_as_paypal_tells_and_only_as_paypal_says() {
-    let test = invoiced([VaultOutcome::Pending {
+    let test = invoiced([PayPalOutcome::Pending {
         after: Duration::from_hours(1),
         as_: "COMPLETED",
     }])
@@ -125,7 +125,7 @@ async fn a_pending_capture_settles_as_soon_as_paypal_tells_and_only_as_paypal_sa
 
 #[tokio::test]
 async fn a_payer_who_has_acted_is_charged_as_soon_as_paypal_tells() {
-    let test = invoiced([VaultOutcome::PayerMustAct, VaultOutcome::Captured]).await;
+    let test = invoiced([PayPalOutcome::PayerMustAct, PayPalOutcome::Captured]).await;
     assert_eq!(test.pay().await.code(), "payment_action_required");
     test.cloud.lose_stream();
     test.double.payers_act();

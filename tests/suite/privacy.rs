@@ -12,7 +12,7 @@ use platform::runtime::Runtime;
 use platform::telemetry;
 use serde_json::{Value, json};
 use shipment::carriers::Carrier;
-use tests::partners::{Front, PAYPAL_WEBHOOK_ID, PayPalDouble, PlayedStripe};
+use tests::partners::{Front, PAYPAL_WEBHOOK_ID, PayPalDouble, StripeDouble};
 use tests::{
     Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
 };
@@ -212,10 +212,10 @@ async fn no_flow_through_stripe_shows_a_person_a_token_or_a_key_at_any_level() {
     let log = Log::default();
     let _listening = log.listen();
 
-    let played = PlayedStripe::new(Runtime::system());
+    let played = StripeDouble::new(Runtime::system());
     played.attach("cus_canary", "pm_canary");
     let url = played.front().serve();
-    let key = Secret::new(PlayedStripe::api_key());
+    let key = Secret::new(StripeDouble::api_key());
     let partner = |runtime| Stripe::new(Https::new(&*url), key, runtime);
     let cloud = Cloud::with_partner(Options::default(), partner).await;
     let agreement = json!({

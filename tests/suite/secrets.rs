@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use service::lambda::Handler;
 use shipment::carriers::{Carrier, EasyPost, Own};
 use tests::partners::{
-    EasyPostDouble, Front, Gate, Mishap, PAYPAL_WEBHOOK_ID, PayPalDouble, PlayedStripe,
-    SecretTrouble, SecretsManagerDouble,
+    EasyPostDouble, Front, Gate, Mishap, PAYPAL_WEBHOOK_ID, PayPalDouble, SecretMishap,
+    SecretsManagerDouble, StripeDouble,
 };
 use tests::{
     Cloud, EASYPOST_WEBHOOK_SECRET, Options, PlayedQueues, Reply, STRIPE_WEBHOOK_SECRET, invoke,
@@ -140,9 +140,9 @@ async fn invoiced<P: BillingPartner, C: Carrier>(cloud: &Cloud<P, C>) -> String 
 }
 
 /// A shop that bills by Stripe's double and has no keys yet.
-async fn stripe_shop() -> (Shop<Stripe>, PlayedStripe) {
+async fn stripe_shop() -> (Shop<Stripe>, StripeDouble) {
     let cloud = Cloud::start().await;
-    let played = PlayedStripe::new(cloud.runtime.clone());
+    let played = StripeDouble::new(cloud.runtime.clone());
     played.attach("cus_played", "pm_card_visa");
     let url = played.front().serve();
     let secrets = placeholders();
@@ -194,7 +194,7 @@ async fn without_keys_a_payment_is_503_and_it_is_made_once_they_are_put_in() {
     assert!(played.asked().is_empty());
 
     shop.secrets
-        .put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+        .put(PARTNER, &stripe_keys(StripeDouble::api_key()));
     shop.cloud.pass(AFTER_FAILURE);
     assert_eq!(shop.pay().await.status, 201);
     assert_eq!(played.charges().len(), 1);
@@ -226,19 +226,13 @@ async fn what_only_the_operator_can_mend_says_so_and_the_rest_says_to_try_again(
         shop.cloud.pass(AFTER_FAILURE);
         assert_not_configured(&shop.pay().await, NO_PARTNER);
     }
-    for trouble in [
-        SecretTrouble::AccessDenied,
-        SecretTrouble::DecryptionFailure,
-    ] {
+    for trouble in [SecretMishap::AccessDenied, SecretMishap::DecryptionFailure] {
         shop.secrets.trouble(Some(trouble));
         shop.cloud.pass(AFTER_FAILURE);
         assert_not_configured(&shop.pay().await, NO_PARTNER);
     }
     shop.cloud.pass(AFTER_FAILURE);
-    for trouble in [
-        SecretTrouble::Throttled,
-        SecretTrouble::InternalServiceError,
-    ] {
+    for trouble in [SecretMishap::Throttled, SecretMishap::InternalServiceError] {
         shop.secrets.trouble(Some(trouble));
         let reply = shop.pay().await;
         let got = (reply.status, reply.code());
@@ -247,7 +241,7 @@ async fn what_only_the_operator_can_mend_says_so_and_the_rest_says_to_try_again(
     // It is asked again as soon as somebody needs it.
     shop.secrets.trouble(None);
     shop.secrets
-        .put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+        .put(PARTNER, &stripe_keys(StripeDouble::api_key()));
     assert_eq!(shop.pay().await.status, 201);
 }
 
@@ -265,7 +259,7 @@ async fn a_secret_without_keys_is_not_read_for_every_call() {
 async fn a_key_that_was_rolled_counts_from_the_first_refusal_of_the_old_one() {
     let (shop, played) = stripe_shop().await;
     shop.secrets
-        .put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+        .put(PARTNER, &stripe_keys(StripeDouble::api_key()));
     shop.cloud.pass(AFTER_FAILURE);
     assert_eq!(shop.pay().await.status, 201);
     let reads = shop.reads();
@@ -311,7 +305,7 @@ async fn a_key_that_stripe_refuses_makes_no_storm_and_leaves_messages_to_the_swe
 async fn news_of_a_closed_decline_is_kept_while_there_is_no_key() {
     let (shop, played) = stripe_shop().await;
     shop.secrets
-        .put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+        .put(PARTNER, &stripe_keys(StripeDouble::api_key()));
     shop.cloud.pass(AFTER_FAILURE);
     played.attach("cus_played", "pm_card_chargeDeclined");
     let agreement = json!({"customerId": "8080", "partner": "stripe",
@@ -346,7 +340,7 @@ async fn news_of_a_closed_decline_is_kept_while_there_is_no_key() {
 async fn a_new_key_counts_within_minutes_also_while_the_old_one_is_taken() {
     let (shop, played) = stripe_shop().await;
     shop.secrets
-        .put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+        .put(PARTNER, &stripe_keys(StripeDouble::api_key()));
     shop.cloud.pass(AFTER_FAILURE);
     assert_eq!(shop.pay().await.status, 201);
     let reads = shop.reads();
@@ -369,13 +363,13 @@ async fn a_new_key_counts_within_minutes_also_while_the_old_one_is_taken() {
 async fn while_secrets_manager_is_out_the_keys_that_were_read_go_on_being_used() {
     let (shop, _) = stripe_shop().await;
     shop.secrets
-        .put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+        .put(PARTNER, &stripe_keys(StripeDouble::api_key()));
     shop.cloud.pass(AFTER_FAILURE);
     assert_eq!(shop.pay().await.status, 201);
     for trouble in [
-        SecretTrouble::Throttled,
-        SecretTrouble::InternalServiceError,
-        SecretTrouble::AccessDenied,
+        SecretMishap::Throttled,
+        SecretMishap::InternalServiceError,
+        SecretMishap::AccessDenied,
     ] {
         shop.secrets.trouble(Some(trouble));
         shop.cloud.pass(FRESH);
@@ -393,10 +387,10 @@ async fn while_secrets_manager_is_out_the_keys_that_were_read_go_on_being_used()
 #[tokio::test]
 async fn a_secret_that_is_not_answered_holds_up_a_call_for_seconds_only() {
     let cloud = Cloud::start().await;
-    let played = PlayedStripe::new(cloud.runtime.clone());
+    let played = StripeDouble::new(cloud.runtime.clone());
     played.attach("cus_played", "pm_card_visa");
     let secrets = placeholders();
-    secrets.put(PARTNER, &stripe_keys(PlayedStripe::api_key()));
+    secrets.put(PARTNER, &stripe_keys(StripeDouble::api_key()));
     let front = Front::new(Arc::new(secrets.clone()));
     let (aws, url) = (front.serve(), played.front().serve());
     let read = |name: &str| variable(&aws, &url, "stripe", name);

@@ -15,8 +15,8 @@ use platform::runtime::Runtime;
 use serde_json::{Value, json};
 use shipment::carriers::Own;
 use tests::partners::{
-    DoubleRequest, Front, Gate, Habits, Misbehaviour, Mishap, Operation, Outcome, PartnerDouble,
-    PayPalDouble, PlayedStripe, VaultOutcome,
+    DoubleRequest, Front, Gate, Habits, Mishap, Operation, Outcome, PartnerDouble, PayPalDouble,
+    PayPalOutcome, StripeDouble,
 };
 use tests::{Cloud, Options, Reply, customer_request};
 
@@ -34,7 +34,7 @@ const ON_ITS_WAY: Duration = Duration::from_mins(15);
 
 pub(crate) const FIRST: &str = "card_one";
 pub(crate) const OTHER: &str = "card_two";
-pub(crate) const REFUSED: VaultOutcome = VaultOutcome::Refused("INSTRUMENT_DECLINED");
+pub(crate) const REFUSED: PayPalOutcome = PayPalOutcome::Refused("INSTRUMENT_DECLINED");
 
 const CUSTOMER: &str = "cus_played";
 pub(crate) const VISA: &str = "pm_card_visa";
@@ -174,8 +174,8 @@ fn paypal_client(front: &Front, client: &str, runtime: Runtime) -> PayPal {
 /// PayPal with two cards of the customer's, whose captures end like this, and after that in success.
 fn paypal_with(
     runtime: Runtime,
-    first: impl IntoIterator<Item = VaultOutcome>,
-    other: impl IntoIterator<Item = VaultOutcome>,
+    first: impl IntoIterator<Item = PayPalOutcome>,
+    other: impl IntoIterator<Item = PayPalOutcome>,
 ) -> (Arc<PayPalDouble>, Front) {
     let double = Arc::new(PayPalDouble::new(runtime));
     double.vault_card(FIRST, first);
@@ -186,8 +186,8 @@ fn paypal_with(
 
 /// An order of a customer who has agreed to the first card.
 pub(crate) async fn at_paypal(
-    first: impl IntoIterator<Item = VaultOutcome>,
-    other: impl IntoIterator<Item = VaultOutcome>,
+    first: impl IntoIterator<Item = PayPalOutcome>,
+    other: impl IntoIterator<Item = PayPalOutcome>,
 ) -> AtPayPal {
     let mut made = None;
     let partner = |runtime: Runtime| {
@@ -484,7 +484,7 @@ async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhil
 
 #[tokio::test]
 async fn a_charge_that_its_decline_has_closed_is_not_due() {
-    let test = at_paypal([VaultOutcome::Declined("5120")], []).await;
+    let test = at_paypal([PayPalOutcome::Declined("5120")], []).await;
     assert_eq!(test.shop.pay("k1").await.status, 402);
     assert_eq!(test.shop.due().await, "email");
     let test = at_stripe(POOR).await;
@@ -499,7 +499,7 @@ async fn a_charge_that_its_decline_has_closed_is_not_due() {
 /// Stripe, and the wire to it.
 pub(crate) struct AtStripe {
     pub(crate) shop: Shop<Stripe>,
-    pub(crate) played: PlayedStripe,
+    pub(crate) played: StripeDouble,
     pub(crate) front: Front,
 }
 
@@ -512,14 +512,14 @@ pub(crate) fn with_stripe(method: &str) -> Value {
 
 fn stripe_client(front: &Front, runtime: Runtime) -> Stripe {
     let https = Https::with_connector(front.connector(), "http://stripe.test");
-    Stripe::new(https, Secret::new(PlayedStripe::api_key()), runtime)
+    Stripe::new(https, Secret::new(StripeDouble::api_key()), runtime)
 }
 
 /// An order of a customer who has two more cards at Stripe than the one agreed to.
 pub(crate) async fn at_stripe(method: &str) -> AtStripe {
     let mut made = None;
     let partner = |runtime: Runtime| {
-        let played = PlayedStripe::new(runtime.clone());
+        let played = StripeDouble::new(runtime.clone());
         for method in [method, VISA, MASTERCARD] {
             played.attach(CUSTOMER, method);
         }
@@ -578,8 +578,7 @@ impl AtStripe {
 async fn an_intent_left_open_and_then_paid_on_stripes_page_is_recorded() {
     for by_webhook in [true, false] {
         let test = at_stripe(POOR).await;
-        test.played
-            .misbehave(Operation::Cancel, Misbehaviour::RequestLost);
+        test.played.plan(Operation::Cancel, Mishap::RequestLost);
         let reply = test.shop.pay("k1").await;
         assert_problem(&reply, 402, "payment_declined");
         assert_eq!(test.intents(), ["requires_payment_method"]);
@@ -598,8 +597,7 @@ async fn an_intent_left_open_and_then_paid_on_stripes_page_is_recorded() {
 #[tokio::test]
 async fn an_intent_left_open_is_cancelled_by_the_next_sweep() {
     let test = at_stripe(POOR).await;
-    test.played
-        .misbehave(Operation::Cancel, Misbehaviour::RequestLost);
+    test.played.plan(Operation::Cancel, Mishap::RequestLost);
     assert_eq!(test.shop.pay("k1").await.status, 402);
     assert_eq!(test.shop.sweep().await, 0);
     assert_eq!(test.intents(), ["canceled"]);
@@ -613,8 +611,7 @@ async fn an_intent_left_open_is_cancelled_by_the_next_sweep() {
 async fn a_card_whose_agreement_was_replaced_is_not_charged_by_stripe() {
     for revoked in [true, false] {
         let test = at_stripe(VISA).await;
-        test.played
-            .misbehave(Operation::Confirm, Misbehaviour::RequestLost);
+        test.played.plan(Operation::Confirm, Mishap::RequestLost);
         let reply = test.shop.pay("k1").await;
         assert_problem(&reply, 503, "payment_outcome_unknown");
         if revoked {
@@ -632,8 +629,7 @@ async fn a_card_whose_agreement_was_replaced_is_not_charged_by_stripe() {
 #[tokio::test]
 async fn a_confirmation_that_arrived_is_found_though_its_agreement_was_replaced() {
     let test = at_stripe(VISA).await;
-    test.played
-        .misbehave(Operation::Confirm, Misbehaviour::AnswerLost);
+    test.played.plan(Operation::Confirm, Mishap::AnswerLost);
     assert_eq!(test.shop.pay("k1").await.status, 503);
     test.shop.revoke().await;
     test.shop.approve(&with_stripe(MASTERCARD)).await;
@@ -661,12 +657,12 @@ async fn a_customer_who_must_authenticate_may_choose_another_card_instead() {
 /// answer, must not leave a decline behind.
 #[tokio::test]
 async fn a_replaced_card_is_charged_though_nobody_heard_that_the_old_intent_is_closed() {
-    for lost in [Misbehaviour::AnswerLost, Misbehaviour::RequestLost] {
+    for lost in [Mishap::AnswerLost, Mishap::RequestLost] {
         let test = at_stripe(AUTHENTICATES).await;
         let reply = test.shop.pay("k1").await;
         assert_problem(&reply, 402, "payment_action_required");
         test.shop.approve(&with_stripe(MASTERCARD)).await;
-        test.played.misbehave(Operation::Cancel, lost);
+        test.played.plan(Operation::Cancel, lost);
         let reply = test.shop.pay("k2").await;
         assert_problem(&reply, 503, "billing_partner_unavailable");
         assert_eq!(test.shop.sweep().await, 0);
@@ -679,8 +675,7 @@ async fn a_replaced_card_is_charged_though_nobody_heard_that_the_old_intent_is_c
 #[tokio::test]
 async fn a_revoked_card_is_charged_by_nobody() {
     let test = at_stripe(VISA).await;
-    test.played
-        .misbehave(Operation::Confirm, Misbehaviour::RequestLost);
+    test.played.plan(Operation::Confirm, Mishap::RequestLost);
     assert_eq!(test.shop.pay("k1").await.status, 503);
     test.shop.revoke().await;
     for key in ["k1", "k2"] {
@@ -695,9 +690,7 @@ async fn a_revoked_card_is_charged_by_nobody() {
 #[tokio::test]
 async fn every_key_of_an_attempt_gets_its_decline_again_and_moves_no_money() {
     let stripe = at_stripe(POOR).await;
-    stripe
-        .played
-        .misbehave(Operation::Confirm, Misbehaviour::RequestLost);
+    stripe.played.plan(Operation::Confirm, Mishap::RequestLost);
     let good = || {
         let played = &stripe.played;
         played.change(POOR, |method| method.outcome = Outcome::Succeeds);
@@ -745,7 +738,7 @@ async fn repeats_get_their_decline<P: BillingPartner>(
 #[tokio::test]
 async fn a_payment_takes_a_hundred_keys_and_no_more() {
     let after = Duration::from_hours(5);
-    let outcome = VaultOutcome::Pending {
+    let outcome = PayPalOutcome::Pending {
         after,
         as_: "DECLINED",
     };
@@ -863,7 +856,7 @@ async fn a_declined_charge_of_another_account_is_not_taken_for_dead() {
 
 impl AtStripe {
     /// The shop changes to PayPal, with which the customer agrees as well.
-    async fn changed_to_paypal(self) -> (AtPayPal, PlayedStripe, Front) {
+    async fn changed_to_paypal(self) -> (AtPayPal, StripeDouble, Front) {
         let runtime = self.shop.cloud.runtime.clone();
         let (double, front) = paypal_with(runtime.clone(), [], []);
         let partner = paypal_client(&front, PayPalDouble::CLIENT, runtime);
@@ -879,7 +872,7 @@ impl AtStripe {
 }
 
 impl AtPayPal {
-    fn changed_back_to_stripe(self, played: PlayedStripe, front: Front) -> AtStripe {
+    fn changed_back_to_stripe(self, played: StripeDouble, front: Front) -> AtStripe {
         let partner = stripe_client(&front, self.shop.cloud.runtime.clone());
         AtStripe {
             shop: self.shop.redeployed(partner),
@@ -908,12 +901,10 @@ async fn a_charge_at_another_billing_partner_is_asked_for_at_none() {
     let unanswered = at_stripe(VISA).await;
     unanswered
         .played
-        .misbehave(Operation::Confirm, Misbehaviour::AnswerLost);
+        .plan(Operation::Confirm, Mishap::AnswerLost);
     assert_eq!(unanswered.shop.pay("k1").await.status, 503);
     let declined = at_stripe(POOR).await;
-    declined
-        .played
-        .misbehave(Operation::Cancel, Misbehaviour::RequestLost);
+    declined.played.plan(Operation::Cancel, Mishap::RequestLost);
     assert_eq!(declined.shop.pay("k1").await.status, 402);
     for (test, state) in [(unanswered, "unknown"), (declined, "declined")] {
         let (test, played, front) = test.changed_to_paypal().await;
@@ -984,7 +975,7 @@ async fn a_charge_at_paypal_is_asked_for_at_neither_the_sandbox_nor_stripe() {
 
         let shop = shop.redeployed(Sandbox::new(runtime.clone()));
         assert_refused(&shop, how).await;
-        let played = PlayedStripe::new(runtime.clone());
+        let played = StripeDouble::new(runtime.clone());
         played.attach(CUSTOMER, VISA);
         let stripe = played.front();
         let shop = shop.redeployed(stripe_client(&stripe, runtime.clone()));

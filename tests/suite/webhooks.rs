@@ -12,7 +12,7 @@ use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
 use serde_json::{Value, json};
 use store::NotedDispute;
-use tests::partners::{Misbehaviour, Operation, PlayedStripe};
+use tests::partners::{Operation, StripeDouble};
 use tests::{
     Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
 };
@@ -26,7 +26,7 @@ const FIVE_MINUTES: Duration = Duration::from_mins(5);
 /// A shop that bills by the double, with an invoiced order of 200 dollars.
 pub(crate) struct Shop {
     pub(crate) cloud: Cloud<Stripe>,
-    pub(crate) played: PlayedStripe,
+    pub(crate) played: StripeDouble,
     pub(crate) order: String,
     body: Value,
 }
@@ -36,10 +36,10 @@ pub(crate) async fn shop(method: &str) -> Shop {
         || Timestamp::from_millis(1_795_428_725_000),
         |bytes| bytes.fill(7),
     );
-    let played = PlayedStripe::new(clock);
+    let played = StripeDouble::new(clock);
     played.attach(CUSTOMER, method);
     let base = played.front().serve();
-    let key = Secret::new(PlayedStripe::api_key());
+    let key = Secret::new(StripeDouble::api_key());
     let partner = |runtime| Stripe::new(Https::new(base), key, runtime);
     let cloud = Cloud::with_partner(Options::default(), partner).await;
     let agreement = json!({
@@ -362,7 +362,7 @@ async fn a_dispute_that_stripe_cannot_be_asked_about_now_is_asked_about_later() 
     let messages = shop.cloud.queues.take();
     assert_eq!(messages.len(), 1);
     shop.played
-        .misbehave(Operation::Dispute, Misbehaviour::KeyInUse);
+        .plan(Operation::Dispute, StripeDouble::key_in_use());
     let message = &messages[0].1;
     assert!(!shop.cloud.deliver(Queue::Payment, message).await);
     assert!(shop.cloud.deliver(Queue::Payment, message).await);

@@ -7,11 +7,9 @@
 //! worker asks the partner, under the same claims and conditions as for any request. So a webhook that
 //! comes first, late, twice or beside a request changes nothing that the request would not.
 
-mod event;
-mod signature;
+mod partners;
 
 use domain::{EventType, Order, OrderId, Status, digest_hex};
-use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Request, RequestExt};
 use messages::queue::{EventQueue, Queue};
 use messages::{Message, MessageKind, PartnerReference};
@@ -19,19 +17,20 @@ use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
 use platform::outbound::Secret;
 use platform::runtime::Runtime;
-use platform::secret::{self, Keys, PartnerSecret, Pick};
+use platform::secret::{self, Keys, Pick};
 use platform::telemetry;
 use serde_json::json;
-use service::error::Counterpart::{BillingPartner, Carrier};
 use service::error::{Error, FieldError, Missing};
 use service::http::{Answer, Route};
 use service::lambda::Function;
 use store::Store;
 
-use event::{EasyPostEvent, News, PartnerEvent, PayPalEvent, StripeEvent};
-use signature::{check_by, unsigned};
+use partners::easypost::{self, EasyPostEvent};
+use partners::paypal::PayPalEvent;
+use partners::stripe::{self, StripeEvent};
+use partners::{News, PartnerEvent};
 
-pub use signature::PayPalSigner;
+pub use partners::PayPalSigner;
 
 /// Bodies above this many bytes are refused before they are looked at.
 const MAX_BODY: usize = 256 * 1024;
@@ -78,20 +77,10 @@ impl Signers {
             }
         }
         if environment.required("CARRIER")? == "easypost" {
-            signers.easypost = Some(of(secret::CARRIER_WEBHOOK, easypost_secret).await?);
+            signers.easypost = Some(of(secret::CARRIER_WEBHOOK, easypost::pick_secret).await?);
         }
         Ok(signers)
     }
-}
-
-/// What EasyPost was told to sign with. It normalises the secret (NFKD) before it signs; ASCII stays as
-/// it is.
-fn easypost_secret(secret: &PartnerSecret) -> Result<Secret, ConfigError> {
-    let text = secret.field("webhookSecret", &[])?;
-    if text.expose().is_ascii() {
-        return Ok(text);
-    }
-    Err(secret.wrong("webhookSecret in its secret must be ASCII"))
 }
 
 /// The webhook service.
@@ -120,34 +109,23 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
     async fn take(&self, request: &Request) -> Result<Answer, Error> {
         let parameters = request.path_parameters();
         let headers = request.headers();
-        let now = self.runtime.now();
         match parameters.first("partner").unwrap_or_default() {
             "stripe" => {
-                let secrets = known(self.signers.stripe.as_ref())?;
+                let secrets = require_partner(self.signers.stripe.as_ref())?;
                 let body = body(request)?;
-                let secret = secrets.now().await;
-                let secret = secret.map_err(|error| Error::without_keys(BillingPartner, error))?;
-                let signature = header(headers, "stripe-signature");
-                let fits = |secret: &Secret| signature::stripe(signature, body, secret, now);
-                let checked = check_by(secrets, secret, fits).await;
-                checked.map_err(|error| unsigned("stripe", error))?;
+                stripe::verify(secrets, headers, body, self.runtime.now()).await?;
                 self.once::<StripeEvent>("stripe", body).await?;
             }
             "paypal" => {
-                let signer = known(self.signers.paypal.as_ref())?;
+                let signer = require_partner(self.signers.paypal.as_ref())?;
                 let body = body(request)?;
-                signer.check(headers, body).await?;
+                signer.verify(headers, body).await?;
                 self.once::<PayPalEvent>("paypal", body).await?;
             }
             "easypost" => {
-                let secrets = known(self.signers.easypost.as_ref())?;
+                let secrets = require_partner(self.signers.easypost.as_ref())?;
                 let body = body(request)?;
-                let secret = secrets.now().await;
-                let secret = secret.map_err(|error| Error::without_keys(Carrier, error))?;
-                let signature = header(headers, "x-hmac-signature");
-                let fits = |secret: &Secret| signature::easypost(signature, body, secret);
-                let checked = check_by(secrets, secret, fits).await;
-                checked.map_err(|error| unsigned("easypost", error))?;
+                easypost::verify(secrets, headers, body).await?;
                 self.once::<EasyPostEvent>("easypost", body).await?;
             }
             _ => return Err(Error::NotFound(Missing::Partner)),
@@ -158,7 +136,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
     /// Passes a signed event on unless it was heard before. The message comes first and is harmless
     /// when sent twice: if this ends in between, the partner's repeat does it again.
     async fn once<E: PartnerEvent>(&self, partner: &'static str, body: &[u8]) -> Result<(), Error> {
-        let event: E = event::read(body)?;
+        let event: E = partners::read(body)?;
         let Some(id) = PartnerReference::parse(event.id()) else {
             return Err(Error::Invalid(vec![FieldError {
                 pointer: "/id".to_owned(),
@@ -253,13 +231,8 @@ fn may_be_refunded(order: &Order) -> bool {
     order.status == Status::Refunding || order.is_paid_back()
 }
 
-/// A header's value; what is no text cannot be a signature.
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    Some(headers.get(name)?.to_str().unwrap_or_default())
-}
-
 /// What a partner is known by, if this deployment works with it.
-fn known<T>(signer: Option<&T>) -> Result<&T, Error> {
+fn require_partner<T>(signer: Option<&T>) -> Result<&T, Error> {
     signer.ok_or(Error::NotFound(Missing::Partner))
 }
 

@@ -10,3 +10,6 @@ pub mod outbound;
 pub mod runtime;
 pub mod secret;
 pub mod telemetry;
+
+/// An error that is only ever logged, never shown.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;

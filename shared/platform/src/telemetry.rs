@@ -19,7 +19,9 @@ use crate::runtime::Runtime;
 const METRICS: &str = "metrics";
 
 /// The crates that every service is built from; their lines are ours, and so are the service's own.
-const SHARED: [&str; 5] = ["domain", "messages", "platform", "service", "store"];
+const SHARED: [&str; 6] = [
+    "domain", "messages", "partner", "platform", "service", "store",
+];
 
 /// Starts logging; `LOG_LEVEL` (`error`, `warn`, `info`, `debug`) sets how much, default `info`.
 /// `service` is the crate whose lines are logged beside those of the shared crates; `stage` names the

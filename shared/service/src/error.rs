@@ -10,10 +10,8 @@ use platform::json::JsonError;
 use platform::secret::SecretError;
 use store::StoreError;
 
+pub use platform::Source;
 pub use platform::aws::Outcome;
-
-/// A source that is only ever logged, never shown.
-pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// One bad field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use platform::runtime::Runtime;
-use tests::partners::PlayedStripe;
+use tests::partners::StripeDouble;
 
 /// Payment methods as Stripe's test mode names them.
 const METHODS: [&str; 6] = [
@@ -20,7 +20,7 @@ const METHODS: [&str; 6] = [
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let stripe = PlayedStripe::new(Runtime::system());
+    let stripe = StripeDouble::new(Runtime::system());
     for method in METHODS {
         stripe.attach("cus_played", method);
     }

@@ -44,7 +44,7 @@ pub struct BoughtLabel {
 
 /// What goes wrong at EasyPost until a test says otherwise.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct EasyPostTrouble {
+pub struct EasyPostHabits {
     /// Addresses cannot be checked.
     pub verification_down: bool,
     /// No carrier gives a rate; each gives a reason.
@@ -64,7 +64,7 @@ struct Ledger {
     bought: Vec<BoughtLabel>,
     offers: Vec<Offer>,
     unknown_streets: Vec<&'static str>,
-    trouble: EasyPostTrouble,
+    trouble: EasyPostHabits,
 }
 
 /// The double. Copies share the ledger.
@@ -165,7 +165,7 @@ impl EasyPostDouble {
     }
 
     /// From now on this goes wrong, and nothing else.
-    pub fn set_trouble(&self, trouble: EasyPostTrouble) {
+    pub fn set_trouble(&self, trouble: EasyPostHabits) {
         self.ledger().trouble = trouble;
     }
 
@@ -225,10 +225,10 @@ impl Ledger {
         match (method, steps) {
             ("POST", ["addresses"]) => self.create_address(body),
             ("POST", ["shipments"]) => self.create_shipment(body),
-            ("GET", ["shipments", id]) => known(&self.shipments, id),
+            ("GET", ["shipments", id]) => found(&self.shipments, id),
             ("POST", ["shipments", id, "buy"]) => self.buy(id, body),
             ("POST", ["shipments", id, "rerate"]) => self.rerate(id),
-            ("GET", ["trackers", id]) => known(&self.trackers, id),
+            ("GET", ["trackers", id]) => found(&self.trackers, id),
             _ => not_found(),
         }
     }
@@ -466,7 +466,7 @@ impl Ledger {
     }
 }
 
-fn known(things: &BTreeMap<String, Value>, id: &str) -> Answer {
+fn found(things: &BTreeMap<String, Value>, id: &str) -> Answer {
     match things.get(id) {
         Some(thing) => (200, thing.clone()),
         None => not_found(),

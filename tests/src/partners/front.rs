@@ -35,7 +35,7 @@ pub struct DoubleRequest {
 
 impl DoubleRequest {
     /// What a client within the process asks.
-    pub(crate) fn of(request: &HttpRequest) -> Self {
+    pub(crate) fn from_http(request: &HttpRequest) -> Self {
         let headers = request.headers().iter();
         Self {
             method: request.method().to_owned(),
@@ -78,6 +78,24 @@ impl DoubleReply {
 pub trait PartnerDouble: Send + Sync + fmt::Debug + 'static {
     /// Carries the request out and answers it.
     fn handle(&self, request: &DoubleRequest) -> DoubleReply;
+
+    /// Fails, before or after it has carried the request out. A partner that repeats its answers
+    /// repeats this one too.
+    fn fail(&self, request: &DoubleRequest, when: Failing) -> DoubleReply {
+        if when == Failing::Afterwards {
+            self.handle(request);
+        }
+        DoubleReply::new(500, "{}")
+    }
+}
+
+/// When a partner fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// Before it has done anything.
+    AtOnce,
+    /// Once the request is carried out.
+    Afterwards,
 }
 
 /// What happens to a request or its answer on the way.
@@ -95,6 +113,14 @@ pub enum Mishap {
     BrokenOff,
     /// It is carried out; the answer comes one byte a second. Within the process it never comes.
     Dripped,
+    /// It is carried out; the answer is not JSON.
+    NotJson,
+    /// It is carried out; the answer is longer than 600 KiB.
+    Enormous,
+    /// The partner fails: 500, and nothing is done.
+    Failed,
+    /// It is carried out, and the answer is 500.
+    FailedAfterwards,
     /// It stands still before it arrives, until the gate is opened.
     Held(Gate),
 }
@@ -279,6 +305,21 @@ impl Front {
             }
             Some(Mishap::BrokenOff) => Passed::BrokenOff(self.double.handle(&request)),
             Some(Mishap::Dripped) => Passed::Dripped(self.double.handle(&request)),
+            Some(Mishap::NotJson) => Passed::Answered(DoubleReply {
+                body: b"{\"id\":".to_vec(),
+                ..self.double.handle(&request)
+            }),
+            Some(Mishap::Enormous) => {
+                let mut reply = self.double.handle(&request);
+                let filler = format!("\"x\":\"{}\",", "x".repeat(600 * 1024));
+                // Behind the opening brace.
+                reply.body.splice(1..1, filler.into_bytes());
+                Passed::Answered(reply)
+            }
+            Some(Mishap::Failed) => Passed::Answered(self.double.fail(&request, Failing::AtOnce)),
+            Some(Mishap::FailedAfterwards) => {
+                Passed::Answered(self.double.fail(&request, Failing::Afterwards))
+            }
             Some(Mishap::Held(gate)) => {
                 gate.pass().await;
                 Passed::Answered(self.double.handle(&request))
@@ -347,7 +388,7 @@ enum Passed {
 impl HttpConnector for Front {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let front = self.clone();
-        let request = DoubleRequest::of(&request);
+        let request = DoubleRequest::from_http(&request);
         HttpConnectorFuture::new(async move {
             let lost = || ConnectorError::io("played: the connection closed".into());
             let reply = match front.pass(request).await {

@@ -29,14 +29,14 @@ pub struct BookedCharge {
     pub refunded: rust_decimal::Decimal,
 }
 
-pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostTrouble, Offer};
+pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostHabits, Offer};
 pub(crate) use front::read_request;
-pub use front::{DoubleReply, DoubleRequest, Front, Gate, Idle, Mishap, PartnerDouble, Passage};
-pub use paypal::{Habits, Outcome as VaultOutcome, PayPalDouble};
+pub use front::{
+    DoubleReply, DoubleRequest, Failing, Front, Gate, Idle, Mishap, PartnerDouble, Passage,
+};
+pub use paypal::{Habits, Outcome as PayPalOutcome, PayPalDouble};
 pub use paypal_webhook::{
     PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalCertificates, paypal_signature,
 };
-pub use secrets_manager::{SecretTrouble, SecretsManagerDouble};
-pub use stripe::{
-    Misbehaviour, Operation, Outcome, PlayedMethod, PlayedStripe, StripeCall, StripeCharge,
-};
+pub use secrets_manager::{SecretMishap, SecretsManagerDouble};
+pub use stripe::{Operation, Outcome, StripeCall, StripeCharge, StripeDouble, StripeMethod};

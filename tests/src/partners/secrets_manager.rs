@@ -10,7 +10,7 @@ use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
 
 /// How Secrets Manager refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretTrouble {
+pub enum SecretMishap {
     /// The role may not read it, or may not yet.
     AccessDenied,
     /// The key that it is encrypted with cannot be used.
@@ -21,7 +21,7 @@ pub enum SecretTrouble {
     InternalServiceError,
 }
 
-impl SecretTrouble {
+impl SecretMishap {
     fn reply(self) -> DoubleReply {
         match self {
             Self::AccessDenied => refusal(400, "AccessDeniedException"),
@@ -39,7 +39,7 @@ pub struct SecretsManagerDouble(Arc<Mutex<Held>>);
 #[derive(Debug, Default)]
 struct Held {
     values: BTreeMap<String, String>,
-    trouble: Option<SecretTrouble>,
+    trouble: Option<SecretMishap>,
     read: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl SecretsManagerDouble {
     }
 
     /// From now on every read is refused like this, or no longer.
-    pub fn trouble(&self, trouble: Option<SecretTrouble>) {
+    pub fn trouble(&self, trouble: Option<SecretMishap>) {
         self.held().trouble = trouble;
     }
 

@@ -19,8 +19,8 @@ use super::scenario::Method;
 use super::wire;
 use super::world::{Protocol, Taking, World};
 use crate::partners::{
-    BookedCharge, DoubleReply, DoubleRequest, PartnerDouble, PayPalDouble, PlayedStripe,
-    VaultOutcome,
+    BookedCharge, DoubleReply, DoubleRequest, PartnerDouble, PayPalDouble, PayPalOutcome,
+    StripeDouble,
 };
 
 /// Whose credentials a client has.
@@ -36,7 +36,7 @@ pub(super) enum Double {
     /// The abstract partner, whose books are the world's.
     Played(Protocol),
     /// Stripe on the wire.
-    Stripe(PlayedStripe),
+    Stripe(StripeDouble),
     /// PayPal on the wire.
     PayPal(Arc<PayPalDouble>),
 }
@@ -58,7 +58,7 @@ impl Double {
         match partner {
             None => Self::Played(protocol),
             Some(PartnerName::Stripe) => {
-                let stripe = PlayedStripe::new(runtime.clone());
+                let stripe = StripeDouble::new(runtime.clone());
                 for method in [Method::Good, Method::Other, Method::Bad] {
                     let token = stripe_token(method);
                     stripe.attach(CUSTOMER, token);
@@ -69,7 +69,7 @@ impl Double {
                 let paypal = PayPalDouble::new(runtime.clone());
                 paypal.vault_card("vault_good", []);
                 paypal.vault_card("vault_other", []);
-                let refused = || VaultOutcome::Refused("INSTRUMENT_DECLINED");
+                let refused = || PayPalOutcome::Refused("INSTRUMENT_DECLINED");
                 paypal.vault_card("vault_bad", (0..1_000).map(|_| refused()));
                 Self::PayPal(Arc::new(paypal))
             }
@@ -129,7 +129,7 @@ impl Double {
                 let double = self.watched(world, Arc::new(double.clone()));
                 let too_many = r#"{"error":{"type":"invalid_request_error","code":"rate_limit"}}"#;
                 let https = wire::https(world, double, "https://api.stripe.com", too_many);
-                let key = Secret::new(PlayedStripe::api_key());
+                let key = Secret::new(StripeDouble::api_key());
                 Partner::Stripe(Stripe::new(https, key, runtime.clone()))
             }
             Self::PayPal(double) => {

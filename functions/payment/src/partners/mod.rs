@@ -11,7 +11,7 @@ use domain::{
     OrderId, PartnerAccount, PartnerName, Timestamp,
 };
 use messages::PartnerReference;
-use platform::secret::SecretError;
+use partner::{FromReach, Reach};
 use service::error::Source;
 
 pub use domain::RefundStatus;
@@ -170,12 +170,42 @@ pub enum PartnerError {
     Unanswered(#[source] Source),
 }
 
-impl From<SecretError> for PartnerError {
-    fn from(error: SecretError) -> Self {
-        if error.needs_operator() {
-            Self::NotConfigured(error.into())
-        } else {
-            Self::Unavailable(error.into())
+impl PartnerError {
+    /// Refused for good, as far as this attempt goes.
+    fn refused(code: &str) -> Self {
+        Self::Refused {
+            code: code.to_owned(),
+        }
+    }
+}
+
+impl FromReach for PartnerError {
+    fn from_reach(reach: Reach, source: Source) -> Self {
+        match reach {
+            Reach::NotConfigured => Self::NotConfigured(source),
+            Reach::NothingDone => Self::Unavailable(source),
+            Reach::Unknown => Self::Unanswered(source),
+        }
+    }
+}
+
+/// What a partner shows of a charge's refunds.
+struct Refunds {
+    /// Whether the whole of it went back or is on its way; `None` where at least a part is not.
+    standing: Option<RefundStatus>,
+    /// How many of them failed.
+    failed: usize,
+    /// One of those: the latest, where the partner tells.
+    failure: Option<RefundStatus>,
+}
+
+impl Refunds {
+    /// The key of the next refund: the same for all who see the same refunds, and another one than that
+    /// of a refund that has failed, for which the partner repeats its first answer for a while.
+    fn next_key(&self, key: String) -> String {
+        match self.failed {
+            0 => key,
+            failed => format!("{key}-{failed}"),
         }
     }
 }

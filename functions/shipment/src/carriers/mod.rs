@@ -7,7 +7,7 @@ use std::future::Future;
 
 use domain::{Delivery, OrderId, Text, TrackingNumber};
 use messages::PartnerReference;
-use platform::secret::SecretError;
+use partner::{FromReach, Reach};
 use service::error::{FieldError, Source};
 
 pub use easypost::{EasyPost, EasyPostSettings};
@@ -72,12 +72,12 @@ pub enum CarrierError {
     Refused(Vec<FieldError>),
 }
 
-impl From<SecretError> for CarrierError {
-    fn from(error: SecretError) -> Self {
-        if error.needs_operator() {
-            Self::NotConfigured(error.into())
-        } else {
-            Self::Unavailable(error.into())
+impl FromReach for CarrierError {
+    fn from_reach(reach: Reach, source: Source) -> Self {
+        match reach {
+            Reach::NotConfigured => Self::NotConfigured(source),
+            Reach::NothingDone => Self::Unavailable(source),
+            Reach::Unknown => Self::Unanswered(source),
         }
     }
 }

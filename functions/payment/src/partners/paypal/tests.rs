@@ -1,8 +1,9 @@
 //! The pure parts: words, amounts, ids and bodies.
 
-use domain::{Card, OrderId};
-use serde_json::{Value, json};
+use domain::{Card, Money, OrderId, Timestamp};
+use serde_json::Value;
 
+use super::verdict::processor_reason;
 use super::*;
 
 fn order(body: &Value) -> WireOrder {
@@ -118,10 +119,10 @@ const REFUND_ISSUES: &str = "
 #[test]
 fn every_issue_that_paypal_publishes_has_a_meaning() {
     for issue in CHARGE_ISSUES.split_whitespace() {
-        assert!(Issue::of_charge(issue).is_some(), "{issue}");
+        assert!(Issue::from_word(issue).is_some(), "{issue}");
     }
     for issue in REFUND_ISSUES.split_whitespace() {
-        assert!(RefundIssue::of(issue).is_some(), "{issue}");
+        assert!(RefundIssue::from_word(issue).is_some(), "{issue}");
     }
 }
 
@@ -161,9 +162,9 @@ fn words_that_paypal_does_not_document_are_never_guessed_at() {
     assert!(standing(&with("COMPLETED", &["INVENTED"])).is_err());
     assert!(standing(&with("COMPLETED", &[])).is_err());
     assert!(outcome(&with("INVENTED", &[])).is_err());
-    assert_eq!(Issue::of_charge("INVENTED"), None);
-    assert_eq!(RefundIssue::of("INVENTED"), None);
-    assert_eq!(RefundWord::of("INVENTED"), None);
+    assert_eq!(Issue::from_word("INVENTED"), None);
+    assert_eq!(RefundIssue::from_word("INVENTED"), None);
+    assert_eq!(RefundWord::from_word("INVENTED"), None);
     assert_eq!(processor_reason("ZZZZ"), None);
 }
 
@@ -300,7 +301,7 @@ fn a_source_is_charged_as_its_kind_is() {
 #[test]
 fn every_status_and_outcome_of_a_dispute_is_known_and_no_other() {
     use domain::DisputeState::{Lost, Open, Won};
-    let state = |status: &str, outcome| verdict::dispute_state(status, outcome);
+    let state = |status: &str, outcome| dispute_state(status, outcome);
     for status in [
         "OPEN",
         "WAITING_FOR_BUYER_RESPONSE",
@@ -348,7 +349,7 @@ fn only_a_capture_that_this_service_asked_for_is_a_charge_of_ours() {
 
 #[test]
 fn only_paypals_own_ids_are_put_into_a_path() {
-    assert_eq!(path_id("5O190127TN364715T"), Some("5O190127TN364715T"));
+    assert!(path_id("5O190127TN364715T").is_some());
     for id in ["", "../payments", "a/b", "a?b", "a b", &"9".repeat(65)] {
         assert_eq!(path_id(id), None, "{id}");
     }

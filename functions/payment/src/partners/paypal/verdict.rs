@@ -4,7 +4,99 @@
 //! "Processor Response Code" of its server SDK. A word that is not listed there is never guessed at: it
 //! reads as `None`, and the charge's outcome counts as unknown.
 
+use std::fmt;
+
 use domain::{DisputeState, RefundStatus};
+use partner::{self, Alphabet, FromReach as _, Reach, Unusable, sanitize};
+
+use super::client::Failure;
+use super::wire::{Problem, WireCapture, WireOrder};
+use super::{ChargeStatus, PartnerError, Refunds};
+
+/// How PayPal says no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It does not accept the client's credentials, or a token that was made with them.
+    Credentials,
+    /// It asks for less; nothing happened.
+    RateLimited,
+    /// It names an issue. What that proves depends on the call.
+    Issue {
+        issue: String,
+        /// Whether the payment source is what is wrong.
+        about_the_source: bool,
+    },
+    /// It failed, or names no issue.
+    Unexplained,
+}
+
+impl partner::Refusal for Refusal {
+    fn from_answer(status: u16, body: &[u8]) -> Self {
+        let explained = matches!(status, 400 | 403 | 404 | 409 | 415 | 422);
+        match status {
+            401 => Self::Credentials,
+            429 => Self::RateLimited,
+            _ if explained => Self::from_problem(body).unwrap_or(Self::Unexplained),
+            _ => Self::Unexplained,
+        }
+    }
+
+    fn reach(&self, _: u16) -> Reach {
+        match self {
+            Self::Credentials => Reach::NotConfigured,
+            Self::RateLimited => Reach::NothingDone,
+            Self::Issue { .. } | Self::Unexplained => Reach::Unknown,
+        }
+    }
+}
+
+impl Refusal {
+    fn from_problem(body: &[u8]) -> Option<Self> {
+        let problem: Problem = platform::json::read(body).ok()?;
+        Some(Self::Issue {
+            issue: sanitized(problem.issue()?),
+            about_the_source: problem.is_about_the_source(),
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Credentials => "the client's credentials are refused",
+            Self::RateLimited => "too many requests",
+            Self::Issue { issue, .. } => issue,
+            Self::Unexplained => "no issue",
+        })
+    }
+}
+
+/// A word of PayPal's, as it may be shown.
+fn sanitized(word: &str) -> String {
+    let word = sanitize(word, Alphabet::UpperSnake);
+    word.unwrap_or("illegible").to_owned()
+}
+
+pub(super) fn unknown_word(field: &str, word: &str) -> Unusable {
+    Unusable::new(format!("{field} is unknown: {}", sanitized(word)))
+}
+
+pub(super) fn contradiction() -> Unusable {
+    Unusable::new("PayPal's capture and order contradict each other")
+}
+
+/// Nothing happened, and nothing will until somebody mends the shop's account, its rights or this
+/// program.
+pub(super) fn not_allowed(failure: Failure) -> PartnerError {
+    tracing::error!(%failure, "paypal does not let this account do that");
+    PartnerError::unavailable(failure)
+}
+
+/// An issue that is not listed proves nothing.
+pub(super) fn unknown_issue(failure: Failure) -> PartnerError {
+    tracing::error!(%failure, "paypal has an issue that we do not know");
+    PartnerError::unanswered(failure)
+}
 
 /// Where an order stands (`order.status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +116,7 @@ pub(super) enum OrderStatus {
 }
 
 impl OrderStatus {
-    pub(super) fn of(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "CREATED" => Self::Created,
             "SAVED" => Self::Saved,
@@ -55,7 +147,7 @@ pub(super) enum CaptureStatus {
 }
 
 impl CaptureStatus {
-    pub(super) fn of(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "COMPLETED" => Self::Completed,
             "DECLINED" => Self::Declined,
@@ -78,7 +170,7 @@ pub(super) enum RefundWord {
 }
 
 impl RefundWord {
-    pub(super) fn of(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "CANCELLED" => Self::Cancelled,
             "FAILED" => Self::Failed,
@@ -89,12 +181,9 @@ impl RefundWord {
     }
 
     pub(super) fn status(self) -> RefundStatus {
-        let failed = |code: &str| RefundStatus::Failed {
-            code: code.to_owned(),
-        };
         match self {
-            Self::Cancelled => failed("refund_cancelled"),
-            Self::Failed => failed("refund_failed"),
+            Self::Cancelled => refund_failed("refund_cancelled"),
+            Self::Failed => refund_failed("refund_failed"),
             Self::Pending => RefundStatus::Pending,
             Self::Completed => RefundStatus::Refunded,
         }
@@ -151,112 +240,48 @@ pub(super) enum Issue {
 }
 
 /// The shop's account and its rights, and what this program never sends or always does.
-const OURS: [&str; 100] = [
-    "AMOUNT_MISMATCH",
-    "APPLE_PAY_AMOUNT_MISMATCH",
-    "AUTH_CAPTURE_NOT_ENABLED",
-    "BANK_NOT_SUPPORTED_FOR_VERIFICATION",
-    "BILLING_ADDRESS_INVALID",
-    "BLIK_ONE_CLICK_MISSING_REQUIRED_PARAMETER",
-    "CANCEL_URL_REQUIRED",
-    "CARD_EXPIRY_REQUIRED",
-    "CARD_NUMBER_REQUIRED",
-    "CITY_REQUIRED",
-    "CONSENT_NEEDED",
-    "CRYPTOGRAM_REQUIRED",
-    "CURRENCY_NOT_SUPPORTED_FOR_BANK",
-    "DONATION_ITEMS_NOT_SUPPORTED",
-    "DUPLICATE_REFERENCE_ID",
-    "EMV_DATA_REQUIRED",
-    "GOOGLE_PAY_GATEWAY_MERCHANT_ID_MISMATCH",
-    "IBAN_COUNTRY_NOT_SUPPORTED",
-    "INVALID_ACCOUNT_STATUS",
-    "INVALID_ARRAY_MAX_ITEMS",
-    "INVALID_ARRAY_MIN_ITEMS",
-    "INVALID_COUNTRY_CODE",
-    "INVALID_EXPIRY_DATE",
-    "INVALID_FX_RATE_ID",
-    "INVALID_GOOGLE_PAY_TOKEN",
-    "INVALID_IBAN",
-    "INVALID_PAYEE_PRICING_TIER_ID",
-    "INVALID_PAYER_ID",
-    "INVALID_PICKUP_ADDRESS",
-    "INVALID_PLATFORM_FEES_ACCOUNT",
-    "INVALID_PLATFORM_FEES_AMOUNT",
-    "INVALID_PREVIOUS_TRANSACTION_REFERENCE",
-    "INVALID_SECURITY_CODE_LENGTH",
-    "ITEM_TOTAL_MISMATCH",
-    "ITEM_TOTAL_REQUIRED",
-    "MALFORMED_REQUEST_JSON",
-    "MERCHANT_INITIATED_WITH_AUTHENTICATION_RESULTS",
-    "MERCHANT_INITIATED_WITH_MULTIPLE_PURCHASE_UNITS",
-    "MERCHANT_INITIATED_WITH_SECURITY_CODE",
-    "MISSING_CRYPTOGRAM",
-    "MISSING_PICKUP_ADDRESS",
-    "MISSING_PREVIOUS_REFERENCE",
-    "MISSING_REQUIRED_PARAMETER",
-    "MULTIPLE_ITEM_CATEGORIES",
-    "MULTIPLE_SHIPPING_ADDRESS_NOT_SUPPORTED",
-    "MULTIPLE_SHIPPING_OPTION_SELECTED",
-    "MULTIPLE_SHIPPING_TYPE_NOT_SUPPORTED",
-    "MULTI_CURRENCY_ORDER",
-    "NOT_ELIGIBLE_FOR_PAYPAL_TRANSACTION_ID_PROCESSING",
-    "NOT_ELIGIBLE_FOR_PNREF_PROCESSING",
-    "NOT_ELIGIBLE_FOR_TOKEN_PROCESSING",
-    "NOT_ENABLED_FOR_APPLE_PAY",
-    "NOT_ENABLED_FOR_BANK_PROCESSING",
-    "NOT_ENABLED_FOR_CARD_PROCESSING",
-    "NOT_ENABLED_FOR_GOOGLE_PAY",
-    "NOT_ENABLED_TO_VAULT_PAYMENT_SOURCE",
-    "NOT_SUPPORTED",
-    "ONE_OF_PARAMETERS_REQUIRED",
-    "ONLY_ONE_BANK_SOURCE_ALLOWED",
-    "ORDER_COMPLETE_ON_PAYMENT_APPROVAL",
-    "PAYEE_ACCOUNT_INVALID",
-    "PAYEE_ACCOUNT_LOCKED_OR_CLOSED",
-    "PAYEE_ACCOUNT_NOT_VERIFIED",
-    "PAYEE_ACCOUNT_RESTRICTED",
-    "PAYEE_FX_RATE_ID_CURRENCY_MISMATCH",
-    "PAYEE_FX_RATE_ID_EXPIRED",
-    "PAYEE_NOT_ENABLED_FOR_BANK_PROCESSING",
-    "PAYEE_NOT_ENABLED_FOR_CARD_PROCESSING",
-    "PAYEE_PRICING_TIER_ID_NOT_ENABLED",
-    "PAYMENT_SOURCE_MISMATCH",
-    "PAYMENT_SOURCE_NOT_SUPPORTED",
-    "PAYPAL_REQUEST_ID_REQUIRED",
-    "PAYPAL_TRANSACTION_ID_EXPIRED",
-    "PAYPAL_TRANSACTION_ID_NOT_FOUND",
-    "PERMISSION_DENIED",
-    "PERMISSION_DENIED_FOR_DONATION_ITEMS",
-    "PLATFORM_FEES_NOT_SUPPORTED",
-    "PLATFORM_FEE_PAYEE_CANNOT_BE_SAME_AS_PAYER",
-    "PNREF_EXPIRED",
-    "PNREF_NOT_FOUND",
-    "POSTAL_CODE_REQUIRED",
-    "PREFERRED_PAYMENT_SOURCE_MISMATCH",
-    "PREFERRED_SHIPPING_OPTION_AMOUNT_MISMATCH",
-    "REFERENCE_ID_REQUIRED",
-    "REQUIRED_PARAMETER_FOR_CUSTOMER_INITIATED_PAYMENT",
-    "RETURN_URL_REQUIRED",
-    "SETUP_ERROR_FOR_BANK",
-    "SHIPPING_ADDRESS_INVALID",
-    "SHIPPING_OPTIONS_NOT_SUPPORTED",
-    "SHIPPING_OPTION_NOT_SELECTED",
-    "SHIPPING_TYPE_NOT_SUPPORTED_FOR_CLIENT",
-    "TAX_TOTAL_MISMATCH",
-    "TAX_TOTAL_REQUIRED",
-    "TRANSACTION_RECEIVING_LIMIT_EXCEEDED",
-    "UNSUPPORTED_INTENT",
-    "UNSUPPORTED_PAYMENT_INSTRUCTION",
-    "UNSUPPORTED_PROCESSING_INSTRUCTION",
-    "UNSUPPORTED_SHIPPING_TYPE",
-    "VAULT_INSTRUCTION_DUPLICATED",
-    "VAULT_INSTRUCTION_REQUIRED",
-];
+const OURS: &str = "
+    AMOUNT_MISMATCH APPLE_PAY_AMOUNT_MISMATCH AUTH_CAPTURE_NOT_ENABLED
+    BANK_NOT_SUPPORTED_FOR_VERIFICATION BILLING_ADDRESS_INVALID
+    BLIK_ONE_CLICK_MISSING_REQUIRED_PARAMETER CANCEL_URL_REQUIRED CARD_EXPIRY_REQUIRED
+    CARD_NUMBER_REQUIRED CITY_REQUIRED CONSENT_NEEDED CRYPTOGRAM_REQUIRED
+    CURRENCY_NOT_SUPPORTED_FOR_BANK DONATION_ITEMS_NOT_SUPPORTED DUPLICATE_REFERENCE_ID
+    EMV_DATA_REQUIRED GOOGLE_PAY_GATEWAY_MERCHANT_ID_MISMATCH IBAN_COUNTRY_NOT_SUPPORTED
+    INVALID_ACCOUNT_STATUS INVALID_ARRAY_MAX_ITEMS INVALID_ARRAY_MIN_ITEMS INVALID_COUNTRY_CODE
+    INVALID_EXPIRY_DATE INVALID_FX_RATE_ID INVALID_GOOGLE_PAY_TOKEN INVALID_IBAN
+    INVALID_PAYEE_PRICING_TIER_ID INVALID_PAYER_ID INVALID_PICKUP_ADDRESS
+    INVALID_PLATFORM_FEES_ACCOUNT INVALID_PLATFORM_FEES_AMOUNT
+    INVALID_PREVIOUS_TRANSACTION_REFERENCE INVALID_SECURITY_CODE_LENGTH ITEM_TOTAL_MISMATCH
+    ITEM_TOTAL_REQUIRED MALFORMED_REQUEST_JSON MERCHANT_INITIATED_WITH_AUTHENTICATION_RESULTS
+    MERCHANT_INITIATED_WITH_MULTIPLE_PURCHASE_UNITS MERCHANT_INITIATED_WITH_SECURITY_CODE
+    MISSING_CRYPTOGRAM MISSING_PICKUP_ADDRESS MISSING_PREVIOUS_REFERENCE
+    MISSING_REQUIRED_PARAMETER MULTIPLE_ITEM_CATEGORIES MULTIPLE_SHIPPING_ADDRESS_NOT_SUPPORTED
+    MULTIPLE_SHIPPING_OPTION_SELECTED MULTIPLE_SHIPPING_TYPE_NOT_SUPPORTED MULTI_CURRENCY_ORDER
+    NOT_ELIGIBLE_FOR_PAYPAL_TRANSACTION_ID_PROCESSING NOT_ELIGIBLE_FOR_PNREF_PROCESSING
+    NOT_ELIGIBLE_FOR_TOKEN_PROCESSING NOT_ENABLED_FOR_APPLE_PAY NOT_ENABLED_FOR_BANK_PROCESSING
+    NOT_ENABLED_FOR_CARD_PROCESSING NOT_ENABLED_FOR_GOOGLE_PAY
+    NOT_ENABLED_TO_VAULT_PAYMENT_SOURCE NOT_SUPPORTED ONE_OF_PARAMETERS_REQUIRED
+    ONLY_ONE_BANK_SOURCE_ALLOWED ORDER_COMPLETE_ON_PAYMENT_APPROVAL PAYEE_ACCOUNT_INVALID
+    PAYEE_ACCOUNT_LOCKED_OR_CLOSED PAYEE_ACCOUNT_NOT_VERIFIED PAYEE_ACCOUNT_RESTRICTED
+    PAYEE_FX_RATE_ID_CURRENCY_MISMATCH PAYEE_FX_RATE_ID_EXPIRED
+    PAYEE_NOT_ENABLED_FOR_BANK_PROCESSING PAYEE_NOT_ENABLED_FOR_CARD_PROCESSING
+    PAYEE_PRICING_TIER_ID_NOT_ENABLED PAYMENT_SOURCE_MISMATCH PAYMENT_SOURCE_NOT_SUPPORTED
+    PAYPAL_REQUEST_ID_REQUIRED PAYPAL_TRANSACTION_ID_EXPIRED PAYPAL_TRANSACTION_ID_NOT_FOUND
+    PERMISSION_DENIED PERMISSION_DENIED_FOR_DONATION_ITEMS PLATFORM_FEES_NOT_SUPPORTED
+    PLATFORM_FEE_PAYEE_CANNOT_BE_SAME_AS_PAYER PNREF_EXPIRED PNREF_NOT_FOUND
+    POSTAL_CODE_REQUIRED PREFERRED_PAYMENT_SOURCE_MISMATCH
+    PREFERRED_SHIPPING_OPTION_AMOUNT_MISMATCH REFERENCE_ID_REQUIRED
+    REQUIRED_PARAMETER_FOR_CUSTOMER_INITIATED_PAYMENT RETURN_URL_REQUIRED SETUP_ERROR_FOR_BANK
+    SHIPPING_ADDRESS_INVALID SHIPPING_OPTIONS_NOT_SUPPORTED SHIPPING_OPTION_NOT_SELECTED
+    SHIPPING_TYPE_NOT_SUPPORTED_FOR_CLIENT TAX_TOTAL_MISMATCH TAX_TOTAL_REQUIRED
+    TRANSACTION_RECEIVING_LIMIT_EXCEEDED UNSUPPORTED_INTENT UNSUPPORTED_PAYMENT_INSTRUCTION
+    UNSUPPORTED_PROCESSING_INSTRUCTION UNSUPPORTED_SHIPPING_TYPE VAULT_INSTRUCTION_DUPLICATED
+    VAULT_INSTRUCTION_REQUIRED
+";
 
 impl Issue {
     /// Every issue of the specifications' lists for creating, reading and capturing an order.
-    pub(super) fn of_charge(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         const LATER: Issue = Issue::Declined { retryable: true };
         const NEVER: Issue = Issue::Declined { retryable: false };
         Some(match word {
@@ -306,7 +331,7 @@ impl Issue {
             | "INVALID_STRING_LENGTH"
             | "INCOMPATIBLE_PARAMETER_VALUE" => Self::Malformed,
             "INVALID_RESOURCE_ID" => Self::Gone,
-            _ if OURS.contains(&word) => Self::Ours,
+            _ if OURS.split_whitespace().any(|each| each == word) => Self::Ours,
             _ => return None,
         })
     }
@@ -327,7 +352,7 @@ pub(super) enum RefundIssue {
 
 impl RefundIssue {
     /// Every issue of the specification's lists for refunding a capture.
-    pub(super) fn of(word: &str) -> Option<Self> {
+    pub(super) fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "CAPTURE_FULLY_REFUNDED" => Self::FullyRefunded,
             "PREVIOUS_REQUEST_IN_PROGRESS" => Self::Doubtful,
@@ -465,4 +490,120 @@ pub(super) fn may_retry(advice: &str) -> Option<bool> {
         "01" | "03" | "21" => Some(false),
         _ => None,
     }
+}
+
+/// Where an order stands for whoever has not asked for its capture.
+pub(super) fn standing(order: &WireOrder) -> Result<ChargeStatus, Unusable> {
+    let status = OrderStatus::from_word(&order.status);
+    let status = status.ok_or_else(|| unknown_word("order.status", &order.status))?;
+    match (captured(order)?, status) {
+        // It refused one source and still takes another.
+        (Some(ChargeStatus::Declined { .. }), status) if status != OrderStatus::Completed => {
+            Ok(without_capture(status)?)
+        }
+        (Some(capture), _) => Ok(capture),
+        (None, status) => without_capture(status),
+    }
+}
+
+fn without_capture(status: OrderStatus) -> Result<ChargeStatus, Unusable> {
+    match status {
+        OrderStatus::Created | OrderStatus::Saved | OrderStatus::Approved => {
+            Ok(ChargeStatus::Unconfirmed)
+        }
+        OrderStatus::PayerActionRequired => Ok(ChargeStatus::ActionRequired),
+        OrderStatus::Voided => Ok(ChargeStatus::Cancelled),
+        OrderStatus::Completed => Err(contradiction()),
+    }
+}
+
+/// How the capture that was just asked for ended; `None` where the answer does not tell.
+pub(super) fn outcome(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
+    if let Some(status) = captured(order)? {
+        return Ok(Some(status));
+    }
+    match OrderStatus::from_word(&order.status) {
+        Some(OrderStatus::PayerActionRequired) => Ok(Some(ChargeStatus::ActionRequired)),
+        Some(_) => Ok(None),
+        None => Err(unknown_word("order.status", &order.status)),
+    }
+}
+
+/// What the order's captures say: one that took money counts before one that may, and that before
+/// one that did not.
+fn captured(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
+    let mut pending = None;
+    let mut declined = None;
+    for capture in order.captures() {
+        let status = CaptureStatus::from_word(&capture.status);
+        let status = status.ok_or_else(|| unknown_word("capture.status", &capture.status))?;
+        match status {
+            CaptureStatus::Completed
+            | CaptureStatus::PartiallyRefunded
+            | CaptureStatus::Refunded => return Ok(Some(ChargeStatus::Captured(order.card()))),
+            CaptureStatus::Pending => pending = Some(ChargeStatus::Pending),
+            CaptureStatus::Declined => declined = Some(decline(capture)),
+            CaptureStatus::Failed => {
+                declined = Some(ChargeStatus::Declined {
+                    code: "failed".to_owned(),
+                    retryable: true,
+                });
+            }
+        }
+    }
+    Ok(pending.or(declined))
+}
+
+fn decline(capture: &WireCapture) -> ChargeStatus {
+    let response = capture.processor_response.as_ref();
+    let word = response.and_then(|response| response.response_code.as_deref());
+    let advice = response.and_then(|response| response.payment_advice_code.as_deref());
+    let (code, retryable) = match word.map(|word| (word, processor_reason(word))) {
+        Some((_, Some((name, retryable)))) => (name.to_owned(), retryable),
+        Some((word, None)) => {
+            let word = sanitized(word);
+            tracing::warn!(word, "a processor's code that we do not know");
+            (format!("processor_{}", word.to_ascii_lowercase()), false)
+        }
+        None => ("declined".to_owned(), true),
+    };
+    ChargeStatus::Declined {
+        code,
+        retryable: advice.and_then(may_retry).unwrap_or(retryable),
+    }
+}
+
+pub(super) fn refund_failed(code: &str) -> RefundStatus {
+    RefundStatus::Failed {
+        code: code.to_owned(),
+    }
+}
+
+/// What an order says of its refunds.
+pub(super) fn refunds(order: &WireOrder) -> Result<Refunds, Unusable> {
+    let (mut done, mut pending, mut failures) = (false, false, Vec::new());
+    for refund in order.refunds() {
+        let word = RefundWord::from_word(&refund.status);
+        let word = word.ok_or_else(|| unknown_word("refund.status", &refund.status))?;
+        match word.status() {
+            RefundStatus::Refunded => done = true,
+            RefundStatus::Pending => pending = true,
+            failure @ RefundStatus::Failed { .. } => failures.push(failure),
+        }
+    }
+    let all = order
+        .captures()
+        .any(|capture| CaptureStatus::from_word(&capture.status) == Some(CaptureStatus::Refunded));
+    let standing = if pending {
+        Some(RefundStatus::Pending)
+    } else if all && (done || failures.is_empty()) {
+        Some(RefundStatus::Refunded)
+    } else {
+        None
+    };
+    Ok(Refunds {
+        standing,
+        failed: failures.len(),
+        failure: failures.pop(),
+    })
 }

@@ -1,7 +1,79 @@
-//! PayPal's JSON: what is read of its answers. Fields that are not named here are not looked at.
+//! PayPal's JSON: what it is sent and what is read of its answers. Fields that are not named here are
+//! not looked at.
 
-use domain::{Card, InvoiceId, Timestamp};
+use domain::{Card, Currency, InvoiceId, Money, PartnerToken, Timestamp};
 use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Currencies that PayPal takes no decimals of, though their minor unit has two
+/// ("Currency codes").
+const WHOLE_UNITS_ONLY: [&str; 2] = ["HUF", "TWD"];
+
+/// What the customer's token names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Card,
+    Wallet,
+    BillingAgreement,
+}
+
+impl Source {
+    /// What the token can name. Tokens of cards and wallets look alike: PayPal tells, and has then
+    /// done nothing.
+    pub(super) fn candidates(token: &PartnerToken) -> &'static [Self] {
+        if token.as_str().starts_with("B-") {
+            &[Self::BillingAgreement]
+        } else {
+            &[Self::Card, Self::Wallet]
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::Wallet => "wallet",
+            Self::BillingAgreement => "agreement",
+        }
+    }
+
+    /// The payment source of a charge that the shop starts and the customer has agreed to.
+    pub(super) fn body(self, token: &PartnerToken) -> Value {
+        let token = token.as_str();
+        match self {
+            Self::Card => json!({"card": {
+                "vault_id": token,
+                "stored_credential": {
+                    "payment_initiator": "MERCHANT",
+                    "payment_type": "UNSCHEDULED",
+                    "usage": "SUBSEQUENT",
+                },
+            }}),
+            Self::Wallet => json!({"paypal": {
+                "vault_id": token,
+                "stored_credential": {
+                    "payment_initiator": "MERCHANT",
+                    "usage": "SUBSEQUENT",
+                    "usage_pattern": "IMMEDIATE",
+                },
+            }}),
+            Self::BillingAgreement => {
+                json!({"token": {"id": token, "type": "BILLING_AGREEMENT"}})
+            }
+        }
+    }
+}
+
+/// An amount as PayPal wants it: `36.00`, `3600` for a currency without decimals. `None` where it
+/// takes no such amount.
+pub(super) fn amount_text(amount: Money, currency: Currency) -> Option<String> {
+    if currency.minor_digits() > 2 {
+        return None;
+    }
+    if !WHOLE_UNITS_ONLY.contains(&currency.code()) {
+        return Some(amount.to_display_text(currency));
+    }
+    (amount.decimal().normalize().scale() == 0).then(|| amount.to_text())
+}
 
 /// An order (`order`, Orders v2).
 #[derive(Deserialize)]

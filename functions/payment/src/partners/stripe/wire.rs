@@ -6,23 +6,20 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use domain::{Card, DisputeState, OrderId, PartnerToken};
+use domain::{Card, DisputeState, OrderId};
+use partner::{Alphabet, sanitize};
 use platform::json;
 
 use super::Disputed;
 
-/// A code of Stripe's: at most 64 lower-case letters, digits and `_`. Anything else becomes
-/// `unrecognised`, so that no free text gets into logs, orders or answers.
+/// A code of Stripe's. Free text becomes `unrecognised`, so that it gets into no log, order or answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Code(String);
 
 impl Code {
     pub(super) fn new(text: &str) -> Self {
-        let is_code = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        Self(if is_code { text } else { "unrecognised" }.to_owned())
+        let code = sanitize(text, Alphabet::LowerSnake);
+        Self(code.unwrap_or("unrecognised").to_owned())
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -78,12 +75,6 @@ pub(super) struct Intent {
 }
 
 impl Intent {
-    /// Its id, if it is one that can stand in a path.
-    pub(super) fn reference(&self) -> Option<String> {
-        let token = PartnerToken::parse(&self.id).ok()?;
-        Some(token.as_str().to_owned())
-    }
-
     /// The card that was charged, as far as the answer describes it. Money that was taken was taken,
     /// whatever is written about the card.
     pub(super) fn card(&self) -> Card {
@@ -291,7 +282,7 @@ struct ErrorBody {
 
 impl ErrorObject {
     /// Reads the body of an answer that is no success.
-    pub(super) fn of(body: &[u8]) -> Option<Self> {
+    pub(super) fn from_body(body: &[u8]) -> Option<Self> {
         json::read::<ErrorBody>(body).ok().map(|body| body.error)
     }
 }
@@ -397,8 +388,8 @@ mod tests {
         assert!(!read(
             r#"{"id":"pi_1","status":"requires_payment_method","last_payment_error":{"type":"new"}}"#
         ));
-        assert!(ErrorObject::of(br#"{"error":{"type":"new_error"}}"#).is_none());
-        assert!(ErrorObject::of(br#"{"error":{"type":"card_error"}}"#).is_some());
+        assert!(ErrorObject::from_body(br#"{"error":{"type":"new_error"}}"#).is_none());
+        assert!(ErrorObject::from_body(br#"{"error":{"type":"card_error"}}"#).is_some());
     }
 
     #[test]

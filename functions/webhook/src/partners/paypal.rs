@@ -1,5 +1,6 @@
-//! How PayPal signs what it sends ("Integrate webhooks", verifying messages by oneself): RSA with
-//! SHA-256 over `<transmission id>|<transmission time>|<webhook id>|<CRC-32 of the body, in decimal>`.
+//! PayPal's webhooks, which PayPal signs ("Integrate webhooks", verifying messages by oneself) by RSA
+//! with SHA-256 over
+//! `<transmission id>|<transmission time>|<webhook id>|<CRC-32 of the body, in decimal>`.
 //!
 //! The certificate comes from an address that the request itself names. It is believed because it is
 //! fetched over TLS from PayPal's own API and from nowhere else, and from there only as a certificate.
@@ -16,24 +17,30 @@
 //! A CRC is easily forged: whoever sees a signed webhook can make another body that fits its
 //! signature. Such a body gets as far as any other here: whoever hears of it asks PayPal.
 
+mod certificates;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::Timestamp;
+use domain::{InvoiceId, OrderId, Timestamp};
 use lambda_http::http::HeaderMap;
+use messages::PartnerReference;
+use partner::PathSegment;
 use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, HttpsCall, HttpsError, Secret};
 use platform::runtime::Runtime;
 use platform::secret::{Keys, SecretError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use serde_json::Value;
 use service::error::{Counterpart, Dependency, Error, Outcome};
 use tokio::sync::Mutex as Turn;
 use webpki::EndEntityCert;
 use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
 
-use super::SignatureError;
-use super::certificates::{Certificates, Known};
+use super::{News, PartnerEvent, SignatureError, header, reject, verify_with_newest};
+use certificates::{Certificates, Known};
 
 /// Where PayPal's API is ("API requests"), and where it names its certificates.
 const LIVE: [&str; 2] = ["https://api-m.paypal.com", "https://api.paypal.com"];
@@ -86,7 +93,7 @@ impl From<Unverified> for Error {
     /// success.
     fn from(unverified: Unverified) -> Self {
         match unverified {
-            Unverified::Signature(error) => super::unsigned("paypal", error),
+            Unverified::Signature(error) => reject("paypal", error),
             Unverified::NoId(error) => Error::without_keys(Counterpart::BillingPartner, error),
             other => Self::Unavailable {
                 dependency: Dependency::BillingPartner,
@@ -128,17 +135,14 @@ impl PayPalSigner {
     }
 
     /// Believes the body or says why not. What can be checked without a call is checked first.
-    pub(crate) async fn check(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Unverified> {
-        let text = |name: &str| {
-            let value = headers.get(name).ok_or(SignatureError::Missing)?;
-            value.to_str().map_err(|_| SignatureError::Malformed)
-        };
+    pub(crate) async fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Unverified> {
+        let text = |name: &str| header(headers, name);
         let signature = text("paypal-transmission-sig")?;
         let (id, time) = (
             text("paypal-transmission-id")?,
             text("paypal-transmission-time")?,
         );
-        if text("paypal-auth-algo")? != "SHA256withRSA" || !is_plain(id) {
+        if text("paypal-auth-algo")? != "SHA256withRSA" || !is_one_word(id) {
             return Err(SignatureError::Malformed.into());
         }
         Timestamp::parse(time).map_err(|_| SignatureError::Malformed)?;
@@ -149,14 +153,14 @@ impl PayPalSigner {
         let certificate = self.certificate(name).await?;
         let certificate =
             EndEntityCert::try_from(&certificate).map_err(|_| SignatureError::Malformed)?;
-        let fits = |webhook: &Secret| {
+        let verify = |webhook: &Secret| {
             let webhook = webhook.expose();
             let signed = format!("{id}|{time}|{webhook}|{}", crc32fast::hash(body));
             let algorithm = RSA_PKCS1_2048_8192_SHA256;
-            let fits = certificate.verify_signature(algorithm, signed.as_bytes(), &signature);
-            fits.map_err(|_| SignatureError::Wrong)
+            let verified = certificate.verify_signature(algorithm, signed.as_bytes(), &signature);
+            verified.map_err(|_| SignatureError::Wrong)
         };
-        super::check_by(&self.webhook_id, webhook, fits).await?;
+        verify_with_newest(&self.webhook_id, webhook, verify).await?;
         self.certificates().prove(name);
         Ok(())
     }
@@ -168,18 +172,18 @@ impl PayPalSigner {
             .iter()
             .find_map(|each| url.strip_prefix(each));
         let name = path.and_then(|path| path.strip_prefix(CERTIFICATES));
-        let name = name.filter(|name| is_plain(name));
+        let name = name.filter(|name| is_one_word(name));
         name.ok_or(SignatureError::Malformed)
     }
 
     /// The certificate of that name, fetched if need be.
     async fn certificate(&self, name: &str) -> Result<CertificateDer<'static>, Unverified> {
-        if let Some(known) = self.known(name) {
-            return known;
+        if let Some(kept) = self.kept(name) {
+            return kept;
         }
         let _turn = self.turn.lock().await;
-        if let Some(known) = self.known(name) {
-            return known;
+        if let Some(kept) = self.kept(name) {
+            return kept;
         }
         if !self.certificates().may_fetch(self.runtime.now()) {
             return Err(Unverified::TooMany);
@@ -209,7 +213,7 @@ impl PayPalSigner {
     }
 
     /// What needs no fetch.
-    fn known(&self, name: &str) -> Option<Result<CertificateDer<'static>, Unverified>> {
+    fn kept(&self, name: &str) -> Option<Result<CertificateDer<'static>, Unverified>> {
         match self.certificates().find(name, self.runtime.now()) {
             Known::Certificate(certificate) => Some(Ok(certificate)),
             Known::Missing => Some(Err(SignatureError::Malformed.into())),
@@ -233,16 +237,67 @@ fn addresses(address: &str) -> Vec<String> {
 }
 
 /// A name of one word, which cannot lead elsewhere in a path or be taken for two in what is signed.
-fn is_plain(name: &str) -> bool {
-    (1..=100).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+fn is_one_word(name: &str) -> bool {
+    PathSegment::parse(name).is_some()
+}
+
+/// PayPal's event (`event`, Webhooks v1).
+#[derive(Deserialize)]
+pub(crate) struct PayPalEvent {
+    id: String,
+    #[serde(rename = "event_type")]
+    kind: String,
+    #[serde(default)]
+    resource: Value,
+}
+
+impl PayPalEvent {
+    fn text(&self, field: &str) -> Option<&str> {
+        self.resource.pointer(field)?.as_str()
+    }
+
+    /// The payment function gives each order the invoice as `custom_id`, and its captures and refunds
+    /// have it too.
+    fn order(&self) -> Option<OrderId> {
+        let invoice = ["/custom_id", "/purchase_units/0/custom_id"]
+            .into_iter()
+            .find_map(|field| InvoiceId::parse(self.text(field)?).ok())?;
+        Some(invoice.order())
+    }
+}
+
+impl PartnerEvent for PayPalEvent {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn news(&self) -> Option<News> {
+        match self.kind.as_str() {
+            // The payer has acted, and the capture can be asked for again.
+            "CHECKOUT.ORDER.APPROVED" => self.order().map(News::Charge),
+            "PAYMENT.CAPTURE.COMPLETED" | "PAYMENT.CAPTURE.DECLINED" | "PAYMENT.CAPTURE.DENIED" => {
+                self.order().map(News::Charge)
+            }
+            "PAYMENT.CAPTURE.REFUNDED"
+            | "PAYMENT.CAPTURE.REVERSED"
+            | "PAYMENT.REFUND.PENDING"
+            | "PAYMENT.REFUND.FAILED" => self.order().map(News::Refund),
+            "CUSTOMER.DISPUTE.CREATED"
+            | "CUSTOMER.DISPUTE.UPDATED"
+            | "CUSTOMER.DISPUTE.RESOLVED" => {
+                PartnerReference::parse(self.text("/dispute_id")?).map(News::Dispute)
+            }
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::read;
     use super::*;
+
+    const INVOICE: &str = "inv_01JDB4XK00EXAMP0E0RDER0001";
 
     #[test]
     fn a_certificate_is_fetched_from_paypal_and_from_nowhere_else() {
@@ -267,5 +322,55 @@ mod tests {
             let name = live.certificate_name(url);
             assert_eq!(name, Err(SignatureError::Malformed), "{url}");
         }
+    }
+
+    fn order() -> OrderId {
+        OrderId::parse("ord_01JDB4XK00EXAMP0E0RDER0001").unwrap()
+    }
+
+    fn named(text: &str) -> PartnerReference {
+        PartnerReference::parse(text).unwrap()
+    }
+
+    fn paypal(kind: &str, resource: &str) -> Option<News> {
+        let body = format!(r#"{{"id":"WH-1","event_type":"{kind}","resource":{resource}}}"#);
+        read::<PayPalEvent>(body.as_bytes()).unwrap().news()
+    }
+
+    #[test]
+    fn each_type_of_paypals_tells_what_it_may_have_changed() {
+        let ours = format!(r#"{{"dispute_id":"PP-D-1","custom_id":"{INVOICE}"}}"#);
+        for (kind, news) in [
+            ("CHECKOUT.ORDER.APPROVED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.COMPLETED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.DECLINED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.DENIED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.PENDING", None),
+            ("PAYMENT.CAPTURE.REFUNDED", Some(News::Refund(order()))),
+            ("PAYMENT.CAPTURE.REVERSED", Some(News::Refund(order()))),
+            ("PAYMENT.REFUND.PENDING", Some(News::Refund(order()))),
+            ("PAYMENT.REFUND.FAILED", Some(News::Refund(order()))),
+            (
+                "CUSTOMER.DISPUTE.CREATED",
+                Some(News::Dispute(named("PP-D-1"))),
+            ),
+            (
+                "CUSTOMER.DISPUTE.UPDATED",
+                Some(News::Dispute(named("PP-D-1"))),
+            ),
+            (
+                "CUSTOMER.DISPUTE.RESOLVED",
+                Some(News::Dispute(named("PP-D-1"))),
+            ),
+            ("BILLING.PLAN.CREATED", None),
+        ] {
+            assert_eq!(paypal(kind, &ours), news, "{kind}");
+        }
+        let order_resource = format!(r#"{{"purchase_units":[{{"custom_id":"{INVOICE}"}}]}}"#);
+        assert_eq!(
+            paypal("CHECKOUT.ORDER.APPROVED", &order_resource),
+            Some(News::Charge(order()))
+        );
+        assert_eq!(paypal("PAYMENT.CAPTURE.COMPLETED", "{}"), None);
     }
 }

@@ -1,7 +1,19 @@
-//! What an answer means that is no success.
+//! What Stripe's answers mean.
 
-use super::super::ChargeStatus;
-use super::wire::{Code, ErrorKind, ErrorObject};
+use std::fmt;
+
+use partner::CallFailure::Refused;
+use partner::{self, FromReach as _, Reach};
+use service::error::Source;
+
+use super::client::Failure;
+use super::wire::{
+    Code, ErrorKind, ErrorObject, Intent, IntentStatus, Refund, RefundList, WireRefundStatus,
+};
+use super::{ChargeStatus, OpenCharge, PartnerError, RefundStatus, Refunds};
+
+/// Stripe's code for a charge of which nothing is left to refund.
+pub(super) const ALREADY_REFUNDED: &str = "charge_already_refunded";
 
 /// What Stripe's refusal says about what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +58,7 @@ pub(super) enum CardRefusal {
 }
 
 impl CardRefusal {
-    pub(super) fn of(error: &ErrorObject) -> Self {
+    pub(super) fn from_error(error: &ErrorObject) -> Self {
         let code = error.decline_code.as_ref().or(error.code.as_ref());
         let code = code.cloned().unwrap_or_else(|| Code::new("declined"));
         if needs_customer(code.as_str()) {
@@ -99,10 +111,9 @@ fn may_succeed_later(code: &str) -> bool {
     )
 }
 
-impl Refusal {
-    /// Reads an answer with a status outside of 200 to 299.
-    pub(super) fn of(status: u16, body: &[u8]) -> Self {
-        let error = ErrorObject::of(body);
+impl partner::Refusal for Refusal {
+    fn from_answer(status: u16, body: &[u8]) -> Self {
+        let error = ErrorObject::from_body(body);
         let code = error
             .as_ref()
             .and_then(|error| error.code.clone())
@@ -115,19 +126,40 @@ impl Refusal {
             (500..=599, _) => Self::Failed,
             // Also with 429: a card that was declined too often.
             (400 | 402 | 429, Some(error)) if error.kind == ErrorKind::CardError => {
-                Self::Card(CardRefusal::of(&error))
+                Self::Card(CardRefusal::from_error(&error))
             }
             (429, _) => Self::Busy(code),
             (400 | 404, Some(error)) => match error.kind {
                 ErrorKind::IdempotencyError => Self::KeyReused,
-                ErrorKind::InvalidRequestError => Self::of_invalid_request(&error, code),
+                ErrorKind::InvalidRequestError => Self::from_invalid_request(&error, code),
                 ErrorKind::ApiError | ErrorKind::CardError => Self::Unreadable,
             },
             _ => Self::Unreadable,
         }
     }
 
-    fn of_invalid_request(error: &ErrorObject, code: Code) -> Self {
+    fn reach(&self, _: u16) -> Reach {
+        match self {
+            Self::Key => Reach::NotConfigured,
+            Self::UnknownCustomer
+            | Self::Never(_)
+            | Self::KeyReused
+            | Self::Busy(_)
+            | Self::Account(_)
+            | Self::Invalid(_) => Reach::NothingDone,
+            Self::Card(_) | Self::AskTheIntent | Self::Failed | Self::Unreadable => Reach::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl Refusal {
+    fn from_invalid_request(error: &ErrorObject, code: Code) -> Self {
         match code.as_str() {
             "resource_missing" => match error.param.as_deref() {
                 Some("customer" | "payment_method") => Self::UnknownCustomer,
@@ -156,12 +188,160 @@ impl Refusal {
     }
 }
 
+impl From<Failure> for PartnerError {
+    /// For questions and for what is asked again by the same code: what the failure means when nothing
+    /// more is to be made of it. Logged here, with codes only: nobody further up knows Stripe's.
+    fn from(failure: Failure) -> Self {
+        match &failure {
+            Refused(_, Refusal::UnknownCustomer) => return Self::NoAgreement,
+            Refused(_, Refusal::Never(code)) => return Self::refused(code.as_str()),
+            Refused(_, Refusal::Key | Refusal::Account(_) | Refusal::Invalid(_)) => {
+                tracing::error!(%failure, "Stripe does not accept the key or what we send");
+            }
+            failure => tracing::warn!(%failure, "the call to Stripe failed"),
+        }
+        Self::from_write(failure)
+    }
+}
+
+/// An error after something else was tried: whatever is known of the second call, the first one may
+/// have been carried out.
+pub(super) fn unanswered(source: impl Into<Source>) -> PartnerError {
+    let source = source.into();
+    tracing::warn!(%source, "what Stripe did is unknown");
+    PartnerError::unanswered(source)
+}
+
+/// Outcome of one call to confirm.
+pub(super) enum Confirmation {
+    /// Stripe says where the charge stands.
+    Stands(ChargeStatus),
+    /// Only the intent itself can say.
+    AskTheIntent,
+    /// The answer may be one that this key gets for a day, whatever becomes of the intent.
+    KeyIsSpent(Failure),
+}
+
+impl Confirmation {
+    pub(super) fn from_failure(failure: Failure) -> Result<Self, PartnerError> {
+        match failure {
+            Refused(_, Refusal::Card(card)) => Ok(Self::Stands(card.into_status())),
+            // The intent keeps the payment method that it was opened with: only another attempt can
+            // use what the customer agrees to now.
+            Refused(_, Refusal::UnknownCustomer) => Ok(Self::Stands(method_missing())),
+            Refused(_, Refusal::AskTheIntent) => Ok(Self::AskTheIntent),
+            Refused(_, Refusal::Failed | Refusal::KeyReused) => Ok(Self::KeyIsSpent(failure)),
+            failure => Err(failure.into()),
+        }
+    }
+}
+
+/// Where the charge stands, by its intent.
+pub(super) fn status_of(intent: &Intent, charge: &OpenCharge) -> ChargeStatus {
+    match intent.status {
+        // A decline closes its intent: what the decline said is still there.
+        IntentStatus::Canceled => match intent
+            .last_payment_error
+            .as_ref()
+            .map(CardRefusal::from_error)
+        {
+            Some(declined @ CardRefusal::Declined { .. }) => declined.into_status(),
+            Some(CardRefusal::Authentication) | None => ChargeStatus::Cancelled,
+        },
+        IntentStatus::Processing => ChargeStatus::Pending,
+        IntentStatus::RequiresAction => ChargeStatus::ActionRequired,
+        IntentStatus::RequiresConfirmation => ChargeStatus::Unconfirmed,
+        IntentStatus::Succeeded => ChargeStatus::Captured(intent.card()),
+        IntentStatus::RequiresCapture => {
+            // Never asked for: somebody has to look before the authorization lapses.
+            tracing::error!(
+                invoice_id = %charge.request.invoice,
+                "Stripe holds a charge that nobody captures"
+            );
+            ChargeStatus::Pending
+        }
+        IntentStatus::RequiresPaymentMethod => match &intent.last_payment_error {
+            Some(error) => CardRefusal::from_error(error).into_status(),
+            // It was opened with one, which was taken away since: nothing can be charged by it.
+            None => method_missing(),
+        },
+    }
+}
+
+/// The payment method that the attempt was opened with is gone.
+fn method_missing() -> ChargeStatus {
+    ChargeStatus::Declined {
+        code: "payment_method_missing".to_owned(),
+        retryable: false,
+    }
+}
+
+pub(super) fn refund_status(refund: &Refund) -> RefundStatus {
+    match refund.status {
+        WireRefundStatus::Succeeded => RefundStatus::Refunded,
+        WireRefundStatus::Pending | WireRefundStatus::RequiresAction => RefundStatus::Pending,
+        WireRefundStatus::Failed | WireRefundStatus::Canceled => {
+            let code = refund.failure_reason.as_ref().map(Code::as_str);
+            RefundStatus::Failed {
+                code: code.unwrap_or("refund_failed").to_owned(),
+            }
+        }
+    }
+}
+
+/// What the refunds of a charge of `whole` minor units say.
+pub(super) fn refunds(list: &RefundList, whole: u64) -> Result<Refunds, PartnerError> {
+    let sum = |wanted: &[WireRefundStatus]| -> u64 {
+        let refunds = list.data.iter();
+        let refunds = refunds.filter(|each| wanted.contains(&each.status));
+        refunds.map(|refund| refund.amount).sum()
+    };
+    let done = sum(&[WireRefundStatus::Succeeded]);
+    let on_its_way = sum(&[WireRefundStatus::Pending, WireRefundStatus::RequiresAction]);
+    let standing = if done >= whole {
+        Some(RefundStatus::Refunded)
+    } else if done.saturating_add(on_its_way) >= whole {
+        Some(RefundStatus::Pending)
+    } else if list.has_more {
+        return Err(unanswered(
+            "the charge has more refunds than one page shows",
+        ));
+    } else {
+        None
+    };
+    let failed = list.data.iter().filter(|refund| {
+        matches!(
+            refund.status,
+            WireRefundStatus::Failed | WireRefundStatus::Canceled
+        )
+    });
+    Ok(Refunds {
+        standing,
+        failed: failed.clone().count(),
+        // Stripe lists the latest first.
+        failure: failed.map(refund_status).next(),
+    })
+}
+
+/// Why Stripe refuses to refund the charge; `None` where it says something else.
+pub(super) fn refused_refund(failure: &Failure) -> Option<&Code> {
+    match failure {
+        Refused(_, Refusal::Invalid(code) | Refusal::Never(code)) => {
+            let elsewhere = [ALREADY_REFUNDED, "resource_missing"];
+            Some(code).filter(|code| !elsewhere.contains(&code.as_str()))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use partner::Refusal as _;
+
     use super::*;
 
     fn refusal(status: u16, error: &str) -> Refusal {
-        Refusal::of(status, format!(r#"{{"error":{{{error}}}}}"#).as_bytes())
+        Refusal::from_answer(status, format!(r#"{{"error":{{{error}}}}}"#).as_bytes())
     }
 
     fn declined(code: &str, retryable: bool) -> Refusal {
@@ -292,8 +472,11 @@ mod tests {
         ] {
             assert_eq!(refusal(status, &error), expected, "{status} {error}");
         }
-        assert_eq!(Refusal::of(402, b"<html>"), Refusal::Unreadable);
-        assert_eq!(Refusal::of(502, b"<html>"), Refusal::Failed);
-        assert_eq!(Refusal::of(429, b""), Refusal::Busy(code("no_code")));
+        assert_eq!(Refusal::from_answer(402, b"<html>"), Refusal::Unreadable);
+        assert_eq!(Refusal::from_answer(502, b"<html>"), Refusal::Failed);
+        assert_eq!(
+            Refusal::from_answer(429, b""),
+            Refusal::Busy(code("no_code"))
+        );
     }
 }

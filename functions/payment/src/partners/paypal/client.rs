@@ -1,0 +1,255 @@
+//! Calls to PayPal, and the access token that they need.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::{InvoiceId, PartnerAccount, Timestamp};
+use partner::CallFailure::{BadReference, NoToken, Refused};
+use partner::{Call, CallFailure, PathSegment, Reach, Unusable, read, send};
+use platform::aws::Aws;
+use platform::config::{ConfigError, Environment};
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
+use platform::secret::{self, Keys, PartnerSecret};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::verdict::Refusal;
+use super::wire::{DisputedCapture, WireDispute, WireOrder, WireRefund, WireToken};
+
+/// The live API.
+const ADDRESS: &str = "https://api-m.paypal.com";
+
+/// How long before its end a token is no longer used.
+const TOKEN_MARGIN: Duration = Duration::from_mins(5);
+
+/// A call to PayPal without an answer that can be used.
+pub(super) type Failure = CallFailure<Refusal>;
+
+/// PayPal's API, for one account.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    https: Https,
+    keys: Keys<Credentials>,
+    runtime: Runtime,
+    token: Arc<Mutex<Option<Token>>>,
+}
+
+/// What a REST app is known by at PayPal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) client_id: String,
+    pub(super) secret: Secret,
+}
+
+impl Credentials {
+    fn pick(secret: &PartnerSecret) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client_id: secret.field("clientId", &[])?.expose().to_owned(),
+            secret: secret.field("clientSecret", &[])?,
+        })
+    }
+
+    fn account(&self) -> PartnerAccount {
+        PartnerAccount::new("paypal", &self.client_id)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Token {
+    /// Whose it is.
+    account: PartnerAccount,
+    /// The whole header.
+    authorization: Secret,
+    good_until: Timestamp,
+}
+
+impl Client {
+    pub(super) fn new(https: Https, keys: Keys<Credentials>, runtime: Runtime) -> Self {
+        Self {
+            https,
+            keys,
+            runtime,
+            token: Arc::default(),
+        }
+    }
+
+    pub(super) async fn from_environment(
+        environment: Environment<'_>,
+        aws: &Aws,
+        runtime: Runtime,
+    ) -> Result<Self, ConfigError> {
+        let address = Https::address(environment, "PAYPAL_URL", ADDRESS)?;
+        let pick = Credentials::pick;
+        let keys = Keys::of(environment, aws, secret::PARTNER, pick, runtime.clone()).await?;
+        Ok(Self::new(Https::new(address), keys, runtime))
+    }
+
+    /// Whose keys the last call was made with.
+    pub(super) fn account(&self) -> PartnerAccount {
+        let keys = self.keys.last();
+        // Without keys no call was made, and there is no account that could have opened anything.
+        keys.map_or_else(|| PartnerAccount::new("paypal", ""), |keys| keys.account())
+    }
+
+    /// Opens an order; its id may stand in a path. `request_id` has at most 108 characters, here and
+    /// below.
+    pub(super) async fn create_order(
+        &self,
+        request_id: &str,
+        body: &Value,
+    ) -> Result<WireOrder, Failure> {
+        let order: WireOrder = self.post("/v2/checkout/orders", request_id, body).await?;
+        match path_id(&order.id) {
+            Some(_) => Ok(order),
+            None => Err(Unusable::new("the order's id cannot stand in a path").into()),
+        }
+    }
+
+    pub(super) async fn order(&self, reference: &str) -> Result<WireOrder, Failure> {
+        let id = path_id(reference).ok_or(BadReference)?;
+        self.get(format!("/v2/checkout/orders/{id}")).await
+    }
+
+    pub(super) async fn capture(
+        &self,
+        reference: &str,
+        request_id: &str,
+        source: Value,
+    ) -> Result<WireOrder, Failure> {
+        let id = path_id(reference).ok_or(BadReference)?;
+        let path = format!("/v2/checkout/orders/{id}/capture");
+        self.post(&path, request_id, &json!({"payment_source": source}))
+            .await
+    }
+
+    /// Refunds what is left of a capture.
+    pub(super) async fn refund(
+        &self,
+        capture: &str,
+        request_id: &str,
+        invoice: InvoiceId,
+    ) -> Result<WireRefund, Failure> {
+        let capture = path_id(capture).ok_or(BadReference)?;
+        let path = format!("/v2/payments/captures/{capture}/refund");
+        // What a webhook finds our order by. No amount: the whole.
+        let body = json!({"custom_id": invoice.to_string()});
+        self.post(&path, request_id, &body).await
+    }
+
+    /// `None` where PayPal has no such dispute.
+    pub(super) async fn dispute(
+        &self,
+        id: PathSegment<'_>,
+    ) -> Result<Option<WireDispute>, Failure> {
+        self.find(format!("/v1/customer/disputes/{id}")).await
+    }
+
+    /// `None` where PayPal has no such capture.
+    pub(super) async fn disputed_capture(
+        &self,
+        id: PathSegment<'_>,
+    ) -> Result<Option<DisputedCapture>, Failure> {
+        self.find(format!("/v2/payments/captures/{id}")).await
+    }
+
+    async fn find<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, Failure> {
+        match self.get(path).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Refused(404, Refusal::Issue { .. })) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<T, Failure> {
+        self.call(Call::get(path)).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request_id: &str,
+        body: &Value,
+    ) -> Result<T, Failure> {
+        let call = Call::post_json(path, body)
+            .header("prefer", "return=representation")
+            .header("paypal-request-id", request_id);
+        self.call(call).await
+    }
+
+    /// Makes a call, and once more with a new token if the first was not good any more.
+    async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failure> {
+        let call = call.header("accept", "application/json");
+        let mut token = self.token().await?;
+        let mut answer = send(&self.https, &call, token.authorization.clone()).await?;
+        if answer.status == 401 {
+            let is_refused = |other: &mut Token| other.authorization == token.authorization;
+            self.cached().take_if(is_refused);
+            token = self.token().await?;
+            answer = send(&self.https, &call, token.authorization.clone()).await?;
+        }
+        if token.account != self.account() {
+            // What this answer means depends on whose it is.
+            return Err(Unusable::new("the shop's account was replaced during the call").into());
+        }
+        if answer.status == 401 {
+            tracing::error!("paypal refuses a new token");
+        }
+        read(&answer)
+    }
+
+    /// A token that is good for a while. Two workers may fetch one each: waiting for one another
+    /// would let a frozen one stop them all. Credentials that PayPal refuses are tried once more with
+    /// those that have replaced them.
+    async fn token(&self) -> Result<Token, Failure> {
+        let now = self.runtime.now();
+        let keys = self.keys.now().await?;
+        let cached = self.cached().clone();
+        let is_good = |token: &Token| now < token.good_until && token.account == keys.account();
+        if let Some(token) = cached.filter(is_good) {
+            return Ok(token);
+        }
+        let first = self.new_token(&keys).await;
+        let token = match first {
+            Err(failure) if failure.reach() == Reach::NotConfigured => {
+                match self.keys.newer_than(&keys).await {
+                    Some(newer) => self.new_token(&newer).await,
+                    None => Err(failure),
+                }
+            }
+            first => first,
+        };
+        token.map_err(|failure| NoToken(Box::new(failure)))
+    }
+
+    async fn new_token(&self, keys: &Credentials) -> Result<Token, Failure> {
+        let now = self.runtime.now();
+        let fields = [("grant_type", "client_credentials")];
+        let call = Call::post_form("/v1/oauth2/token", &fields);
+        let call = call.header("accept", "application/json");
+        let authorization = Secret::basic_authorization(&keys.client_id, &keys.secret);
+        let answer = send(&self.https, &call, authorization).await?;
+        if let status @ (400 | 401) = answer.status {
+            tracing::error!(status, "paypal refuses our credentials");
+            return Err(Refused(status, Refusal::Credentials));
+        }
+        let token: WireToken = read(&answer)?;
+        let lives = Duration::from_secs(token.expires_in);
+        let token = Token {
+            account: keys.account(),
+            authorization: Secret::new(format!("Bearer {}", token.access_token)),
+            good_until: now.plus(lives.saturating_sub(TOKEN_MARGIN)),
+        };
+        *self.cached() = Some(token.clone());
+        Ok(token)
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Option<Token>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An id of PayPal's that may stand in a path; short enough for the ids of the requests about it.
+pub(super) fn path_id(text: &str) -> Option<PathSegment<'_>> {
+    PathSegment::parse(text).filter(|id| id.as_str().len() <= 64)
+}

@@ -1,0 +1,473 @@
+//! PayPal, by its Orders API, version 2.
+//!
+//! | step | call |
+//! | --- | --- |
+//! | open | `POST /v2/checkout/orders` **without** a payment source, so that nothing is charged |
+//! | confirm | `POST /v2/checkout/orders/{id}/capture` with the customer's vaulted source |
+//! | look up | `GET /v2/checkout/orders/{id}`; the capture's status counts, not the order's |
+//! | refund | `POST /v2/payments/captures/{id}/refund` |
+//! | refund's status | `GET /v2/checkout/orders/{id}` |
+//! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}` of what is disputed |
+//!
+//! # One charge
+//!
+//! An order with intent `CAPTURE` has one capture: PayPal answers the second one with
+//! `ORDER_ALREADY_CAPTURED`, whoever asks, with whatever key and however late. So confirming one
+//! reference takes the money once, and nothing rests on how long PayPal keeps a `PayPal-Request-Id`
+//! (6 hours for orders).
+//!
+//! PayPal cannot cancel an order that waits for its capture, and a capture that was refused leaves
+//! its order capturable. A worker that was frozen before its capture and wakes after the decline
+//! could therefore still take the money, and a second order for the next attempt would take it twice.
+//! So `cancel` says where the order stands, and as long as it may be captured the next attempt goes
+//! on with **the same order**. Another one is opened only if that one is provably dead: it is voided,
+//! it holds a declined capture for good, or it has expired. However many attempts and workers meet,
+//! they share one order, and that order is captured once.
+//!
+//! An order that nobody captured expires three hours after it was created; PayPal can set more for an
+//! account, never less. From then on it reads as 404. A 404 that comes earlier proves nothing (a replica
+//! that lags behind) and counts as no answer, and so does one that another account gets. While a capture
+//! is unanswered, a 404 to a look-up proves nothing either: the capture itself is asked for once more,
+//! which is safe because an order has one capture, and only the answer to that says that the order is
+//! gone.
+//!
+//! # A decline is final for its attempt
+//!
+//! A repeat with the same `PayPal-Request-Id` gets the outcome of the first time, for 6 hours; the
+//! order lives for 3. So whoever repeats a declined attempt gets the decline again, or a dead order.
+//! An account whose orders live longer than 6 hours would lose that: a worker that is frozen for so
+//! long could capture what counts as declined. It would still be the only capture, and the next
+//! attempt would find it.
+//!
+//! # Retries
+//!
+//! None but after an expired token: a call that was refused for its token did nothing. Everything
+//! else is asked again by the next claim, which looks the order up first.
+
+mod client;
+#[cfg(test)]
+mod tests;
+mod verdict;
+mod wire;
+
+use std::time::Duration;
+
+use domain::{Agreement, PartnerAccount, PartnerName, PartnerToken, digest_hex};
+use messages::PartnerReference;
+use partner::CallFailure::Refused;
+use partner::FromReach as _;
+use platform::aws::Aws;
+use platform::config::{ConfigError, Environment};
+use platform::outbound::{Https, Secret};
+use platform::runtime::Runtime;
+use platform::secret::Keys;
+use serde_json::json;
+
+use super::{
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+    Refunds,
+};
+use client::{Client, Credentials, Failure, path_id};
+use verdict::{
+    CaptureStatus, Issue, OrderStatus, RefundIssue, RefundWord, Refusal, contradiction,
+    dispute_state, not_allowed, outcome, refund_failed, refunds, standing, unknown_issue,
+    unknown_word,
+};
+use wire::{Source, WireOrder, amount_text};
+
+/// How long an order that nobody captured lives, at least ("Orders", `links`).
+const ORDER_LIVES: Duration = Duration::from_hours(3);
+
+/// PayPal, for one account.
+#[derive(Clone, Debug)]
+pub struct PayPal {
+    client: Client,
+    runtime: Runtime,
+}
+
+/// What PayPal says to a refund that was asked for.
+enum Refunding {
+    /// There is one, and it stands like this.
+    Made(RefundStatus),
+    /// There is none, for this issue.
+    Refused(String),
+}
+
+impl Refunding {
+    fn into_status(self) -> RefundStatus {
+        match self {
+            Self::Made(status) => status,
+            Self::Refused(issue) => refund_failed(&issue.to_ascii_lowercase()),
+        }
+    }
+}
+
+/// How a capture ended.
+enum Captured {
+    Status(ChargeStatus),
+    /// The token names another kind of source; nothing was done.
+    OtherSource,
+}
+
+impl PayPal {
+    /// For the account that `client_id` and `secret` belong to; `https` names live or sandbox.
+    #[must_use]
+    pub fn new(https: Https, client_id: String, secret: Secret, runtime: Runtime) -> Self {
+        let keys = Keys::fixed(Credentials { client_id, secret });
+        Self {
+            client: Client::new(https, keys, runtime.clone()),
+            runtime,
+        }
+    }
+
+    /// With `clientId` and `clientSecret` of now, of the secret in `PARTNER_SECRET` or of the one that
+    /// `PARTNER_SECRET_ARN` names, at `PAYPAL_URL`, PayPal's own live address without it.
+    pub async fn from_environment(
+        environment: Environment<'_>,
+        aws: &Aws,
+        runtime: Runtime,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            client: Client::from_environment(environment, aws, runtime.clone()).await?,
+            runtime,
+        })
+    }
+
+    /// The order as it stands; `None` once it has expired.
+    async fn order(&self, charge: &OpenCharge) -> Result<Option<WireOrder>, PartnerError> {
+        match self.client.order(&charge.reference).await {
+            Ok(order) => Ok(Some(order)),
+            Err(failure) if is_gone(&failure) && self.may_have_expired(charge) => Ok(None),
+            Err(failure) => Err(PartnerError::from_harmless(failure)),
+        }
+    }
+
+    /// Whether a 404 can say that the order has expired: only to the account that opened it.
+    fn may_have_expired(&self, charge: &OpenCharge) -> bool {
+        charge.account.as_ref() == Some(&self.account())
+            && self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)
+    }
+
+    /// Where the order stands for whoever has not asked for its capture.
+    async fn standing(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        if let Some(order) = self.order(charge).await? {
+            return standing(&order).map_err(PartnerError::unavailable);
+        }
+        Ok(match charge.unanswered_since {
+            None => ChargeStatus::Expired,
+            // Only the capture's own answer says what became of it: it is asked for once more.
+            Some(_) => ChargeStatus::Unconfirmed,
+        })
+    }
+
+    /// The same after a capture was asked for: what cannot be told now is unknown.
+    async fn standing_after(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.standing(charge).await.map_err(|error| match error {
+            PartnerError::Unavailable(source) => PartnerError::Unanswered(source),
+            error => error,
+        })
+    }
+
+    async fn is_approved(&self, charge: &OpenCharge) -> Result<bool, PartnerError> {
+        let order = self.order(charge).await?;
+        let status = order.and_then(|order| OrderStatus::from_word(&order.status));
+        Ok(status == Some(OrderStatus::Approved))
+    }
+
+    /// Asks for the capture with that source; `again` tells apart what is asked for once more after
+    /// the payer has acted.
+    async fn capture(
+        &self,
+        charge: &OpenCharge,
+        agreement: &Agreement,
+        source: Source,
+        again: bool,
+    ) -> Result<Captured, PartnerError> {
+        let token = &agreement.payment_method;
+        let id = capture_id(charge, token, source, again);
+        let captured = self
+            .client
+            .capture(&charge.reference, &id, source.body(token));
+        let failure = match captured.await {
+            Ok(order) => {
+                let outcome = outcome(&order).map_err(PartnerError::unanswered)?;
+                return Ok(Captured::Status(match outcome {
+                    Some(status) => status,
+                    None => self.settled(charge).await?,
+                }));
+            }
+            Err(failure) => failure,
+        };
+        let Refused(
+            _,
+            Refusal::Issue {
+                issue,
+                about_the_source,
+            },
+        ) = &failure
+        else {
+            return Err(PartnerError::from_write(failure));
+        };
+        let Some(meaning) = Issue::from_word(issue) else {
+            return Err(unknown_issue(failure));
+        };
+        let code = issue.to_ascii_lowercase();
+        Ok(Captured::Status(match meaning {
+            Issue::Declined { retryable } => ChargeStatus::Declined { code, retryable },
+            Issue::ActionRequired => ChargeStatus::ActionRequired,
+            Issue::AlreadyCaptured => self.settled(charge).await?,
+            Issue::NoAgreement => return Err(PartnerError::NoAgreement),
+            Issue::OtherSource => return Ok(Captured::OtherSource),
+            Issue::Malformed if *about_the_source => return Err(PartnerError::NoAgreement),
+            Issue::Refused => return Err(PartnerError::Refused { code }),
+            Issue::Malformed | Issue::Ours => return Err(not_allowed(failure)),
+            Issue::Gone if self.may_have_expired(charge) => ChargeStatus::Expired,
+            Issue::Doubtful | Issue::Gone => return Err(PartnerError::unanswered(failure)),
+        }))
+    }
+
+    /// The captured order, and what it says of its refunds.
+    async fn refunds(&self, charge: &OpenCharge) -> Result<(WireOrder, Refunds), PartnerError> {
+        // A captured order stays readable.
+        let order = self.order(charge).await?;
+        let order = order
+            .ok_or_else(|| PartnerError::unavailable("PayPal does not find a captured order"))?;
+        let refunds = refunds(&order).map_err(PartnerError::unavailable)?;
+        Ok((order, refunds))
+    }
+
+    /// What a capture that was made says.
+    async fn settled(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        match self.standing_after(charge).await? {
+            ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => {
+                Err(PartnerError::unanswered(contradiction()))
+            }
+            status => Ok(status),
+        }
+    }
+
+    /// Asks for the refund of what is left of a capture. A refusal may be one that PayPal repeats for
+    /// this id, also once its cause is mended. It did nothing, so it is asked again under an id that
+    /// was never used.
+    async fn refund_capture(
+        &self,
+        charge: &OpenCharge,
+        capture: &str,
+        id: &str,
+    ) -> Result<RefundStatus, PartnerError> {
+        let first = self.try_refund(charge, capture, id).await?;
+        if !matches!(first, Refunding::Refused(_)) {
+            return Ok(first.into_status());
+        }
+        let token = self.runtime.token();
+        let fresh = format!("{id}-{}", token.get(..16).unwrap_or(&token));
+        let again = self.try_refund(charge, capture, &fresh).await?;
+        Ok(again.into_status())
+    }
+
+    async fn try_refund(
+        &self,
+        charge: &OpenCharge,
+        capture: &str,
+        id: &str,
+    ) -> Result<Refunding, PartnerError> {
+        let invoice = charge.request.invoice;
+        let failure = match self.client.refund(capture, id, invoice).await {
+            Ok(refund) => {
+                return match RefundWord::from_word(&refund.status) {
+                    Some(word) => Ok(Refunding::Made(word.status())),
+                    None => Err(PartnerError::unanswered(unknown_word(
+                        "refund.status",
+                        &refund.status,
+                    ))),
+                };
+            }
+            Err(failure) => failure,
+        };
+        let Refused(_, Refusal::Issue { issue, .. }) = &failure else {
+            return Err(PartnerError::from_write(failure));
+        };
+        match RefundIssue::from_word(issue) {
+            Some(RefundIssue::FullyRefunded) => {
+                let order = self.order(charge).await;
+                let order = order.map_err(PartnerError::unanswered)?;
+                let refunds = order.as_ref().map(refunds).transpose();
+                let refunds = refunds.map_err(PartnerError::unanswered)?;
+                let standing = refunds.and_then(|refunds| refunds.standing);
+                let standing = standing.ok_or_else(|| PartnerError::unanswered(contradiction()))?;
+                Ok(Refunding::Made(standing))
+            }
+            Some(RefundIssue::Refused) => Ok(Refunding::Refused(issue.clone())),
+            Some(RefundIssue::Doubtful) => Err(PartnerError::unanswered(failure)),
+            Some(RefundIssue::Ours) => Err(not_allowed(failure)),
+            None => Err(unknown_issue(failure)),
+        }
+    }
+}
+
+/// Whether PayPal knows no such order, or no more.
+fn is_gone(failure: &Failure) -> bool {
+    matches!(failure, Refused(_, Refusal::Issue { issue, .. })
+        if Issue::from_word(issue) == Some(Issue::Gone))
+}
+
+/// The agreement to charge by, if it is one with PayPal.
+fn agreement(request: &ChargeRequest) -> Result<&Agreement, PartnerError> {
+    let agreement = request.agreement.as_ref();
+    agreement
+        .filter(|agreement| agreement.partner == PartnerName::PayPal)
+        .ok_or(PartnerError::NoAgreement)
+}
+
+/// One id for each thing that is asked for: another attempt, another order, another source is
+/// another thing. At most 104 characters.
+fn capture_id(charge: &OpenCharge, token: &PartnerToken, source: Source, again: bool) -> String {
+    let token = digest_hex(&["paypal", token.as_str()]);
+    let (order, attempt) = (&charge.reference, charge.request.attempt);
+    let again = if again { "-again" } else { "" };
+    format!(
+        "pay-{order}-{attempt}-{}-{}{again}",
+        &token[..8],
+        source.as_str()
+    )
+}
+
+impl BillingPartner for PayPal {
+    async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
+        agreement(request)?;
+        let currency = request.currency;
+        let Some(value) = amount_text(request.amount, currency) else {
+            return Err(PartnerError::refused("amount_not_supported"));
+        };
+        let (invoice, attempt) = (request.invoice.to_string(), request.attempt);
+        // A repeat finds its order as long as that one has most of its life before it.
+        let hour = self.runtime.now().seconds() / 3600;
+        let id = match &request.replaces {
+            None => format!("open-{invoice}-{attempt}-{hour}"),
+            Some(closed) => format!("open-{invoice}-{attempt}-{hour}-{closed}"),
+        };
+        let body = json!({
+            "intent": "CAPTURE",
+            "purchase_units": [{
+                "reference_id": invoice,
+                // What a webhook finds our order by: captures and their events carry it.
+                "custom_id": invoice,
+                // An account may be set to take one payment for an invoice id; an attempt that
+                // was refused must not use it up.
+                "invoice_id": format!("{invoice}-{attempt}"),
+                "amount": {"currency_code": currency.code(), "value": value},
+            }],
+        });
+        let failure = match self.client.create_order(&id, &body).await {
+            Ok(order) => return Ok(order.id),
+            Err(failure) => failure,
+        };
+        let Refused(_, Refusal::Issue { issue, .. }) = &failure else {
+            return Err(PartnerError::from_write(failure));
+        };
+        match Issue::from_word(issue) {
+            Some(Issue::Refused) => Err(PartnerError::refused(&issue.to_ascii_lowercase())),
+            // Nothing else is the customer's doing: nothing was asked of the customer yet.
+            Some(_) => Err(not_allowed(failure)),
+            None => Err(unknown_issue(failure)),
+        }
+    }
+
+    async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        let agreement = agreement(&charge.request)?;
+        for source in Source::candidates(&agreement.payment_method) {
+            let status = match self.capture(charge, agreement, *source, false).await? {
+                Captured::Status(status) => status,
+                Captured::OtherSource => continue,
+            };
+            if status != ChargeStatus::ActionRequired {
+                return Ok(status);
+            }
+            // PayPal repeats that to a repeat even after the payer has acted; then the order is
+            // approved, and this is another request.
+            if !self.is_approved(charge).await? {
+                return Ok(ChargeStatus::ActionRequired);
+            }
+            return match self.capture(charge, agreement, *source, true).await? {
+                Captured::Status(status) => Ok(status),
+                Captured::OtherSource => Err(PartnerError::NoAgreement),
+            };
+        }
+        Err(PartnerError::NoAgreement)
+    }
+
+    async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.standing(charge).await
+    }
+
+    async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        let (order, refunds) = self.refunds(charge).await?;
+        if let Some(status) = refunds.standing {
+            return Ok(status);
+        }
+        let taken = order.captures().find(|capture| {
+            matches!(
+                CaptureStatus::from_word(&capture.status),
+                Some(CaptureStatus::Completed | CaptureStatus::PartiallyRefunded)
+            )
+        });
+        let Some(capture) = taken else {
+            let failure = refunds.failure;
+            return Ok(failure.unwrap_or_else(|| refund_failed("not_captured")));
+        };
+        // PayPal repeats its answer for 45 days. With the 17 characters of a capture's id this is far below
+        // the 108 that fit.
+        let id = refunds.next_key(format!("refund-{}", capture.id));
+        self.refund_capture(charge, &capture.id, &id).await
+    }
+
+    async fn refund_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let (_, refunds) = self.refunds(charge).await?;
+        Ok(refunds.standing.or(refunds.failure))
+    }
+
+    /// By the client id: what another client does not find proves nothing. A new secret of the same
+    /// client is the same account.
+    fn account(&self) -> PartnerAccount {
+        self.client.account()
+    }
+
+    fn agreement_with(&self) -> Option<PartnerName> {
+        Some(PartnerName::PayPal)
+    }
+
+    /// See "One charge" above: it changes nothing.
+    async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.standing(charge).await
+    }
+
+    async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        let Some(id) = path_id(id.as_str()) else {
+            return Ok(None);
+        };
+        let dispute = self.client.dispute(id).await;
+        let Some(dispute) = dispute.map_err(PartnerError::from_harmless)? else {
+            return Ok(None);
+        };
+        let state = dispute_state(&dispute.status, dispute.outcome());
+        let state = state.ok_or_else(|| {
+            PartnerError::unavailable(unknown_word("dispute.status", &dispute.status))
+        })?;
+        let Some(capture) = dispute.capture().and_then(path_id) else {
+            return Ok(None);
+        };
+        let capture = self.client.disputed_capture(capture).await;
+        let Some(capture) = capture.map_err(PartnerError::from_harmless)? else {
+            return Ok(None);
+        };
+        Ok(capture.charge().map(|(invoice, reference)| Disputed {
+            order: invoice.order(),
+            reference,
+            state,
+            at: dispute.updated(),
+        }))
+    }
+}

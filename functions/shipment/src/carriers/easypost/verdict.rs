@@ -1,0 +1,330 @@
+//! What EasyPost's answers mean.
+
+use domain::{Delivery, DeliveryState, OrderId, Timestamp, TrackingNumber};
+use partner::CallFailure::Refused;
+use partner::{self, FromReach as _, Reach, Unusable};
+use rust_decimal::Decimal;
+use service::error::FieldError;
+
+use super::client::Failure;
+use super::settings::Service;
+use super::wire::{Rate, Refusal, Shipment};
+use crate::carriers::{CarrierError, Label, Tracked};
+
+/// Postage within the United States is stated in dollars. A rate in another currency cannot be
+/// compared and is never taken.
+const CURRENCY: &str = "USD";
+
+/// The shipment has its label.
+pub(super) const BOUGHT_BEFORE: &str = "SHIPMENT.POSTAGE.EXISTS";
+
+/// The rates cannot be bought any more; nothing was.
+const RATES_GONE: [&str; 2] = ["SHIPMENT.RATES.UNAVAILABLE", "SHIPMENT.MISSING_RATE"];
+
+/// The carrier does not take the parcel; nothing was bought, and trying again would change nothing.
+const CARRIER_REFUSES: &str = "SHIPMENT.POSTAGE.FAILURE";
+
+/// EasyPost found fault with the request itself; nothing was bought.
+const NOT_BOUGHT: [&str; 2] = ["SHIPMENT.INVALID_PARAMS", "SHIPMENT.PURCHASE.FAILURE"];
+
+const ADDRESS: &str = "/shipping_address";
+
+impl partner::Refusal for Refusal {
+    fn from_answer(_: u16, body: &[u8]) -> Self {
+        Self::from_body(body)
+    }
+
+    fn reach(&self, status: u16) -> Reach {
+        if is_of_the_key(status, self) {
+            Reach::NotConfigured
+        } else if is_not_bought(status, self) {
+            Reach::NothingDone
+        } else {
+            Reach::Unknown
+        }
+    }
+}
+
+/// Whether EasyPost refuses the key, and nothing else ("Errors", `APIKEY.…`).
+fn is_of_the_key(status: u16, refusal: &Refusal) -> bool {
+    status == 401 || refusal.code().starts_with("APIKEY.")
+}
+
+/// Whether an answer proves that a purchase did not take place. An unknown code proves nothing.
+fn is_not_bought(status: u16, refusal: &Refusal) -> bool {
+    let code = refusal.code();
+    // No funds, no right, no such shipment, not now.
+    matches!(status, 401 | 402 | 403 | 404 | 429)
+        || RATES_GONE.contains(&code)
+        || NOT_BOUGHT.contains(&code)
+}
+
+/// Whether the rates that were chosen from cannot be bought any more.
+pub(super) fn is_stale(bought: &Result<Shipment, Failure>) -> bool {
+    matches!(bought, Err(Refused(_, refusal)) if RATES_GONE.contains(&refusal.code()))
+}
+
+/// What a purchase without a label means: what may have been carried out was not answered.
+pub(super) fn not_bought(failure: Failure) -> CarrierError {
+    match failure {
+        Refused(_, refusal) if refusal.code() == CARRIER_REFUSES => refused(format!(
+            "EasyPost's carrier takes no parcel for this address ({CARRIER_REFUSES}); EasyPost shows \
+             its reason with the order's shipment"
+        )),
+        failure => CarrierError::from_write(failure),
+    }
+}
+
+/// The parcel is not carried, for its address.
+pub(super) fn refused(detail: String) -> CarrierError {
+    CarrierError::Refused(vec![FieldError {
+        pointer: ADDRESS.to_owned(),
+        detail,
+    }])
+}
+
+/// The label, once it is bought.
+pub(super) fn label(shipment: &Shipment) -> Result<Option<Label>, Unusable> {
+    match (&shipment.tracking_code, &shipment.postage_label) {
+        (None, None) => Ok(None),
+        (Some(code), Some(label)) => {
+            let tracking_number = TrackingNumber::parse(code)
+                .map_err(|_| Unusable::new("the tracking code cannot be one"))?;
+            let url = label.label_url.as_deref().filter(|url| is_address(url));
+            Ok(Some(Label {
+                tracking_number,
+                url: url.map(str::to_owned),
+            }))
+        }
+        // It may be in the making.
+        _ => Err(Unusable::new(
+            "a label without a tracking code, or one without",
+        )),
+    }
+}
+
+/// Whether a text can be shown as the address of a label.
+fn is_address(url: &str) -> bool {
+    url.starts_with("https://") && url.len() <= 2_048 && url.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The rate to be taken: of the wanted service, or of all, the cheapest; of equal ones the first by
+/// carrier, service and id, so that whoever chooses among the same rates chooses the same one.
+pub(super) fn choose<'a>(
+    rates: &'a [Rate],
+    wanted: Option<&Service>,
+) -> Result<Option<&'a Rate>, Unusable> {
+    let mut candidates = Vec::new();
+    for rate in rates {
+        let is_wanted = wanted.is_none_or(|wanted| wanted.is(&rate.carrier, &rate.service));
+        if is_wanted && rate.currency == CURRENCY {
+            let price = Decimal::from_str_exact(&rate.price)
+                .ok()
+                .filter(|price| *price >= Decimal::ZERO)
+                .ok_or_else(|| Unusable::new("a rate has no price"))?;
+            candidates.push((price, &rate.carrier, &rate.service, &rate.id, rate));
+        }
+    }
+    let cheapest = candidates
+        .into_iter()
+        .min_by(|a, b| (a.0, a.1, a.2, a.3).cmp(&(b.0, b.1, b.2, b.3)));
+    Ok(cheapest.map(|(.., rate)| rate))
+}
+
+/// Where it is and what it is for; `None` where nothing is known, or it is none of ours.
+pub(super) fn tracked(shipment: &Shipment) -> Option<Tracked> {
+    let tracker = |field: &str| shipment.tracker.get(field)?.as_str();
+    Some(Tracked {
+        order: OrderId::parse(shipment.reference.as_str()?).ok()?,
+        delivery: Delivery {
+            state: delivery_state(tracker("status")?)?,
+            at: Timestamp::parse(tracker("updated_at")?).ok()?,
+        },
+    })
+}
+
+/// What EasyPost's word says ("The Tracker object", `status`); `None` for `unknown`, `error` and
+/// words that are new.
+fn delivery_state(status: &str) -> Option<DeliveryState> {
+    Some(match status {
+        "pre_transit" => DeliveryState::PreTransit,
+        "in_transit" => DeliveryState::InTransit,
+        "out_for_delivery" => DeliveryState::OutForDelivery,
+        "available_for_pickup" => DeliveryState::AvailableForPickup,
+        "delivered" => DeliveryState::Delivered,
+        "return_to_sender" => DeliveryState::ReturnToSender,
+        "failure" => DeliveryState::Failed,
+        "cancelled" => DeliveryState::Cancelled,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use partner::Refusal as _;
+    use platform::outbound::HttpsError;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const URL: &str = "https://files.example/label.png";
+
+    fn rate(id: &str, service: &str, price: &str, currency: &str) -> Value {
+        json!({
+            "id": id, "object": "Rate", "carrier": "USPS", "service": service, "rate": price,
+            "currency": currency, "retail_rate": null, "delivery_days": null
+        })
+    }
+
+    fn shipment(code: &Value, label: &Value) -> Value {
+        json!({
+            "id": "shp_1", "object": "Shipment", "status": "unknown", "reference": null,
+            "rates": [rate("rate_1", "Priority", "7.42", "USD")], "messages": [],
+            "tracking_code": code, "postage_label": label, "selected_rate": null, "fees": []
+        })
+    }
+
+    fn read(value: &Value) -> Result<Shipment, serde_json::Error> {
+        serde_json::from_str(&value.to_string())
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table of cases reads better"
+    )]
+    fn label(code: Value, label: Value) -> Result<Option<Label>, Unusable> {
+        super::label(&read(&shipment(&code, &label)).unwrap())
+    }
+
+    #[test]
+    fn a_shipment_has_a_label_once_it_has_both_a_tracking_code_and_one() {
+        assert_eq!(label(json!(null), json!(null)), Ok(None));
+        let bought = label(
+            json!("9400100208303109505657"),
+            json!({"id": "pl_1", "label_url": URL}),
+        );
+        let bought = bought.unwrap().unwrap();
+        assert_eq!(bought.tracking_number.as_str(), "9400100208303109505657");
+        assert_eq!(bought.url.as_deref(), Some(URL));
+        for (code, half) in [
+            (json!("9400100208303109505657"), json!(null)),
+            (json!(null), json!({"label_url": URL})),
+            (json!(""), json!({"label_url": URL})),
+            (json!("9400 1002"), json!({"label_url": URL})),
+            (json!("9".repeat(65)), json!({"label_url": URL})),
+        ] {
+            assert!(label(code.clone(), half).is_err(), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_label_that_cannot_be_shown_is_left_out_and_the_label_is_kept() {
+        for url in [
+            json!(null),
+            json!("javascript:alert(1)"),
+            json!("https://a b"),
+            json!(format!("https://{}", "x".repeat(3_000))),
+        ] {
+            let found = label(json!("1Z1"), json!({ "label_url": url })).unwrap();
+            assert_eq!(found.unwrap().url, None);
+        }
+    }
+
+    fn chosen(rates: &[Value], wanted: Option<&str>) -> Result<Option<String>, Unusable> {
+        let rates: Vec<Rate> = serde_json::from_value(rates.into()).unwrap();
+        let wanted = wanted.map(|text| text.parse::<Service>().unwrap());
+        Ok(choose(&rates, wanted.as_ref())?.map(|rate| rate.id.clone()))
+    }
+
+    #[test]
+    fn the_cheapest_rate_in_dollars_is_chosen_whatever_their_order() {
+        let mut rates = [
+            rate("rate_a", "Express", "34.15", "USD"),
+            rate("rate_b", "Priority", "7.42", "USD"),
+            rate("rate_c", "Ground", "10.07", "USD"),
+            rate("rate_d", "Abroad", "1.00", "CAD"),
+        ];
+        for _ in 0..4 {
+            rates.rotate_left(1);
+            assert_eq!(chosen(&rates, None), Ok(Some("rate_b".to_owned())));
+            let wanted = chosen(&rates, Some("usps/express"));
+            assert_eq!(wanted, Ok(Some("rate_a".to_owned())));
+        }
+        assert_eq!(chosen(&rates, Some("UPS/Ground")), Ok(None));
+        assert_eq!(chosen(&rates, Some("USPS/Abroad")), Ok(None));
+        assert_eq!(chosen(&[], None), Ok(None));
+    }
+
+    #[test]
+    fn of_equal_rates_everyone_chooses_the_same() {
+        let mut rates = [
+            rate("rate_b", "Priority", "7.42", "USD"),
+            rate("rate_a", "Priority", "7.420", "USD"),
+            rate("rate_c", "Express", "7.42", "USD"),
+        ];
+        for _ in 0..3 {
+            rates.rotate_left(1);
+            assert_eq!(chosen(&rates, None), Ok(Some("rate_c".to_owned())));
+            let wanted = chosen(&rates, Some("USPS/Priority"));
+            assert_eq!(wanted, Ok(Some("rate_a".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_rate_without_a_price_is_no_bargain() {
+        for price in ["", "free", "-1", "1e2", "NaN", "7,42"] {
+            let rates = [
+                rate("rate_a", "Priority", "7.42", "USD"),
+                rate("rate_b", "Ground", price, "USD"),
+            ];
+            assert!(chosen(&rates, None).is_err(), "{price}");
+        }
+    }
+
+    #[test]
+    fn only_an_answer_that_proves_it_says_that_nothing_was_bought() {
+        let outcome = |status, code: &str| {
+            let body = json!({"error": {"code": code, "message": "17 Boulevard", "errors": []}});
+            let refusal = Refusal::from_answer(status, body.to_string().as_bytes());
+            match not_bought(Refused(status, refusal)) {
+                CarrierError::NotConfigured(_) => "not configured",
+                CarrierError::Unavailable(_) => "unavailable",
+                CarrierError::Unanswered(_) => "unanswered",
+                CarrierError::Refused(_) => "refused",
+            }
+        };
+        for (status, code, expected) in [
+            (401, "UNAUTHORIZED", "not configured"),
+            (402, "PAYMENT_REQUIRED", "unavailable"),
+            (403, "APIKEY.INACTIVE", "not configured"),
+            (403, "FORBIDDEN", "unavailable"),
+            (404, "NOT_FOUND", "unavailable"),
+            (429, "RATE_LIMITED", "unavailable"),
+            (422, "SHIPMENT.RATES.UNAVAILABLE", "unavailable"),
+            (422, "SHIPMENT.INVALID_PARAMS", "unavailable"),
+            (422, "SHIPMENT.POSTAGE.FAILURE", "refused"),
+            (400, "SHIPMENT.POSTAGE.FAILURE", "refused"),
+            (422, "SHIPMENT.POSTAGE.TIMED_OUT", "unanswered"),
+            (422, "SHIPMENT.POSTAGE.NO_RESPONSE", "unanswered"),
+            (409, "SHIPMENT.PURCHASE.IN_PROGRESS", "unanswered"),
+            (422, "SOMETHING.NEW", "unanswered"),
+            (422, "", "unanswered"),
+            (500, "INTERNAL_SERVER_ERROR", "unanswered"),
+            (503, "", "unanswered"),
+            (302, "", "unanswered"),
+        ] {
+            assert_eq!(outcome(status, code), expected, "{status} {code}");
+        }
+        let late = HttpsError::TimedOut(Duration::from_secs(8));
+        assert!(matches!(
+            not_bought(Failure::NoAnswer(late)),
+            CarrierError::Unanswered(_)
+        ));
+        assert!(matches!(
+            not_bought(Failure::NoAnswer(HttpsError::NoTime)),
+            CarrierError::Unavailable(_)
+        ));
+    }
+}

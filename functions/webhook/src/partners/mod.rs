@@ -1,0 +1,157 @@
+//! What is known of each partner's webhooks, one file a partner: how they are signed, over the body's
+//! exact bytes, and which event says what.
+
+pub(crate) mod easypost;
+pub(crate) mod paypal;
+pub(crate) mod stripe;
+
+use domain::OrderId;
+use hmac::{Hmac, KeyInit, Mac};
+use lambda_http::http::HeaderMap;
+use messages::PartnerReference;
+use platform::json::{self, JsonError};
+use platform::outbound::Secret;
+use platform::secret::Keys;
+use serde::de::DeserializeOwned;
+use service::error::{Counterpart, Error, FieldError};
+use sha2::Sha256;
+
+pub use paypal::PayPalSigner;
+
+/// What an event may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The outcome of the order's charge may be known now.
+    Charge(OrderId),
+    /// The order's refund may stand differently now, also long after it was done.
+    Refund(OrderId),
+    /// The customer's bank or PayPal has news of this dispute.
+    Dispute(PartnerReference),
+    /// The parcel of this reference may be elsewhere.
+    Delivery(PartnerReference),
+}
+
+/// An event as a partner documents it.
+pub(crate) trait PartnerEvent: DeserializeOwned {
+    /// The partner's name for the event: each one is heard once.
+    fn id(&self) -> &str;
+
+    /// What it may have changed; `None` where nothing here waits for its type, or it is about nothing
+    /// of ours.
+    fn news(&self) -> Option<News>;
+}
+
+/// Reads a signed body.
+pub(crate) fn read<T: PartnerEvent>(body: &[u8]) -> Result<T, Error> {
+    json::read(body).map_err(|error| match error {
+        JsonError::Malformed(error) if error.is_data() => Error::Invalid(vec![FieldError {
+            pointer: String::new(),
+            detail: "must be an event as the partner's API documents it".to_owned(),
+        }]),
+        error => error.into(),
+    })
+}
+
+/// Why a webhook is not believed. It is logged by its code and never told apart for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SignatureError {
+    #[error("there is no signature")]
+    Missing,
+    #[error("the signature's header is malformed")]
+    Malformed,
+    #[error("the signature is of another time")]
+    AnotherTime,
+    #[error("the signature is of another secret or body")]
+    Wrong,
+}
+
+impl SignatureError {
+    /// The stable name of the case, for logs.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "signature_missing",
+            Self::Malformed => "signature_malformed",
+            Self::AnotherTime => "signature_of_another_time",
+            Self::Wrong => "signature_wrong",
+        }
+    }
+}
+
+/// What the caller gets to know: nothing but that it is not believed.
+fn reject(partner: &'static str, error: SignatureError) -> Error {
+    tracing::info!(partner, code = error.code(), "not believed");
+    Error::WebhookSignature
+}
+
+/// A header's value; what is not text cannot be a signature.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, SignatureError> {
+    let value = headers.get(name).ok_or(SignatureError::Missing)?;
+    value.to_str().map_err(|_| SignatureError::Malformed)
+}
+
+/// Verifies with the secret of now, and if that does not fit, with the one that has replaced it.
+async fn verify_with_newest(
+    secrets: &Keys<Secret>,
+    now: Secret,
+    verify: impl Fn(&Secret) -> Result<(), SignatureError>,
+) -> Result<(), SignatureError> {
+    match verify(&now) {
+        Err(SignatureError::Wrong) => match secrets.newer_than(&now).await {
+            Some(newer) => verify(&newer),
+            None => Err(SignatureError::Wrong),
+        },
+        verified => verified,
+    }
+}
+
+/// The same for a partner that signs with a secret of its own.
+async fn verify_with_secret(
+    partner: &'static str,
+    counterpart: Counterpart,
+    secrets: &Keys<Secret>,
+    verify: impl Fn(&Secret) -> Result<(), SignatureError>,
+) -> Result<(), Error> {
+    let now = secrets.now().await;
+    let now = now.map_err(|error| Error::without_keys(counterpart, error))?;
+    let verified = verify_with_newest(secrets, now, verify).await;
+    verified.map_err(|error| reject(partner, error))
+}
+
+/// Whether the signature is the HMAC-SHA256 of the parts; compares in constant time.
+fn verify_hmac(secret: &Secret, parts: &[&[u8]], signature: &[u8; 32]) -> bool {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
+        .expect("HMAC takes keys of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.verify_slice(signature).is_ok()
+}
+
+/// 64 hexadecimal digits as what they stand for.
+fn decode_hex(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_webhook_without_a_signature_says_so() {
+        let mut headers = HeaderMap::new();
+        for name in ["stripe-signature", "x-hmac-signature"] {
+            assert_eq!(header(&headers, name), Err(SignatureError::Missing));
+            headers.insert(name, HeaderValue::from_bytes(b"\xff").unwrap());
+            assert_eq!(header(&headers, name), Err(SignatureError::Malformed));
+        }
+    }
+}

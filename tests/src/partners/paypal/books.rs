@@ -1,0 +1,239 @@
+//! PayPal's books, and what each call does to them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use domain::{Timestamp, digest_hex};
+use platform::outbound::Secret;
+use serde_json::Value;
+
+use super::errors::{check_source, not_found, refusal};
+use super::{Habits, Outcome};
+
+/// A status and a body that say no.
+pub(super) type Refusal = (u16, Value);
+
+/// Whose orders they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    First,
+    Other,
+}
+
+/// What a vaulted token names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Card,
+    Wallet,
+    BillingAgreement,
+}
+
+#[derive(Debug)]
+pub(super) struct Vaulted {
+    pub(super) kind: Kind,
+    pub(super) outcomes: VecDeque<Outcome>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Refund {
+    pub(super) id: String,
+    pub(super) value: String,
+    pub(super) status: &'static str,
+}
+
+impl Refund {
+    /// Whether the money has gone back or is on its way.
+    pub(super) fn holds(&self) -> bool {
+        matches!(self.status, "COMPLETED" | "PENDING")
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Capture {
+    pub(super) id: String,
+    pub(super) status: &'static str,
+    pub(super) response_code: Option<&'static str>,
+    pub(super) settles: Option<(Timestamp, &'static str)>,
+    pub(super) refunds: Vec<Refund>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) id: String,
+    pub(super) account: Account,
+    pub(super) status: &'static str,
+    pub(super) unit: Value,
+    pub(super) created: Timestamp,
+    pub(super) source: Option<Kind>,
+    /// The vaulted token that paid it.
+    pub(super) token: Option<String>,
+    pub(super) capture: Option<Capture>,
+}
+
+impl Order {
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.unit[field].as_str().unwrap_or_default()
+    }
+
+    pub(super) fn amount(&self) -> (&str, &str) {
+        let amount = &self.unit["amount"];
+        let text = |field: &str| amount[field].as_str().unwrap_or_default();
+        (text("currency_code"), text("value"))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub(super) count: u64,
+    /// Until when each is good, and for which account.
+    pub(super) tokens: BTreeMap<String, (Timestamp, Account)>,
+    pub(super) vault: BTreeMap<String, Vaulted>,
+    pub(super) orders: BTreeMap<String, Order>,
+    /// What became of the path and id that were asked for, and when: the id of what was made, or
+    /// the refusal.
+    pub(super) ids: BTreeMap<(String, String), (Timestamp, Result<String, Refusal>)>,
+    pub(super) habits: Habits,
+    /// The client's, once its secret was replaced.
+    pub(super) authorization: Option<Secret>,
+    pub(super) refunds_end_as: Option<&'static str>,
+    pub(super) refunds_are_refused: Option<&'static str>,
+    /// By id.
+    pub(super) disputes: BTreeMap<String, Dispute>,
+}
+
+/// A customer's dispute of a capture.
+#[derive(Clone, Debug)]
+pub(super) struct Dispute {
+    pub(super) capture: String,
+    pub(super) status: &'static str,
+    pub(super) outcome: Option<&'static str>,
+    pub(super) opened: Timestamp,
+    /// `update_time`
+    pub(super) updated: Timestamp,
+}
+
+impl Books {
+    /// Seventeen capitals and digits.
+    pub(super) fn next_id(&mut self) -> String {
+        self.count += 1;
+        let digest = digest_hex(&["paypal double", &self.count.to_string()]);
+        digest[..17].to_ascii_uppercase()
+    }
+
+    /// Whether the order is there and was captured or has not expired.
+    pub(super) fn alive(&self, id: &str, now: Timestamp) -> bool {
+        let order = self.orders.get(id);
+        order.is_some_and(|order| {
+            order.capture.is_some() || now < order.created.plus(self.habits.order_lives)
+        })
+    }
+
+    pub(super) fn capture(
+        &mut self,
+        id: &str,
+        body: &Value,
+        now: Timestamp,
+    ) -> Result<String, Refusal> {
+        if !self.alive(id, now) {
+            return Err(not_found());
+        }
+        let order = &self.orders[id];
+        let refuse = |issue| Err(refusal(422, issue, None));
+        if order.status == "COMPLETED" {
+            return refuse("ORDER_ALREADY_CAPTURED");
+        }
+        let is_approved = order.status == "APPROVED";
+        let source = check_source(&body["payment_source"])?;
+        let Some((kind, token)) = source else {
+            return refuse("ORDER_NOT_APPROVED");
+        };
+        let invoice = order.text("invoice_id");
+        let is_paid = self.orders.values().any(|other| {
+            other.text("invoice_id") == invoice
+                && other
+                    .capture
+                    .as_ref()
+                    .is_some_and(|capture| capture.status != "DECLINED")
+        });
+        if self.habits.invoices_are_unique && !invoice.is_empty() && is_paid {
+            return refuse("DUPLICATE_INVOICE_ID");
+        }
+        let Some(vaulted) = self.vault.get_mut(&token) else {
+            return refuse("TOKEN_ID_NOT_FOUND");
+        };
+        if vaulted.kind != kind {
+            return refuse("MISMATCHED_VAULT_ID_TO_PAYMENT_SOURCE");
+        }
+        let outcome = if is_approved {
+            Outcome::Captured
+        } else {
+            vaulted.outcomes.pop_front().unwrap_or(Outcome::Captured)
+        };
+        let (status, response_code, settles) = match outcome {
+            Outcome::Captured => ("COMPLETED", Some("0000"), None),
+            Outcome::Refused(issue) => return refuse(issue),
+            Outcome::Declined(code) => ("DECLINED", Some(code), None),
+            Outcome::PayerMustAct => {
+                if let Some(order) = self.orders.get_mut(id) {
+                    order.status = "PAYER_ACTION_REQUIRED";
+                }
+                return refuse("PAYER_ACTION_REQUIRED");
+            }
+            Outcome::Pending { after, as_ } => ("PENDING", None, Some((now.plus(after), as_))),
+            Outcome::Status(status) => (status, None, None),
+        };
+        let capture = Capture {
+            id: self.next_id(),
+            status,
+            response_code: response_code.filter(|_| kind == Kind::Card),
+            settles,
+            refunds: Vec::new(),
+        };
+        if let Some(order) = self.orders.get_mut(id) {
+            order.status = "COMPLETED";
+            order.source = Some(kind);
+            order.token = Some(token);
+            order.capture = Some(capture);
+        }
+        Ok(id.to_owned())
+    }
+
+    pub(super) fn refund(&mut self, capture_id: &str, body: &Value) -> Result<String, Refusal> {
+        let refuse = |issue| Err(refusal(422, issue, None));
+        let id = self.next_id();
+        let status = self.refunds_end_as.unwrap_or("COMPLETED");
+        let refused = self.refunds_are_refused;
+        let order = self.orders.values_mut().find(|order| {
+            let capture = order.capture.as_ref();
+            capture.is_some_and(|capture| capture.id == capture_id)
+        });
+        let Some(order) = order else {
+            return Err(not_found());
+        };
+        let (_, whole) = order.amount();
+        let whole = whole.to_owned();
+        let Some(capture) = &mut order.capture else {
+            return Err(not_found());
+        };
+        match capture.status {
+            "COMPLETED" => {}
+            "REFUNDED" => return refuse("CAPTURE_FULLY_REFUNDED"),
+            "PENDING" => return refuse("PENDING_CAPTURE"),
+            _ => return refuse("REFUND_NOT_ALLOWED"),
+        }
+        if body.get("amount").is_some() {
+            return refuse("PARTIAL_REFUND_NOT_ALLOWED");
+        }
+        if let Some(issue) = refused {
+            return refuse(issue);
+        }
+        if matches!(status, "COMPLETED" | "PENDING") {
+            capture.status = "REFUNDED";
+        }
+        capture.refunds.push(Refund {
+            id: id.clone(),
+            value: whole,
+            status,
+        });
+        Ok(id)
+    }
+}

@@ -1,0 +1,111 @@
+//! What Stripe refuses, and in which shape ("Errors").
+
+use serde_json::{Value, json};
+
+use super::super::front::{DoubleReply, Mishap};
+use super::wire::Fields;
+
+/// An answer, and whether a key keeps it.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Value,
+    pub(super) kept: bool,
+}
+
+impl Answer {
+    pub(super) fn done(body: Value) -> Self {
+        Self {
+            status: 200,
+            body,
+            kept: true,
+        }
+    }
+
+    /// What execution itself refuses is kept by the key, as its successes are.
+    pub(super) fn refused(status: u16, error: Value) -> Self {
+        let mut body = json!({});
+        body["error"] = error;
+        Self {
+            status,
+            body,
+            kept: true,
+        }
+    }
+
+    /// What never comes to execution is not.
+    pub(super) fn not_begun(status: u16, error: Value) -> Self {
+        Self {
+            kept: false,
+            ..Self::refused(status, error)
+        }
+    }
+
+    pub(super) fn invalid(code: Option<&str>, param: Option<&str>, message: &str) -> Self {
+        Self::not_begun(400, invalid_request(code, param, message))
+    }
+
+    pub(super) fn missing(what: &str, id: &str, param: &str) -> Self {
+        let message = format!("No such {what}: '{id}'");
+        let error = invalid_request(Some("resource_missing"), Some(param), &message);
+        Self::not_begun(404, error)
+    }
+}
+
+/// An error of type `invalid_request_error`; members that are null are left out.
+pub(super) fn invalid_request(code: Option<&str>, param: Option<&str>, message: &str) -> Value {
+    let mut error = json!({ "type": "invalid_request_error", "message": message });
+    if let Some(code) = code {
+        error["code"] = code.into();
+        error["doc_url"] = doc_url(code).into();
+    }
+    if let Some(param) = param {
+        error["param"] = param.into();
+    }
+    error
+}
+
+pub(super) fn doc_url(code: &str) -> String {
+    format!(
+        "https://stripe.com/docs/error-codes/{}",
+        code.replace('_', "-")
+    )
+}
+
+/// Nothing is done, and no key keeps that.
+pub(super) fn put_off(status: u16, code: &str) -> Mishap {
+    let error = invalid_request(Some(code), None, "Played: come back later.");
+    let answer = Answer::not_begun(status, error);
+    Mishap::Instead(DoubleReply::new(status, answer.body.to_string()))
+}
+
+/// The first field that the operation does not have.
+pub(super) fn unknown_field(fields: &Fields, known: &[&str]) -> Option<Answer> {
+    let strange = fields.iter().find(|(name, _)| {
+        let name = name.split('[').next().unwrap_or_default();
+        !known.contains(&name)
+    });
+    strange.map(|(name, _)| {
+        Answer::invalid(
+            Some("parameter_unknown"),
+            Some(name),
+            &format!("There is no parameter {name} here."),
+        )
+    })
+}
+
+/// What an amount must be in its currency.
+pub(super) fn amount_error(amount: u64, currency: &str) -> Option<Answer> {
+    let invalid = |code| Answer::invalid(Some(code), Some("amount"), "The amount cannot be taken.");
+    let step = match currency {
+        "bhd" | "jod" | "kwd" | "omr" | "tnd" => 10,
+        "isk" | "ugx" => 100,
+        _ => 1,
+    };
+    if amount == 0 || !amount.is_multiple_of(step) {
+        return Some(invalid("parameter_invalid_integer"));
+    }
+    if amount > 99_999_999 {
+        return Some(invalid("amount_too_large"));
+    }
+    (amount < 50).then(|| invalid("amount_too_small"))
+}
