@@ -482,6 +482,13 @@ FAULTS = [
         tests="obligations::a_charge_is_confirmed_by_the_method",
     ),
     Fault(
+        "an unanswered capture keeps an order alive for ever",
+        "functions/payment/src/partners/paypal/mod.rs",
+        "        Ok(order.unwrap_or(if may_arrive {",
+        "        Ok(order.unwrap_or(if may_arrive || charge.unanswered_since.is_some() {",
+        tests="expiry::an_unanswered_capture",
+    ),
+    Fault(
         "a charge that was closed for another method counts as declined",
         "functions/payment/src/lib.rs",
         "        if charge.has_other_method() {\n            return self.change_method",
@@ -490,7 +497,7 @@ FAULTS = [
     ),
     Fault(
         "another method is asked while a capture is unanswered",
-        "functions/payment/src/lib.rs",
+        "functions/payment/src/partners/mod.rs",
         "since.is_some_and(|since| now < since.plus(ON_ITS_WAY))",
         "since.is_some_and(|since| now < since.plus(ON_ITS_WAY * 0))",
         tests="sequences::while_a_capture",

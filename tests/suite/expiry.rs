@@ -693,6 +693,32 @@ async fn an_order_at_paypal_is_cancelled_once_it_is_dead_and_not_before() {
     }
 }
 
+/// Nobody confirms a charge whose agreement was revoked, so nobody asks for the unanswered capture once
+/// more: that PayPal's order is gone has to be enough.
+#[tokio::test]
+async fn an_unanswered_capture_whose_agreement_was_revoked_keeps_no_order_alive() {
+    for by_caller in [true, false] {
+        let test = at_paypal([], []).await;
+        test.front.plan("POST", "/capture", Mishap::RequestLost);
+        assert_eq!(test.shop.pay("k1").await.status, 503);
+        test.shop.revoke().await;
+        test.shop.cloud.pass(4 * HOUR);
+        look(&test.shop.cloud, &test.shop.order).await;
+        assert_eq!(test.shop.state().await, "action_required");
+        if by_caller {
+            let body = json!({"customerId": "8080", "orderId": test.shop.order});
+            let reply = test.shop.cloud.post("/api/order/cancel.json", &body).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            assert_eq!(test.shop.shown().await["status"], "cancelled");
+        } else {
+            test.shop.cloud.pass(TIME);
+            look(&test.shop.cloud, &test.shop.order).await;
+            assert_expired(&test.shop.cloud, &test.shop.order).await;
+        }
+        assert!(test.double.taken().is_empty());
+    }
+}
+
 #[tokio::test]
 async fn the_words_of_a_caller_make_no_expiry() {
     let test = waits(For::AnotherCard, Options::default()).await;

@@ -82,7 +82,7 @@ impl<P: BillingPartner> Shop<P> {
         assert_eq!(reply.status, 201, "{}", reply.text);
     }
 
-    async fn revoke(&self) {
+    pub(crate) async fn revoke(&self) {
         let request = customer_request("DELETE", "8080", "");
         assert_eq!(self.cloud.send(&request).await.status, 200);
     }
@@ -158,7 +158,7 @@ impl<P: BillingPartner> Shop<P> {
 pub(crate) struct AtPayPal {
     pub(crate) shop: Shop<PayPal>,
     pub(crate) double: Arc<PayPalDouble>,
-    front: Front,
+    pub(crate) front: Front,
 }
 
 pub(crate) fn with_paypal(token: &str) -> Value {

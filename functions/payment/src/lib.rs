@@ -47,10 +47,6 @@ pub const LEASE: Duration = Duration::from_secs(90);
 /// When to ask again while another call holds the claim.
 const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
 
-/// How long a confirmation that was not answered may take to arrive: until then the charge is asked
-/// for by no other payment method.
-const ON_ITS_WAY: Duration = Duration::from_mins(15);
-
 /// How long a declined charge that the partner cannot close is asked about, and again once its order
 /// is to expire. PayPal's orders live for hours; what is open after this long is at an account that
 /// this deployment no longer has.
@@ -379,9 +375,7 @@ impl<P: BillingPartner> Payments<P> {
                 self.settle(order, fence, &charge, status).await
             }
             Ok(ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired) => {
-                let now = self.runtime.now();
-                let since = charge.unanswered_since;
-                if since.is_some_and(|since| now < since.plus(ON_ITS_WAY)) {
+                if charge.confirmation_may_arrive(self.runtime.now()) {
                     self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
                         .await?;
                     return Err(Error::PaymentUnknown);

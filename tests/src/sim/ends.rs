@@ -1,6 +1,6 @@
 //! The other side: queues, partner, carrier and mailer with books of their own.
 
-use domain::{Email, PartnerAccount, PartnerName, number_from_digest};
+use domain::{Email, PartnerAccount, PartnerName, Timestamp, number_from_digest};
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError, classify};
 use messages::queue::{EventQueue, Queue, QueueError};
@@ -203,7 +203,17 @@ impl BillingPartner for Outside {
         let charge = charge.clone();
         let cancel = move |world: &World| {
             world.cancel_charge(&charge.reference);
-            standing(world, &charge)
+            let now = Timestamp::from_millis(world.now());
+            match standing(world, &charge)? {
+                // One that is open is not gone.
+                ChargeStatus::Unconfirmed
+                    if world.charge_status(&charge.reference) == ChargeStatus::Expired
+                        && !charge.confirmation_may_arrive(now) =>
+                {
+                    Ok(ChargeStatus::Expired)
+                }
+                status => Ok(status),
+            }
         };
         self.ask_partner("cancel the charge", cancel).await
     }

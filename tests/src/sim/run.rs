@@ -303,7 +303,18 @@ impl Simulation {
                 return Ok(effects);
             }
         }
-        Err(Violation::Endless(format!("{:?}", self.tasks.len())))
+        let mut waiting = Vec::new();
+        for order in self
+            .clients
+            .iter()
+            .filter_map(|client| client.order.as_deref())
+        {
+            let id = OrderId::parse(order).expect("the cart answers with an order's id");
+            waiting.extend(self.store.order(&id).await.ok().flatten());
+        }
+        waiting.retain(|order| order.due.is_some());
+        let charges = self.double.charges(&self.world);
+        Err(Violation::Endless(format!("{waiting:?} {charges:?}")))
     }
 
     fn books(&self) -> Books {

@@ -5,6 +5,7 @@ mod sandbox;
 mod stripe;
 
 use std::future::Future;
+use std::time::Duration;
 
 use domain::{
     Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, MethodFingerprint, Money,
@@ -50,6 +51,11 @@ impl ChargeRequest {
     }
 }
 
+/// How long a confirmation that was not answered may take to arrive: until then the charge is
+/// confirmed by no other payment method, and one that the partner no longer finds does not count as
+/// closed.
+const ON_ITS_WAY: Duration = Duration::from_mins(15);
+
 /// A charge that was opened at the partner.
 #[derive(Clone, Debug)]
 pub struct OpenCharge {
@@ -69,6 +75,13 @@ pub struct OpenCharge {
 }
 
 impl OpenCharge {
+    /// Whether a confirmation that was not answered may still arrive at the partner.
+    #[must_use]
+    pub fn confirmation_may_arrive(&self, now: Timestamp) -> bool {
+        let since = self.unanswered_since;
+        since.is_some_and(|since| now < since.plus(ON_ITS_WAY))
+    }
+
     /// A charge that `account` has just opened. Its confirmation may be on its way from now on.
     #[must_use]
     pub fn new(
@@ -284,9 +297,11 @@ pub trait BillingPartner: Send + Sync + 'static {
     ///
     /// MUST NOT answer with [`ChargeStatus::Cancelled`], [`ChargeStatus::Expired`] or
     /// [`ChargeStatus::Declined`] while anybody could still confirm it: the next attempt then opens
-    /// another charge. Any other answer says
-    /// that it could not be cancelled, or took the money after all: the next attempt then goes on
-    /// with this very reference, which can take the money once whatever attempt asks for it.
+    /// another charge. A confirmation that may still arrive ([`OpenCharge::confirmation_may_arrive`])
+    /// counts, an older one does not: a charge that is gone by then is [`ChargeStatus::Expired`], also
+    /// if the confirmation's answer was lost. Any other answer says that it could not be cancelled, or
+    /// took the money after all: the next attempt then goes on with this very reference, which can take
+    /// the money once whatever attempt asks for it.
     fn cancel(
         &self,
         charge: &OpenCharge,

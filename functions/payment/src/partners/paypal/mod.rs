@@ -29,7 +29,8 @@
 //! that lags behind) and counts as no answer, and so does one that another account gets. While a capture
 //! is unanswered, a 404 to a look-up proves nothing either: the capture itself is asked for once more,
 //! which is safe because an order has one capture, and only the answer to that says that the order is
-//! gone.
+//! gone. `cancel` asks for no capture: to it an order that is gone counts as expired once no capture
+//! can be on its way, because a captured order stays readable.
 //!
 //! # A decline is final for its attempt
 //!
@@ -150,14 +151,34 @@ impl PayPal {
 
     /// Where the order stands for whoever has not asked for its capture.
     async fn standing(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        if let Some(order) = self.order(charge).await? {
-            return standing(&order).map_err(PartnerError::unavailable);
-        }
-        Ok(match charge.unanswered_since {
+        let order = self.order_status(charge).await?;
+        Ok(order.unwrap_or(match charge.unanswered_since {
             None => ChargeStatus::Expired,
             // Only the capture's own answer says what became of it: it is asked for once more.
             Some(_) => ChargeStatus::Unconfirmed,
-        })
+        }))
+    }
+
+    /// The same for whoever will not ask for its capture any more. A captured order stays readable, so
+    /// one that is gone was not captured, unless the capture may still arrive.
+    async fn standing_at_last(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        let order = self.order_status(charge).await?;
+        let may_arrive = charge.confirmation_may_arrive(self.runtime.now());
+        Ok(order.unwrap_or(if may_arrive {
+            ChargeStatus::Unconfirmed
+        } else {
+            ChargeStatus::Expired
+        }))
+    }
+
+    /// What the order says; `None` once it has expired.
+    async fn order_status(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<ChargeStatus>, PartnerError> {
+        let order = self.order(charge).await?;
+        let status = order.map(|order| standing(&order).map_err(PartnerError::unavailable));
+        status.transpose()
     }
 
     /// The same after a capture was asked for: what cannot be told now is unknown.
@@ -441,7 +462,7 @@ impl BillingPartner for PayPal {
 
     /// See "One charge" above: it changes nothing.
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        self.standing(charge).await
+        self.standing_at_last(charge).await
     }
 
     async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
