@@ -85,6 +85,12 @@ struct Task {
     frozen_until: Option<i64>,
 }
 
+impl Task {
+    fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::SeqCst)
+    }
+}
+
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
@@ -406,28 +412,18 @@ impl Simulation {
     async fn step(&mut self) -> bool {
         let was_late = self.world.carry_out_late();
         self.start_what_is_due().await;
-        let now = self.world.now();
-        let runnable: Vec<usize> = (0..self.tasks.len())
-            .filter(|index| {
-                let task = &self.tasks[*index];
-                task.woken.0.load(Ordering::SeqCst)
-                    && task.frozen_until.is_none_or(|until| until <= now)
-            })
-            .collect();
+        let mut runnable = self.runnable();
         if runnable.is_empty() {
-            if self
-                .tasks
-                .iter()
-                .any(|task| !task.woken.0.load(Ordering::SeqCst))
-            {
-                // Somebody pauses before another try: tokio's clock is virtual and jumps there.
-                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-                return self
-                    .tasks
-                    .iter()
-                    .any(|task| task.woken.0.load(Ordering::SeqCst));
+            if self.tasks.iter().all(Task::is_woken) {
+                return was_late;
             }
-            return was_late;
+            // Somebody pauses before another try: tokio's clock is virtual and jumps there.
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            runnable = self.runnable();
+            if runnable.is_empty() {
+                // Whoever could go on is frozen: only a jump thaws it.
+                return was_late;
+            }
         }
         let pick = {
             let mut state = self.world.state();
@@ -437,6 +433,16 @@ impl Simulation {
         self.world.pass(millis);
         self.poll(pick);
         true
+    }
+
+    /// The tasks that can go on now.
+    fn runnable(&self) -> Vec<usize> {
+        let now = self.world.now();
+        let tasks = self.tasks.iter().enumerate();
+        let can_go_on = tasks.filter(|(_, task)| {
+            task.is_woken() && task.frozen_until.is_none_or(|until| until <= now)
+        });
+        can_go_on.map(|(index, _)| index).collect()
     }
 
     fn poll(&mut self, index: usize) {
