@@ -1167,8 +1167,14 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     ],
     "an_alarm_says_what_to_run_and_what_to_read": [
         ("ApiFailing.Properties.AlarmDescription", None),
-        ("RelayBehind.Properties.AlarmDescription", "Run: make ops-overdue STACK=s. Read: docs/operating.md, When an alarm goes off."),
-        ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Read: docs/operating.md, When an alarm goes off. ${AWS::StackName}"}),
+        (
+            "RelayBehind.Properties.AlarmDescription",
+            "Run: make ops-overdue STACK=s. Read: docs/operating.md, When an alarm goes off.",
+        ),
+        (
+            "SweepErrors.Properties.AlarmDescription",
+            {"Fn::Sub": "Read: docs/operating.md, When an alarm goes off. ${AWS::StackName}"},
+        ),
         ("SweepErrors.Properties.AlarmDescription", {"Fn::Sub": "Run: make ops-overdue STACK=${AWS::StackName}."}),
         ("CartFunctionLogs.Properties.LogGroupName", {"Fn::Sub": "/aws/lambda/${AWS::StackName}/Cart"}),
     ],
