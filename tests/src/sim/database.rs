@@ -64,7 +64,10 @@ impl Connector {
                 self.world.lose(operation, late);
                 return lost("played: the request was lost");
             }
-            Fate::Throttled => return Ok(refused("ThrottlingException")),
+            Fate::Throttled => {
+                self.note_refusal(body);
+                return Ok(refused("ThrottlingException"));
+            }
             Fate::AnswerLost => {
                 self.carry_out(operation, body);
                 return lost("played: the answer was lost");
@@ -75,9 +78,13 @@ impl Connector {
             operation,
             "TransactWriteItems" | "PutItem" | "UpdateItem" | "GetItem"
         ) {
-            let mut state = self.world.state();
-            let conflict = state.faults.conflict;
-            if state.random.chance(conflict) {
+            let is_conflict = {
+                let mut state = self.world.state();
+                let conflict = state.faults.conflict;
+                state.random.chance(conflict)
+            };
+            if is_conflict {
+                self.note_refusal(body);
                 return Ok(match operation {
                     "TransactWriteItems" => conflicting(body),
                     _ => refused("TransactionConflictException"),
@@ -85,6 +92,15 @@ impl Connector {
             }
         }
         Ok(self.carry_out(operation, body))
+    }
+
+    /// Counts the refusals of a write of a mail's row: the client sends the same body with each try.
+    fn note_refusal(&self, body: &[u8]) {
+        let is_mail = body.windows(13).any(|bytes| bytes == br#""EmailsTable""#);
+        if is_mail {
+            let refused = &mut self.world.state().refused_mail_writes;
+            *refused.entry(body.to_vec()).or_default() += 1;
+        }
     }
 
     fn frozen_until(&self) -> Option<i64> {

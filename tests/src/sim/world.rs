@@ -197,6 +197,8 @@ pub(super) struct State {
     pub(super) parcels: BTreeMap<String, LedgerParcel>,
     /// Mails taken, and how often.
     pub(super) mails: BTreeMap<Taken, u32>,
+    /// Writes of mails' rows that were refused, by their bodies, and how often.
+    pub(super) refused_mail_writes: BTreeMap<Vec<u8>, u32>,
     /// Until when the mailer takes nothing.
     pub(super) mailer_out_until: i64,
     /// The queue that takes nothing, and until when.
@@ -267,6 +269,7 @@ impl World {
                 partner_out_until: 0,
                 parcels: BTreeMap::new(),
                 mails: BTreeMap::new(),
+                refused_mail_writes: BTreeMap::new(),
                 mailer_out_until: 0,
                 queue_out: None,
                 database_frozen: None,
