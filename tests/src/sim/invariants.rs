@@ -373,11 +373,15 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
     let uses_bad = has_agreements && acts().any(|act| act == Act::Approve(Method::Bad));
     let customer = client.scenario.customer;
     let may_expire = plan.may_expire() && (waits_for_customer(customer) || revokes || uses_bad);
+    let change = plan.change.as_ref();
+    let days_changed = change.is_some_and(|change| change.unpaid.is_some());
     let ended = match customer {
         _ if is_out_of_reach(order, plan) => true,
         _ if client.wants_cancelled() && is_cancelled => true,
         _ if order.is_expired() => may_expire && is_cancelled,
         _ if plan.surely_expires() && (is_declined || waits) => false,
+        // An instance whose orders expired closed the charge and died, and now none expires.
+        _ if may_expire && days_changed && is_declined => true,
         // A changed parameter kept the client from going on by itself.
         _ if client.is_disturbed && order.due.is_none() => true,
         _ if uses_bad && is_declined => true,
