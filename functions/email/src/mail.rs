@@ -635,6 +635,62 @@ mod tests {
         render(facts).expect("the templates render")
     }
 
+    /// Subject and plain text.
+    fn subject_and_text(mail: &Mail) -> String {
+        format!("Subject: {}\n\n{}", mail.subject, mail.text)
+    }
+
+    #[test]
+    fn every_mail_has_its_text() {
+        for kind in KINDS {
+            for (known, facts) in [("full", full(kind)), ("minimal", minimal(kind))] {
+                let mail = rendered(&facts);
+                let shown = format!("{}\n{}", subject_and_text(&mail), mail.html);
+                insta::assert_snapshot!(format!("{kind:?}_{known}"), shown);
+            }
+        }
+    }
+
+    /// The lines of `before` that `after` does not have, and the other way round.
+    fn changed_lines(before: &str, after: &str) -> String {
+        let only = |sign: char, lines: &str, others: &str| -> String {
+            let others: Vec<&str> = others.lines().collect();
+            let only = lines.lines().filter(|line| !others.contains(line));
+            only.map(|line| format!("{sign} {line}\n")).collect()
+        };
+        only('-', before, after) + &only('+', after, before)
+    }
+
+    #[test]
+    fn every_mail_has_its_text_when_one_fact_differs() {
+        let changes: [(&str, fn(&mut MailFacts)); 10] = [
+            ("without a name", |facts| facts.name.clear()),
+            ("without an order", |facts| facts.order_id = None),
+            ("without an invoice", |facts| facts.invoice_id = None),
+            ("without a currency", |facts| facts.currency = None),
+            ("without lines", |facts| facts.lines.clear()),
+            ("without amounts", |facts| facts.amounts = None),
+            ("without a card", |facts| facts.card = None),
+            ("without a number", |facts| facts.tracking_number = None),
+            ("without an address", |facts| facts.shipping_address = None),
+            ("expired", |facts| facts.expired = true),
+        ];
+        let mut shown = String::new();
+        for kind in KINDS {
+            let before = subject_and_text(&rendered(&full(kind)));
+            for (title, change) in changes {
+                let mut facts = full(kind);
+                change(&mut facts);
+                let after = subject_and_text(&rendered(&facts));
+                shown += &format!(
+                    "## {kind:?} {title}\n\n{}\n",
+                    changed_lines(&before, &after)
+                );
+            }
+        }
+        insta::assert_snapshot!(shown);
+    }
+
     /// What a reader of the HTML sees, in one line: without head, preheader and tags.
     fn visible(html: &str) -> String {
         let body = html
