@@ -28,6 +28,7 @@ mod payments;
 mod paypal;
 mod paypal_webhooks;
 mod privacy;
+mod problems;
 mod secrets;
 mod sequences;
 mod ses;
