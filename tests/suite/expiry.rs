@@ -612,7 +612,7 @@ async fn the_sandboxs_orders_expire() {
 async fn an_intent_that_waits_is_cancelled_at_stripe_before_its_order() {
     for method in [sequences::POOR, sequences::AUTHENTICATES] {
         let test = at_stripe(method).await;
-        assert_eq!(test.shop.pay("k1").await.status, 402);
+        assert_eq!(test.shop.pay_with("k1").await.status, 402);
         test.shop.cloud.pass(TIME + HOUR);
         look(&test.shop.cloud, &test.shop.order).await;
         assert_eq!(test.intents(), ["canceled"]);
@@ -625,7 +625,7 @@ async fn an_intent_that_waits_is_cancelled_at_stripe_before_its_order() {
 #[tokio::test]
 async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancelled() {
     let test = at_stripe(sequences::AUTHENTICATES).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     test.shop.cloud.pass(TIME + HOUR);
     test.pay_on_page();
     test.tell().await;
@@ -637,7 +637,7 @@ async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancel
     let test = at_stripe(sequences::POOR).await;
     let lost = Misbehaviour::RequestLost;
     test.played.misbehave(Operation::Cancel, lost);
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     test.shop.cloud.pass(TIME + HOUR);
     test.pay_on_page();
     look(&test.shop.cloud, &test.shop.order).await;
@@ -649,7 +649,7 @@ async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancel
 #[tokio::test]
 async fn a_card_that_is_approved_too_late_is_not_charged_by_stripe() {
     let test = at_stripe(sequences::AUTHENTICATES).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     test.shop.cloud.pass(TIME);
     test.shop.approve(&with_stripe(sequences::VISA)).await;
     look(&test.shop.cloud, &test.shop.order).await;
@@ -668,7 +668,7 @@ async fn an_order_at_paypal_is_cancelled_once_it_is_dead_and_not_before() {
             order_lives: lives,
             ..Habits::default()
         });
-        assert_eq!(test.shop.pay("k1").await.status, 402);
+        assert_eq!(test.shop.pay_with("k1").await.status, 402);
         test.shop.approve(&with_paypal(sequences::OTHER)).await;
         for _ in 0..13 {
             test.shop.cloud.pass(DAY);

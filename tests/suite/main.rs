@@ -32,6 +32,7 @@ mod problems;
 mod secrets;
 mod sequences;
 mod ses;
+mod shop;
 mod store;
 mod stored;
 mod stripe;

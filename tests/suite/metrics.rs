@@ -549,8 +549,8 @@ async fn a_dispute_is_counted_and_nothing_else() {
     let shop = shop("pm_card_visa").await;
     assert_eq!(shop.pay().await.status, 201);
     shop.cloud.lose_stream();
-    shop.played.dispute();
-    let ids = shop.played.disputes();
+    shop.partner.dispute();
+    let ids = shop.partner.disputes();
     for event in ["evt_1", "evt_2"] {
         shop.dispute(event, "charge.dispute.created", &ids[0], "needs_response")
             .await;
