@@ -544,6 +544,8 @@ fn fold_line(line: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     const KINDS: [MailKind; 5] = [
@@ -653,17 +655,22 @@ mod tests {
 
     /// The lines of `before` that `after` does not have, and the other way round.
     fn changed_lines(before: &str, after: &str) -> String {
-        let only = |sign: char, lines: &str, others: &str| -> String {
+        let mut changed = String::new();
+        for (sign, lines, others) in [('-', before, after), ('+', after, before)] {
             let others: Vec<&str> = others.lines().collect();
-            let only = lines.lines().filter(|line| !others.contains(line));
-            only.map(|line| format!("{sign} {line}\n")).collect()
-        };
-        only('-', before, after) + &only('+', after, before)
+            for line in lines.lines().filter(|line| !others.contains(line)) {
+                writeln!(changed, "{sign} {line}").expect("a string takes any text");
+            }
+        }
+        changed
     }
+
+    /// What differs from the mail with everything known, by a title.
+    type Change = (&'static str, fn(&mut MailFacts));
 
     #[test]
     fn every_mail_has_its_text_when_one_fact_differs() {
-        let changes: [(&str, fn(&mut MailFacts)); 10] = [
+        let changes: [Change; 10] = [
             ("without a name", |facts| facts.name.clear()),
             ("without an order", |facts| facts.order_id = None),
             ("without an invoice", |facts| facts.invoice_id = None),
@@ -682,10 +689,8 @@ mod tests {
                 let mut facts = full(kind);
                 change(&mut facts);
                 let after = subject_and_text(&rendered(&facts));
-                shown += &format!(
-                    "## {kind:?} {title}\n\n{}\n",
-                    changed_lines(&before, &after)
-                );
+                let lines = changed_lines(&before, &after);
+                writeln!(shown, "## {kind:?} {title}\n\n{lines}").expect("a string takes any text");
             }
         }
         insta::assert_snapshot!(shown);
