@@ -9,6 +9,7 @@ use tests::{Cloud, Options, Reply, request};
 
 use crate::agreements::agreement;
 use crate::contract::{cart, cart_with_checkout, checkout, invoice, payment, shipping, text};
+use crate::shop::place;
 
 const CART: &str = "/api/order/cart.json";
 const INVOICE: &str = "/api/order/invoice.json";
@@ -46,12 +47,6 @@ async fn raw_body(cloud: &Cloud<payment::partners::Sandbox>, body: &str) -> Repl
     let mut event = request(CART, &Value::Null);
     event["body"] = body.into();
     cloud.send(&event).await
-}
-
-async fn place(cloud: &Cloud<payment::partners::Sandbox>, cart: &Value) -> String {
-    let reply = cloud.post(CART, cart).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
-    text(&reply.body["orderId"]).to_owned()
 }
 
 #[tokio::test]

@@ -593,9 +593,7 @@ async fn a_dispute_that_was_stored_without_its_id_is_shown_until_there_is_news_o
 #[tokio::test]
 async fn of_two_answers_about_a_refund_the_one_to_the_later_question_holds() {
     let test = with_a_charge().await;
-    let order = test.order.to_string();
-    let body = json!({"customerId": "8080", "orderId": order});
-    assert_eq!(test.cloud.post(CANCEL, &body).await.status, 200);
+    assert_eq!(test.cancel().await.status, 200);
     let store = &test.cloud.store;
     let read = async || store.order(&test.id()).await.unwrap().unwrap();
     let said = |status, minute: i64| RefundNews {

@@ -36,6 +36,11 @@ pub(crate) fn payment(order: &str) -> Value {
     contract::payment(&order.replacen("ord_", "inv_", 1))
 }
 
+/// Pays an order of the contract's cart.
+pub(crate) async fn pay<P: BillingPartner, C: Carrier>(cloud: &Cloud<P, C>, order: &str) -> Reply {
+    cloud.post(PAYMENT, &payment(order)).await
+}
+
 /// A shop that bills by the client `P`, with one order of customer 8080.
 pub(crate) struct Shop<P, D> {
     pub(crate) cloud: Cloud<P>,
@@ -56,15 +61,17 @@ pub(crate) fn played(_: Runtime) -> (PlayedPartner, PlayedPartner) {
 /// A shop before its order is placed.
 pub(crate) struct Opening<F> {
     partner: F,
+    options: Options,
     cart: Value,
     agreement: Option<Value>,
 }
 
 impl<P: BillingPartner, D> Shop<P, D> {
-    /// At the billing partner that `partner` makes: its client, and the test's end of it.
+    /// Bills at the partner that `partner` makes: its client, and the test's end of it.
     pub(crate) fn at<F: FnOnce(Runtime) -> (P, D)>(partner: F) -> Opening<F> {
         Opening {
             partner,
+            options: Options::default(),
             cart: cart_with_checkout(),
             agreement: None,
         }
@@ -72,18 +79,23 @@ impl<P: BillingPartner, D> Shop<P, D> {
 }
 
 impl<F> Opening<F> {
-    /// With an order of another cart than the contract's with its checkout.
+    /// Sells with these options.
+    pub(crate) fn with(self, options: Options) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Orders this cart instead of the contract's cart with its checkout.
     pub(crate) fn cart(self, cart: Value) -> Self {
         Self { cart, ..self }
     }
 
-    /// With a customer who has agreed to that.
+    /// The customer agrees to this before the order is placed.
     pub(crate) fn approved(self, agreement: Value) -> Self {
         let agreement = Some(agreement);
         Self { agreement, ..self }
     }
 
-    /// With an order that nothing has happened to since.
+    /// A placed order.
     pub(crate) async fn placed<P: BillingPartner, D>(self) -> Shop<P, D>
     where
         F: FnOnce(Runtime) -> (P, D),
@@ -94,7 +106,7 @@ impl<F> Opening<F> {
             made = Some(partner);
             client
         };
-        let cloud = Cloud::with_partner(Options::default(), client).await;
+        let cloud = Cloud::with_partner(self.options, client).await;
         if let Some(agreement) = &self.agreement {
             approve(&cloud, agreement).await;
         }
@@ -106,7 +118,7 @@ impl<F> Opening<F> {
         }
     }
 
-    /// With an invoiced order.
+    /// An invoiced order.
     pub(crate) async fn invoiced<P: BillingPartner, D>(self) -> Shop<P, D>
     where
         F: FnOnce(Runtime) -> (P, D),
@@ -116,7 +128,7 @@ impl<F> Opening<F> {
         shop
     }
 
-    /// With a paid order.
+    /// A paid order.
     pub(crate) async fn paid<P: BillingPartner, D>(self) -> Shop<P, D>
     where
         F: FnOnce(Runtime) -> (P, D),
@@ -134,7 +146,7 @@ async fn approve<P: BillingPartner>(cloud: &Cloud<P>, agreement: &Value) {
 }
 
 impl<P: BillingPartner, D> Shop<P, D> {
-    /// The shop without the test's end of its partner, and that.
+    /// Takes the test's end of the partner out of the shop.
     pub(crate) fn apart(self) -> (Shop<P, ()>, D) {
         let shop = Shop {
             cloud: self.cloud,
@@ -162,7 +174,7 @@ impl<P: BillingPartner, D> Shop<P, D> {
     }
 
     pub(crate) async fn pay(&self) -> Reply {
-        self.cloud.post(PAYMENT, &payment(&self.order)).await
+        pay(&self.cloud, &self.order).await
     }
 
     pub(crate) async fn pay_with(&self, key: &str) -> Reply {
@@ -179,7 +191,7 @@ impl<P: BillingPartner, D> Shop<P, D> {
         approve(&self.cloud, agreement).await;
     }
 
-    /// The customer takes back what was agreed to.
+    /// The customer revokes the agreement.
     pub(crate) async fn revoke(&self) {
         let request = customer_request("DELETE", "8080", "");
         let reply = self.cloud.send(&request).await;
