@@ -19,6 +19,7 @@ mod glue;
 mod idempotency;
 mod keys;
 mod late;
+mod limits;
 mod localstripe;
 mod mails;
 mod metrics;
