@@ -10,6 +10,7 @@ Nothing of this ships: the faults exist only in the copy under .local/planted.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,10 +21,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / ".local" / "planted"
 
+# As `re.escape` writes them.
+CLOSING = (r"\)", r"\]", r"\}")
+
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake somebody could make, and which test target has to notice."""
+    """One mistake somebody could make, and which test target has to notice.
+
+    `right` is found token by token: a formatter may wrap and indent it as it likes.
+    """
 
     name: str
     file: str
@@ -101,8 +108,8 @@ FAULTS = [
     Fault(
         "a single call that meets a transaction is not tried again",
         "shared/platform/src/aws/answers.rs",
-        '        "TransactionConflict",\n',
-        '        "TransactionConflicts",\n',
+        '        "TransactionConflict",\n        "TransactionInProgress",\n',
+        '        "TransactionConflicts",\n        "TransactionInProgress",\n',
         tests="unkind::each_refusal_of_each_call_of_carts",
     ),
     Fault(
@@ -1226,8 +1233,19 @@ FAULTS = [
 ]
 
 
+def pattern(source: str) -> re.Pattern[str]:
+    """Finds the words and signs of `source`, however they are laid out.
+
+    A comma before a closing bracket is optional: a formatter adds one when it wraps.
+    """
+    compact = re.sub(r",\s*(?=[)\]}])", "", source)
+    parts = [re.escape(part) for part in re.findall(r"\w+|\S", compact)]
+    optional = [rf"(?:,\s*)?{part}" if index and part in CLOSING else part for index, part in enumerate(parts)]
+    return re.compile(r"\s*".join(optional))
+
+
 def fits(fault: Fault) -> bool:
-    return (ROOT / fault.file).read_text().count(fault.right) == 1
+    return len(pattern(fault.right).findall((ROOT / fault.file).read_text())) == 1
 
 
 def copy_sources() -> None:
@@ -1251,7 +1269,7 @@ def is_noticed(fault: Fault) -> str:
     """Names the test that turned red; exits where none did, or where the fault does not compile."""
     place = COPY / fault.file
     right = place.read_text()
-    place.write_text(right.replace(fault.right, fault.wrong))
+    place.write_text(pattern(fault.right).sub(lambda _: fault.wrong, right))
     try:
         built = cargo("test", "--package", "tests", "--test", fault.target, "--no-run")
         if built.returncode:

@@ -6,13 +6,13 @@ use domain::{OrderId, PartnerName};
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
 use store::{Claim, OpenedCharge, Settlement};
-use tests::{Cloud, Options, PlayedPartner, Reply, customer_request};
+use tests::{Cloud, customer_request};
 
-use crate::contract::{cart_with_checkout, invoice, payment, text};
+use crate::contract::text;
 use crate::errors::{as_customer, assert_problem};
+use crate::shop::{PlayedShop, Shop, played};
 
 const AGREEMENT: &str = "/api/customer/billing.json";
-const PAYMENT: &str = "/api/order/payment.json";
 
 pub(crate) fn agreement() -> Value {
     json!({
@@ -31,56 +31,16 @@ fn with_method(method: &str) -> Value {
 }
 
 /// An invoiced order at a partner that wants an agreement.
-struct Shop {
-    cloud: Cloud<PlayedPartner>,
-    partner: PlayedPartner,
-    order: String,
-    body: Value,
+async fn shop() -> PlayedShop {
+    let wants_agreement = |runtime| {
+        let (client, partner) = played(runtime);
+        partner.needs_agreement(PartnerName::Stripe);
+        (client, partner)
+    };
+    Shop::at(wants_agreement).invoiced().await
 }
 
-impl Shop {
-    async fn open() -> Self {
-        let partner = PlayedPartner::default();
-        partner.needs_agreement(PartnerName::Stripe);
-        let cloud = Cloud::with_partner(Options::default(), |_| partner.clone()).await;
-        let reply = cloud
-            .post("/api/order/cart.json", &cart_with_checkout())
-            .await;
-        let order = text(&reply.body["orderId"]).to_owned();
-        let reply = cloud
-            .post("/api/order/invoice.json", &invoice(&order))
-            .await;
-        assert_eq!(reply.status, 201, "{}", reply.text);
-        let body = payment(text(&reply.body["invoiceId"]));
-        Self {
-            cloud,
-            partner,
-            order,
-            body,
-        }
-    }
-
-    async fn approve(&self, body: &Value) {
-        let reply = self.cloud.post(AGREEMENT, body).await;
-        assert_eq!(reply.status, 201, "{}", reply.text);
-    }
-
-    async fn revoke(&self) {
-        let reply = self
-            .cloud
-            .send(&customer_request("DELETE", "8080", ""))
-            .await;
-        assert_eq!(reply.status, 200, "{}", reply.text);
-    }
-
-    async fn pay(&self) -> Reply {
-        self.cloud.post(PAYMENT, &self.body).await
-    }
-
-    async fn state(&self) -> String {
-        text(&self.cloud.get(&self.order).await.body["payment"]["state"]).to_owned()
-    }
-
+impl PlayedShop {
     /// Opens the charge with `pm_FirstCard`, stores its reference, and dies; its lease ends.
     async fn die_before_confirming(&self) {
         use payment::partners::{BillingPartner, ChargeRequest};
@@ -299,7 +259,7 @@ async fn a_late_repeat_with_its_key_is_answered_and_brings_nothing_back() {
 
 #[tokio::test]
 async fn without_an_agreement_a_payment_is_402_and_the_partner_is_not_asked() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     // Nor does one with another partner, or of another customer, help.
     let paypal = json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": "8kk8451t"});
     shop.approve(&paypal).await;
@@ -318,7 +278,7 @@ async fn without_an_agreement_a_payment_is_402_and_the_partner_is_not_asked() {
 
 #[tokio::test]
 async fn an_approval_lets_the_next_request_charge_its_payment_method() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     assert_eq!(shop.pay().await.status, 402);
     shop.approve(&agreement()).await;
     assert_eq!(shop.pay().await.status, 201);
@@ -334,7 +294,7 @@ async fn an_approval_lets_the_next_request_charge_its_payment_method() {
 
 #[tokio::test]
 async fn a_later_approval_replaces_the_payment_method() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     shop.approve(&agreement()).await;
     shop.approve(&with_method("pm_SecondCard")).await;
     assert_eq!(shop.pay().await.status, 201);
@@ -346,7 +306,7 @@ async fn a_later_approval_replaces_the_payment_method() {
 
 #[tokio::test]
 async fn the_chain_waits_for_an_approval_and_goes_on_by_itself_after_it() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     shop.cloud.settle().await;
     assert_eq!(shop.state().await, "action_required");
     assert!(shop.partner.calls().is_empty());
@@ -366,7 +326,7 @@ async fn the_chain_waits_for_an_approval_and_goes_on_by_itself_after_it() {
 
 #[tokio::test]
 async fn a_revoked_agreement_is_not_charged_until_it_is_approved_again() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     shop.approve(&agreement()).await;
     shop.revoke().await;
     assert_problem(&shop.pay().await, 402, "billing_agreement_missing");
@@ -377,7 +337,7 @@ async fn a_revoked_agreement_is_not_charged_until_it_is_approved_again() {
 
 #[tokio::test]
 async fn a_revocation_between_opening_and_confirming_moves_no_money() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     shop.approve(&agreement()).await;
     shop.die_before_confirming().await;
     shop.revoke().await;
@@ -406,7 +366,7 @@ async fn a_revocation_between_opening_and_confirming_moves_no_money() {
 
 #[tokio::test]
 async fn money_that_moved_before_a_revocation_is_found_and_the_order_is_paid() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     shop.approve(&agreement()).await;
     shop.partner.lose_answer("confirm");
     assert_eq!(shop.pay().await.code(), "payment_outcome_unknown");
@@ -417,7 +377,7 @@ async fn money_that_moved_before_a_revocation_is_found_and_the_order_is_paid() {
 
 #[tokio::test]
 async fn a_partner_that_wants_an_agreement_costs_one_read_more_and_the_sandbox_none() {
-    let shop = Shop::open().await;
+    let shop = shop().await;
     shop.approve(&agreement()).await;
     shop.cloud.database.capacity.reset();
     assert_eq!(shop.pay().await.status, 201);

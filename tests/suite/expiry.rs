@@ -12,12 +12,13 @@ use payment::partners::{BillingPartner, ChargeStatus, Sandbox};
 use serde_json::{Value, json};
 use shipment::carriers::Own;
 use tests::partners::{Habits, Mishap, Operation};
-use tests::{Cloud, Options, PlayedPartner, Reply};
+use tests::{Cloud, Options, PlayedPartner};
 
 use crate::agreements::agreement;
-use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
+use crate::contract::{cart, cart_with_checkout, invoice};
 use crate::errors::assert_problem;
 use crate::sequences::{self, at_paypal, at_stripe, with_paypal, with_stripe};
+use crate::shop::{self, PlayedShop, Shop};
 
 const DAY: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
@@ -53,38 +54,26 @@ fn declined() -> ChargeStatus {
     }
 }
 
-/// An order of the played partner.
-struct Waiting {
-    cloud: Cloud<PlayedPartner>,
-    partner: PlayedPartner,
-    order: String,
-}
-
 /// An order that has waited since now.
-async fn waits(what: For, options: Options) -> Waiting {
+async fn waits(what: For, options: Options) -> PlayedShop {
     let partner = PlayedPartner::default();
     match what {
         For::AnotherCard => partner.script([declined()]),
         For::Action => partner.script([ChargeStatus::ActionRequired]),
         For::Agreement => partner.needs_agreement(PartnerName::Stripe),
     }
-    Waiting::place(partner, options, &cart_with_checkout()).await
+    waiting(partner, options, cart_with_checkout()).await
 }
 
-impl Waiting {
-    /// The order after everything that the chain does by itself.
-    async fn place(partner: PlayedPartner, options: Options, cart: &Value) -> Self {
-        let cloud = Cloud::with_partner(options, |_| partner.clone()).await;
-        let reply = cloud.post("/api/order/cart.json", cart).await;
-        let order = text(&reply.body["orderId"]).to_owned();
-        cloud.settle().await;
-        Self {
-            cloud,
-            partner,
-            order,
-        }
-    }
+/// The order after everything that the chain does by itself.
+async fn waiting(partner: PlayedPartner, options: Options, cart: Value) -> PlayedShop {
+    let played = |_| (partner.clone(), partner);
+    let shop = Shop::at(played).with(options).cart(cart).placed().await;
+    shop.cloud.settle().await;
+    shop
+}
 
+impl PlayedShop {
     async fn stored(&self) -> Order {
         stored(&self.cloud, &self.order).await
     }
@@ -97,20 +86,6 @@ impl Waiting {
         let report = self.cloud.sweep().await;
         self.cloud.settle().await;
         report.overdue
-    }
-
-    async fn pay(&self, key: &str) -> Reply {
-        let body = payment(&self.order.replace("ord_", "inv_"));
-        let path = "/api/order/payment.json";
-        self.cloud.post_with_key(path, key, &body).await
-    }
-
-    async fn get(&self) -> Value {
-        self.cloud.get(&self.order).await.body
-    }
-
-    async fn state(&self) -> String {
-        text(&self.get().await["payment"]["state"]).to_owned()
     }
 
     async fn assert_expired(&self) {
@@ -186,7 +161,7 @@ async fn an_order_that_waits_for_its_customer_expires_to_the_millisecond_and_is_
             }
         }
         test.assert_expired().await;
-        let reply = test.pay("too-late").await;
+        let reply = test.pay_with("too-late").await;
         assert_problem(&reply, 409, "wrong_state");
     }
 }
@@ -199,7 +174,7 @@ async fn the_sweep_alone_brings_every_waiting_order_to_its_end() {
             test.cloud.pass(12 * HOUR);
             assert_eq!(test.sweep().await, 0);
         }
-        assert_eq!(test.get().await["status"], "invoiced", "{what:?}");
+        assert_eq!(test.shown().await["status"], "invoiced", "{what:?}");
         let asked = test.partner.calls().len();
         test.cloud.pass(12 * HOUR);
         assert_eq!(test.sweep().await, 0);
@@ -220,7 +195,7 @@ async fn an_order_without_an_address_expires_too() {
             For::Action => partner.script([ChargeStatus::ActionRequired]),
             For::Agreement => partner.needs_agreement(PartnerName::Stripe),
         }
-        let test = Waiting::place(partner, Options::default(), &cart()).await;
+        let test = waiting(partner, Options::default(), cart()).await;
         let body = invoice(&test.order);
         let reply = test.cloud.post("/api/order/invoice.json", &body).await;
         assert_eq!(reply.status, 201, "{}", reply.text);
@@ -229,7 +204,7 @@ async fn an_order_without_an_address_expires_too() {
             test.cloud.pass(DAY);
             assert_eq!(test.sweep().await, 0);
         }
-        let shown = test.get().await;
+        let shown = test.shown().await;
         assert_eq!(shown["cancelReason"], "expired", "{what:?} {shown}");
         assert_eq!(shown.get("due"), None);
         assert!(test.cloud.mailer.taken().is_empty());
@@ -245,7 +220,7 @@ async fn with_no_days_no_order_expires() {
             assert_eq!(test.sweep().await, 0);
             test.look().await;
         }
-        let shown = test.get().await;
+        let shown = test.shown().await;
         assert_eq!(shown["status"], "invoiced", "{what:?}");
         // As it has always been: what is declined for good is not looked at.
         let is_due = shown.get("due").is_some();
@@ -259,24 +234,24 @@ async fn what_does_not_wait_for_its_customer_never_expires() {
     let partner = PlayedPartner::default();
     partner.script([ChargeStatus::Pending]);
     partner.keep_pending();
-    let test = Waiting::place(partner, Options::default(), &cart_with_checkout()).await;
+    let test = waiting(partner, Options::default(), cart_with_checkout()).await;
     // A confirmation whose answer was lost, at a partner that is out since.
     let partner = PlayedPartner::default();
     partner.lose_answer("confirm");
-    let lost = Waiting::place(partner, Options::default(), &cart_with_checkout()).await;
+    let lost = waiting(partner, Options::default(), cart_with_checkout()).await;
     lost.partner.set_out(true);
     // A charge that could never be opened.
     let partner = PlayedPartner::default();
     partner.set_out(true);
-    let out = Waiting::place(partner, Options::default(), &cart_with_checkout()).await;
+    let out = waiting(partner, Options::default(), cart_with_checkout()).await;
     // A cart that was never checked out.
-    let cart = Waiting::place(PlayedPartner::default(), Options::default(), &cart()).await;
+    let cart = waiting(PlayedPartner::default(), Options::default(), cart()).await;
     for test in [&test, &lost, &out, &cart] {
         for _ in 0..3 {
             test.cloud.pass(100 * DAY);
             test.sweep().await;
         }
-        let shown = test.get().await;
+        let shown = test.shown().await;
         assert_ne!(shown["status"], "cancelled", "{shown}");
         assert!(!test.partner.calls().contains(&"cancel"), "{shown}");
     }
@@ -300,7 +275,7 @@ async fn what_does_not_wait_for_its_customer_never_expires() {
 }
 
 /// Leaves an order as earlier versions did, which kept no time of waiting.
-async fn age(test: &Waiting) {
+async fn age(test: &PlayedShop) {
     let key = AttributeValue::S(test.order.clone());
     let update = test.cloud.database.client.update_item();
     let update = update.table_name("OrdersTable").key("orderId", key);
@@ -329,7 +304,7 @@ async fn an_order_of_an_earlier_version_has_waited_since_its_invoice() {
         test.look().await;
         test.cloud.pass(DAY.saturating_sub(SECOND));
         test.look().await;
-        assert_eq!(test.get().await["status"], "invoiced", "{what:?}");
+        assert_eq!(test.shown().await["status"], "invoiced", "{what:?}");
         test.cloud.pass(SECOND);
         test.look().await;
         test.assert_expired().await;
@@ -342,14 +317,10 @@ async fn one_late_approval_charges_no_order_that_has_waited_too_long() {
     for sweeps in [true, false] {
         let partner = PlayedPartner::default();
         partner.needs_agreement(PartnerName::Stripe);
-        let test = Waiting::place(partner, Options::default(), &cart_with_checkout()).await;
+        let test = waiting(partner, Options::default(), cart_with_checkout()).await;
         let mut orders = vec![test.order.clone()];
         for _ in 0..2 {
-            let reply = test
-                .cloud
-                .post("/api/order/cart.json", &cart_with_checkout())
-                .await;
-            orders.push(text(&reply.body["orderId"]).to_owned());
+            orders.push(shop::place(&test.cloud, &cart_with_checkout()).await);
         }
         test.cloud.settle().await;
         if sweeps {
@@ -378,7 +349,7 @@ async fn looks_and_requests_that_try_nothing_do_not_begin_the_time_anew() {
         test.cloud.pass(DAY);
         test.sweep().await;
         test.look().await;
-        let reply = test.pay(&format!("look-{number}")).await;
+        let reply = test.pay_with(&format!("look-{number}")).await;
         assert_problem(&reply, 402, "payment_action_required");
         // A look at which the partner could not be asked.
         test.partner.refuse("look_up");
@@ -399,12 +370,12 @@ async fn an_attempt_begins_the_time_anew() {
     let test = waits(For::AnotherCard, Options::default()).await;
     test.cloud.pass(13 * DAY);
     test.partner.script([declined()]);
-    assert_eq!(test.pay("another-card").await.status, 402);
+    assert_eq!(test.pay_with("another-card").await.status, 402);
     // Another card of a customer who must act, which the chain tries by itself.
     let partner = PlayedPartner::default();
     partner.script([ChargeStatus::ActionRequired, ChargeStatus::ActionRequired]);
     partner.needs_agreement(PartnerName::Stripe);
-    let other = Waiting::place(partner, Options::default(), &cart()).await;
+    let other = waiting(partner, Options::default(), cart()).await;
     let path = "/api/customer/billing.json";
     assert_eq!(other.cloud.post(path, &agreement()).await.status, 201);
     let body = invoice(&other.order);
@@ -423,12 +394,12 @@ async fn an_attempt_begins_the_time_anew() {
             test.cloud.pass(DAY);
             test.sweep().await;
         }
-        assert_eq!(test.get().await["status"], "invoiced");
+        assert_eq!(test.shown().await["status"], "invoiced");
         for _ in 0..2 {
             test.cloud.pass(DAY);
             test.sweep().await;
         }
-        assert_eq!(test.get().await["cancelReason"], "expired");
+        assert_eq!(test.shown().await["cancelReason"], "expired");
     }
 }
 
@@ -467,18 +438,18 @@ async fn a_customer_who_comes_back_in_the_very_moment_pays_or_is_not_charged() {
         let message = message(&test.cloud, &test.order).await;
         let (reply, _) = if first {
             join(
-                test.pay("now"),
+                test.pay_with("now"),
                 test.cloud.deliver(Queue::Payment, &message),
             )
             .await
         } else {
             let looked = test.cloud.deliver(Queue::Payment, &message);
-            let (looked, reply) = join(looked, test.pay("now")).await;
+            let (looked, reply) = join(looked, test.pay_with("now")).await;
             (reply, looked)
         };
         test.cloud.pass(2 * HOUR);
         test.sweep().await;
-        let shown = test.get().await;
+        let shown = test.shown().await;
         let is_paid = shown["status"] == "shipped";
         assert!(is_paid || shown["status"] == "cancelled", "{shown}");
         assert_eq!(
@@ -507,7 +478,11 @@ async fn a_charge_whose_closing_is_not_answered_or_refused_is_closed_later() {
             for (queue, message) in test.cloud.queues.take() {
                 test.cloud.deliver(queue, &message).await;
             }
-            assert_eq!(test.get().await["status"], "invoiced", "{what:?} {trouble}");
+            assert_eq!(
+                test.shown().await["status"],
+                "invoiced",
+                "{what:?} {trouble}"
+            );
             test.partner.set_out(false);
             test.cloud.pass(2 * HOUR);
             test.sweep().await;
@@ -553,7 +528,7 @@ async fn the_days_may_change_while_an_order_waits() {
             test.sweep().await;
             let partner = test.partner.clone();
             let cloud = test.cloud.redeployed(days(after), partner.clone(), Own);
-            let test = Waiting {
+            let test = Shop {
                 cloud,
                 partner,
                 order: test.order,
@@ -562,12 +537,12 @@ async fn the_days_may_change_while_an_order_waits() {
                 test.cloud.pass(DAY);
                 assert_eq!(test.sweep().await, 0);
             }
-            assert_eq!(test.get().await["status"], "invoiced", "{after}");
+            assert_eq!(test.shown().await["status"], "invoiced", "{after}");
             for _ in 0..3 {
                 test.cloud.pass(DAY);
                 test.sweep().await;
             }
-            let shown = test.get().await;
+            let shown = test.shown().await;
             assert_eq!(shown["status"] == "cancelled", after == 30, "{shown}");
         }
         // Fewer: an order that is looked at no more keeps the day that it was told.
@@ -576,7 +551,7 @@ async fn the_days_may_change_while_an_order_waits() {
         test.sweep().await;
         let partner = test.partner.clone();
         let cloud = test.cloud.redeployed(days(2), partner.clone(), Own);
-        let test = Waiting {
+        let test = Shop {
             cloud,
             partner,
             order: test.order,
@@ -595,8 +570,7 @@ async fn the_sandboxs_orders_expire() {
         let cloud = Cloud::with_partner(Options::default(), Sandbox::new).await;
         let mut cart = cart_with_checkout();
         cart["customerId"] = customer.into();
-        let reply = cloud.post("/api/order/cart.json", &cart).await;
-        let order = text(&reply.body["orderId"]).to_owned();
+        let order = shop::place(&cloud, &cart).await;
         cloud.settle().await;
         for _ in 0..15 {
             cloud.pass(DAY);
@@ -612,7 +586,7 @@ async fn the_sandboxs_orders_expire() {
 async fn an_intent_that_waits_is_cancelled_at_stripe_before_its_order() {
     for method in [sequences::POOR, sequences::AUTHENTICATES] {
         let test = at_stripe(method).await;
-        assert_eq!(test.shop.pay("k1").await.status, 402);
+        assert_eq!(test.shop.pay_with("k1").await.status, 402);
         test.shop.cloud.pass(TIME + HOUR);
         look(&test.shop.cloud, &test.shop.order).await;
         assert_eq!(test.intents(), ["canceled"]);
@@ -625,7 +599,7 @@ async fn an_intent_that_waits_is_cancelled_at_stripe_before_its_order() {
 #[tokio::test]
 async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancelled() {
     let test = at_stripe(sequences::AUTHENTICATES).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     test.shop.cloud.pass(TIME + HOUR);
     test.pay_on_page();
     test.tell().await;
@@ -637,7 +611,7 @@ async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancel
     let test = at_stripe(sequences::POOR).await;
     let lost = Mishap::RequestLost;
     test.played.plan(Operation::Cancel, lost);
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     test.shop.cloud.pass(TIME + HOUR);
     test.pay_on_page();
     look(&test.shop.cloud, &test.shop.order).await;
@@ -649,7 +623,7 @@ async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancel
 #[tokio::test]
 async fn a_card_that_is_approved_too_late_is_not_charged_by_stripe() {
     let test = at_stripe(sequences::AUTHENTICATES).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     test.shop.cloud.pass(TIME);
     test.shop.approve(&with_stripe(sequences::VISA)).await;
     look(&test.shop.cloud, &test.shop.order).await;
@@ -668,7 +642,7 @@ async fn an_order_at_paypal_is_cancelled_once_it_is_dead_and_not_before() {
             order_lives: lives,
             ..Habits::default()
         });
-        assert_eq!(test.shop.pay("k1").await.status, 402);
+        assert_eq!(test.shop.pay_with("k1").await.status, 402);
         test.shop.approve(&with_paypal(sequences::OTHER)).await;
         for _ in 0..13 {
             test.shop.cloud.pass(DAY);
@@ -700,7 +674,7 @@ async fn an_unanswered_capture_whose_agreement_was_revoked_keeps_no_order_alive(
     for by_caller in [true, false] {
         let test = at_paypal([], []).await;
         test.front.plan("POST", "/capture", Mishap::RequestLost);
-        assert_eq!(test.shop.pay("k1").await.status, 503);
+        assert_eq!(test.shop.pay_with("k1").await.status, 503);
         test.shop.revoke().await;
         test.shop.cloud.pass(4 * HOUR);
         look(&test.shop.cloud, &test.shop.order).await;

@@ -14,7 +14,8 @@ use shipment::Shipments;
 use shipment::carriers::Own;
 use tests::{Cloud, batch, invoke};
 
-use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
+use crate::contract::{cart, cart_with_checkout, invoice, text};
+use crate::shop;
 
 /// The real service, but one order makes it panic.
 struct PanicsOn<F>(F, OrderId);
@@ -34,25 +35,14 @@ impl<F: Function> Function for PanicsOn<F> {
 }
 
 async fn place(cloud: &Cloud<payment::partners::Sandbox>) -> String {
-    let reply = cloud.post("/api/order/cart.json", &cart()).await;
-    text(&reply.body["orderId"]).to_owned()
+    shop::place(cloud, &cart()).await
 }
 
 /// Places and pays an order; returns its id and the message that asks to ship it.
 async fn paid(cloud: &Cloud<payment::partners::Sandbox>) -> (String, String) {
     let order = place(cloud).await;
-    assert_eq!(
-        cloud
-            .post("/api/order/invoice.json", &invoice(&order))
-            .await
-            .status,
-        201
-    );
-    let body = payment(&order.replace("ord_", "inv_"));
-    assert_eq!(
-        cloud.post("/api/order/payment.json", &body).await.status,
-        201
-    );
+    shop::invoice(cloud, &order).await;
+    assert_eq!(shop::pay(cloud, &order).await.status, 201);
     cloud.relay_stream().await;
     let (_, message) = cloud
         .queues

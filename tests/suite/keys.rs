@@ -8,8 +8,9 @@ use store::KeyUse;
 use tests::{Cloud, Reply};
 
 use crate::agreements::agreement;
-use crate::contract::{cart, cart_with_checkout, invoice, payment, shipping, text};
+use crate::contract::{cart, cart_with_checkout, invoice, shipping};
 use crate::errors::assert_problem;
+use crate::shop;
 
 const CART: &str = "/api/order/cart.json";
 const INVOICE: &str = "/api/order/invoice.json";
@@ -22,26 +23,20 @@ const AGREEMENT: &str = "/api/customer/billing.json";
 type TestCloud = Cloud<Sandbox>;
 
 async fn place(cloud: &TestCloud) -> String {
-    let reply = cloud.post(CART, &cart()).await;
-    text(&reply.body["orderId"]).to_owned()
+    shop::place(cloud, &cart()).await
 }
 
 async fn invoiced(cloud: &TestCloud) -> String {
     let order = place(cloud).await;
-    let reply = cloud.post(INVOICE, &invoice(&order)).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
+    shop::invoice(cloud, &order).await;
     order
 }
 
 async fn paid(cloud: &TestCloud) -> String {
     let order = invoiced(cloud).await;
-    let reply = cloud.post(PAYMENT, &pays(&order)).await;
+    let reply = shop::pay(cloud, &order).await;
     assert_eq!(reply.status, 201, "{}", reply.text);
     order
-}
-
-fn pays(order: &str) -> Value {
-    payment(&order.replace("ord_", "inv_"))
 }
 
 fn with(mut body: Value, pointer: &str, value: impl Into<Value>) -> Value {
@@ -102,7 +97,10 @@ async fn variants(cloud: &TestCloud) -> Vec<(&'static str, Vec<Value>)> {
                 invoice(&other_bill),
             ],
         ),
-        (PAYMENT, vec![pays(&owed), pays(&other_owed)]),
+        (
+            PAYMENT,
+            vec![shop::payment(&owed), shop::payment(&other_owed)],
+        ),
         (
             SHIPPING,
             vec![

@@ -4,42 +4,38 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{Dispute, DisputeState, OrderId, RefundNews, RefundStatus, Status, Timestamp};
+use domain::{Dispute, DisputeState, RefundNews, RefundStatus, Status, Timestamp};
 use futures_util::future::join;
 use messages::PartnerReference;
 use messages::queue::Queue;
 use serde_json::{Value, json};
 use store::{Noted, NotedDispute};
+use tests::Reply;
 use tests::partners::{Gate, Mishap, Operation, StripeDouble};
-use tests::{Cloud, Options, PlayedPartner, Reply};
 
-use crate::contract::{cart, invoice, payment, text};
+use crate::contract::{cart, text};
 use crate::metrics::Metrics;
 use crate::paypal::{Invoiced, invoiced};
 use crate::paypal_webhooks::{capture, deliver, shown, tell};
-use crate::webhooks::{Shop, shop};
+use crate::shop::{PlayedShop, Shop, played};
+use crate::webhooks::{StripeShop, shop};
 
 const CANCEL: &str = "/api/order/cancel.json";
 const VISA: &str = "pm_card_visa";
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// An order that was paid by Stripe, cancelled and paid back.
-async fn refunded() -> Shop {
+async fn refunded() -> StripeShop {
     let shop = shop(VISA).await;
     assert_eq!(shop.pay().await.status, 201);
-    assert_eq!(cancel(&shop).await.status, 200);
+    assert_eq!(shop.cancel().await.status, 200);
     shop.cloud.settle().await;
     assert_eq!(shop.shown().await["payment"]["state"], "refunded");
     shop
 }
 
-async fn cancel(shop: &Shop) -> Reply {
-    let body = json!({"customerId": "8080", "orderId": shop.order});
-    shop.cloud.post(CANCEL, &body).await
-}
-
 /// Stripe tells of a refund of the order, and the worker hears of whatever is passed on to it.
-async fn tell_of_refund(shop: &Shop, event: &str, kind: &str) {
+async fn tell_of_refund(shop: &StripeShop, event: &str, kind: &str) {
     let refund = json!({"id": "re_1", "object": "refund", "status": "failed", "payment_intent": "pi_1",
         "metadata": {"order_id": shop.order}});
     shop.cloud.pass(MINUTE);
@@ -64,7 +60,7 @@ async fn a_refund_that_fails_after_it_had_succeeded_is_shown_and_counted_once() 
     let metrics = Metrics::start();
     let shop = refunded().await;
     let mut before = shop.shown().await;
-    shop.played.fail_refunds("lost_or_stolen_card");
+    shop.partner.fail_refunds("lost_or_stolen_card");
     // The event comes twice, and Stripe has two types for it.
     for (event, kind) in [
         ("evt_1", "refund.failed"),
@@ -87,20 +83,20 @@ async fn a_refund_that_fails_after_it_had_succeeded_is_shown_and_counted_once() 
     assert_eq!(after, before);
     shop.cloud.relay_stream().await;
     assert!(shop.cloud.queues.take().is_empty());
-    assert!(shop.played.given_back().is_empty());
+    assert!(shop.partner.given_back().is_empty());
 }
 
 #[tokio::test]
 async fn a_refund_that_is_made_again_by_hand_is_shown_and_one_that_fails_again_is_counted_again() {
     let metrics = Metrics::start();
     let shop = refunded().await;
-    shop.played.fail_refunds("expired_or_canceled_card");
+    shop.partner.fail_refunds("expired_or_canceled_card");
     tell_of_refund(&shop, "evt_1", "refund.failed").await;
-    shop.played.refund_by_hand(20_000);
+    shop.partner.refund_by_hand(20_000);
     tell_of_refund(&shop, "evt_2", "charge.refunded").await;
     assert_eq!(refund_of(&shop.shown().await), ("refunded", "refunded", ""));
     assert_eq!(metrics.of("RefundFailed"), 1);
-    shop.played.fail_refunds("unknown");
+    shop.partner.fail_refunds("unknown");
     tell_of_refund(&shop, "evt_3", "refund.failed").await;
     let expected = ("refund_failed", "failed", "unknown");
     assert_eq!(refund_of(&shop.shown().await), expected);
@@ -118,14 +114,14 @@ async fn what_a_webhook_says_of_a_refund_is_believed_in_nothing() {
     assert_eq!(paid.pay().await.status, 201);
     paid.cloud.lose_stream();
     let unpaid = crate::webhooks::shop(VISA).await;
-    assert_eq!(cancel(&unpaid).await.status, 200);
+    assert_eq!(unpaid.cancel().await.status, 200);
     unpaid.cloud.lose_stream();
     for shop in [&paid, &unpaid] {
         let before = shop.shown().await;
-        let asked = shop.played.asked().len();
+        let asked = shop.partner.asked().len();
         tell_of_refund(shop, "evt_2", "refund.failed").await;
         assert_eq!(shop.shown().await, before);
-        assert_eq!(shop.played.asked().len(), asked);
+        assert_eq!(shop.partner.asked().len(), asked);
     }
     assert_eq!(metrics.of("RefundFailed"), 0);
 }
@@ -133,14 +129,14 @@ async fn what_a_webhook_says_of_a_refund_is_believed_in_nothing() {
 #[tokio::test]
 async fn news_of_a_failed_refund_waits_until_stripe_can_be_asked() {
     let shop = refunded().await;
-    shop.played.fail_refunds("unknown");
+    shop.partner.fail_refunds("unknown");
     let refund = json!({"id": "re_1", "object": "refund", "metadata": {"order_id": shop.order}});
     let reply = shop.tell("evt_1", "refund.failed", &refund).await;
     assert_eq!(reply.status, 200);
     let messages = shop.cloud.queues.take();
     assert_eq!(messages.len(), 1);
     let message = &messages[0].1;
-    shop.played
+    shop.partner
         .plan(Operation::ListRefunds, StripeDouble::rate_limited());
     assert!(!shop.cloud.deliver(Queue::Payment, message).await);
     assert!(shop.cloud.deliver(Queue::Payment, message).await);
@@ -160,18 +156,18 @@ async fn a_failed_refund_is_made_once_more_when_the_cancellation_is_repeated() {
         Some(RequestLost),
     ] {
         let shop = refunded().await;
-        shop.played.fail_refunds("lost_or_stolen_card");
+        shop.partner.fail_refunds("lost_or_stolen_card");
         tell_of_refund(&shop, "evt_1", "refund.failed").await;
         let before = shop.shown().await;
         if let Some(how) = &how {
-            shop.played.plan(Operation::Refund, how.clone());
-            let reply = cancel(&shop).await;
+            shop.partner.plan(Operation::Refund, how.clone());
+            let reply = shop.cancel().await;
             assert!(matches!(reply.status, 200 | 503), "{how:?}: {}", reply.text);
         }
         for _ in 0..2 {
-            let reply = cancel(&shop).await;
+            let reply = shop.cancel().await;
             assert_eq!(reply.status, 200, "{how:?}: {}", reply.text);
-            assert_eq!(shop.played.given_back(), [20_000], "{how:?}");
+            assert_eq!(shop.partner.given_back(), [20_000], "{how:?}");
         }
         let mut after = shop.shown().await;
         assert_eq!(refund_of(&after).0, "refunded", "{how:?}");
@@ -183,13 +179,13 @@ async fn a_failed_refund_is_made_once_more_when_the_cancellation_is_repeated() {
 #[tokio::test]
 async fn two_callers_who_repeat_a_failed_refund_make_it_once() {
     let shop = refunded().await;
-    shop.played.fail_refunds("lost_or_stolen_card");
+    shop.partner.fail_refunds("lost_or_stolen_card");
     tell_of_refund(&shop, "evt_1", "refund.failed").await;
-    let (one, other) = join(cancel(&shop), cancel(&shop)).await;
+    let (one, other) = join(shop.cancel(), shop.cancel()).await;
     assert_eq!((one.status, other.status), (200, 200), "{}", other.text);
-    assert_eq!(shop.played.given_back(), [20_000]);
+    assert_eq!(shop.partner.given_back(), [20_000]);
     // Also those whom Stripe answered with the same list.
-    let asked = shop.played.asked();
+    let asked = shop.partner.asked();
     let refunds = asked
         .iter()
         .filter(|call| call.operation == Operation::Refund);
@@ -205,20 +201,20 @@ async fn two_callers_who_repeat_a_failed_refund_make_it_once() {
 #[tokio::test]
 async fn a_refund_that_fails_again_is_409_until_it_has_gone_back_or_is_on_its_way() {
     let shop = refunded().await;
-    shop.played.set_refund_status("failed");
+    shop.partner.set_refund_status("failed");
     tell_of_refund(&shop, "evt_1", "refund.failed").await;
-    let reply = cancel(&shop).await;
+    let reply = shop.cancel().await;
     assert_eq!((reply.status, reply.code()), (409, "refund_failed"));
     assert!(text(&reply.body["detail"]).contains("send this request again"));
-    shop.played.set_refund_status("pending");
+    shop.partner.set_refund_status("pending");
     for _ in 0..2 {
-        assert_eq!(cancel(&shop).await.status, 200);
-        assert_eq!(shop.played.given_back(), [20_000]);
+        assert_eq!(shop.cancel().await.status, 200);
+        assert_eq!(shop.partner.given_back(), [20_000]);
         let shown = shop.shown().await;
         assert_eq!(refund_of(&shown), ("refund_failed", "pending", ""));
         shop.cloud.pass(MINUTE);
     }
-    shop.played.set_refund_status("succeeded");
+    shop.partner.set_refund_status("succeeded");
     tell_of_refund(&shop, "evt_2", "refund.updated").await;
     assert_eq!(refund_of(&shop.shown().await).0, "refunded");
 }
@@ -228,11 +224,11 @@ async fn a_pending_refund_that_fails_is_shown_and_made_again_only_when_somebody_
     let metrics = Metrics::start();
     let shop = shop(VISA).await;
     assert_eq!(shop.pay().await.status, 201);
-    shop.played.set_refund_status("pending");
-    assert_eq!(cancel(&shop).await.code(), "refund_pending");
+    shop.partner.set_refund_status("pending");
+    assert_eq!(shop.cancel().await.code(), "refund_pending");
     shop.cloud.lose_stream();
     assert_eq!(refund_of(&shop.shown().await), ("captured", "pending", ""));
-    shop.played.fail_refunds("expired_or_canceled_card");
+    shop.partner.fail_refunds("expired_or_canceled_card");
     tell_of_refund(&shop, "evt_1", "refund.failed").await;
     let shown = shop.shown().await;
     assert_eq!(shown["status"], "refunding");
@@ -243,12 +239,12 @@ async fn a_pending_refund_that_fails_is_shown_and_made_again_only_when_somebody_
     shop.cloud.pass(Duration::from_hours(1));
     shop.cloud.sweep().await;
     shop.cloud.settle().await;
-    assert_eq!(shop.played.refunds(), 1);
-    assert_eq!(cancel(&shop).await.code(), "refund_pending");
-    assert_eq!(shop.played.given_back(), [20_000]);
-    shop.played.set_refund_status("succeeded");
-    assert_eq!(cancel(&shop).await.status, 200);
-    assert_eq!(shop.played.given_back(), [20_000]);
+    assert_eq!(shop.partner.refunds(), 1);
+    assert_eq!(shop.cancel().await.code(), "refund_pending");
+    assert_eq!(shop.partner.given_back(), [20_000]);
+    shop.partner.set_refund_status("succeeded");
+    assert_eq!(shop.cancel().await.status, 200);
+    assert_eq!(shop.partner.given_back(), [20_000]);
     assert_eq!(refund_of(&shop.shown().await), ("refunded", "", ""));
 }
 
@@ -257,23 +253,23 @@ async fn a_refund_that_was_refused_is_asked_for_under_a_key_that_does_not_repeat
     for by_the_sweep in [false, true] {
         let shop = shop(VISA).await;
         assert_eq!(shop.pay().await.status, 201);
-        shop.played.dispute();
+        shop.partner.dispute();
         for _ in 0..2 {
-            assert_eq!(cancel(&shop).await.code(), "refund_failed");
+            assert_eq!(shop.cancel().await.code(), "refund_failed");
         }
         let shown = shop.shown().await;
         let expected = ("refund_failed", "failed", "charge_disputed");
         assert_eq!(refund_of(&shown), expected);
         // Its cause is mended within the day for which Stripe keeps what it answered to a key.
-        shop.played.set_dispute(&shop.played.disputes()[0], "won");
+        shop.partner.set_dispute(&shop.partner.disputes()[0], "won");
         if by_the_sweep {
             shop.cloud.lose_stream();
             shop.cloud.pass(Duration::from_hours(1));
             shop.cloud.sweep().await;
             shop.cloud.settle().await;
         }
-        assert_eq!(cancel(&shop).await.status, 200);
-        assert_eq!(shop.played.given_back(), [20_000]);
+        assert_eq!(shop.cancel().await.status, 200);
+        assert_eq!(shop.partner.given_back(), [20_000]);
     }
 }
 
@@ -377,8 +373,8 @@ async fn a_dispute_stands_as_the_partner_says_now_also_after_an_appeal() {
     let shop = shop(VISA).await;
     assert_eq!(shop.pay().await.status, 201);
     shop.cloud.lose_stream();
-    shop.played.dispute();
-    let id = shop.played.disputes()[0].clone();
+    shop.partner.dispute();
+    let id = shop.partner.disputes()[0].clone();
     for (index, (status, state)) in [
         ("needs_response", "open"),
         ("won", "won"),
@@ -390,7 +386,7 @@ async fn a_dispute_stands_as_the_partner_says_now_also_after_an_appeal() {
     .enumerate()
     {
         shop.cloud.pass(MINUTE);
-        shop.played.set_dispute(&id, status);
+        shop.partner.set_dispute(&id, status);
         let event = format!("evt_{index}");
         shop.dispute(&event, "charge.dispute.updated", &id, "lost")
             .await;
@@ -407,16 +403,16 @@ async fn every_new_dispute_counts_once_whatever_is_heard_of_it_first_and_the_gra
     let shop = shop(VISA).await;
     assert_eq!(shop.pay().await.status, 201);
     shop.cloud.lose_stream();
-    shop.played.dispute();
-    shop.played.dispute();
-    let ids = shop.played.disputes();
+    shop.partner.dispute();
+    shop.partner.dispute();
+    let ids = shop.partner.disputes();
     let [first, second] = &*ids else {
         panic!("{ids:?}");
     };
     let mut events = 0;
     let mut hear = async |id: &str, status| {
         shop.cloud.pass(MINUTE);
-        shop.played.set_dispute(id, status);
+        shop.partner.set_dispute(id, status);
         events += 1;
         shop.dispute(&format!("evt_{events}"), "charge.dispute.closed", id, "won")
             .await;
@@ -493,38 +489,21 @@ fn news(state: DisputeState, minute: i64) -> Dispute {
     }
 }
 
-struct Noting {
-    cloud: Cloud<PlayedPartner>,
-    order: OrderId,
+/// An order with a charge of the name `charge_1`.
+async fn with_a_charge() -> PlayedShop {
+    Shop::at(played).cart(cart()).paid().await
 }
 
-impl Noting {
-    /// An order with a charge of the name `charge_1`.
-    async fn start() -> Self {
-        let cloud = Cloud::with_partner(Options::default(), |_| PlayedPartner::default()).await;
-        let reply = cloud.post("/api/order/cart.json", &cart()).await;
-        let order = text(&reply.body["orderId"]).to_owned();
-        cloud
-            .post("/api/order/invoice.json", &invoice(&order))
-            .await;
-        let body = payment(&order.replace("ord_", "inv_"));
-        assert_eq!(
-            cloud.post("/api/order/payment.json", &body).await.status,
-            201
-        );
-        let order = OrderId::parse(&order).unwrap();
-        Self { cloud, order }
-    }
-
+impl PlayedShop {
     async fn note(&self, id: &str, news: &Dispute) -> NotedDispute {
         let id = PartnerReference::parse(id).unwrap();
         let store = &self.cloud.store;
-        let noted = store.note_dispute(&self.order, "charge_1", &id, news).await;
+        let noted = store.note_dispute(&self.id(), "charge_1", &id, news).await;
         noted.unwrap()
     }
 
     async fn disputes(&self) -> Vec<Dispute> {
-        let order = self.cloud.store.order(&self.order).await.unwrap();
+        let order = self.cloud.store.order(&self.id()).await.unwrap();
         order.unwrap().disputes
     }
 }
@@ -544,7 +523,7 @@ async fn in_whatever_order_news_of_a_dispute_is_written_the_latest_holds() {
         [2, 0, 1],
         [2, 1, 0],
     ] {
-        let test = Noting::start().await;
+        let test = with_a_charge().await;
         let mut outcomes = Vec::new();
         for index in order {
             outcomes.push(test.note("dp_1", &three[index]).await);
@@ -566,7 +545,7 @@ async fn in_whatever_order_news_of_a_dispute_is_written_the_latest_holds() {
 
 #[tokio::test]
 async fn an_order_keeps_20_disputes_and_those_that_it_keeps_still_change() {
-    let test = Noting::start().await;
+    let test = with_a_charge().await;
     for index in 0..Dispute::MOST {
         let noted = test
             .note(&format!("dp_{index}"), &news(DisputeState::Open, 1))
@@ -582,7 +561,7 @@ async fn an_order_keeps_20_disputes_and_those_that_it_keeps_still_change() {
 
 #[tokio::test]
 async fn a_dispute_that_was_stored_without_its_id_is_shown_until_there_is_news_of_one_with_an_id() {
-    let test = Noting::start().await;
+    let test = with_a_charge().await;
     let number = |number: i64| AttributeValue::N(number.to_string());
     let old = [
         ("state".to_owned(), AttributeValue::S("won".to_owned())),
@@ -594,11 +573,11 @@ async fn a_dispute_that_was_stored_without_its_id_is_shown_until_there_is_news_o
         .client
         .update_item()
         .table_name("OrdersTable")
-        .key("orderId", AttributeValue::S(test.order.to_string()))
+        .key("orderId", AttributeValue::S(test.order.clone()))
         .update_expression("SET dispute = :dispute")
         .expression_attribute_values(":dispute", AttributeValue::M(old.into()));
     update.send().await.unwrap();
-    let shown = test.cloud.get(&test.order.to_string()).await.body;
+    let shown = test.shown().await;
     assert_eq!(
         shown["payment"]["dispute"],
         json!({"state": "won", "at": "1970-01-01T00:01:00+00:00"})
@@ -613,12 +592,10 @@ async fn a_dispute_that_was_stored_without_its_id_is_shown_until_there_is_news_o
 
 #[tokio::test]
 async fn of_two_answers_about_a_refund_the_one_to_the_later_question_holds() {
-    let test = Noting::start().await;
-    let order = test.order.to_string();
-    let body = json!({"customerId": "8080", "orderId": order});
-    assert_eq!(test.cloud.post(CANCEL, &body).await.status, 200);
+    let test = with_a_charge().await;
+    assert_eq!(test.cancel().await.status, 200);
     let store = &test.cloud.store;
-    let read = async || store.order(&test.order).await.unwrap().unwrap();
+    let read = async || store.order(&test.id()).await.unwrap().unwrap();
     let said = |status, minute: i64| RefundNews {
         status,
         at: Timestamp::from_millis(minute * 60_000),

@@ -17,10 +17,10 @@ use shipment::carriers::Own as OwnCarrier;
 use store::Store;
 use tests::{Cloud, Database, Options, invoke, request};
 
-use crate::contract::{cart, cart_with_checkout, invoice, text};
+use crate::contract::{cart, cart_with_checkout, text};
+use crate::shop;
 
 const CART: &str = "/api/order/cart.json";
-const INVOICE: &str = "/api/order/invoice.json";
 const SHIPPING: &str = "/api/order/shipping.json";
 const EMAIL: &str = "/api/order/email.json";
 
@@ -43,10 +43,8 @@ fn mail_of_no_order() -> Value {
 
 /// An invoiced order whose messages were all lost.
 async fn invoiced(cloud: &TestCloud, cart: &Value) -> String {
-    let reply = cloud.post(CART, cart).await;
-    let order = text(&reply.body["orderId"]).to_owned();
-    let reply = cloud.post(INVOICE, &invoice(&order)).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
+    let order = shop::place(cloud, cart).await;
+    shop::invoice(cloud, &order).await;
     cloud.lose_stream();
     order
 }
@@ -191,8 +189,7 @@ async fn an_address_gets_one_mail_about_an_event_whoever_asks_for_it_and_where()
 #[tokio::test]
 async fn an_order_without_an_address_has_no_mail_of_its_own_and_writes_to_any_other() {
     let cloud = Cloud::start().await;
-    let reply = cloud.post(CART, &cart()).await;
-    let order = text(&reply.body["orderId"]).to_owned();
+    let order = shop::place(&cloud, &cart()).await;
     // Before the invoice nothing has happened that a mail tells of: no row can be there before the
     // order's address is settled.
     let early = mail(&order, OWN);
@@ -200,7 +197,7 @@ async fn an_order_without_an_address_has_no_mail_of_its_own_and_writes_to_any_ot
         assert_eq!(cloud.post(path, &early).await.code(), "wrong_state");
     }
     assert_eq!(rows(&cloud).await.len(), 0);
-    cloud.post(INVOICE, &invoice(&order)).await;
+    shop::invoice(&cloud, &order).await;
     cloud.lose_stream();
     for address in [OWN, "gift@example.com"] {
         for path in [SHIPPING, EMAIL, SHIPPING] {
@@ -509,8 +506,7 @@ async fn a_shop_without_a_sender_sends_no_mails_and_waits_for_none() {
     };
     for is_cancelled in [false, true] {
         let cloud = Cloud::with(options).await;
-        let reply = cloud.post(CART, &cart_with_checkout()).await;
-        let order = text(&reply.body["orderId"]).to_owned();
+        let order = shop::place(&cloud, &cart_with_checkout()).await;
         if is_cancelled {
             cloud.relay_stream().await;
             let body = json!({ "orderId": order, "customerId": "8080" });
@@ -554,8 +550,7 @@ async fn a_shop_without_a_sender_sends_no_mails_and_waits_for_none() {
 async fn what_waits_for_mails_waits_no_longer_once_the_sender_is_gone() {
     let cloud = Cloud::start().await;
     promised(&cloud, 1).await;
-    let reply = cloud.post(CART, &cart_with_checkout()).await;
-    let order = text(&reply.body["orderId"]).to_owned();
+    let order = shop::place(&cloud, &cart_with_checkout()).await;
     cloud
         .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipment])
         .await;
@@ -585,8 +580,7 @@ async fn what_waits_for_mails_waits_no_longer_once_the_sender_is_gone() {
 async fn a_mail_of_the_chain_that_ses_does_not_take_for_days_ends_and_is_counted_once() {
     for has_row in [true, false] {
         let cloud = Cloud::start().await;
-        let reply = cloud.post(CART, &cart_with_checkout()).await;
-        let order = text(&reply.body["orderId"]).to_owned();
+        let order = shop::place(&cloud, &cart_with_checkout()).await;
         cloud
             .settle_through(&[Queue::Billing, Queue::Payment, Queue::Shipment])
             .await;

@@ -24,13 +24,13 @@ use tokio::sync::Notify;
 use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 
-use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
+use crate::contract::{cart, cart_with_checkout, invoice, text};
 use crate::privacy::Log;
-use crate::webhooks::shop;
+use crate::shop::{self, Shop, played};
+use crate::webhooks;
 
 const CART: &str = "/api/order/cart.json";
 const INVOICE: &str = "/api/order/invoice.json";
-const PAYMENT: &str = "/api/order/payment.json";
 const CANCEL: &str = "/api/order/cancel.json";
 const SHIPPING: &str = "/api/order/shipping.json";
 const EMAIL: &str = "/api/order/email.json";
@@ -242,27 +242,17 @@ fn every_metric_that_is_counted_has_an_alarm_or_needs_none() {
 }
 
 async fn place<P: payment::partners::BillingPartner>(cloud: &Cloud<P>) -> String {
-    let reply = cloud.post(CART, &cart_with_checkout()).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
-    text(&reply.body["orderId"]).to_owned()
+    shop::place(cloud, &cart_with_checkout()).await
 }
 
 fn mail() -> Value {
     json!({"event": "InvoiceCreated", "name": "Lital Hay", "email": "gift@example.com"})
 }
 
-/// A played partner, and an order that was invoiced there.
+/// An invoiced order at a played partner.
 async fn invoiced() -> (Cloud<PlayedPartner>, PlayedPartner, String) {
-    let partner = PlayedPartner::default();
-    let cloud = Cloud::with_partner(Options::default(), |_| partner.clone()).await;
-    let order = place(&cloud).await;
-    let reply = cloud.post(INVOICE, &invoice(&order)).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
-    (cloud, partner, order)
-}
-
-fn pay(order: &str) -> Value {
-    payment(&order.replace("ord_", "inv_"))
+    let shop = Shop::at(played).invoiced().await;
+    (shop.cloud, shop.partner, shop.order)
 }
 
 fn cancel(order: &str) -> Value {
@@ -298,10 +288,10 @@ async fn orders_that_go_well_or_fail_for_their_callers_reasons_count_no_trouble(
         code,
         retryable: true,
     }]);
-    assert_eq!(cloud.post(PAYMENT, &pay(&declined)).await.status, 402);
+    assert_eq!(shop::pay(&cloud, &declined).await.status, 402);
     let cancelled = place(&cloud).await;
     cloud.post(INVOICE, &invoice(&cancelled)).await;
-    assert_eq!(cloud.post(PAYMENT, &pay(&cancelled)).await.status, 201);
+    assert_eq!(shop::pay(&cloud, &cancelled).await.status, 201);
     assert_eq!(cloud.post(CANCEL, &cancel(&cancelled)).await.status, 200);
     assert_eq!(cloud.post(CANCEL, &cancel(&shipped)).await.status, 409);
     assert_eq!(cloud.post(CART, &json!({})).await.status, 422);
@@ -517,12 +507,12 @@ async fn a_charge_whose_answer_is_lost_is_counted() {
     let (cloud, partner, order) = invoiced().await;
     // Of a charge that is not confirmed, and of one that is asked about, nothing is unknown.
     partner.refuse("confirm");
-    assert_eq!(cloud.post(PAYMENT, &pay(&order)).await.status, 503);
+    assert_eq!(shop::pay(&cloud, &order).await.status, 503);
     metrics.assert_none();
     partner.lose_answer("confirm");
-    let reply = cloud.post(PAYMENT, &pay(&order)).await;
+    let reply = shop::pay(&cloud, &order).await;
     assert_eq!(reply.code(), "payment_outcome_unknown");
-    assert_eq!(cloud.post(PAYMENT, &pay(&order)).await.status, 201);
+    assert_eq!(shop::pay(&cloud, &order).await.status, 201);
     metrics.assert_only("PaymentUnknown", 1);
 }
 
@@ -530,7 +520,7 @@ async fn a_charge_whose_answer_is_lost_is_counted() {
 async fn a_refund_that_is_refused_is_counted_each_time() {
     let metrics = Metrics::start();
     let (cloud, partner, order) = invoiced().await;
-    assert_eq!(cloud.post(PAYMENT, &pay(&order)).await.status, 201);
+    assert_eq!(shop::pay(&cloud, &order).await.status, 201);
     let code = "charge_disputed".to_owned();
     partner.script_refunds([RefundStatus::Pending, RefundStatus::Failed { code }]);
     let reply = cloud.post(CANCEL, &cancel(&order)).await;
@@ -546,11 +536,11 @@ async fn a_refund_that_is_refused_is_counted_each_time() {
 #[tokio::test]
 async fn a_dispute_is_counted_and_nothing_else() {
     let metrics = Metrics::start();
-    let shop = shop("pm_card_visa").await;
+    let shop = webhooks::shop("pm_card_visa").await;
     assert_eq!(shop.pay().await.status, 201);
     shop.cloud.lose_stream();
-    shop.played.dispute();
-    let ids = shop.played.disputes();
+    shop.partner.dispute();
+    let ids = shop.partner.disputes();
     for event in ["evt_1", "evt_2"] {
         shop.dispute(event, "charge.dispute.created", &ids[0], "needs_response")
             .await;
@@ -597,7 +587,7 @@ async fn what_needs_no_alarm_is_counted_too() {
     metrics.assert_only("RelayDeferred", 1);
 
     let metrics = Metrics::start();
-    let shop = shop("pm_card_visa").await;
+    let shop = webhooks::shop("pm_card_visa").await;
     let reply = shop.tell("evt_1", "plan.created", &json!({"id": 5})).await;
     assert_eq!(reply.status, 200);
     metrics.assert_only("WebhookIgnored", 1);

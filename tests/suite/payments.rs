@@ -2,45 +2,14 @@
 
 use std::time::Duration;
 
-use domain::{ChargeState, OrderId, PartnerAccount, Timestamp};
+use domain::{ChargeState, PartnerAccount, Timestamp};
 use futures_util::future::join_all;
 use messages::queue::Queue;
 use payment::partners::{ChargeStatus, OpenCharge};
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{Claim, Confirmation, DeclinedCharge, Fence, OpenedCharge, Settlement};
-use tests::{Cloud, Options, PlayedPartner, Reply};
 
-use crate::contract::{cart_with_checkout, invoice, payment, text};
-
-const PAYMENT: &str = "/api/order/payment.json";
-
-struct Invoiced {
-    cloud: Cloud<PlayedPartner>,
-    partner: PlayedPartner,
-    order: String,
-    body: Value,
-}
-
-/// An invoiced order at a partner that keeps a ledger.
-async fn invoiced() -> Invoiced {
-    let partner = PlayedPartner::default();
-    let cloud = Cloud::with_partner(Options::default(), |_| partner.clone()).await;
-    let reply = cloud
-        .post("/api/order/cart.json", &cart_with_checkout())
-        .await;
-    let order = text(&reply.body["orderId"]).to_owned();
-    let reply = cloud
-        .post("/api/order/invoice.json", &invoice(&order))
-        .await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
-    let body = payment(text(&reply.body["invoiceId"]));
-    Invoiced {
-        cloud,
-        partner,
-        order,
-        body,
-    }
-}
+use crate::shop::{PlayedShop, Shop, played};
 
 /// A charge of that name at the played partner, as it is stored once it was opened.
 fn opened_charge(reference: &str, at: Timestamp) -> OpenedCharge<'_> {
@@ -52,23 +21,7 @@ fn opened_charge(reference: &str, at: Timestamp) -> OpenedCharge<'_> {
     }
 }
 
-impl Invoiced {
-    fn id(&self) -> OrderId {
-        OrderId::parse(&self.order).unwrap()
-    }
-
-    async fn pay(&self) -> Reply {
-        self.cloud.post(PAYMENT, &self.body).await
-    }
-
-    async fn pay_with(&self, key: &str) -> Reply {
-        self.cloud.post_with_key(PAYMENT, key, &self.body).await
-    }
-
-    async fn state(&self) -> String {
-        text(&self.cloud.get(&self.order).await.body["payment"]["state"]).to_owned()
-    }
-
+impl PlayedShop {
     /// Claims the payment as a function that dies right after.
     async fn claim(&self) -> Fence {
         let now = self.cloud.runtime.now();
@@ -102,7 +55,7 @@ impl Invoiced {
 
 #[tokio::test]
 async fn requests_and_messages_at_once_make_one_charge() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.cloud.relay_stream().await;
     let messages: Vec<_> = test
         .cloud
@@ -134,7 +87,7 @@ async fn requests_and_messages_at_once_make_one_charge() {
 
 #[tokio::test]
 async fn a_crash_before_the_charge_is_opened_is_mended() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.claim().await;
     assert_eq!(test.pay().await.code(), "in_progress");
     test.lease_ends();
@@ -144,7 +97,7 @@ async fn a_crash_before_the_charge_is_opened_is_mended() {
 
 #[tokio::test]
 async fn a_crash_between_opening_and_storing_the_reference_is_mended() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.partner.lose_answer("open");
     assert_eq!(test.pay().await.code(), "billing_partner_unavailable");
     assert_eq!(test.state().await, "due");
@@ -154,7 +107,7 @@ async fn a_crash_between_opening_and_storing_the_reference_is_mended() {
 
 #[tokio::test]
 async fn a_crash_after_storing_the_reference_is_mended_by_asking_for_it() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     let fence = test.claim().await;
     let now = test.cloud.runtime.now();
     // The charge is opened and its reference kept; then the function dies.
@@ -170,7 +123,7 @@ async fn a_crash_after_storing_the_reference_is_mended_by_asking_for_it() {
     test.assert_charged_once().await;
 }
 
-async fn open(test: &Invoiced) -> String {
+async fn open(test: &PlayedShop) -> String {
     use payment::partners::BillingPartner as _;
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
     test.partner.open(&request(&order)).await.unwrap()
@@ -191,7 +144,7 @@ fn request(order: &domain::Order) -> payment::partners::ChargeRequest {
 
 #[tokio::test]
 async fn an_answer_lost_after_the_money_moved_is_unknown_not_declined_and_then_found() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.partner.lose_answer("confirm");
     let reply = test.pay().await;
     assert_eq!(
@@ -206,7 +159,7 @@ async fn an_answer_lost_after_the_money_moved_is_unknown_not_declined_and_then_f
 
 #[tokio::test]
 async fn a_partner_that_cannot_be_asked_leaves_the_payment_unknown_until_it_can() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.partner.lose_answer("confirm");
     test.pay().await;
     test.partner.lose_answer("look_up");
@@ -218,7 +171,7 @@ async fn a_partner_that_cannot_be_asked_leaves_the_payment_unknown_until_it_can(
 
 #[tokio::test]
 async fn a_frozen_worker_that_wakes_after_its_lease_changes_nothing() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     let frozen = test.claim().await;
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
     test.lease_ends();
@@ -276,7 +229,7 @@ async fn a_frozen_worker_that_wakes_after_its_lease_changes_nothing() {
 
 #[tokio::test]
 async fn a_worker_that_was_overtaken_cannot_write_under_its_old_fence() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     let old = test.claim().await;
     test.lease_ends();
     let new = test.claim().await;
@@ -299,7 +252,7 @@ async fn a_worker_that_was_overtaken_cannot_write_under_its_old_fence() {
 
 #[tokio::test]
 async fn only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_does_not() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     let declined = |code: &str| ChargeStatus::Declined {
         code: code.to_owned(),
         retryable: true,
@@ -339,7 +292,7 @@ async fn only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_doe
 #[tokio::test]
 async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_later() {
     use payment::partners::{BillingPartner, OpenCharge};
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     let declined = ChargeStatus::Declined {
         code: "card_declined".to_owned(),
         retryable: true,
@@ -364,7 +317,7 @@ async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_l
 
 #[tokio::test]
 async fn a_charge_cancelled_at_the_partner_counts_as_declined() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.partner.script([ChargeStatus::ActionRequired]);
     assert_eq!(test.pay().await.code(), "payment_action_required");
     assert_eq!(test.state().await, "action_required");
@@ -380,7 +333,7 @@ async fn a_charge_cancelled_at_the_partner_counts_as_declined() {
 
 #[tokio::test]
 async fn once_the_customer_has_acted_the_same_charge_goes_on() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.partner.script([ChargeStatus::ActionRequired]);
     test.cloud.settle().await;
     assert_eq!(test.state().await, "action_required");
@@ -395,7 +348,7 @@ async fn once_the_customer_has_acted_the_same_charge_goes_on() {
 
 #[tokio::test]
 async fn an_invoice_has_twenty_attempts_at_most() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     let declined = ChargeStatus::Declined {
         code: "card_declined".to_owned(),
         retryable: true,
@@ -417,7 +370,7 @@ async fn an_invoice_has_twenty_attempts_at_most() {
 
 #[tokio::test]
 async fn news_of_a_closed_decline_is_kept_while_the_partner_cannot_be_asked() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.cloud.relay_stream().await;
     let mut messages = test.cloud.queues.take().into_iter();
     let (queue, message) = messages
@@ -440,7 +393,7 @@ async fn news_of_a_closed_decline_is_kept_while_the_partner_cannot_be_asked() {
 
 #[tokio::test]
 async fn the_amount_comes_from_the_order_whatever_a_message_says() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.cloud.relay_stream().await;
     let (queue, mut message) = test
         .cloud
@@ -483,7 +436,7 @@ fn the_lease_and_the_mails_claim_outlast_every_function_that_holds_them() {
 #[tokio::test]
 async fn a_partner_that_asks_for_less_is_asked_again_and_charges_once() {
     for operation in ["open", "confirm"] {
-        let test = invoiced().await;
+        let test = Shop::at(played).invoiced().await;
         for _ in 0..3 {
             test.partner.refuse(operation);
             let reply = test.pay().await;
@@ -498,7 +451,7 @@ async fn a_partner_that_asks_for_less_is_asked_again_and_charges_once() {
 
 #[tokio::test]
 async fn a_partner_that_is_out_for_30_hours_after_the_charge_was_opened_charges_once_afterwards() {
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     test.partner.lose_answer("confirm");
     assert_eq!(test.pay().await.code(), "payment_outcome_unknown");
     test.partner.set_out(true);
@@ -519,7 +472,7 @@ async fn a_partner_that_is_out_for_30_hours_after_the_charge_was_opened_charges_
 #[tokio::test]
 async fn two_workers_that_confirm_the_same_charge_take_the_money_once() {
     use payment::partners::BillingPartner as _;
-    let test = invoiced().await;
+    let test = Shop::at(played).invoiced().await;
     let reference = open(&test).await;
     let fence = test.claim().await;
     let now = test.cloud.runtime.now();

@@ -25,6 +25,7 @@ use webhook::{Signers, Webhooks};
 use crate::contract::{cart, invoice, payment, shipping, text};
 use crate::easypost_webhooks::signed as easypost_signed;
 use crate::paypal_webhooks::{Signed, event as paypal_event};
+use crate::shop;
 use crate::webhooks::{event, signature_with, webhook};
 
 const PARTNER: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:partner-a1b2c3";
@@ -107,8 +108,7 @@ impl<P: BillingPartner, C: Carrier> Shop<P, C> {
     }
 
     async fn pay(&self) -> Reply {
-        let body = payment(&self.order.replacen("ord_", "inv_", 1));
-        self.cloud.post("/api/order/payment.json", &body).await
+        shop::pay(&self.cloud, &self.order).await
     }
 
     async fn cancel(&self, order: &str) -> Reply {
@@ -126,8 +126,7 @@ impl<P: BillingPartner, C: Carrier> Shop<P, C> {
 }
 
 async fn placed<P: BillingPartner, C: Carrier>(cloud: &Cloud<P, C>) -> String {
-    let reply = cloud.post("/api/order/cart.json", &cart()).await;
-    text(&reply.body["orderId"]).to_owned()
+    shop::place(cloud, &cart()).await
 }
 
 async fn invoiced<P: BillingPartner, C: Carrier>(cloud: &Cloud<P, C>) -> String {

@@ -13,21 +13,17 @@ use payment::partners::{BillingPartner, PayPal, Sandbox, Stripe};
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use shipment::carriers::Own;
 use tests::partners::{
     DoubleRequest, Front, Gate, Habits, Mishap, Operation, Outcome, PartnerDouble, PayPalDouble,
     PayPalOutcome, StripeDouble,
 };
-use tests::{Cloud, Options, Reply, customer_request};
+use tests::{Cloud, Reply};
 
-use crate::contract::{cart_with_checkout, invoice, payment, text};
 use crate::errors::assert_problem;
 use crate::paypal_webhooks::{Signed, event as paypal_event};
+use crate::shop::Shop;
 use crate::webhooks::{event as stripe_event, signature, webhook};
 
-const AGREEMENT: &str = "/api/customer/billing.json";
-const CANCEL: &str = "/api/order/cancel.json";
-const PAYMENT: &str = "/api/order/payment.json";
 const MINUTE: Duration = Duration::from_mins(1);
 /// How long an unanswered confirmation keeps other payment methods away.
 const ON_ITS_WAY: Duration = Duration::from_mins(15);
@@ -42,68 +38,7 @@ const MASTERCARD: &str = "pm_card_mastercard";
 pub(crate) const POOR: &str = "pm_card_chargeDeclinedInsufficientFunds";
 pub(crate) const AUTHENTICATES: &str = "pm_card_authenticationRequired";
 
-/// An invoiced order, and the body that pays it.
-pub(crate) struct Shop<P: BillingPartner> {
-    pub(crate) cloud: Cloud<P>,
-    pub(crate) order: String,
-    pub(crate) body: Value,
-}
-
-impl<P: BillingPartner> Shop<P> {
-    /// The order of a customer who has agreed to that.
-    async fn open(partner: impl FnOnce(Runtime) -> P, agreement: &Value) -> Self {
-        let cloud = Cloud::with_partner(Options::default(), partner).await;
-        let reply = cloud
-            .post("/api/order/cart.json", &cart_with_checkout())
-            .await;
-        let order = text(&reply.body["orderId"]).to_owned();
-        let reply = cloud
-            .post("/api/order/invoice.json", &invoice(&order))
-            .await;
-        assert_eq!(reply.status, 201, "{}", reply.text);
-        let body = payment(text(&reply.body["invoiceId"]));
-        cloud.lose_stream();
-        let shop = Self { cloud, order, body };
-        shop.approve(agreement).await;
-        shop
-    }
-
-    /// The same order under functions that bill by another client.
-    fn redeployed<Q: BillingPartner>(self, partner: Q) -> Shop<Q> {
-        Shop {
-            cloud: self.cloud.redeployed(Options::default(), partner, Own),
-            order: self.order,
-            body: self.body,
-        }
-    }
-
-    pub(crate) async fn approve(&self, agreement: &Value) {
-        let reply = self.cloud.post(AGREEMENT, agreement).await;
-        assert_eq!(reply.status, 201, "{}", reply.text);
-    }
-
-    pub(crate) async fn revoke(&self) {
-        let request = customer_request("DELETE", "8080", "");
-        assert_eq!(self.cloud.send(&request).await.status, 200);
-    }
-
-    pub(crate) async fn pay(&self, key: &str) -> Reply {
-        self.cloud.post_with_key(PAYMENT, key, &self.body).await
-    }
-
-    async fn cancel(&self) -> Reply {
-        let body = json!({"customerId": "8080", "orderId": self.order});
-        self.cloud.post(CANCEL, &body).await
-    }
-
-    pub(crate) async fn shown(&self) -> Value {
-        self.cloud.get(&self.order).await.body
-    }
-
-    pub(crate) async fn state(&self) -> String {
-        text(&self.shown().await["payment"]["state"]).to_owned()
-    }
-
+impl<P: BillingPartner> Shop<P, ()> {
     /// What is due next, or an empty text.
     async fn due(&self) -> String {
         let shown = self.shown().await;
@@ -132,17 +67,6 @@ impl<P: BillingPartner> Shop<P> {
         report.overdue
     }
 
-    /// The subjects of the mails.
-    fn mails(&self) -> Vec<String> {
-        let taken = self.cloud.mailer.taken();
-        let mut subjects: Vec<String> = taken
-            .iter()
-            .map(|sent| sent.mail.subject.replace(&self.order, "…"))
-            .collect();
-        subjects.sort();
-        subjects
-    }
-
     /// The payment is recorded, the customer gets the mail, and the order ships.
     async fn assert_paid(&self) {
         assert_eq!(self.state().await, "captured");
@@ -156,7 +80,7 @@ impl<P: BillingPartner> Shop<P> {
 
 /// PayPal, and the wire to it.
 pub(crate) struct AtPayPal {
-    pub(crate) shop: Shop<PayPal>,
+    pub(crate) shop: Shop<PayPal, ()>,
     pub(crate) double: Arc<PayPalDouble>,
     pub(crate) front: Front,
 }
@@ -189,14 +113,14 @@ pub(crate) async fn at_paypal(
     first: impl IntoIterator<Item = PayPalOutcome>,
     other: impl IntoIterator<Item = PayPalOutcome>,
 ) -> AtPayPal {
-    let mut made = None;
-    let partner = |runtime: Runtime| {
+    let paypal = |runtime: Runtime| {
         let (double, front) = paypal_with(runtime.clone(), first, other);
-        made = Some((double, front.clone()));
-        paypal_client(&front, PayPalDouble::CLIENT, runtime)
+        let client = paypal_client(&front, PayPalDouble::CLIENT, runtime);
+        (client, (double, front))
     };
-    let shop = Shop::open(partner, &with_paypal(FIRST)).await;
-    let (double, front) = made.unwrap();
+    let opening = Shop::at(paypal).approved(with_paypal(FIRST));
+    let (shop, (double, front)) = opening.invoiced().await.apart();
+    shop.cloud.lose_stream();
     AtPayPal {
         shop,
         double,
@@ -216,7 +140,7 @@ impl AtPayPal {
     /// other card.
     async fn first_capture_is_slow(&self) {
         self.front.plan("POST", "/capture", Mishap::RequestLost);
-        let reply = self.shop.pay("k1").await;
+        let reply = self.shop.pay_with("k1").await;
         assert_problem(&reply, 503, "payment_outcome_unknown");
         self.shop.approve(&with_paypal(OTHER)).await;
     }
@@ -275,8 +199,8 @@ impl AtPayPal {
         match who {
             Looks::Sweep => assert_eq!(self.shop.sweep().await, 0),
             Looks::Webhook => self.tell().await,
-            Looks::SameKey => assert_eq!(self.shop.pay("k1").await.status, 201),
-            Looks::OtherKey => assert_eq!(self.shop.pay("k2").await.status, 201),
+            Looks::SameKey => assert_eq!(self.shop.pay_with("k1").await.status, 201),
+            Looks::OtherKey => assert_eq!(self.shop.pay_with("k2").await.status, 201),
         }
     }
 }
@@ -288,7 +212,7 @@ async fn while_a_capture_is_unanswered_no_other_card_is_charged_and_its_outcome_
         let test = at_paypal([], [REFUSED]).await;
         test.first_capture_is_slow().await;
         for _ in 0..2 {
-            let reply = test.shop.pay("k2").await;
+            let reply = test.shop.pay_with("k2").await;
             assert_problem(&reply, 503, "payment_outcome_unknown");
             assert_eq!(test.captures().len(), 1);
             assert_eq!(test.shop.state().await, "unknown");
@@ -305,10 +229,10 @@ async fn while_a_capture_is_unanswered_no_other_card_is_charged_and_its_outcome_
 async fn the_customers_first_card_is_asked_for_again_under_its_own_id() {
     let test = at_paypal([], [REFUSED]).await;
     test.first_capture_is_slow().await;
-    assert_eq!(test.shop.pay("k2").await.status, 503);
+    assert_eq!(test.shop.pay_with("k2").await.status, 503);
     // Back to the first card: the same capture is requested under the same id.
     test.shop.approve(&with_paypal(FIRST)).await;
-    assert_eq!(test.shop.pay("k3").await.status, 201);
+    assert_eq!(test.shop.pay_with("k3").await.status, 201);
     let ids = test.captures();
     let id = |request: &DoubleRequest| request.header("paypal-request-id").map(str::to_owned);
     assert_eq!((ids.len(), id(&ids[0])), (2, id(&ids[1])));
@@ -335,18 +259,18 @@ impl AtPayPal {
                 let held = Mishap::Held(gate.clone());
                 self.front.plan("POST", "/capture", held);
                 tokio::select! {
-                    reply = self.shop.pay("k1") => panic!("{}", reply.text),
+                    reply = self.shop.pay_with("k1") => panic!("{}", reply.text),
                     () = gate.arrived() => {}
                 }
                 self.shop.approve(&with_paypal(OTHER)).await;
                 self.shop.cloud.pass(payment::LEASE);
                 self.shop.cloud.pass(MINUTE);
-                let reply = self.shop.pay("k2").await;
+                let reply = self.shop.pay_with("k2").await;
                 assert_problem(&reply, 503, "payment_outcome_unknown");
             }
         }
         self.shop.cloud.pass(ON_ITS_WAY);
-        let reply = self.shop.pay("k2").await;
+        let reply = self.shop.pay_with("k2").await;
         assert_problem(&reply, 402, "payment_declined");
         assert_eq!(self.captures().len(), 2);
         assert_eq!(self.shop.due().await, "payment");
@@ -379,9 +303,9 @@ async fn money_captured_after_a_decline_is_recorded_by_a_webhook_or_a_request() 
         match who {
             // A key of the declined attempt gets the decline; a new key finds the payment.
             Looks::OtherKey => {
-                let reply = test.shop.pay("k2").await;
+                let reply = test.shop.pay_with("k2").await;
                 assert_problem(&reply, 402, "payment_declined");
-                assert_eq!(test.shop.pay("k3").await.status, 201);
+                assert_eq!(test.shop.pay_with("k3").await.status, 201);
             }
             who => test.look(who).await,
         }
@@ -401,19 +325,19 @@ async fn a_capture_overtaken_by_a_decline_is_recorded_at_once() {
         test.shop.approve(&with_paypal(OTHER)).await;
         test.shop.cloud.pass(payment::LEASE);
         test.shop.cloud.pass(MINUTE);
-        let reply = test.shop.pay("k2").await;
+        let reply = test.shop.pay_with("k2").await;
         assert_problem(&reply, 503, "payment_outcome_unknown");
         test.shop.cloud.pass(ON_ITS_WAY);
-        let reply = test.shop.pay("k2").await;
+        let reply = test.shop.pay_with("k2").await;
         assert_problem(&reply, 402, "payment_declined");
         frozen.open();
     };
-    let (reply, ()) = join(test.shop.pay("k1"), others).await;
+    let (reply, ()) = join(test.shop.pay_with("k1"), others).await;
     // Its attempt counts as declined for every key that began it, whoever took the money.
     assert_problem(&reply, 402, "payment_declined");
     test.assert_paid_by(FIRST).await;
-    assert_eq!(test.shop.pay("k1").await.text, reply.text);
-    assert_eq!(test.shop.pay("k3").await.status, 201);
+    assert_eq!(test.shop.pay_with("k1").await.text, reply.text);
+    assert_eq!(test.shop.pay_with("k3").await.status, 201);
 }
 
 #[tokio::test]
@@ -426,14 +350,14 @@ async fn a_key_whose_attempt_was_declined_meanwhile_is_not_answered_by_the_next_
         frozen.arrived().await;
         test.shop.cloud.pass(payment::LEASE);
         test.shop.cloud.pass(MINUTE);
-        let reply = test.shop.pay("k2").await;
+        let reply = test.shop.pay_with("k2").await;
         assert_problem(&reply, 402, "payment_declined");
-        assert_eq!(test.shop.pay("k3").await.status, 201);
+        assert_eq!(test.shop.pay_with("k3").await.status, 201);
         frozen.open();
     };
-    let (reply, ()) = join(test.shop.pay("k1"), others).await;
+    let (reply, ()) = join(test.shop.pay_with("k1"), others).await;
     assert_problem(&reply, 402, "payment_declined");
-    let repeat = test.shop.pay("k1").await;
+    let repeat = test.shop.pay_with("k1").await;
     assert_eq!((repeat.status, repeat.text), (402, reply.text));
     test.assert_paid_by(FIRST).await;
 }
@@ -443,12 +367,12 @@ async fn money_captured_after_the_twentieth_decline_is_recorded_by_the_sweep() {
     let test = at_paypal([], (0..20).map(|_| REFUSED)).await;
     test.declined_by_the_other_card(First::GaveUp).await;
     for attempt in 2..=20 {
-        let reply = test.shop.cloud.post(PAYMENT, &test.shop.body).await;
+        let reply = test.shop.pay().await;
         assert_problem(&reply, 402, "payment_declined");
         let shown = test.shop.shown().await;
         assert_eq!(shown["payment"]["attempt"], attempt);
     }
-    let reply = test.shop.pay("k21").await;
+    let reply = test.shop.pay_with("k21").await;
     assert_problem(&reply, 409, "too_many_payment_attempts");
     test.first_capture_arrives();
     assert_eq!(test.shop.sweep().await, 0);
@@ -458,7 +382,7 @@ async fn money_captured_after_the_twentieth_decline_is_recorded_by_the_sweep() {
 #[tokio::test]
 async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhile() {
     let test = at_paypal([REFUSED], []).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     assert_eq!(test.shop.due().await, "payment");
     for _ in 0..2 {
         assert_eq!(test.shop.sweep().await, 0);
@@ -477,7 +401,7 @@ async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhil
     assert_eq!(test.shop.sweep().await, 0);
     assert_eq!(test.front.seen().len(), asked);
     // The customer may still pay, by another charge.
-    assert_eq!(test.shop.pay("k2").await.status, 201);
+    assert_eq!(test.shop.pay_with("k2").await.status, 201);
     assert_eq!(test.double.opened(), 2);
     test.assert_paid_by(FIRST).await;
 }
@@ -485,10 +409,10 @@ async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhil
 #[tokio::test]
 async fn a_charge_that_its_decline_has_closed_is_not_due() {
     let test = at_paypal([PayPalOutcome::Declined("5120")], []).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     assert_eq!(test.shop.due().await, "email");
     let test = at_stripe(POOR).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     assert_eq!(test.shop.due().await, "email");
     assert_eq!(test.intents(), ["canceled"]);
     // The customer cannot pay it on Stripe's page either.
@@ -498,7 +422,7 @@ async fn a_charge_that_its_decline_has_closed_is_not_due() {
 
 /// Stripe, and the wire to it.
 pub(crate) struct AtStripe {
-    pub(crate) shop: Shop<Stripe>,
+    pub(crate) shop: Shop<Stripe, ()>,
     pub(crate) played: StripeDouble,
     pub(crate) front: Front,
 }
@@ -517,18 +441,18 @@ fn stripe_client(front: &Front, runtime: Runtime) -> Stripe {
 
 /// An order of a customer who has two more cards at Stripe than the one agreed to.
 pub(crate) async fn at_stripe(method: &str) -> AtStripe {
-    let mut made = None;
-    let partner = |runtime: Runtime| {
+    let stripe = |runtime: Runtime| {
         let played = StripeDouble::new(runtime.clone());
         for method in [method, VISA, MASTERCARD] {
             played.attach(CUSTOMER, method);
         }
         let front = played.front();
-        made = Some((played, front.clone()));
-        stripe_client(&front, runtime)
+        let client = stripe_client(&front, runtime);
+        (client, (played, front))
     };
-    let shop = Shop::open(partner, &with_stripe(method)).await;
-    let (played, front) = made.unwrap();
+    let opening = Shop::at(stripe).approved(with_stripe(method));
+    let (shop, (played, front)) = opening.invoiced().await.apart();
+    shop.cloud.lose_stream();
     AtStripe {
         shop,
         played,
@@ -579,7 +503,7 @@ async fn an_intent_left_open_and_then_paid_on_stripes_page_is_recorded() {
     for by_webhook in [true, false] {
         let test = at_stripe(POOR).await;
         test.played.plan(Operation::Cancel, Mishap::RequestLost);
-        let reply = test.shop.pay("k1").await;
+        let reply = test.shop.pay_with("k1").await;
         assert_problem(&reply, 402, "payment_declined");
         assert_eq!(test.intents(), ["requires_payment_method"]);
         assert_eq!(test.shop.due().await, "payment");
@@ -598,7 +522,7 @@ async fn an_intent_left_open_and_then_paid_on_stripes_page_is_recorded() {
 async fn an_intent_left_open_is_cancelled_by_the_next_sweep() {
     let test = at_stripe(POOR).await;
     test.played.plan(Operation::Cancel, Mishap::RequestLost);
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     assert_eq!(test.shop.sweep().await, 0);
     assert_eq!(test.intents(), ["canceled"]);
     assert_eq!(test.shop.due().await, "email");
@@ -612,13 +536,13 @@ async fn a_card_whose_agreement_was_replaced_is_not_charged_by_stripe() {
     for revoked in [true, false] {
         let test = at_stripe(VISA).await;
         test.played.plan(Operation::Confirm, Mishap::RequestLost);
-        let reply = test.shop.pay("k1").await;
+        let reply = test.shop.pay_with("k1").await;
         assert_problem(&reply, 503, "payment_outcome_unknown");
         if revoked {
             test.shop.revoke().await;
         }
         test.shop.approve(&with_stripe(MASTERCARD)).await;
-        let reply = test.shop.pay("k2").await;
+        let reply = test.shop.pay_with("k2").await;
         assert_eq!(reply.status, 201, "{}", reply.text);
         test.first_confirmation_arrives();
         test.assert_paid_by(MASTERCARD).await;
@@ -630,10 +554,10 @@ async fn a_card_whose_agreement_was_replaced_is_not_charged_by_stripe() {
 async fn a_confirmation_that_arrived_is_found_though_its_agreement_was_replaced() {
     let test = at_stripe(VISA).await;
     test.played.plan(Operation::Confirm, Mishap::AnswerLost);
-    assert_eq!(test.shop.pay("k1").await.status, 503);
+    assert_eq!(test.shop.pay_with("k1").await.status, 503);
     test.shop.revoke().await;
     test.shop.approve(&with_stripe(MASTERCARD)).await;
-    assert_eq!(test.shop.pay("k2").await.status, 201);
+    assert_eq!(test.shop.pay_with("k2").await.status, 201);
     test.assert_paid_by(VISA).await;
     assert_eq!(test.intents(), ["succeeded"]);
 }
@@ -641,7 +565,7 @@ async fn a_confirmation_that_arrived_is_found_though_its_agreement_was_replaced(
 #[tokio::test]
 async fn a_customer_who_must_authenticate_may_choose_another_card_instead() {
     let test = at_stripe(AUTHENTICATES).await;
-    let reply = test.shop.pay("k1").await;
+    let reply = test.shop.pay_with("k1").await;
     assert_problem(&reply, 402, "payment_action_required");
     assert_eq!(test.shop.sweep().await, 0);
     assert_eq!(test.shop.state().await, "action_required");
@@ -659,16 +583,16 @@ async fn a_customer_who_must_authenticate_may_choose_another_card_instead() {
 async fn a_replaced_card_is_charged_though_nobody_heard_that_the_old_intent_is_closed() {
     for lost in [Mishap::AnswerLost, Mishap::RequestLost] {
         let test = at_stripe(AUTHENTICATES).await;
-        let reply = test.shop.pay("k1").await;
+        let reply = test.shop.pay_with("k1").await;
         assert_problem(&reply, 402, "payment_action_required");
         test.shop.approve(&with_stripe(MASTERCARD)).await;
         test.played.plan(Operation::Cancel, lost);
-        let reply = test.shop.pay("k2").await;
+        let reply = test.shop.pay_with("k2").await;
         assert_problem(&reply, 503, "billing_partner_unavailable");
         assert_eq!(test.shop.sweep().await, 0);
         test.assert_paid_by(MASTERCARD).await;
         assert_eq!(test.intents(), ["canceled", "succeeded"]);
-        assert_eq!(test.shop.pay("k2").await.status, 201);
+        assert_eq!(test.shop.pay_with("k2").await.status, 201);
     }
 }
 
@@ -676,10 +600,10 @@ async fn a_replaced_card_is_charged_though_nobody_heard_that_the_old_intent_is_c
 async fn a_revoked_card_is_charged_by_nobody() {
     let test = at_stripe(VISA).await;
     test.played.plan(Operation::Confirm, Mishap::RequestLost);
-    assert_eq!(test.shop.pay("k1").await.status, 503);
+    assert_eq!(test.shop.pay_with("k1").await.status, 503);
     test.shop.revoke().await;
     for key in ["k1", "k2"] {
-        let reply = test.shop.pay(key).await;
+        let reply = test.shop.pay_with(key).await;
         assert_problem(&reply, 402, "billing_agreement_missing");
     }
     assert_eq!(test.shop.sweep().await, 0);
@@ -710,29 +634,29 @@ async fn every_key_of_an_attempt_gets_its_decline_again_and_moves_no_money() {
 /// `k1` begins the attempt and gets no answer, `k2` joins it and is declined; from then on the card is
 /// good.
 async fn repeats_get_their_decline<P: BillingPartner>(
-    shop: &Shop<P>,
+    shop: &Shop<P, ()>,
     card_is_good: impl Fn(),
     asked: impl Fn() -> usize,
 ) {
-    let reply = shop.pay("k1").await;
+    let reply = shop.pay_with("k1").await;
     assert_problem(&reply, 503, "payment_outcome_unknown");
-    let declined = shop.pay("k2").await;
+    let declined = shop.pay_with("k2").await;
     assert_problem(&declined, 402, "payment_declined");
     card_is_good();
     let before = asked();
     for key in ["k2", "k1", "k2", "k1"] {
-        let again = shop.pay(key).await;
+        let again = shop.pay_with(key).await;
         assert_eq!((again.status, &again.text), (402, &declined.text), "{key}");
     }
     assert_eq!(asked(), before);
     assert_eq!(shop.shown().await["payment"]["attempt"], 1);
-    let third = shop.pay("k3").await;
+    let third = shop.pay_with("k3").await;
     assert_eq!(third.status, 201, "{}", third.text);
     assert_eq!(shop.shown().await["payment"]["attempt"], 2);
     for key in ["k1", "k2"] {
-        assert_eq!(shop.pay(key).await.text, declined.text, "{key}");
+        assert_eq!(shop.pay_with(key).await.text, declined.text, "{key}");
     }
-    assert_eq!(shop.pay("k3").await.text, third.text);
+    assert_eq!(shop.pay_with("k3").await.text, third.text);
 }
 
 #[tokio::test]
@@ -744,23 +668,23 @@ async fn a_payment_takes_a_hundred_keys_and_no_more() {
     };
     let test = at_paypal([outcome], []).await;
     for number in 1..=100 {
-        let reply = test.shop.pay(&format!("k{number}")).await;
+        let reply = test.shop.pay_with(&format!("k{number}")).await;
         assert_problem(&reply, 409, "payment_pending");
     }
     let (item, asked) = (test.shop.item().await, test.front.seen().len());
     for number in 101..=103 {
-        let reply = test.shop.pay(&format!("k{number}")).await;
+        let reply = test.shop.pay_with(&format!("k{number}")).await;
         assert_problem(&reply, 409, "too_many_payment_attempts");
     }
     assert!(test.shop.item().await == item, "its item has changed");
     assert_eq!(test.front.seen().len(), asked);
     // Known keys still work.
     test.shop.cloud.pass(after);
-    let declined = test.shop.pay("k1").await;
+    let declined = test.shop.pay_with("k1").await;
     assert_problem(&declined, 402, "payment_declined");
-    assert_eq!(test.shop.pay("k100").await.text, declined.text);
+    assert_eq!(test.shop.pay_with("k100").await.text, declined.text);
     let item = test.shop.item().await;
-    let reply = test.shop.pay("k101").await;
+    let reply = test.shop.pay_with("k101").await;
     assert_problem(&reply, 409, "too_many_payment_attempts");
     assert!(test.shop.item().await == item, "its item has changed");
     assert!(test.double.taken().is_empty());
@@ -773,7 +697,7 @@ async fn a_payment_that_an_earlier_version_left_without_keys_takes_keys() {
         let is_declined = !outcomes.is_empty();
         let test = at_paypal(outcomes, []).await;
         if is_declined {
-            let reply = test.shop.cloud.post(PAYMENT, &test.shop.body).await;
+            let reply = test.shop.pay().await;
             assert_problem(&reply, 402, "payment_declined");
         }
         let update = test.shop.cloud.database.client.update_item();
@@ -783,7 +707,7 @@ async fn a_payment_that_an_earlier_version_left_without_keys_takes_keys() {
         let update = update.expression_attribute_names("#keys", "keys");
         update.send().await.unwrap();
         for _ in 0..2 {
-            let reply = test.shop.pay("k1").await;
+            let reply = test.shop.pay_with("k1").await;
             assert_eq!(reply.status, 201, "{}", reply.text);
         }
         let item = test.shop.item().await;
@@ -809,7 +733,7 @@ async fn what_another_account_does_not_find_is_neither_charged_again_nor_cancell
     for mishap in [Mishap::AnswerLost, Mishap::RequestLost] {
         let test = at_paypal([], []).await;
         test.front.plan("POST", "/capture", mishap.clone());
-        let reply = test.shop.pay("k1").await;
+        let reply = test.shop.pay_with("k1").await;
         assert_problem(&reply, 503, "payment_outcome_unknown");
         let late = matches!(mishap, Mishap::RequestLost);
 
@@ -817,7 +741,7 @@ async fn what_another_account_does_not_find_is_neither_charged_again_nor_cancell
         for wait in [MINUTE, Duration::from_hours(3), Duration::from_hours(24)] {
             test.shop.cloud.pass(wait);
             for key in ["k1", "k2"] {
-                assert_eq!(test.shop.pay(key).await.status, 503);
+                assert_eq!(test.shop.pay_with(key).await.status, 503);
             }
             assert_eq!(test.shop.cancel().await.status, 503);
             // The capture may arrive while its access token is valid.
@@ -840,17 +764,17 @@ async fn what_another_account_does_not_find_is_neither_charged_again_nor_cancell
 #[tokio::test]
 async fn a_declined_charge_of_another_account_is_not_taken_for_dead() {
     let test = at_paypal([REFUSED], []).await;
-    assert_eq!(test.shop.pay("k1").await.status, 402);
+    assert_eq!(test.shop.pay_with("k1").await.status, 402);
     let test = test.with_credentials(PayPalDouble::OTHER_CLIENT);
     test.shop.cloud.pass(Duration::from_hours(4));
-    assert_eq!(test.shop.pay("k2").await.status, 503);
+    assert_eq!(test.shop.pay_with("k2").await.status, 503);
     assert_eq!(test.shop.cancel().await.status, 503);
     test.shop.cloud.sweep().await;
     test.shop.cloud.settle_once().await;
     assert_eq!(test.shop.due().await, "payment");
     assert_eq!(test.double.opened(), 1);
     let test = test.with_credentials(PayPalDouble::CLIENT);
-    assert_eq!(test.shop.pay("k2").await.status, 201);
+    assert_eq!(test.shop.pay_with("k2").await.status, 201);
     test.assert_paid_by(FIRST).await;
 }
 
@@ -902,19 +826,19 @@ async fn a_charge_at_another_billing_partner_is_asked_for_at_none() {
     unanswered
         .played
         .plan(Operation::Confirm, Mishap::AnswerLost);
-    assert_eq!(unanswered.shop.pay("k1").await.status, 503);
+    assert_eq!(unanswered.shop.pay_with("k1").await.status, 503);
     let declined = at_stripe(POOR).await;
     declined.played.plan(Operation::Cancel, Mishap::RequestLost);
-    assert_eq!(declined.shop.pay("k1").await.status, 402);
+    assert_eq!(declined.shop.pay_with("k1").await.status, 402);
     for (test, state) in [(unanswered, "unknown"), (declined, "declined")] {
         let (test, played, front) = test.changed_to_paypal().await;
-        let replies = [test.shop.pay("k2").await, test.shop.cancel().await];
+        let replies = [test.shop.pay_with("k2").await, test.shop.cancel().await];
         assert_eq!(test.shop.state().await, state);
         test.assert_nothing_is_asked(&replies).await;
         // At the first one it goes on.
         let test = test.changed_back_to_stripe(played, front);
         test.shop.approve(&with_stripe(MASTERCARD)).await;
-        assert_eq!(test.shop.pay("k2").await.status, 201);
+        assert_eq!(test.shop.pay_with("k2").await.status, 201);
         let expected = if state == "unknown" { VISA } else { MASTERCARD };
         test.assert_paid_by(expected).await;
     }
@@ -923,7 +847,7 @@ async fn a_charge_at_another_billing_partner_is_asked_for_at_none() {
 #[tokio::test]
 async fn a_charge_at_another_billing_partner_is_given_back_by_none() {
     let test = at_stripe(VISA).await;
-    assert_eq!(test.shop.pay("k1").await.status, 201);
+    assert_eq!(test.shop.pay_with("k1").await.status, 201);
     test.shop.cloud.lose_stream();
     let (test, played, front) = test.changed_to_paypal().await;
     let replies = [test.shop.cancel().await, test.shop.cancel().await];
@@ -953,7 +877,7 @@ impl AtPayPal {
         if let Some(mishap) = mishap {
             test.front.plan("POST", "/capture", mishap);
         }
-        assert_eq!(test.shop.pay("k1").await.status, expected);
+        assert_eq!(test.shop.pay_with("k1").await.status, expected);
         test.shop.cloud.lose_stream();
         test
     }
@@ -995,11 +919,11 @@ async fn a_charge_at_paypal_is_asked_for_at_neither_the_sandbox_nor_stripe() {
     }
 }
 
-async fn assert_refused<P: BillingPartner>(shop: &Shop<P>, left: Left) {
+async fn assert_refused<P: BillingPartner>(shop: &Shop<P, ()>, left: Left) {
     let mut replies = vec![shop.cancel().await];
     if !matches!(left, Left::Paid) {
-        replies.push(shop.pay("k1-late").await);
-        replies.push(shop.pay("k2").await);
+        replies.push(shop.pay_with("k1-late").await);
+        replies.push(shop.pay_with("k2").await);
     }
     for reply in replies {
         assert_problem(&reply, 503, "billing_partner_unavailable");

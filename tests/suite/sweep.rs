@@ -19,6 +19,7 @@ use store::Store;
 use tests::{Cloud, Database, PlayedQueues};
 
 use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
+use crate::shop;
 
 type TestCloud = Cloud<payment::partners::Sandbox>;
 type Item = HashMap<String, AttributeValue>;
@@ -30,9 +31,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 async fn place(cloud: &TestCloud, customer: &str) -> String {
     let mut cart = cart_with_checkout();
     cart["customerId"] = customer.into();
-    let reply = cloud.post("/api/order/cart.json", &cart).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
-    text(&reply.body["orderId"]).to_owned()
+    shop::place(cloud, &cart).await
 }
 
 async fn item(cloud: &TestCloud, order: &str) -> Item {
@@ -148,10 +147,7 @@ async fn orders_that_cannot_be_read_hold_back_nobody_behind_them() {
 async fn one_queue_that_is_out_for_hours_delays_what_it_does_not_take_and_nothing_else() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
-    let reply = cloud
-        .post("/api/order/invoice.json", &invoice(&order))
-        .await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
+    shop::invoice(&cloud, &order).await;
     let whole = item(&cloud, &order).await;
     let mut orders = BTreeSet::from([order.clone()]);
     for index in 1..160 {
@@ -199,9 +195,7 @@ async fn one_queue_that_is_out_for_hours_delays_what_it_does_not_take_and_nothin
 async fn a_mail_whose_row_cannot_be_read_holds_back_nothing_else_of_its_order() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
-    cloud
-        .post("/api/order/invoice.json", &invoice(&order))
-        .await;
+    shop::invoice(&cloud, &order).await;
     let row = json!({"emailId": format!("{order}/InvoiceCreated"), "state": "teleported"});
     let row = row.as_object().unwrap().iter();
     let row = row.map(|(name, value)| (name.clone(), AttributeValue::S(text(value).to_owned())));

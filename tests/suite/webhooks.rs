@@ -13,54 +13,39 @@ use platform::runtime::Runtime;
 use serde_json::{Value, json};
 use store::NotedDispute;
 use tests::partners::{Operation, StripeDouble};
-use tests::{
-    Cloud, EASYPOST_WEBHOOK_SECRET, Options, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex,
-};
+use tests::{EASYPOST_WEBHOOK_SECRET, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex};
 use webhook::Signers;
 
-use crate::contract::{cart, invoice, payment, text};
+use crate::contract::cart;
+use crate::shop::Shop;
 
 const CUSTOMER: &str = "cus_played";
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
 
-/// A shop that bills by the double, with an invoiced order of 200 dollars.
-pub(crate) struct Shop {
-    pub(crate) cloud: Cloud<Stripe>,
-    pub(crate) played: StripeDouble,
-    pub(crate) order: String,
-    body: Value,
-}
+/// A shop that bills by Stripe's double.
+pub(crate) type StripeShop = Shop<Stripe, StripeDouble>;
 
-pub(crate) async fn shop(method: &str) -> Shop {
-    let clock = Runtime::new(
-        || Timestamp::from_millis(1_795_428_725_000),
-        |bytes| bytes.fill(7),
-    );
-    let played = StripeDouble::new(clock);
-    played.attach(CUSTOMER, method);
-    let base = played.front().serve();
-    let key = Secret::new(StripeDouble::api_key());
-    let partner = |runtime| Stripe::new(Https::new(base), key, runtime);
-    let cloud = Cloud::with_partner(Options::default(), partner).await;
+/// With an invoiced order of 200 dollars, by a customer who has agreed to that payment method.
+pub(crate) async fn shop(method: &str) -> StripeShop {
+    let stripe = |runtime| {
+        let clock = Runtime::new(
+            || Timestamp::from_millis(1_795_428_725_000),
+            |bytes| bytes.fill(7),
+        );
+        let played = StripeDouble::new(clock);
+        played.attach(CUSTOMER, method);
+        let https = Https::new(played.front().serve());
+        let key = Secret::new(StripeDouble::api_key());
+        (Stripe::new(https, key, runtime), played)
+    };
     let agreement = json!({
         "customerId": "8080", "partner": "stripe",
         "partnerCustomerId": CUSTOMER, "paymentMethodId": method
     });
-    let reply = cloud.post("/api/customer/billing.json", &agreement).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
-    let reply = cloud.post("/api/order/cart.json", &cart()).await;
-    let order = text(&reply.body["orderId"]).to_owned();
-    let reply = cloud
-        .post("/api/order/invoice.json", &invoice(&order))
-        .await;
-    let body = payment(text(&reply.body["invoiceId"]));
-    cloud.lose_stream();
-    Shop {
-        cloud,
-        played,
-        order,
-        body,
-    }
+    let opening = Shop::at(stripe).cart(cart()).approved(agreement);
+    let shop = opening.invoiced().await;
+    shop.cloud.lose_stream();
+    shop
 }
 
 /// The request of `events/webhook.json` with another partner, headers and body.
@@ -101,20 +86,12 @@ pub(crate) fn event(id: &str, kind: &str, object: &Value) -> String {
     .to_string()
 }
 
-impl Shop {
+impl StripeShop {
     pub(crate) async fn tell(&self, id: &str, kind: &str, object: &Value) -> Reply {
         let body = event(id, kind, object);
         let header = signature(self.cloud.runtime.now().seconds(), &body);
         let request = webhook("stripe", ("stripe-signature", &header), &body);
         self.cloud.send(&request).await
-    }
-
-    pub(crate) async fn pay(&self) -> Reply {
-        self.cloud.post("/api/order/payment.json", &self.body).await
-    }
-
-    pub(crate) async fn shown(&self) -> Value {
-        self.cloud.get(&self.order).await.body
     }
 
     fn intent(&self) -> Value {
@@ -147,7 +124,7 @@ async fn a_pending_charge_settles_as_soon_as_stripe_tells_and_only_as_stripe_say
     shop.cloud.settle().await;
     assert_eq!(shop.shown().await["status"], "invoiced");
 
-    shop.played.settle();
+    shop.partner.settle();
     assert_eq!(
         shop.tell("evt_2", SUCCEEDED, &shop.intent()).await.status,
         200
@@ -157,7 +134,7 @@ async fn a_pending_charge_settles_as_soon_as_stripe_tells_and_only_as_stripe_say
     assert_eq!(messages[0].0, Queue::Payment);
     assert!(shop.cloud.deliver(Queue::Payment, &messages[0].1).await);
     assert_eq!(shop.shown().await["payment"]["state"], "captured");
-    assert_eq!(shop.played.captured(), [20_000]);
+    assert_eq!(shop.partner.captured(), [20_000]);
 }
 
 #[tokio::test]
@@ -184,7 +161,7 @@ async fn a_webhook_that_comes_first_twice_late_or_beside_a_request_charges_nobod
     assert_eq!(shop.tell("evt_3", SUCCEEDED, &intent).await.status, 200);
     assert!(shop.cloud.queues.take().is_empty());
     assert_eq!(shop.shown().await, before);
-    assert_eq!(shop.played.captured(), [20_000]);
+    assert_eq!(shop.partner.captured(), [20_000]);
 }
 
 #[tokio::test]
@@ -286,17 +263,17 @@ async fn a_dispute_is_shown_as_stripe_has_it_whatever_the_webhook_says() {
         assert_eq!(shop.pay().await.status, 201);
         shop.cloud.lose_stream();
         let before = shop.shown().await;
-        shop.played.dispute();
-        let ids = shop.played.disputes();
+        shop.partner.dispute();
+        let ids = shop.partner.disputes();
         // It names no order, as Stripe's own do not; and it claims what is not so.
         shop.dispute("evt_1", "charge.dispute.created", &ids[0], "lost")
             .await;
         assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
-        shop.played.set_dispute_status("under_review");
+        shop.partner.set_dispute_status("under_review");
         shop.dispute("evt_2", "charge.dispute.updated", &ids[0], "won")
             .await;
         assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
-        shop.played.set_dispute_status(status);
+        shop.partner.set_dispute_status(status);
         shop.dispute("evt_3", "charge.dispute.closed", &ids[0], "lost")
             .await;
         let mut after = shop.shown().await;
@@ -330,8 +307,8 @@ async fn a_dispute_that_is_none_of_the_shops_changes_nothing() {
     assert!(shop.cloud.queues.take().is_empty());
     assert_eq!(shop.shown().await, before);
     // A charge of an earlier life of this database has the same order id and another reference.
-    shop.played.dispute();
-    let ids = shop.played.disputes();
+    shop.partner.dispute();
+    let ids = shop.partner.disputes();
     let id = OrderId::parse(&shop.order).unwrap();
     let news = Dispute {
         id: None,
@@ -354,14 +331,14 @@ async fn a_dispute_that_stripe_cannot_be_asked_about_now_is_asked_about_later() 
     let shop = shop("pm_card_visa").await;
     assert_eq!(shop.pay().await.status, 201);
     shop.cloud.lose_stream();
-    shop.played.dispute();
-    let ids = shop.played.disputes();
+    shop.partner.dispute();
+    let ids = shop.partner.disputes();
     let object = json!({"id": ids[0], "object": "dispute"});
     let reply = shop.tell("evt_1", "charge.dispute.created", &object).await;
     assert_eq!(reply.status, 200);
     let messages = shop.cloud.queues.take();
     assert_eq!(messages.len(), 1);
-    shop.played
+    shop.partner
         .plan(Operation::Dispute, StripeDouble::key_in_use());
     let message = &messages[0].1;
     assert!(!shop.cloud.deliver(Queue::Payment, message).await);
@@ -373,7 +350,7 @@ async fn a_dispute_that_stripe_cannot_be_asked_about_now_is_asked_about_later() 
 async fn a_pending_refund_ends_as_soon_as_stripe_tells() {
     let shop = shop("pm_card_visa").await;
     assert_eq!(shop.pay().await.status, 201);
-    shop.played.set_refund_status("pending");
+    shop.partner.set_refund_status("pending");
     let cancel = json!({"customerId": "8080", "orderId": shop.order});
     let reply = shop.cloud.post("/api/order/cancel.json", &cancel).await;
     assert_eq!((reply.status, reply.code()), (409, "refund_pending"));
@@ -387,7 +364,7 @@ async fn a_pending_refund_ends_as_soon_as_stripe_tells() {
     );
     shop.cloud.settle_once().await;
     assert_eq!(shop.shown().await["status"], "refunding");
-    shop.played.set_refund_status("succeeded");
+    shop.partner.set_refund_status("succeeded");
     assert_eq!(
         shop.tell("evt_2", "refund.updated", &refund).await.status,
         200
@@ -396,7 +373,7 @@ async fn a_pending_refund_ends_as_soon_as_stripe_tells() {
     assert_eq!(messages.len(), 1);
     assert!(shop.cloud.deliver(Queue::Payment, &messages[0].1).await);
     assert_eq!(shop.shown().await["status"], "cancelled");
-    assert_eq!(shop.played.refunds(), 1);
+    assert_eq!(shop.partner.refunds(), 1);
 }
 
 #[tokio::test]

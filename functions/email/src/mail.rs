@@ -544,6 +544,8 @@ fn fold_line(line: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     const KINDS: [MailKind; 5] = [
@@ -633,6 +635,65 @@ mod tests {
     #[track_caller]
     fn rendered(facts: &MailFacts) -> Mail {
         render(facts).expect("the templates render")
+    }
+
+    /// Subject and plain text.
+    fn subject_and_text(mail: &Mail) -> String {
+        format!("Subject: {}\n\n{}", mail.subject, mail.text)
+    }
+
+    #[test]
+    fn every_mail_has_its_text() {
+        for kind in KINDS {
+            for (known, facts) in [("full", full(kind)), ("minimal", minimal(kind))] {
+                let mail = rendered(&facts);
+                let shown = format!("{}\n{}", subject_and_text(&mail), mail.html);
+                insta::assert_snapshot!(format!("{kind:?}_{known}"), shown);
+            }
+        }
+    }
+
+    /// The lines of `before` that `after` does not have, and the other way round.
+    fn changed_lines(before: &str, after: &str) -> String {
+        let mut changed = String::new();
+        for (sign, lines, others) in [('-', before, after), ('+', after, before)] {
+            let others: Vec<&str> = others.lines().collect();
+            for line in lines.lines().filter(|line| !others.contains(line)) {
+                writeln!(changed, "{sign} {line}").expect("a string takes any text");
+            }
+        }
+        changed
+    }
+
+    /// What differs from the mail with everything known, by a title.
+    type Change = (&'static str, fn(&mut MailFacts));
+
+    #[test]
+    fn every_mail_has_its_text_when_one_fact_differs() {
+        let changes: [Change; 10] = [
+            ("without a name", |facts| facts.name.clear()),
+            ("without an order", |facts| facts.order_id = None),
+            ("without an invoice", |facts| facts.invoice_id = None),
+            ("without a currency", |facts| facts.currency = None),
+            ("without lines", |facts| facts.lines.clear()),
+            ("without amounts", |facts| facts.amounts = None),
+            ("without a card", |facts| facts.card = None),
+            ("without a number", |facts| facts.tracking_number = None),
+            ("without an address", |facts| facts.shipping_address = None),
+            ("expired", |facts| facts.expired = true),
+        ];
+        let mut shown = String::new();
+        for kind in KINDS {
+            let before = subject_and_text(&rendered(&full(kind)));
+            for (title, change) in changes {
+                let mut facts = full(kind);
+                change(&mut facts);
+                let after = subject_and_text(&rendered(&facts));
+                let lines = changed_lines(&before, &after);
+                writeln!(shown, "## {kind:?} {title}\n\n{lines}").expect("a string takes any text");
+            }
+        }
+        insta::assert_snapshot!(shown);
     }
 
     /// What a reader of the HTML sees, in one line: without head, preheader and tags.

@@ -112,7 +112,9 @@ impl Error {
         match self {
             Self::EmptyBody => "The body is empty. Send a JSON object.".to_owned(),
             Self::NotJson { line, column } => {
-                format!("The body is not JSON: parsing stopped at line {line}, column {column}.")
+                format!(
+"The body is not JSON: parsing stopped at line {line}, column {column}. Send a JSON object."
+)
             }
             Self::ReservedName { line, column } => reserved_name(*line, *column),
             Self::MalformedRequest(part) => malformed(*part),
@@ -120,10 +122,12 @@ impl Error {
             Self::WebhookTooLarge => "The body is larger than 256 KiB. Send a smaller one.".to_owned(),
             Self::WebhookSignature => WEBHOOK_SIGNATURE.to_owned(),
             Self::UnsupportedMediaType => {
-                "Send the body as JSON, with the header content-type: application/json.".to_owned()
+                "The content type is not JSON. Send a JSON body with the header content-type: application/json."
+.to_owned()
             }
             Self::Unauthenticated => {
-                "Send a valid access token in the header authorization: Bearer …".to_owned()
+                "The access token is missing or invalid. Send a valid one in the header authorization: Bearer TOKEN."
+.to_owned()
             }
             Self::BackendOnly => {
                 "Only the shop's back end may call this. Send a token with the back-end scope."

@@ -1,0 +1,83 @@
+//! The partner's webhooks: lost, late, twice, and repeated until they are acknowledged.
+
+use serde_json::Value;
+
+use super::{Outcome, Purpose, Simulation};
+use crate::services::Reply;
+use crate::sim::fleet::Lambda;
+use crate::sim::webhooks::{about_charge, refund_failed, signed};
+
+/// How often a partner repeats a webhook that was not acknowledged.
+const MAX_DELIVERIES: u32 = 20;
+
+/// A webhook on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Webhook {
+    pub(super) at: i64,
+    deliveries: u32,
+    event: Value,
+}
+
+impl Simulation {
+    /// The partner tells of charges whose money moved, and of refunds that failed.
+    pub(super) fn tell_news(&mut self, moved: &[String]) {
+        if self.plan.webhooks > 0 {
+            for invoice in moved {
+                self.tell(invoice);
+            }
+        }
+        let news = std::mem::take(&mut self.world.state().news);
+        for invoice in news {
+            self.told += 1;
+            let event = refund_failed(self.told, &invoice);
+            self.send_webhook(event, 7_200_000);
+        }
+    }
+
+    /// The partner tells of a charge: not at all, at once, late, or twice.
+    fn tell(&mut self, invoice: &str) {
+        while self.world.state().random.chance(self.plan.webhooks) {
+            self.told += 1;
+            let most = [1, 60_000, 7_200_000][self.world.state().random.below(3)];
+            let event = about_charge(self.told, invoice);
+            self.send_webhook(event, most);
+        }
+    }
+
+    /// Has a webhook arrive within so many milliseconds.
+    fn send_webhook(&mut self, event: Value, most: i64) {
+        let at = self.world.now() + self.world.state().random.millis(most);
+        self.webhooks.push(Webhook {
+            at,
+            deliveries: 0,
+            event,
+        });
+    }
+
+    pub(super) fn start_webhooks(&mut self, now: i64) {
+        let (due, waiting) = std::mem::take(&mut self.webhooks)
+            .into_iter()
+            .partition(|webhook| webhook.at <= now);
+        self.webhooks = waiting;
+        let due: Vec<Webhook> = due;
+        for webhook in due {
+            let event = signed(&webhook.event, now);
+            let instance = self.fleet.pick(Lambda::Other, &self.world).instance;
+            self.start(Purpose::Webhook(webhook), async move {
+                Outcome::Reply(instance.send(&event).await)
+            });
+        }
+    }
+
+    /// A partner repeats a webhook that was not acknowledged.
+    pub(super) fn settle_webhook(&mut self, webhook: &Webhook, reply: Option<&Reply>) {
+        let is_taken = reply.is_some_and(|reply| reply.status == 200);
+        if !is_taken && webhook.deliveries < MAX_DELIVERIES {
+            self.webhooks.push(Webhook {
+                at: self.world.now() + 300_000,
+                deliveries: webhook.deliveries + 1,
+                ..webhook.clone()
+            });
+        }
+    }
+}

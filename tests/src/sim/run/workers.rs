@@ -1,0 +1,112 @@
+//! Queues and stream: batches to the workers and the relay, dead letters, and the operator.
+
+use messages::queue::Queue;
+
+use super::{Outcome, Purpose, Simulation};
+use crate::cloud::START;
+use crate::services::batch;
+use crate::sim::fleet::Lambda;
+use crate::sim::world::Queued;
+
+/// The queues' visibility timeout.
+const VISIBILITY: i64 = 180_000;
+
+/// Receives after which a message goes to the dead-letter queue.
+const MAX_RECEIVES: u32 = 5;
+
+/// For how long an operator moves things by hand, in milliseconds: what nobody can mend would be moved
+/// for ever.
+const OPERATOR_WORKS: i64 = 36 * 3_600_000;
+
+impl Simulation {
+    /// An operator moves dead letters back, or has the sweep look at an order at once.
+    pub(super) fn operate(&self, now: i64) {
+        let mut state = self.world.state();
+        if now > START + OPERATOR_WORKS || !state.random.chance(self.plan.operator) {
+            return;
+        }
+        if state.random.chance(500) {
+            for (queue, body) in std::mem::take(&mut state.dead_letters) {
+                state.next_message += 1;
+                let id = state.next_message;
+                let queued = Queued {
+                    id,
+                    body,
+                    visible_at: now,
+                    receives: 0,
+                };
+                state.queues.entry(queue).or_default().push(queued);
+            }
+            return;
+        }
+        let pick = state.random.below(self.clients.len());
+        drop(state);
+        if let Some(order) = &self.clients[pick].order {
+            crate::sim::database::requeue(&self.engine, order, now);
+        }
+    }
+
+    pub(super) fn start_batch(&mut self, queue: Queue, now: i64) {
+        let taken: Vec<(u64, String)> = {
+            let mut state = self.world.state();
+            let most = 1 + state.random.below(10);
+            let Some(messages) = state.queues.get_mut(&queue) else {
+                return;
+            };
+            let mut dead = Vec::new();
+            messages.retain(|message| {
+                let is_dead = message.visible_at <= now && message.receives >= MAX_RECEIVES;
+                if is_dead {
+                    dead.push((queue, message.body.clone()));
+                }
+                !is_dead
+            });
+            let visible = messages
+                .iter_mut()
+                .filter(|message| message.visible_at <= now);
+            let taken = visible
+                .take(most)
+                .map(|message| {
+                    message.receives += 1;
+                    message.visible_at = now + VISIBILITY;
+                    (message.id, message.body.clone())
+                })
+                .collect();
+            state.dead_letters.extend(dead);
+            taken
+        };
+        if taken.is_empty() {
+            return;
+        }
+        let (ids, bodies): (Vec<u64>, Vec<String>) = taken.into_iter().unzip();
+        let instance = self.fleet.pick(Lambda::Worker(queue), &self.world).instance;
+        self.start(Purpose::Batch { queue, ids }, async move {
+            Outcome::Failures(instance.deliver_batch(queue, &batch(&bodies)).await)
+        });
+    }
+
+    /// Removes what was carried out from its queue.
+    pub(super) fn settle_batch(&self, queue: Queue, ids: &[u64], failures: &[String]) {
+        let kept: Vec<u64> = failures
+            .iter()
+            .filter_map(|index| ids.get(index.parse::<usize>().ok()?).copied())
+            .collect();
+        if let Some(messages) = self.world.state().queues.get_mut(&queue) {
+            messages.retain(|message| !ids.contains(&message.id) || kept.contains(&message.id));
+        }
+    }
+
+    pub(super) fn start_relay(&mut self, now: i64) {
+        let is_dead = now < START + self.plan.stream_dead;
+        self.stream.read(&self.world, is_dead);
+        if is_dead {
+            return;
+        }
+        for (batch, records) in self.stream.batches(&self.world) {
+            let instance = self.fleet.pick(Lambda::Other, &self.world).instance;
+            self.start(Purpose::Relay(batch), async move {
+                Outcome::Failures(instance.relay_records(&records).await)
+            });
+        }
+    }
+}
