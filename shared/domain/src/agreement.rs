@@ -1,12 +1,26 @@
 //! What a customer has agreed to: to be charged by a billing partner without being asked again.
 
 use std::fmt;
-use std::str::FromStr;
+
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{Text, Timestamp, digest_hex};
 
 /// A billing partner that customers agree with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownPartner, parse_err_fn = UnknownPartner::new)]
 pub enum PartnerName {
     /// Stripe.
     Stripe,
@@ -16,21 +30,12 @@ pub enum PartnerName {
 
 impl PartnerName {
     /// Every partner.
-    pub const ALL: [Self; 2] = [Self::Stripe, Self::PayPal];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in requests, configuration and the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Stripe => "stripe",
-            Self::PayPal => "paypal",
-        }
-    }
-}
-
-impl fmt::Display for PartnerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 
@@ -39,14 +44,9 @@ impl fmt::Display for PartnerName {
 #[error("must be stripe or paypal")]
 pub struct UnknownPartner;
 
-impl FromStr for PartnerName {
-    type Err = UnknownPartner;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPartner> {
-        Self::ALL
-            .into_iter()
-            .find(|partner| partner.as_str() == text)
-            .ok_or(UnknownPartner)
+impl UnknownPartner {
+    fn new(_: &str) -> Self {
+        Self
     }
 }
 
@@ -211,4 +211,17 @@ pub struct AgreementRecord {
     pub name: Option<Text>,
     /// Whether it holds.
     pub state: AgreementState,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partners_have_the_names_that_are_stored() {
+        let names = PartnerName::ALL.iter().map(PartnerName::as_str);
+        assert!(names.eq(["stripe", "paypal"]));
+        assert_eq!("paypal".parse(), Ok(PartnerName::PayPal));
+        assert_eq!("PayPal".parse::<PartnerName>(), Err(UnknownPartner));
+    }
 }

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
-    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Delivery, DeliveryState,
-    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line,
-    MethodFingerprint, Money, OpenParcel, Order, OrderId, OrderLines, PartnerAccount, Payment,
-    ProductId, Quantity, RefundNews, RefundStatus, Shipment, Text, Timestamp, TrackingNumber,
+    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Delivery, Dispute, Due,
+    DueStep, Email, EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, OpenParcel,
+    Order, OrderId, OrderLines, PartnerAccount, Payment, ProductId, Quantity, RefundNews,
+    RefundStatus, Shipment, Text, Timestamp, TrackingNumber,
 };
 
 use super::transition::governed_attributes;
@@ -278,10 +278,10 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         })
         .collect::<Result<_, Corrupt>>()?;
     Ok(Payment {
-        state: reader.required("state", |text| ChargeState::from_str(text).ok())?,
+        state: reader.required("state", |text| text.parse().ok())?,
         attempt: reader.required_number("attempt")?,
         fence: reader.required_number("fence")?,
-        claimed_from: reader.parsed("claimedFrom", |text| ChargeState::from_str(text).ok())?,
+        claimed_from: reader.parsed("claimedFrom", |text| text.parse().ok())?,
         holder: text("holder")?,
         lease_until: reader.time("leaseUntil")?,
         keys: keys(reader)?,
@@ -323,7 +323,7 @@ pub(super) fn refund_value(refund: &RefundNews) -> Value {
 fn refund(reader: &Reader<'_>) -> Result<RefundNews, Corrupt> {
     let code = reader.text("code")?.unwrap_or_default();
     Ok(RefundNews {
-        status: reader.required("state", |name| RefundStatus::of_name(name, code))?,
+        status: reader.required("state", |name| RefundStatus::from_name(name, code))?,
         at: reader.required_time("at")?,
     })
 }
@@ -341,7 +341,7 @@ fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
     let at = reader.required_time("at")?;
     Ok(Dispute {
         id: id.map(str::to_owned),
-        state: reader.required("state", DisputeState::of_name)?,
+        state: reader.required("state", |name| name.parse().ok())?,
         at,
         since: reader.time("since")?.unwrap_or(at),
     })
@@ -395,7 +395,7 @@ pub(super) fn delivery_value(delivery: &Delivery) -> Value {
 
 fn delivery(reader: &Reader<'_>) -> Result<Delivery, Corrupt> {
     Ok(Delivery {
-        state: reader.required("state", DeliveryState::of_name)?,
+        state: reader.required("state", |name| name.parse().ok())?,
         at: reader.required_time("at")?,
     })
 }
@@ -473,7 +473,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
     };
     let records = reader.map("events")?.ok_or(Corrupt("events"))?;
     let mut events = BTreeMap::new();
-    for kind in EventType::ALL {
+    for &kind in EventType::ALL {
         if let Some(record) = records.map(kind.as_str())? {
             let record = EventRecord {
                 version: record.required_number("version")?,
@@ -482,7 +482,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
             events.insert(kind, record);
         }
     }
-    let due = match reader.parsed("dueStep", DueStep::of_partition)? {
+    let due = match reader.parsed("dueStep", DueStep::from_partition)? {
         None => None,
         Some(step) => {
             let at = reader.required_time("dueAt")?;

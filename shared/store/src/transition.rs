@@ -322,8 +322,8 @@ mod tests {
 
     #[test]
     fn a_transition_is_its_row_of_the_state_table() {
-        for status in Status::ALL {
-            for command in Command::ALL {
+        for &status in Status::ALL {
+            for &command in Command::ALL {
                 let Ok(next) = status.apply(command) else {
                     continue;
                 };
@@ -358,10 +358,10 @@ mod tests {
 
     #[test]
     fn a_transition_names_no_status_that_the_table_refuses() {
-        for command in Command::ALL {
+        for &command in Command::ALL {
             let update = written(&order(Status::Pending), command);
             let condition = update.condition_expression.unwrap();
-            for status in Status::ALL {
+            for &status in Status::ALL {
                 let is_named = condition.contains(&format!("#status = :{status}"));
                 assert_eq!(
                     is_named,
@@ -380,7 +380,7 @@ mod tests {
             contact: None,
             ..order(Status::Pending)
         };
-        for command in Command::ALL {
+        for &command in Command::ALL {
             let (step, is_sure) = match command.next_step() {
                 NextStep::Always(step) => (step, true),
                 NextStep::AtCheckout(step) | NextStep::WithMails(step) => (step, false),
