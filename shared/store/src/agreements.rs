@@ -14,8 +14,8 @@ use domain::{
     Timestamp,
 };
 
-use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::idempotency::key_use;
+use super::item::{Corrupt, Item, Reader, n, s};
 use super::refused::{complete, unless_refused};
 use super::update::{Target, Write};
 use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, damaged, failed};

@@ -9,7 +9,7 @@ use domain::{DueStep, Email, OrderId, Timestamp, digest, digest_hex};
 use messages::Message;
 use strum::{EnumString, IntoStaticStr};
 
-use super::attributes::{Corrupt, Item, Reader, n, s};
+use super::item::{Corrupt, Item, Reader, n, s};
 use super::transition::DUE_AFTER;
 use super::update::{Target, Write};
 use super::{Store, StoreError, TRIES, damaged, failed};

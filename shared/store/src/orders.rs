@@ -11,11 +11,11 @@ use domain::{
 };
 use messages::email_id;
 
-use super::attributes::{
-    Item, contact_value, lines_value, money, new_order_item, parcel_value, s, shipment_value,
-};
 use super::emails::{EmailState, email_state};
 use super::idempotency::key_use;
+use super::item::{
+    Item, contact_value, lines_value, money, new_order_item, parcel_value, s, shipment_value,
+};
 use super::refused::{complete, unless_refused};
 use super::transition::{Transition, read};
 use super::{KeyUse, Store, StoreError, TRIES, damaged, failed};

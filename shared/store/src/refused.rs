@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::error::{
     ConditionalCheckFailedException, TransactionCanceledException,
 };
 
-use super::attributes::Item;
+use super::item::Item;
 use super::{Store, StoreError, failed};
 
 /// The error of a write that can have a condition.

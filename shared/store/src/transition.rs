@@ -11,7 +11,7 @@ use domain::{
     Timestamp,
 };
 
-use super::attributes::{Item, event_value, n, order_from_item, record_value, s};
+use super::item::{Item, event_value, n, order_from_item, record_value, s};
 use super::update::{Target, Write};
 use super::{Settlement, Store, StoreError, damaged};
 
