@@ -205,13 +205,7 @@ pub fn digest(parts: &[&str]) -> [u8; 32] {
 /// [`digest`] as 64 hexadecimal digits.
 #[must_use]
 pub fn digest_hex(parts: &[&str]) -> String {
-    use fmt::Write as _;
-    digest(parts)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-            text
-        })
+    hex::encode(digest(parts))
 }
 
 /// A positive number of at most 2^53 − 1 from the parts: exact in every JSON reader (RFC 8259,

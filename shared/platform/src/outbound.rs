@@ -235,29 +235,9 @@ impl Https {
 /// serializing").
 #[must_use]
 pub fn form(fields: &[(&str, &str)]) -> String {
-    let mut text = String::new();
-    for (name, value) in fields {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        encode(name, &mut text);
-        text.push('=');
-        encode(value, &mut text);
-    }
-    text
-}
-
-fn encode(part: &str, text: &mut String) {
-    use fmt::Write as _;
-    for byte in part.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => {
-                text.push(char::from(byte));
-            }
-            b' ' => text.push('+'),
-            _ => write!(text, "%{byte:02X}").expect("writing to a string cannot fail"),
-        }
-    }
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }
 
 #[cfg(test)]
@@ -268,6 +248,8 @@ mod tests {
     fn a_form_escapes_what_would_break_it() {
         let text = form(&[("metadata[order]", "a b&c=ü"), ("amount", "200")]);
         assert_eq!(text, "metadata%5Border%5D=a+b%26c%3D%C3%BC&amount=200");
+        assert_eq!(form(&[("all", "*-._~+%\n")]), "all=*-._%7E%2B%25%0A");
+        assert_eq!(form(&[]), "");
     }
 
     #[test]
