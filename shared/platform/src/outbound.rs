@@ -1,6 +1,5 @@
 //! Plain HTTPS calls to partners, on the HTTP stack that the AWS SDK has linked already.
 
-use std::fmt;
 use std::time::Duration;
 
 use aws_smithy_http_client::Connector;
@@ -12,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, Limited};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::aws::failed_to_connect;
 use crate::config::{ConfigError, Environment};
@@ -27,39 +27,41 @@ const RESERVE: Duration = Duration::from_secs(5);
 /// No partner's answer is longer; one that is, is not read to its end.
 const MAX_ANSWER: usize = 512 * 1024;
 
-/// A secret: a key, a token, a password. It cannot be printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// A secret: a key, a token, a password. It cannot be printed, and its memory is overwritten when it
+/// is dropped.
+#[derive(Clone, Debug)]
+pub struct Secret(SecretString);
 
 impl Secret {
     /// Keeps the text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(SecretString::from(text.into()))
     }
 
     /// The value of an `authorization` header for this user and password (RFC 7617).
     #[must_use]
     pub fn basic_authorization(user: &str, password: &Self) -> Self {
-        let pair = format!("{user}:{}", password.0);
-        Self(format!(
-            "Basic {}",
-            aws_smithy_types::base64::encode(pair.as_bytes())
-        ))
+        let pair = Self::new(format!("{user}:{}", password.expose()));
+        let pair = aws_smithy_types::base64::encode(pair.expose());
+        Self::new(format!("Basic {pair}"))
     }
 
     /// The text, for the one place that sends it or checks a signature with it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
+/// Tells whether the shop's keys were replaced. What callers send is never compared with a secret.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
     }
 }
+
+impl Eq for Secret {}
 
 /// A call to a partner.
 #[derive(Clone, Debug)]
