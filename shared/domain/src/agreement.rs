@@ -63,11 +63,11 @@ pub struct PartnerTokenError;
 impl PartnerToken {
     /// Checks length and characters. That it is no card number is checked for every body at once.
     pub fn parse(text: &str) -> Result<Self, PartnerTokenError> {
-        let fits = (1..=255).contains(&text.len())
+        let is_valid = (1..=255).contains(&text.len())
             && text
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if fits {
+        if is_valid {
             Ok(Self(text.to_owned()))
         } else {
             Err(PartnerTokenError)
@@ -120,8 +120,8 @@ impl MethodFingerprint {
     /// Reads what [`MethodFingerprint::as_str`] gave; `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        fits.then(|| Self(text.to_owned()))
+        let is_valid = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        is_valid.then(|| Self(text.to_owned()))
     }
 
     /// 16 hexadecimal digits.
@@ -148,10 +148,10 @@ impl PartnerAccount {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (partner, digest) = text.split_once(':')?;
-        let fits = partner.bytes().all(|b| b.is_ascii_lowercase())
+        let is_valid = partner.bytes().all(|b| b.is_ascii_lowercase())
             && digest.len() == 16
             && digest.bytes().all(|b| b.is_ascii_hexdigit());
-        (fits && !partner.is_empty()).then(|| Self(text.to_owned()))
+        (is_valid && !partner.is_empty()).then(|| Self(text.to_owned()))
     }
 
     /// The partner's name, `:` and 16 hexadecimal digits.

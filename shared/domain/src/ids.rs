@@ -88,8 +88,8 @@ impl Body {
     fn parse(text: &str) -> Result<Self, IdError> {
         let body: [u8; 26] = text.as_bytes().try_into().map_err(|_| IdError::NotOurs)?;
         // 26 × 5 = 130 bits: the first character holds the upper three of 128.
-        let fits = body.iter().all(|c| ALPHABET.contains(c)) && body[0] <= b'7';
-        if fits {
+        let is_valid = body.iter().all(|c| ALPHABET.contains(c)) && body[0] <= b'7';
+        if is_valid {
             Ok(Self(body))
         } else {
             Err(IdError::NotOurs)

@@ -60,7 +60,7 @@ impl<'a> Governed<'a> {
 }
 
 impl<Kind> OrderWrite<Kind> {
-    fn of_order(id: &str) -> Self {
+    fn for_order(id: &str) -> Self {
         Self::new([("orderId", s(id))])
     }
 
@@ -123,7 +123,7 @@ impl Store {
     /// the table has no row for it, and once the order has another version.
     pub(super) fn transition(&self, order: &Order, command: Command, now: Timestamp) -> Transition {
         let outcome = self.outcome(order, command, now);
-        let mut write = Write::of_order(&order.id.to_string());
+        let mut write = Write::for_order(&order.id.to_string());
         let mut statuses = Vec::new();
         for (from, _) in command.rows() {
             statuses.push(format!("#status = :{from}"));
@@ -153,7 +153,7 @@ impl Store {
 
     /// The same by the key of an item that may be unreadable.
     pub(super) fn change_at(order: &str) -> Change {
-        Write::of_order(order).take([Governed("event")])
+        Write::for_order(order).take([Governed("event")])
     }
 
     /// A new order: its cart, of version 0 so far, is put into a place where there was none.
