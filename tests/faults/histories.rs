@@ -323,7 +323,7 @@ fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_easypost() {
 #[test]
 fn an_answer_lost_at_any_effect_breaks_nothing_through_the_real_clients() {
     let mut calm = Vec::new();
-    for partner in PartnerName::ALL {
+    for &partner in PartnerName::ALL {
         calm.extend(ON_THE_WIRE.map(|scenario| Plan {
             partner: Some(partner),
             ..Plan::calm(scenario)

@@ -87,8 +87,8 @@ FAULTS = [
     Fault(
         "a function answers another one's route",
         "shared/service/src/lambda/mod.rs",
-        "let route = Route::of(request).filter(|route| F::ROUTES.contains(route));",
-        "let route = Route::of(request);",
+        "let route = Route::from_request(request).filter(|route| F::ROUTES.contains(route));",
+        "let route = Route::from_request(request);",
         tests="callers::a_function_answers",
     ),
     Fault(

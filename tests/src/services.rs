@@ -306,18 +306,12 @@ pub fn request(path: &str, body: &Value) -> Value {
 /// What partners sign with, in hexadecimal.
 #[must_use]
 pub fn hmac_sha256_hex(secret: &str, signed: &[u8]) -> String {
-    use std::fmt::Write as _;
-
     use hmac::{Hmac, KeyInit, Mac};
 
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes())
         .expect("HMAC takes keys of any length");
     mac.update(signed);
-    let bytes = mac.finalize().into_bytes();
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a text takes all that is written");
-        hex
-    })
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// A batch as in `events/email-queue.json` with these bodies; ids `0`, `1`, …

@@ -150,8 +150,8 @@ fn is_new(settlement: &Settlement, version: u64) -> bool {
 #[tokio::test]
 async fn the_database_refuses_every_write_that_the_state_table_refuses() {
     let cloud = Cloud::start().await;
-    for status in Status::ALL {
-        for command in Command::ALL {
+    for &status in Status::ALL {
+        for &command in Command::ALL {
             let order = order_in(&cloud, status).await;
             let carried_out = try_write(&cloud, &order, command).await;
             let after = read(&cloud, &order.id).await;

@@ -58,7 +58,7 @@ fn sibling(order: &str, number: usize, last: char) -> String {
 /// Writes a copy of an order under another id, as `change` makes it.
 async fn copy(cloud: &TestCloud, of: &Item, id: &str, change: impl FnOnce(&mut Item)) {
     let mut item = of.clone();
-    let step = DueStep::of_partition(item["dueStep"].as_s().unwrap()).unwrap();
+    let step = DueStep::from_partition(item["dueStep"].as_s().unwrap()).unwrap();
     let partition = step.partition_of(&OrderId::parse(id).unwrap());
     item.insert("orderId".to_owned(), AttributeValue::S(id.to_owned()));
     item.insert("dueStep".to_owned(), AttributeValue::S(partition));
@@ -445,7 +445,7 @@ async fn a_backlog_is_dealt_with_though_some_of_it_is_damaged() {
             let last = char::from(b"0123"[index % 4]);
             let mut item = whole.clone();
             let id = sibling(&order, index / 4, last);
-            let step = DueStep::of_partition(whole["dueStep"].as_s().unwrap()).unwrap();
+            let step = DueStep::from_partition(whole["dueStep"].as_s().unwrap()).unwrap();
             let partition = step.partition_of(&OrderId::parse(&id).unwrap());
             item.insert("orderId".to_owned(), AttributeValue::S(id));
             item.insert("dueStep".to_owned(), AttributeValue::S(partition));

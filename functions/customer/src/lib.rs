@@ -8,6 +8,7 @@
 mod request;
 
 use domain::{AgreementRecord, AgreementState, CustomerId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use platform::runtime::Runtime;
 use serde::Serialize;
 use service::claims::claim_key;
@@ -160,17 +161,17 @@ fn answer(customer: &CustomerId, records: &[AgreementRecord]) -> Result<Answer, 
     })
 }
 
-/// Where a customer's agreements are. A customer's id may hold anything; what is not unreserved is
-/// percent-encoded (RFC 3986, section 2.3).
+/// All but the unreserved characters of RFC 3986, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Where a customer's agreements are. A customer's id may hold anything, so that it is
+/// percent-encoded.
 fn location(customer: &CustomerId) -> String {
-    let encode = |byte: u8| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    let id: String = customer.as_str().bytes().map(encode).collect();
+    let id = utf8_percent_encode(customer.as_str(), RESERVED);
     format!("/api/customer/{id}/billing")
 }
 
@@ -202,8 +203,8 @@ mod tests {
         let location = |id| location(&CustomerId::parse(id).unwrap());
         assert_eq!(location("8080"), "/api/customer/8080/billing");
         assert_eq!(
-            location("a/b ü%?"),
-            "/api/customer/a%2Fb%20%C3%BC%25%3F/billing"
+            location("a/b ü%?-._~"),
+            "/api/customer/a%2Fb%20%C3%BC%25%3F-._~/billing"
         );
     }
 }

@@ -131,7 +131,7 @@ fn places(now: Timestamp, unfinished: Vec<Place>) -> VecDeque<Place> {
             after: None,
         })
     };
-    let mut places: VecDeque<Place> = DueStep::ALL.into_iter().flat_map(shards).collect();
+    let mut places: VecDeque<Place> = DueStep::ALL.iter().copied().flat_map(shards).collect();
     let minute = usize::try_from(now.millis() / 60_000).unwrap_or_default();
     places.rotate_left(minute % places.len());
     places.retain(|place| !unfinished.iter().any(|each| each.is_same_partition(place)));

@@ -1,12 +1,26 @@
 //! What a customer has agreed to: to be charged by a billing partner without being asked again.
 
 use std::fmt;
-use std::str::FromStr;
+
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{Text, Timestamp, digest_hex};
 
 /// A billing partner that customers agree with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownPartner, parse_err_fn = UnknownPartner::new)]
 pub enum PartnerName {
     /// Stripe.
     Stripe,
@@ -16,21 +30,12 @@ pub enum PartnerName {
 
 impl PartnerName {
     /// Every partner.
-    pub const ALL: [Self; 2] = [Self::Stripe, Self::PayPal];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in requests, configuration and the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Stripe => "stripe",
-            Self::PayPal => "paypal",
-        }
-    }
-}
-
-impl fmt::Display for PartnerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into()
     }
 }
 
@@ -39,14 +44,9 @@ impl fmt::Display for PartnerName {
 #[error("must be stripe or paypal")]
 pub struct UnknownPartner;
 
-impl FromStr for PartnerName {
-    type Err = UnknownPartner;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPartner> {
-        Self::ALL
-            .into_iter()
-            .find(|partner| partner.as_str() == text)
-            .ok_or(UnknownPartner)
+impl UnknownPartner {
+    fn new(_: &str) -> Self {
+        Self
     }
 }
 
@@ -63,11 +63,11 @@ pub struct PartnerTokenError;
 impl PartnerToken {
     /// Checks length and characters. That it is no card number is checked for every body at once.
     pub fn parse(text: &str) -> Result<Self, PartnerTokenError> {
-        let fits = (1..=255).contains(&text.len())
+        let is_valid = (1..=255).contains(&text.len())
             && text
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if fits {
+        if is_valid {
             Ok(Self(text.to_owned()))
         } else {
             Err(PartnerTokenError)
@@ -120,8 +120,8 @@ impl MethodFingerprint {
     /// Reads what [`MethodFingerprint::as_str`] gave; `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        fits.then(|| Self(text.to_owned()))
+        let is_valid = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        is_valid.then(|| Self(text.to_owned()))
     }
 
     /// 16 hexadecimal digits.
@@ -148,10 +148,10 @@ impl PartnerAccount {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (partner, digest) = text.split_once(':')?;
-        let fits = partner.bytes().all(|b| b.is_ascii_lowercase())
+        let is_valid = partner.bytes().all(|b| b.is_ascii_lowercase())
             && digest.len() == 16
             && digest.bytes().all(|b| b.is_ascii_hexdigit());
-        (fits && !partner.is_empty()).then(|| Self(text.to_owned()))
+        (is_valid && !partner.is_empty()).then(|| Self(text.to_owned()))
     }
 
     /// The partner's name, `:` and 16 hexadecimal digits.
@@ -211,4 +211,17 @@ pub struct AgreementRecord {
     pub name: Option<Text>,
     /// Whether it holds.
     pub state: AgreementState,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partners_have_the_names_that_are_stored() {
+        let names = PartnerName::ALL.iter().map(PartnerName::as_str);
+        assert!(names.eq(["stripe", "paypal"]));
+        assert_eq!("paypal".parse(), Ok(PartnerName::PayPal));
+        assert_eq!("PayPal".parse::<PartnerName>(), Err(UnknownPartner));
+    }
 }

@@ -1,9 +1,12 @@
 //! Where a parcel is on its way, as its carrier tells.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use super::Timestamp;
 
 /// How far a parcel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum DeliveryState {
     /// The label is bought; the carrier does not have the parcel yet.
     PreTransit,
@@ -25,36 +28,12 @@ pub enum DeliveryState {
 
 impl DeliveryState {
     /// Every state.
-    pub const ALL: [Self; 8] = [
-        Self::PreTransit,
-        Self::InTransit,
-        Self::OutForDelivery,
-        Self::AvailableForPickup,
-        Self::Delivered,
-        Self::ReturnToSender,
-        Self::Failed,
-        Self::Cancelled,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in answers and in the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::PreTransit => "pre_transit",
-            Self::InTransit => "in_transit",
-            Self::OutForDelivery => "out_for_delivery",
-            Self::AvailableForPickup => "available_for_pickup",
-            Self::Delivered => "delivered",
-            Self::ReturnToSender => "return_to_sender",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// The state of that name.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
+        self.into()
     }
 }
 
@@ -65,4 +44,24 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// When it was so, by the carrier's clock: of two pieces of news the later one holds.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_names_that_are_stored() {
+        let names = DeliveryState::ALL.iter().map(DeliveryState::as_str);
+        assert!(names.eq([
+            "pre_transit",
+            "in_transit",
+            "out_for_delivery",
+            "available_for_pickup",
+            "delivered",
+            "return_to_sender",
+            "failed",
+            "cancelled",
+        ]));
+    }
 }

@@ -2,10 +2,13 @@
 
 use std::cmp::Reverse;
 
+use strum::{EnumString, IntoStaticStr};
+
 use super::Timestamp;
 
 /// How a customer's dispute of a charge stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum DisputeState {
     /// The bank has not decided.
     Open,
@@ -16,23 +19,10 @@ pub enum DisputeState {
 }
 
 impl DisputeState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Open, Self::Won, Self::Lost];
-
     /// The name in answers and in the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Won => "won",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// The state of that name.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
+        self.into()
     }
 
     /// Smaller for what matters more: an open dispute wants an answer, a lost one cost money.
@@ -77,6 +67,17 @@ impl Dispute {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn states_have_the_names_that_are_stored() {
+        for (name, state) in [
+            ("open", DisputeState::Open),
+            ("won", DisputeState::Won),
+            ("lost", DisputeState::Lost),
+        ] {
+            assert_eq!((state.as_str(), name.parse()), (name, Ok(state)));
+        }
+    }
 
     #[test]
     fn open_comes_before_lost_before_won_and_then_the_latest() {

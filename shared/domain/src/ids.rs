@@ -88,8 +88,8 @@ impl Body {
     fn parse(text: &str) -> Result<Self, IdError> {
         let body: [u8; 26] = text.as_bytes().try_into().map_err(|_| IdError::NotOurs)?;
         // 26 × 5 = 130 bits: the first character holds the upper three of 128.
-        let fits = body.iter().all(|c| ALPHABET.contains(c)) && body[0] <= b'7';
-        if fits {
+        let is_valid = body.iter().all(|c| ALPHABET.contains(c)) && body[0] <= b'7';
+        if is_valid {
             Ok(Self(body))
         } else {
             Err(IdError::NotOurs)
@@ -205,13 +205,7 @@ pub fn digest(parts: &[&str]) -> [u8; 32] {
 /// [`digest`] as 64 hexadecimal digits.
 #[must_use]
 pub fn digest_hex(parts: &[&str]) -> String {
-    use fmt::Write as _;
-    digest(parts)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-            text
-        })
+    hex::encode(digest(parts))
 }
 
 /// A positive number of at most 2^53 − 1 from the parts: exact in every JSON reader (RFC 8259,

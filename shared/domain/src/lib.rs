@@ -27,10 +27,9 @@ pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError};
 pub use order::{
     Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
     Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,
-    UnknownChargeState,
 };
 pub use refund::{RefundNews, RefundStatus};
-pub use state::{Command, EventType, NextStep, Refusal, Status, UnknownEvent, UnknownStatus};
+pub use state::{Command, EventType, NextStep, Refusal, Status};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
 pub use text::{Email, EmailError, Text, TextError};
 pub use time::{Timestamp, TimestampError};

@@ -1,10 +1,9 @@
 //! The order and its parts.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use rust_decimal::Decimal;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{
     Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, MethodFingerprint, Money,
@@ -114,7 +113,8 @@ pub struct Contact {
 }
 
 /// How far the charge of an invoice is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum ChargeState {
     /// Nothing was tried yet.
     Due,
@@ -141,50 +141,12 @@ pub enum ChargeState {
 
 impl ChargeState {
     /// Every state.
-    pub const ALL: [Self; 10] = [
-        Self::Due,
-        Self::Processing,
-        Self::Pending,
-        Self::ActionRequired,
-        Self::Unknown,
-        Self::Declined,
-        Self::Captured,
-        Self::Cancelled,
-        Self::Refunded,
-        Self::RefundFailed,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in answers and in the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Due => "due",
-            Self::Processing => "processing",
-            Self::Pending => "pending",
-            Self::ActionRequired => "action_required",
-            Self::Unknown => "unknown",
-            Self::Declined => "declined",
-            Self::Captured => "captured",
-            Self::Cancelled => "cancelled",
-            Self::Refunded => "refunded",
-            Self::RefundFailed => "refund_failed",
-        }
-    }
-}
-
-/// A text that names no charge state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("names no charge state")]
-pub struct UnknownChargeState;
-
-impl FromStr for ChargeState {
-    type Err = UnknownChargeState;
-
-    fn from_str(text: &str) -> Result<Self, UnknownChargeState> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or(UnknownChargeState)
+        self.into()
     }
 }
 
@@ -324,7 +286,8 @@ pub struct EventRecord {
 }
 
 /// Which step an order waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum DueStep {
     /// The invoice.
     Billing,
@@ -338,7 +301,7 @@ pub enum DueStep {
 
 impl DueStep {
     /// Every step.
-    pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipping, Self::Email];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Over how many index partitions a step's orders are spread.
     pub const SHARDS: u8 = 4;
@@ -346,12 +309,7 @@ impl DueStep {
     /// The name in the index.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Billing => "billing",
-            Self::Payment => "payment",
-            Self::Shipping => "shipping",
-            Self::Email => "email",
-        }
+        self.into()
     }
 
     /// The index partition of one shard of this step.
@@ -369,15 +327,9 @@ impl DueStep {
 
     /// The step of an index partition.
     #[must_use]
-    pub fn of_partition(partition: &str) -> Option<Self> {
+    pub fn from_partition(partition: &str) -> Option<Self> {
         let (name, _) = partition.split_once('#')?;
-        Self::ALL.into_iter().find(|step| step.as_str() == name)
-    }
-}
-
-impl fmt::Display for DueStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        name.parse().ok()
     }
 }
 
@@ -538,5 +490,33 @@ impl Order {
     #[must_use]
     pub fn event_id(&self, version: u64) -> String {
         format!("{}/{version}", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charge_states_and_steps_have_the_names_that_are_stored() {
+        let states = ChargeState::ALL.iter().map(ChargeState::as_str);
+        assert!(states.eq([
+            "due",
+            "processing",
+            "pending",
+            "action_required",
+            "unknown",
+            "declined",
+            "captured",
+            "cancelled",
+            "refunded",
+            "refund_failed",
+        ]));
+        let steps = DueStep::ALL.iter().map(DueStep::as_str);
+        assert!(steps.eq(["billing", "payment", "shipping", "email"]));
+        assert_eq!(
+            DueStep::from_partition("shipping#3"),
+            Some(DueStep::Shipping)
+        );
     }
 }

@@ -39,7 +39,7 @@ impl RefundStatus {
 
     /// The status of that name; `code` is kept where it failed.
     #[must_use]
-    pub fn of_name(name: &str, code: &str) -> Option<Self> {
+    pub fn from_name(name: &str, code: &str) -> Option<Self> {
         Some(match name {
             "refunded" => Self::Refunded,
             "pending" => Self::Pending,

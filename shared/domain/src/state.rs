@@ -1,13 +1,13 @@
 //! The order's state machine: one table, without I/O. The store makes the condition of each write
 //! that carries a command out from its rows, because two functions can hold the same order.
 
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::DueStep;
 
 /// Where an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// The cart is stored and may still change.
     Pending,
@@ -25,53 +25,17 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Invoiced,
-        Self::Paid,
-        Self::Shipped,
-        Self::Refunding,
-        Self::Cancelled,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The name in answers and in the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Invoiced => "invoiced",
-            Self::Paid => "paid",
-            Self::Shipped => "shipped",
-            Self::Refunding => "refunding",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("names no order status")]
-pub struct UnknownStatus;
-
-impl FromStr for Status {
-    type Err = UnknownStatus;
-
-    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or(UnknownStatus)
+        self.into()
     }
 }
 
 /// What can be asked of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Command {
     /// Replace the contents of the cart.
     UpdateCart,
@@ -91,15 +55,7 @@ pub enum Command {
 
 impl Command {
     /// Every command.
-    pub const ALL: [Self; 7] = [
-        Self::UpdateCart,
-        Self::IssueInvoice,
-        Self::CapturePayment,
-        Self::Ship,
-        Self::Cancel,
-        Self::RequestRefund,
-        Self::FinishRefund,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The event that tells that it was done.
     #[must_use]
@@ -142,7 +98,7 @@ impl Command {
     /// Its rows of the table: from which status it leads to which. All lead to the same one.
     pub fn rows(self) -> impl Iterator<Item = (Status, Status)> {
         let row = move |from: Status| Some((from, from.apply(self).ok()?));
-        Status::ALL.into_iter().filter_map(row)
+        Status::ALL.iter().copied().filter_map(row)
     }
 }
 
@@ -222,7 +178,19 @@ impl Status {
 }
 
 /// What happened to an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 pub enum EventType {
     /// The cart was stored or replaced.
     CartUpdated,
@@ -242,15 +210,7 @@ pub enum EventType {
 
 impl EventType {
     /// Every event.
-    pub const ALL: [Self; 7] = [
-        Self::CartUpdated,
-        Self::InvoiceCreated,
-        Self::PaymentProcessed,
-        Self::OrderShipped,
-        Self::RefundRequested,
-        Self::PaymentRefunded,
-        Self::OrderCancelled,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The events that the customer is written about.
     pub const MAILED: [Self; 5] = [
@@ -264,37 +224,7 @@ impl EventType {
     /// The name in messages, requests and the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::CartUpdated => "CartUpdated",
-            Self::InvoiceCreated => "InvoiceCreated",
-            Self::PaymentProcessed => "PaymentProcessed",
-            Self::OrderShipped => "OrderShipped",
-            Self::RefundRequested => "RefundRequested",
-            Self::PaymentRefunded => "PaymentRefunded",
-            Self::OrderCancelled => "OrderCancelled",
-        }
-    }
-}
-
-impl fmt::Display for EventType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("names no event")]
-pub struct UnknownEvent;
-
-impl FromStr for EventType {
-    type Err = UnknownEvent;
-
-    fn from_str(text: &str) -> Result<Self, UnknownEvent> {
-        Self::ALL
-            .into_iter()
-            .find(|event| event.as_str() == text)
-            .ok_or(UnknownEvent)
+        self.into()
     }
 }
 
@@ -338,17 +268,14 @@ mod tests {
         ];
         assert_eq!(expected.map(|(status, _)| status), Status::ALL);
         for (status, row) in expected {
-            assert_eq!(
-                Command::ALL.map(|command| status.apply(command)),
-                row,
-                "{status}"
-            );
+            let answers = Command::ALL.iter().map(|command| status.apply(*command));
+            assert!(answers.eq(row), "{status}");
         }
     }
 
     #[test]
     fn the_rows_of_a_command_lead_to_one_status() {
-        for command in Command::ALL {
+        for &command in Command::ALL {
             let mut next: Vec<_> = command.rows().map(|(_, next)| next).collect();
             next.dedup();
             assert_eq!(next.len(), 1, "{command:?}");
@@ -366,18 +293,44 @@ mod tests {
             NextStep::Always(DueStep::Payment),
             NextStep::WithMails(DueStep::Email),
         ];
-        assert_eq!(Command::ALL.map(|command| command.next_step()), expected);
+        assert!(Command::ALL.iter().map(Command::next_step).eq(expected));
+    }
+
+    #[test]
+    fn the_names_are_those_that_are_stored() {
+        let statuses = Status::ALL.iter().map(Status::as_str);
+        assert!(statuses.eq([
+            "pending",
+            "invoiced",
+            "paid",
+            "shipped",
+            "refunding",
+            "cancelled",
+        ]));
+        let events = EventType::ALL.iter().map(EventType::as_str);
+        assert!(events.eq([
+            "CartUpdated",
+            "InvoiceCreated",
+            "PaymentProcessed",
+            "OrderShipped",
+            "RefundRequested",
+            "PaymentRefunded",
+            "OrderCancelled",
+        ]));
     }
 
     #[test]
     fn names_round_trip() {
         for status in Status::ALL {
-            assert_eq!(status.as_str().parse(), Ok(status));
+            assert_eq!(status.as_str().parse(), Ok(*status));
+            assert_eq!(status.to_string(), status.as_str());
         }
         for event in EventType::ALL {
-            assert_eq!(event.as_str().parse(), Ok(event));
+            assert_eq!(event.as_str().parse(), Ok(*event));
+            assert_eq!(event.to_string(), event.as_str());
         }
-        assert_eq!("Paid".parse::<Status>(), Err(UnknownStatus));
-        assert_eq!("paid".parse::<EventType>(), Err(UnknownEvent));
+        let unknown = strum::ParseError::VariantNotFound;
+        assert_eq!("Paid".parse::<Status>(), Err(unknown));
+        assert_eq!("paid".parse::<EventType>(), Err(unknown));
     }
 }

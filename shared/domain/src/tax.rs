@@ -1,13 +1,13 @@
 //! How tax follows from the prices.
 
-use std::str::FromStr;
-
 use rust_decimal::{Decimal, RoundingStrategy};
+use strum::EnumString;
 
 use super::{Amounts, Currency, Money, OrderLines};
 
 /// What the rate applies to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = TaxModeError, parse_err_fn = TaxModeError::new)]
 pub enum TaxMode {
     /// Prices contain the tax; tax = total × rate.
     OfTotal,
@@ -22,16 +22,9 @@ pub enum TaxMode {
 #[error("a tax mode is one of of-total, included, added")]
 pub struct TaxModeError;
 
-impl FromStr for TaxMode {
-    type Err = TaxModeError;
-
-    fn from_str(text: &str) -> Result<Self, TaxModeError> {
-        match text {
-            "of-total" => Ok(Self::OfTotal),
-            "included" => Ok(Self::Included),
-            "added" => Ok(Self::Added),
-            _ => Err(TaxModeError),
-        }
+impl TaxModeError {
+    fn new(_: &str) -> Self {
+        Self
     }
 }
 
@@ -116,6 +109,14 @@ mod tests {
             .unwrap()
             .amounts(&lines(of), "USD".parse().unwrap());
         [amounts.sub_total, amounts.tax, amounts.total].map(|money| money.to_amount_text())
+    }
+
+    #[test]
+    fn modes_have_the_names_of_the_parameter() {
+        assert_eq!("of-total".parse(), Ok(TaxMode::OfTotal));
+        assert_eq!("included".parse(), Ok(TaxMode::Included));
+        assert_eq!("added".parse(), Ok(TaxMode::Added));
+        assert_eq!("OfTotal".parse::<TaxMode>(), Err(TaxModeError));
     }
 
     #[test]

@@ -71,12 +71,12 @@ impl Email {
             && domain.split('.').all(|label| {
                 !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
             });
-        let fits = text.len() <= 254
+        let is_valid = text.len() <= 254
             && !local.is_empty()
             && local.len() <= 64
             && local.chars().all(allowed)
             && labels_fit;
-        if fits {
+        if is_valid {
             Ok(Self(text.to_owned()))
         } else {
             Err(EmailError)

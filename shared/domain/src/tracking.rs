@@ -16,8 +16,8 @@ pub struct TrackingNumberError;
 impl TrackingNumber {
     /// Checks the length and the characters.
     pub fn parse(text: &str) -> Result<Self, TrackingNumberError> {
-        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits {
+        let is_valid = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if is_valid {
             Ok(Self(text.to_owned()))
         } else {
             Err(TrackingNumberError)

@@ -69,8 +69,9 @@ impl PartnerReference {
     /// Checks length and characters; `None` for what no partner would use as a name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| Self(text.to_owned()))
+        let is_valid =
+            (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        is_valid.then(|| Self(text.to_owned()))
     }
 
     /// The name as the partner writes it.

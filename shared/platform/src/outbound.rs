@@ -1,6 +1,5 @@
 //! Plain HTTPS calls to partners, on the HTTP stack that the AWS SDK has linked already.
 
-use std::fmt;
 use std::time::Duration;
 
 use aws_smithy_http_client::Connector;
@@ -12,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, Limited};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::aws::failed_to_connect;
 use crate::config::{ConfigError, Environment};
@@ -27,39 +27,41 @@ const RESERVE: Duration = Duration::from_secs(5);
 /// No partner's answer is longer; one that is, is not read to its end.
 const MAX_ANSWER: usize = 512 * 1024;
 
-/// A secret: a key, a token, a password. It cannot be printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// A secret: a key, a token, a password. It cannot be printed, and its memory is overwritten when it
+/// is dropped.
+#[derive(Clone, Debug)]
+pub struct Secret(SecretString);
 
 impl Secret {
     /// Keeps the text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(SecretString::from(text.into()))
     }
 
     /// The value of an `authorization` header for this user and password (RFC 7617).
     #[must_use]
     pub fn basic_authorization(user: &str, password: &Self) -> Self {
-        let pair = format!("{user}:{}", password.0);
-        Self(format!(
-            "Basic {}",
-            aws_smithy_types::base64::encode(pair.as_bytes())
-        ))
+        let pair = Self::new(format!("{user}:{}", password.expose()));
+        let pair = aws_smithy_types::base64::encode(pair.expose());
+        Self::new(format!("Basic {pair}"))
     }
 
     /// The text, for the one place that sends it or checks a signature with it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
+/// Tells whether the shop's keys were replaced. What callers send is never compared with a secret.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
     }
 }
+
+impl Eq for Secret {}
 
 /// A call to a partner.
 #[derive(Clone, Debug)]
@@ -235,29 +237,9 @@ impl Https {
 /// serializing").
 #[must_use]
 pub fn form(fields: &[(&str, &str)]) -> String {
-    let mut text = String::new();
-    for (name, value) in fields {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        encode(name, &mut text);
-        text.push('=');
-        encode(value, &mut text);
-    }
-    text
-}
-
-fn encode(part: &str, text: &mut String) {
-    use fmt::Write as _;
-    for byte in part.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => {
-                text.push(char::from(byte));
-            }
-            b' ' => text.push('+'),
-            _ => write!(text, "%{byte:02X}").expect("writing to a string cannot fail"),
-        }
-    }
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }
 
 #[cfg(test)]
@@ -268,6 +250,8 @@ mod tests {
     fn a_form_escapes_what_would_break_it() {
         let text = form(&[("metadata[order]", "a b&c=ü"), ("amount", "200")]);
         assert_eq!(text, "metadata%5Border%5D=a+b%26c%3D%C3%BC&amount=200");
+        assert_eq!(form(&[("all", "*-._~+%\n")]), "all=*-._%7E%2B%25%0A");
+        assert_eq!(form(&[]), "");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Runtime {
     pub fn token(&self) -> String {
         let mut random = [0; 16];
         (self.random)(&mut random);
-        format!("{:032x}", u128::from_be_bytes(random))
+        hex::encode(random)
     }
 
     /// A random time below `most`: a pause before another try, so that those who failed together do

@@ -223,12 +223,12 @@ impl<K: Clone + PartialEq> Keys<K> {
 
 impl<K: Clone + PartialEq> Kept<K> {
     async fn now(&self) -> Result<K, SecretError> {
-        if let Some(known) = self.known() {
-            return known;
+        if let Some(cached) = self.cached() {
+            return cached;
         }
         let _turn = self.turn.lock().await;
-        if let Some(known) = self.known() {
-            return known;
+        if let Some(cached) = self.cached() {
+            return cached;
         }
         let read = self.read().await;
         self.keep(read)
@@ -250,7 +250,7 @@ impl<K: Clone + PartialEq> Kept<K> {
     }
 
     /// What needs no read: keys that are fresh, or that there are none.
-    fn known(&self) -> Option<Result<K, SecretError>> {
+    fn cached(&self) -> Option<Result<K, SecretError>> {
         let state = self.state();
         if self.runtime.now() >= state.stale_at {
             return None;

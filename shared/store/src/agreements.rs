@@ -14,8 +14,8 @@ use domain::{
     Timestamp,
 };
 
-use super::attributes::{Corrupt, Item, Reader, n, s};
 use super::idempotency::key_use;
+use super::item::{Corrupt, Item, Reader, n, s};
 use super::refused::{complete, unless_refused};
 use super::update::{Target, Write};
 use super::{KeyRecord, KeyUse, Store, StoreError, TRIES, damaged, failed};
@@ -59,7 +59,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Approval, StoreError> {
         let standing = self.agreement_item(customer, agreement.partner).await?;
-        let basis = Basis::of(standing.as_ref())?;
+        let basis = Basis::from_item(standing.as_ref())?;
         let put = Put::builder()
             .table_name(self.customers_table()?)
             .set_item(Some(item(customer, agreement, name, now)))
@@ -111,14 +111,14 @@ impl Store {
             let Err(refusals) = self.transact(items.clone()).await? else {
                 return Ok(Keyed::Written);
             };
-            if let Some(row) = refusals.of(row) {
+            if let Some(row) = refusals.get(row) {
                 match key_use(row, key.body_hash)? {
                     KeyUse::Answered(_) => return Ok(Keyed::Refused(Approval::Answered)),
                     KeyUse::OtherBody => return Ok(Keyed::Refused(Approval::KeyReused)),
                     KeyUse::Fits => {}
                 }
             }
-            if row > 0 && refusals.of(0).is_some() {
+            if row > 0 && refusals.get(0).is_some() {
                 return Ok(Keyed::Overtaken);
             }
             self.back_off(attempt).await;
@@ -143,7 +143,7 @@ impl Store {
             if matches!(record.state, AgreementState::Revoked { .. }) {
                 return Ok(Revocation::Revoked(record));
             }
-            let basis = Basis::of(Some(item))?;
+            let basis = Basis::from_item(Some(item))?;
             let revoked = Write::<AgreementItem>::new(key(customer, partner))
                 .when_is("state", s(APPROVED))
                 .when(basis.condition())
@@ -243,7 +243,7 @@ enum Basis {
 }
 
 impl Basis {
-    fn of(item: Option<&Item>) -> Result<Self, StoreError> {
+    fn from_item(item: Option<&Item>) -> Result<Self, StoreError> {
         let Some(item) = item else {
             return Ok(Self::Absent);
         };

@@ -2,7 +2,7 @@
 
 use domain::{ChargeState, Command, Order, Status, Text, Timestamp};
 
-use super::attributes::s;
+use super::item::s;
 use super::payments::CLAIM;
 use super::transition::Transition;
 use super::{Fence, Settlement, Store, StoreError};

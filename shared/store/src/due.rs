@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{Due, DueStep, EventType, Order, Timestamp};
 
-use super::attributes::{Corrupt, Item, Reader, n, order_from_item, s};
 use super::emails::{EmailState, email_state};
+use super::item::{Corrupt, Item, Reader, n, order_from_item, s};
 use super::transition::Change;
 use super::{Store, StoreError, damaged, failed};
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use domain::{DueStep, Email, OrderId, Timestamp, digest, digest_hex};
 use messages::Message;
+use strum::{EnumString, IntoStaticStr};
 
-use super::attributes::{Corrupt, Item, Reader, n, s};
+use super::item::{Corrupt, Item, Reader, n, s};
 use super::transition::DUE_AFTER;
 use super::update::{Target, Write};
 use super::{Store, StoreError, TRIES, damaged, failed};
@@ -47,7 +48,8 @@ impl RowWrite {
 }
 
 /// How far a mail is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum EmailState {
     /// SES provably did not take it; anybody may claim it.
     Queued,
@@ -70,32 +72,10 @@ pub enum EmailState {
 }
 
 impl EmailState {
-    const ALL: [Self; 9] = [
-        Self::Queued,
-        Self::Sending,
-        Self::Sent,
-        Self::Unconfirmed,
-        Self::Rejected,
-        Self::Failed,
-        Self::Suppressed,
-        Self::Bounced,
-        Self::Complained,
-    ];
-
     /// The name in answers and in the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Rejected => "rejected",
-            Self::Failed => "failed",
-            Self::Suppressed => "suppressed",
-            Self::Bounced => "bounced",
-            Self::Complained => "complained",
-        }
+        self.into()
     }
 
     /// Whether nothing more will happen by itself.
@@ -522,10 +502,32 @@ pub(super) fn email_state(row: &Item) -> Result<EmailState, Corrupt> {
 /// What SES told counts once the sending has ended: it may tell before the row is settled. It also
 /// proves that an unconfirmed mail was taken.
 fn state(reader: &Reader<'_>) -> Result<EmailState, Corrupt> {
-    let named = |text: &str| EmailState::ALL.into_iter().find(|s| s.as_str() == text);
+    let named = |text: &str| text.parse().ok();
     let state = reader.required("state", named)?;
     Ok(match (state, reader.text("feedback")?.and_then(named)) {
         (EmailState::Sent | EmailState::Unconfirmed, Some(told)) => told,
         _ => state,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_names_that_are_stored() {
+        for (name, state) in [
+            ("queued", EmailState::Queued),
+            ("sending", EmailState::Sending),
+            ("sent", EmailState::Sent),
+            ("unconfirmed", EmailState::Unconfirmed),
+            ("rejected", EmailState::Rejected),
+            ("failed", EmailState::Failed),
+            ("suppressed", EmailState::Suppressed),
+            ("bounced", EmailState::Bounced),
+            ("complained", EmailState::Complained),
+        ] {
+            assert_eq!((state.as_str(), name.parse()), (name, Ok(state)));
+        }
+    }
 }

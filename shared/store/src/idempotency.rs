@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use domain::Timestamp;
 
-use super::attributes::{Item, Reader, n, s};
+use super::item::{Item, Reader, n, s};
 use super::refused::{complete, unless_refused};
 use super::{KeyRecord, Store, StoreError, damaged};
 

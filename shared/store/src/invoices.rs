@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use domain::{Command, Contact, Order, Timestamp};
 
-use super::attributes::{contact_value, lines_value, money, n, new_payment_value, s};
+use super::item::{contact_value, lines_value, money, n, new_payment_value, s};
 use super::refused::complete;
 use super::{Store, StoreError};
 

@@ -1,12 +1,12 @@
 //! The tables. Every write states, as its condition, the rule that makes it happen once.
 
 mod agreements;
-mod attributes;
 mod cancellations;
 mod due;
 mod emails;
 mod idempotency;
 mod invoices;
+mod item;
 mod news;
 mod orders;
 mod payments;
@@ -21,12 +21,12 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 pub use agreements::{Approval, Revocation};
-pub use attributes::{Corrupt, order_from_item};
 pub use cancellations::CancelBasis;
 pub use due::{DueCursor, DueMark, DueOrder, DuePage};
 pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Feedback, Promise, PromisedEmail};
 pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
+pub use item::{Corrupt, order_from_item};
 pub use news::{Noted, NotedDispute};
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
 pub use payments::{
@@ -34,7 +34,7 @@ pub use payments::{
     NextCharge, OpenedCharge, PaymentTerms, Settlement,
 };
 
-use attributes::Item;
+use item::Item;
 
 use domain::{DueStep, Order};
 use platform::aws::AwsFailure;

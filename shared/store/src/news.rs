@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{ChargeState, Delivery, Dispute, Order, OrderId, RefundNews, RefundStatus, Status};
 use messages::PartnerReference;
 
-use super::attributes::{delivery_value, dispute_value, n, refund_value, s};
+use super::item::{delivery_value, dispute_value, n, refund_value, s};
 use super::transition::Change;
 use super::{Store, StoreError, TRIES};
 

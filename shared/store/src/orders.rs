@@ -11,11 +11,11 @@ use domain::{
 };
 use messages::email_id;
 
-use super::attributes::{
-    Item, contact_value, lines_value, money, new_order_item, parcel_value, s, shipment_value,
-};
 use super::emails::{EmailState, email_state};
 use super::idempotency::key_use;
+use super::item::{
+    Item, contact_value, lines_value, money, new_order_item, parcel_value, s, shipment_value,
+};
 use super::refused::{complete, unless_refused};
 use super::transition::{Transition, read};
 use super::{KeyUse, Store, StoreError, TRIES, damaged, failed};
@@ -193,14 +193,14 @@ impl Store {
             let Err(refusals) = self.transact(items).await? else {
                 return Ok(CartUpdate::Updated);
             };
-            if let (Some(row), Some(key)) = (refusals.of(1), &key) {
+            if let (Some(row), Some(key)) = (refusals.get(1), &key) {
                 match key_use(row, key.body_hash)? {
                     KeyUse::Answered(answer) => return Ok(CartUpdate::Answered(answer)),
                     KeyUse::OtherBody => return Ok(CartUpdate::KeyReused),
                     KeyUse::Fits => {}
                 }
             }
-            if refusals.of(0).is_some() && order.status != Status::Pending {
+            if refusals.get(0).is_some() && order.status != Status::Pending {
                 return Ok(CartUpdate::Refused(order.status));
             }
             // The order changed since it was read.

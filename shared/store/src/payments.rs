@@ -13,7 +13,7 @@ use domain::{
     Order, OrderId, PartnerAccount, Payment, Status, Timestamp,
 };
 
-use super::attributes::{charge_value, decline_value, money, n, s};
+use super::item::{charge_value, decline_value, money, n, s};
 use super::transition::{Change, DUE_AFTER, OrderWrite};
 use super::{Store, StoreError};
 

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::error::{
     ConditionalCheckFailedException, TransactionCanceledException,
 };
 
-use super::attributes::Item;
+use super::item::Item;
 use super::{Store, StoreError, failed};
 
 /// The error of a write that can have a condition.
@@ -63,7 +63,7 @@ pub(super) struct Refusals(Vec<Option<Item>>);
 impl Refusals {
     /// What stood in the place of the item at `index` (empty where nothing did), if that one's
     /// condition refused the transaction.
-    pub(super) fn of(&self, index: usize) -> Option<&Item> {
+    pub(super) fn get(&self, index: usize) -> Option<&Item> {
         self.0.get(index)?.as_ref()
     }
 

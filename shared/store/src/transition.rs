@@ -11,7 +11,7 @@ use domain::{
     Timestamp,
 };
 
-use super::attributes::{Item, event_value, n, order_from_item, record_value, s};
+use super::item::{Item, event_value, n, order_from_item, record_value, s};
 use super::update::{Target, Write};
 use super::{Settlement, Store, StoreError, damaged};
 
@@ -60,7 +60,7 @@ impl<'a> Governed<'a> {
 }
 
 impl<Kind> OrderWrite<Kind> {
-    fn of_order(id: &str) -> Self {
+    fn for_order(id: &str) -> Self {
         Self::new([("orderId", s(id))])
     }
 
@@ -123,7 +123,7 @@ impl Store {
     /// the table has no row for it, and once the order has another version.
     pub(super) fn transition(&self, order: &Order, command: Command, now: Timestamp) -> Transition {
         let outcome = self.outcome(order, command, now);
-        let mut write = Write::of_order(&order.id.to_string());
+        let mut write = Write::for_order(&order.id.to_string());
         let mut statuses = Vec::new();
         for (from, _) in command.rows() {
             statuses.push(format!("#status = :{from}"));
@@ -153,7 +153,7 @@ impl Store {
 
     /// The same by the key of an item that may be unreadable.
     pub(super) fn change_at(order: &str) -> Change {
-        Write::of_order(order).take([Governed("event")])
+        Write::for_order(order).take([Governed("event")])
     }
 
     /// A new order: its cart, of version 0 so far, is put into a place where there was none.
@@ -322,8 +322,8 @@ mod tests {
 
     #[test]
     fn a_transition_is_its_row_of_the_state_table() {
-        for status in Status::ALL {
-            for command in Command::ALL {
+        for &status in Status::ALL {
+            for &command in Command::ALL {
                 let Ok(next) = status.apply(command) else {
                     continue;
                 };
@@ -358,10 +358,10 @@ mod tests {
 
     #[test]
     fn a_transition_names_no_status_that_the_table_refuses() {
-        for command in Command::ALL {
+        for &command in Command::ALL {
             let update = written(&order(Status::Pending), command);
             let condition = update.condition_expression.unwrap();
-            for status in Status::ALL {
+            for &status in Status::ALL {
                 let is_named = condition.contains(&format!("#status = :{status}"));
                 assert_eq!(
                     is_named,
@@ -380,7 +380,7 @@ mod tests {
             contact: None,
             ..order(Status::Pending)
         };
-        for command in Command::ALL {
+        for &command in Command::ALL {
             let (step, is_sure) = match command.next_step() {
                 NextStep::Always(step) => (step, true),
                 NextStep::AtCheckout(step) | NextStep::WithMails(step) => (step, false),

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue as Value, ReturnValue, ReturnValuesOnConditionCheckFailure, Update,
 };
 
-use super::attributes::Item;
+use super::item::Item;
 use super::refused::{complete, unless_refused};
 use super::transition::Governed;
 use super::{Store, StoreError};

@@ -43,7 +43,7 @@ pub enum Repeat {
 impl Repeat {
     /// What the request was sent with.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         if headers.contains_key("idempotency-key") {
             Self::Keyed
         } else {

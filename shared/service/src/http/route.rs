@@ -94,7 +94,7 @@ impl Route {
     /// The route of a request: the one that API Gateway says it took. `cargo lambda watch` names
     /// none; there the method and the path say it.
     #[must_use]
-    pub fn of(request: &Request) -> Option<Self> {
+    pub fn from_request(request: &Request) -> Option<Self> {
         let key = match request.request_context_ref() {
             Some(RequestContext::ApiGatewayV2(context)) => context.route_key.as_deref(),
             _ => None,
@@ -109,21 +109,21 @@ impl Route {
     pub fn at(method: &str, path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|route| {
             let (its_method, its_path) = route.key().split_once(' ').unwrap_or_default();
-            method == its_method && fits(path, its_path)
+            method == its_method && matches(path, its_path)
         })
     }
 }
 
 /// Whether the path is one of the template's, in which `{…}` stands for one segment that is not
 /// empty.
-fn fits(path: &str, template: &str) -> bool {
+fn matches(path: &str, template: &str) -> bool {
     let mut segments = path.split('/');
-    let all_fit = template.split('/').all(|expected| {
+    let all_match = template.split('/').all(|expected| {
         segments.next().is_some_and(|segment| {
             segment == expected || (expected.starts_with('{') && !segment.is_empty())
         })
     });
-    all_fit && segments.next().is_none()
+    all_match && segments.next().is_none()
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl<'a> Fields<'a> {
         let context: Option<ApiGatewayV2httpRequestContext> =
             self.read("requestContext", RequestPart::Context)?;
         let context = context.ok_or(Error::MalformedRequest(RequestPart::Context))?;
-        let encoding = PathEncoding::of(&context);
+        let encoding = PathEncoding::from_context(&context);
         let path: String = self.read("rawPath", RequestPart::Path)?;
         let parameters: HashMap<String, String> = self.read("pathParameters", RequestPart::Path)?;
         let parameters = parameters
@@ -115,7 +115,7 @@ enum PathEncoding {
 
 impl PathEncoding {
     /// Only API Gateway names an API.
-    fn of(context: &ApiGatewayV2httpRequestContext) -> Self {
+    fn from_context(context: &ApiGatewayV2httpRequestContext) -> Self {
         match context.apiid {
             Some(_) => Self::Decoded,
             None => Self::Percent,

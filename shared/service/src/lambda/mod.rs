@@ -195,7 +195,7 @@ impl<F: Function> Handler<F> {
     /// By its route a request goes to the partners' way in, or through the checks that all others
     /// share.
     async fn respond(&self, request: &Request) -> Result<Answer, Error> {
-        let route = Route::of(request).filter(|route| F::ROUTES.contains(route));
+        let route = Route::from_request(request).filter(|route| F::ROUTES.contains(route));
         if route.is_some_and(|route| route.callers() == Callers::Partners) {
             return self.function.hear(request).await;
         }
@@ -210,7 +210,7 @@ impl<F: Function> Handler<F> {
             .unwrap_or_else(|_| Err(Error::Internal("the handler panicked".into())));
         match answer {
             Ok(answer) => answer.into_response(),
-            Err(error) => refuse(&error, Repeat::of(request.headers())),
+            Err(error) => refuse(&error, Repeat::from_headers(request.headers())),
         }
     }
 }

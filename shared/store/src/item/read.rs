@@ -1,64 +1,35 @@
-//! Orders as items. Money and counters are `N` from their exact text, never through a float.
+//! Items as orders, and the attributes of any item.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
-    Amounts, Card, Charge, ChargeState, Contact, CustomerId, Decline, Delivery, DeliveryState,
-    Dispute, DisputeState, Due, DueStep, Email, EventMark, EventRecord, EventType, Line,
-    MethodFingerprint, Money, OpenParcel, Order, OrderId, OrderLines, PartnerAccount, Payment,
-    ProductId, Quantity, RefundNews, RefundStatus, Shipment, Text, Timestamp, TrackingNumber,
+    Amounts, Card, Charge, Contact, CustomerId, Decline, Delivery, Dispute, Due, DueStep, Email,
+    EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, OpenParcel, Order, OrderId,
+    OrderLines, PartnerAccount, Payment, ProductId, Quantity, RefundNews, RefundStatus, Shipment,
+    Text, Timestamp, TrackingNumber,
 };
 
-use super::transition::governed_attributes;
-
-pub(super) type Item = HashMap<String, Value>;
-
-/// An attribute that is missing or not as this service writes it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("attribute {0} is missing or malformed")]
-pub struct Corrupt(pub &'static str);
-
-pub(super) fn s(text: impl Into<String>) -> Value {
-    Value::S(text.into())
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "numbers are copied")]
-pub(super) fn n(number: impl ToString) -> Value {
-    Value::N(number.to_string())
-}
-
-pub(super) fn money(amount: Money) -> Value {
-    Value::N(amount.to_text())
-}
-
-fn map<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
-    Value::M(
-        fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect(),
-    )
-}
+use super::{Corrupt, Item};
 
 /// Reads the attributes of one item or map.
-pub(super) struct Reader<'a>(pub(super) &'a Item);
+pub(crate) struct Reader<'a>(pub(crate) &'a Item);
 
 impl<'a> Reader<'a> {
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<&'a str>, Corrupt> {
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<&'a str>, Corrupt> {
         self.0
             .get(name)
             .map(|value| value.as_s().map(String::as_str).map_err(|_| Corrupt(name)))
             .transpose()
     }
 
-    pub(super) fn required_text(&self, name: &'static str) -> Result<&'a str, Corrupt> {
+    pub(crate) fn required_text(&self, name: &'static str) -> Result<&'a str, Corrupt> {
         self.text(name)?.ok_or(Corrupt(name))
     }
 
     /// A string or number attribute, read by its type's own rules.
-    pub(super) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
@@ -71,7 +42,7 @@ impl<'a> Reader<'a> {
         parse(text).map(Some).ok_or(Corrupt(name))
     }
 
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
@@ -79,19 +50,19 @@ impl<'a> Reader<'a> {
         self.parsed(name, parse)?.ok_or(Corrupt(name))
     }
 
-    pub(super) fn number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Corrupt> {
+    pub(crate) fn number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Corrupt> {
         self.parsed(name, |text| text.parse().ok())
     }
 
-    pub(super) fn required_number<T: FromStr>(&self, name: &'static str) -> Result<T, Corrupt> {
+    pub(crate) fn required_number<T: FromStr>(&self, name: &'static str) -> Result<T, Corrupt> {
         self.number(name)?.ok_or(Corrupt(name))
     }
 
-    pub(super) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Corrupt> {
+    pub(crate) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Corrupt> {
         Ok(self.number(name)?.map(Timestamp::from_millis))
     }
 
-    pub(super) fn required_time(&self, name: &'static str) -> Result<Timestamp, Corrupt> {
+    pub(crate) fn required_time(&self, name: &'static str) -> Result<Timestamp, Corrupt> {
         self.time(name)?.ok_or(Corrupt(name))
     }
 
@@ -140,21 +111,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn lines_value(lines: &OrderLines) -> Value {
-    Value::L(
-        lines
-            .iter()
-            .map(|line| {
-                map([
-                    ("productId", Some(s(line.product_id.as_str()))),
-                    ("quantity", Some(n(line.quantity.get()))),
-                    ("price", Some(money(line.price))),
-                ])
-            })
-            .collect(),
-    )
-}
-
 fn lines(reader: &Reader<'_>, name: &'static str) -> Result<Option<OrderLines>, Corrupt> {
     let lines = reader
         .list(name)?
@@ -171,21 +127,6 @@ fn lines(reader: &Reader<'_>, name: &'static str) -> Result<Option<OrderLines>, 
     Ok(OrderLines::new(lines))
 }
 
-pub(super) fn contact_value(contact: &Contact) -> Value {
-    map([
-        ("name", Some(s(contact.name.as_str()))),
-        ("phone", Some(s(contact.phone.as_str()))),
-        (
-            "email",
-            contact.email.as_ref().map(|email| s(email.as_str())),
-        ),
-        (
-            "shippingAddress",
-            Some(s(contact.shipping_address.as_str())),
-        ),
-    ])
-}
-
 fn contact(reader: &Reader<'_>) -> Result<Contact, Corrupt> {
     Ok(Contact {
         name: reader.required("name", |text| Text::parse(text).ok())?,
@@ -194,55 +135,6 @@ fn contact(reader: &Reader<'_>) -> Result<Contact, Corrupt> {
         shipping_address: reader
             .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
     })
-}
-
-pub(super) fn event_value(id: &str, kind: EventType) -> Value {
-    map([("id", Some(s(id))), ("type", Some(s(kind.as_str())))])
-}
-
-pub(super) fn record_value(record: &EventRecord) -> Value {
-    map([
-        ("version", Some(n(record.version))),
-        ("at", Some(n(record.at.millis()))),
-    ])
-}
-
-/// The payment of an invoice that was just issued.
-pub(super) fn new_payment_value() -> Value {
-    map([
-        ("state", Some(s(ChargeState::Due.as_str()))),
-        ("attempt", Some(n(1))),
-        ("fence", Some(n(0))),
-        ("declines", Some(Value::L(Vec::new()))),
-        ("keys", Some(Value::M(HashMap::new()))),
-    ])
-}
-
-pub(super) fn decline_value(decline: &Decline) -> Value {
-    map([
-        ("attempt", Some(n(decline.attempt))),
-        ("code", Some(s(decline.code.as_str()))),
-        ("retryable", Some(Value::Bool(decline.retryable))),
-    ])
-}
-
-pub(super) fn charge_value(charge: &Charge) -> Value {
-    let card = &charge.card;
-    let card = map([
-        ("firstName", card.first_name.as_ref().map(s)),
-        ("lastName", card.last_name.as_ref().map(s)),
-        ("firstDigits", card.first_digits.as_ref().map(s)),
-        ("lastDigits", card.last_digits.as_ref().map(s)),
-        ("brand", card.brand.as_ref().map(s)),
-        ("expiryMonth", card.expiry_month.map(n)),
-        ("expiryYear", card.expiry_year.map(n)),
-    ]);
-    map([
-        ("transactionId", Some(n(charge.transaction_id))),
-        ("createdAt", Some(n(charge.created_at.millis()))),
-        ("completedAt", Some(n(charge.completed_at.millis()))),
-        ("card", Some(card)),
-    ])
 }
 
 fn charge(reader: &Reader<'_>) -> Result<Charge, Corrupt> {
@@ -278,10 +170,10 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         })
         .collect::<Result<_, Corrupt>>()?;
     Ok(Payment {
-        state: reader.required("state", |text| ChargeState::from_str(text).ok())?,
+        state: reader.required("state", |text| text.parse().ok())?,
         attempt: reader.required_number("attempt")?,
         fence: reader.required_number("fence")?,
-        claimed_from: reader.parsed("claimedFrom", |text| ChargeState::from_str(text).ok())?,
+        claimed_from: reader.parsed("claimedFrom", |text| text.parse().ok())?,
         holder: text("holder")?,
         lease_until: reader.time("leaseUntil")?,
         keys: keys(reader)?,
@@ -312,36 +204,19 @@ fn keys(reader: &Reader<'_>) -> Result<BTreeMap<String, u32>, Corrupt> {
         .ok_or(Corrupt("keys"))
 }
 
-pub(super) fn refund_value(refund: &RefundNews) -> Value {
-    map([
-        ("state", Some(s(refund.status.as_str()))),
-        ("code", refund.status.code().map(s)),
-        ("at", Some(n(refund.at.millis()))),
-    ])
-}
-
 fn refund(reader: &Reader<'_>) -> Result<RefundNews, Corrupt> {
     let code = reader.text("code")?.unwrap_or_default();
     Ok(RefundNews {
-        status: reader.required("state", |name| RefundStatus::of_name(name, code))?,
+        status: reader.required("state", |name| RefundStatus::from_name(name, code))?,
         at: reader.required_time("at")?,
     })
-}
-
-/// A dispute without its id, which is its key in the map of all disputes.
-pub(super) fn dispute_value(dispute: &Dispute) -> Value {
-    map([
-        ("state", Some(s(dispute.state.as_str()))),
-        ("at", Some(n(dispute.at.millis()))),
-        ("since", Some(n(dispute.since.millis()))),
-    ])
 }
 
 fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
     let at = reader.required_time("at")?;
     Ok(Dispute {
         id: id.map(str::to_owned),
-        state: reader.required("state", DisputeState::of_name)?,
+        state: reader.required("state", |name| name.parse().ok())?,
         at,
         since: reader.time("since")?.unwrap_or(at),
     })
@@ -359,20 +234,6 @@ fn disputes(reader: &Reader<'_>) -> Result<Vec<Dispute>, Corrupt> {
     Ok(disputes)
 }
 
-pub(super) fn shipment_value(shipment: &Shipment) -> Value {
-    map([
-        ("trackingNumber", Some(s(shipment.tracking_number.as_str()))),
-        ("labelUrl", shipment.label_url.as_deref().map(s)),
-        ("carrier", Some(s(shipment.carrier.as_str()))),
-        ("name", Some(s(shipment.name.as_str()))),
-        ("phone", Some(s(shipment.phone.as_str()))),
-        (
-            "shippingAddress",
-            Some(s(shipment.shipping_address.as_str())),
-        ),
-    ])
-}
-
 fn shipment(reader: &Reader<'_>) -> Result<Shipment, Corrupt> {
     Ok(Shipment {
         tracking_number: reader
@@ -386,28 +247,11 @@ fn shipment(reader: &Reader<'_>) -> Result<Shipment, Corrupt> {
     })
 }
 
-pub(super) fn delivery_value(delivery: &Delivery) -> Value {
-    map([
-        ("state", Some(s(delivery.state.as_str()))),
-        ("at", Some(n(delivery.at.millis()))),
-    ])
-}
-
 fn delivery(reader: &Reader<'_>) -> Result<Delivery, Corrupt> {
     Ok(Delivery {
-        state: reader.required("state", DeliveryState::of_name)?,
+        state: reader.required("state", |name| name.parse().ok())?,
         at: reader.required_time("at")?,
     })
-}
-
-pub(super) fn parcel_value(parcel: &OpenParcel) -> Value {
-    map([
-        ("reference", Some(s(parcel.reference.as_str()))),
-        ("carrier", Some(s(parcel.carrier.as_str()))),
-        ("name", Some(s(parcel.name.as_str()))),
-        ("phone", Some(s(parcel.phone.as_str()))),
-        ("shippingAddress", Some(s(parcel.shipping_address.as_str()))),
-    ])
 }
 
 fn parcel(reader: &Reader<'_>) -> Result<OpenParcel, Corrupt> {
@@ -419,31 +263,6 @@ fn parcel(reader: &Reader<'_>) -> Result<OpenParcel, Corrupt> {
         shipping_address: reader
             .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
     })
-}
-
-/// All that a new item has.
-pub(super) fn new_order_item(order: &Order) -> Item {
-    let mut item = governed_attributes(order);
-    let mut put = |name: &str, value: Value| item.insert(name.to_owned(), value);
-    put("orderId", s(order.id.to_string()));
-    put("customerId", s(order.customer.as_str()));
-    put("currency", s(order.currency.code()));
-    put("lines", lines_value(&order.lines));
-    put("subTotal", money(order.amounts.sub_total));
-    put("tax", money(order.amounts.tax));
-    put("total", money(order.amounts.total));
-    put("checkout", Value::Bool(order.checkout));
-    put("createdAt", n(order.created_at.millis()));
-    if let Some(hash) = &order.request_hash {
-        put("requestHash", s(hash));
-    }
-    if let Some(contact) = &order.contact {
-        put("contact", contact_value(contact));
-    }
-    if let Some(trace) = &order.traceparent {
-        put("traceparent", s(trace));
-    }
-    item
 }
 
 /// Reads an order's item, as it is stored or as the table's stream shows it.
@@ -473,7 +292,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
     };
     let records = reader.map("events")?.ok_or(Corrupt("events"))?;
     let mut events = BTreeMap::new();
-    for kind in EventType::ALL {
+    for &kind in EventType::ALL {
         if let Some(record) = records.map(kind.as_str())? {
             let record = EventRecord {
                 version: record.required_number("version")?,
@@ -482,7 +301,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
             events.insert(kind, record);
         }
     }
-    let due = match reader.parsed("dueStep", DueStep::of_partition)? {
+    let due = match reader.parsed("dueStep", DueStep::from_partition)? {
         None => None,
         Some(step) => {
             let at = reader.required_time("dueAt")?;

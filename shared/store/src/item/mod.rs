@@ -1,0 +1,37 @@
+//! Orders as items. Money and counters are `N` from their exact text, never through a float.
+
+mod read;
+mod write;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue as Value;
+use domain::Money;
+
+pub(super) use read::Reader;
+pub use read::order_from_item;
+pub(super) use write::{
+    charge_value, contact_value, decline_value, delivery_value, dispute_value, event_value,
+    lines_value, new_order_item, new_payment_value, parcel_value, record_value, refund_value,
+    shipment_value,
+};
+
+pub(super) type Item = HashMap<String, Value>;
+
+/// An attribute that is missing or not as this service writes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attribute {0} is missing or malformed")]
+pub struct Corrupt(pub &'static str);
+
+pub(super) fn s(text: impl Into<String>) -> Value {
+    Value::S(text.into())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "numbers are copied")]
+pub(super) fn n(number: impl ToString) -> Value {
+    Value::N(number.to_string())
+}
+
+pub(super) fn money(amount: Money) -> Value {
+    Value::N(amount.to_text())
+}

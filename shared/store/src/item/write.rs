@@ -1,0 +1,173 @@
+//! Orders and their parts as attributes.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue as Value;
+use domain::{
+    Charge, ChargeState, Contact, Decline, Delivery, Dispute, EventRecord, EventType, OpenParcel,
+    Order, OrderLines, RefundNews, Shipment,
+};
+
+use super::{Item, money, n, s};
+use crate::transition::governed_attributes;
+
+/// All that a new item has.
+pub(crate) fn new_order_item(order: &Order) -> Item {
+    let mut item = governed_attributes(order);
+    let mut put = |name: &str, value: Value| item.insert(name.to_owned(), value);
+    put("orderId", s(order.id.to_string()));
+    put("customerId", s(order.customer.as_str()));
+    put("currency", s(order.currency.code()));
+    put("lines", lines_value(&order.lines));
+    put("subTotal", money(order.amounts.sub_total));
+    put("tax", money(order.amounts.tax));
+    put("total", money(order.amounts.total));
+    put("checkout", Value::Bool(order.checkout));
+    put("createdAt", n(order.created_at.millis()));
+    if let Some(hash) = &order.request_hash {
+        put("requestHash", s(hash));
+    }
+    if let Some(contact) = &order.contact {
+        put("contact", contact_value(contact));
+    }
+    if let Some(trace) = &order.traceparent {
+        put("traceparent", s(trace));
+    }
+    item
+}
+
+pub(crate) fn lines_value(lines: &OrderLines) -> Value {
+    Value::L(
+        lines
+            .iter()
+            .map(|line| {
+                map([
+                    ("productId", Some(s(line.product_id.as_str()))),
+                    ("quantity", Some(n(line.quantity.get()))),
+                    ("price", Some(money(line.price))),
+                ])
+            })
+            .collect(),
+    )
+}
+
+pub(crate) fn contact_value(contact: &Contact) -> Value {
+    map([
+        ("name", Some(s(contact.name.as_str()))),
+        ("phone", Some(s(contact.phone.as_str()))),
+        (
+            "email",
+            contact.email.as_ref().map(|email| s(email.as_str())),
+        ),
+        (
+            "shippingAddress",
+            Some(s(contact.shipping_address.as_str())),
+        ),
+    ])
+}
+
+pub(crate) fn event_value(id: &str, kind: EventType) -> Value {
+    map([("id", Some(s(id))), ("type", Some(s(kind.as_str())))])
+}
+
+pub(crate) fn record_value(record: &EventRecord) -> Value {
+    map([
+        ("version", Some(n(record.version))),
+        ("at", Some(n(record.at.millis()))),
+    ])
+}
+
+/// The payment of an invoice that was just issued.
+pub(crate) fn new_payment_value() -> Value {
+    map([
+        ("state", Some(s(ChargeState::Due.as_str()))),
+        ("attempt", Some(n(1))),
+        ("fence", Some(n(0))),
+        ("declines", Some(Value::L(Vec::new()))),
+        ("keys", Some(Value::M(HashMap::new()))),
+    ])
+}
+
+pub(crate) fn decline_value(decline: &Decline) -> Value {
+    map([
+        ("attempt", Some(n(decline.attempt))),
+        ("code", Some(s(decline.code.as_str()))),
+        ("retryable", Some(Value::Bool(decline.retryable))),
+    ])
+}
+
+pub(crate) fn charge_value(charge: &Charge) -> Value {
+    let card = &charge.card;
+    let card = map([
+        ("firstName", card.first_name.as_ref().map(s)),
+        ("lastName", card.last_name.as_ref().map(s)),
+        ("firstDigits", card.first_digits.as_ref().map(s)),
+        ("lastDigits", card.last_digits.as_ref().map(s)),
+        ("brand", card.brand.as_ref().map(s)),
+        ("expiryMonth", card.expiry_month.map(n)),
+        ("expiryYear", card.expiry_year.map(n)),
+    ]);
+    map([
+        ("transactionId", Some(n(charge.transaction_id))),
+        ("createdAt", Some(n(charge.created_at.millis()))),
+        ("completedAt", Some(n(charge.completed_at.millis()))),
+        ("card", Some(card)),
+    ])
+}
+
+pub(crate) fn refund_value(refund: &RefundNews) -> Value {
+    map([
+        ("state", Some(s(refund.status.as_str()))),
+        ("code", refund.status.code().map(s)),
+        ("at", Some(n(refund.at.millis()))),
+    ])
+}
+
+/// A dispute without its id, which is its key in the map of all disputes.
+pub(crate) fn dispute_value(dispute: &Dispute) -> Value {
+    map([
+        ("state", Some(s(dispute.state.as_str()))),
+        ("at", Some(n(dispute.at.millis()))),
+        ("since", Some(n(dispute.since.millis()))),
+    ])
+}
+
+pub(crate) fn shipment_value(shipment: &Shipment) -> Value {
+    map([
+        ("trackingNumber", Some(s(shipment.tracking_number.as_str()))),
+        ("labelUrl", shipment.label_url.as_deref().map(s)),
+        ("carrier", Some(s(shipment.carrier.as_str()))),
+        ("name", Some(s(shipment.name.as_str()))),
+        ("phone", Some(s(shipment.phone.as_str()))),
+        (
+            "shippingAddress",
+            Some(s(shipment.shipping_address.as_str())),
+        ),
+    ])
+}
+
+pub(crate) fn delivery_value(delivery: &Delivery) -> Value {
+    map([
+        ("state", Some(s(delivery.state.as_str()))),
+        ("at", Some(n(delivery.at.millis()))),
+    ])
+}
+
+pub(crate) fn parcel_value(parcel: &OpenParcel) -> Value {
+    map([
+        ("reference", Some(s(parcel.reference.as_str()))),
+        ("carrier", Some(s(parcel.carrier.as_str()))),
+        ("name", Some(s(parcel.name.as_str()))),
+        ("phone", Some(s(parcel.phone.as_str()))),
+        ("shippingAddress", Some(s(parcel.shipping_address.as_str()))),
+    ])
+}
+
+fn map<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    Value::M(
+        fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect(),
+    )
+}
