@@ -463,7 +463,7 @@ FAULTS = [
     Fault(
         "a capture that was overtaken is forgotten",
         "functions/payment/src/lib.rs",
-        "                Box::pin(self.pay(&standing.id, Wish::Message)).await",
+        "                Box::pin(self.pay(&standing.id, Trigger::Message)).await",
         "                let _ = &standing;\n                Err(in_progress())",
         tests="sequences::a_capture_overtaken",
     ),
@@ -540,8 +540,8 @@ FAULTS = [
     Fault(
         "news of a declined order is not asked about",
         "functions/payment/src/lib.rs",
-        "Wish::Message => self.look_after_declined(&order, payment).await,",
-        "Wish::Message => Err(declined(payment)),",
+        "Trigger::Message => self.check_declined(&order, payment).await,",
+        "Trigger::Message => Err(declined(payment)),",
         tests="sequences::an_intent_left_open",
     ),
     Fault(
@@ -568,8 +568,8 @@ FAULTS = [
     Fault(
         "a declined charge that cannot be cancelled is left behind",
         "functions/payment/src/lib.rs",
-        "            Closing::Alive => NextCharge::Same,",
-        "            Closing::Alive => NextCharge::Another,",
+        "            Closing::StillOpen => NextCharge::Same,",
+        "            Closing::StillOpen => NextCharge::Another,",
         tests="paypal::a_worker_that_wakes_late",
     ),
     Fault(
@@ -582,8 +582,8 @@ FAULTS = [
     Fault(
         "a message tries a declined payment again",
         "functions/payment/src/lib.rs",
-        "Wish::Message => self.look_after_declined(&order, payment).await,",
-        "Wish::Message => self.try_again(&order, payment, None).await,",
+        "Trigger::Message => self.check_declined(&order, payment).await,",
+        "Trigger::Message => self.start_next_attempt(&order, payment, None).await,",
         tests="chain::a_declined",
     ),
     Fault(
@@ -1064,8 +1064,8 @@ FAULTS = [
     Fault(
         "a late approval charges what has waited too long",
         "functions/payment/src/lib.rs",
-        "                if matches!(wish, Wish::Message) && self.unpaid.is_over(&order, now) =>",
-        "                if wish.key().is_some() && self.unpaid.is_over(&order, now) =>",
+        "                if matches!(trigger, Trigger::Message) && self.unpaid.is_over(&order, now) =>",
+        "                if trigger.key().is_some() && self.unpaid.is_over(&order, now) =>",
         tests="expiry::one_late_approval",
     ),
     Fault(
@@ -1156,7 +1156,7 @@ FAULTS = [
     Fault(
         "a key of a declined attempt is given a later attempt's payment",
         "functions/payment/src/lib.rs",
-        "        match payment.and_then(|payment| past_decline(payment, wish.key())) {",
+        "        match payment.and_then(|payment| past_decline(payment, trigger.key())) {",
         "        match payment.and_then(|payment| past_decline(payment, None)) {",
         tests="sequences::",
     ),

@@ -14,7 +14,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
     pub(super) async fn hear_of_delivery(&self, parcel: &PartnerReference) -> Result<(), Error> {
         let tracked = self.carrier.track(parcel).await.map_err(carrier_failed)?;
         let Some(tracked) = tracked else {
-            tracing::info!(code = "delivery_ignored", "it is of no parcel of ours");
+            tracing::info!(code = "delivery_ignored", "the news is about an unknown parcel");
             return Ok(());
         };
         let (order, delivery) = (tracked.order, tracked.delivery);
@@ -30,7 +30,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             }
             Noted::Known => {}
             Noted::Foreign => {
-                tracing::info!(order_id = %order, code = "delivery_ignored", "it is of another parcel");
+                tracing::info!(order_id = %order, code = "delivery_ignored", "the news is about a different parcel");
             }
         }
         Ok(())
