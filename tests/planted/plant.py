@@ -293,7 +293,7 @@ FAULTS = [
     Fault(
         "a mail is promised only while the queue takes it",
         "functions/shipment/src/lib.rs",
-        '                tracing::warn!(email_id, %error, "not queued; the sweep publishes it");',
+        '                tracing::warn!(email_id, %error, "not queued; left to the sweep");',
         '                tracing::warn!(email_id, %error, "not published");\n                return Err(error.into());',
         tests="mails::a_mail_is_promised",
     ),
@@ -440,8 +440,8 @@ FAULTS = [
     Fault(
         "a lost answer counts as a decline",
         "functions/payment/src/lib.rs",
-        "                self.release(order, fence, ChargeState::Unknown, Confirmation::Unanswered)\n                    .await?;\n                Err(Error::PaymentUnknown)\n            }\n        }\n    }\n\n    /// Gives the claim back where",
-        '                Ok(ChargeStatus::Declined { code: "timeout".to_owned(), retryable: true })\n            }\n        }\n    }\n\n    /// Gives the claim back where',
+        "                self.release(order, fence, ChargeState::Unknown, Confirmation::Unanswered)\n                    .await?;\n                Err(Error::PaymentUnknown)\n            }\n        }\n    }\n\n    /// Releases the claim after a failed",
+        '                Ok(ChargeStatus::Declined { code: "timeout".to_owned(), retryable: true })\n            }\n        }\n    }\n\n    /// Releases the claim after a failed',
         tests="payments::",
     ),
     Fault(
