@@ -80,8 +80,8 @@ FAULTS = [
     Fault(
         "a function answers another one's route",
         "shared/service/src/lambda/mod.rs",
-        "let route = Route::of(request).filter(|route| F::ROUTES.contains(route));",
-        "let route = Route::of(request);",
+        "let route = Route::from_request(request).filter(|route| F::ROUTES.contains(route));",
+        "let route = Route::from_request(request);",
         tests="callers::a_function_answers",
     ),
     Fault(
@@ -697,8 +697,8 @@ FAULTS = [
     Fault(
         "a message of a batch that has no id is not reported",
         "shared/service/src/lambda/batch.rs",
-        ".filter(|(_, fate)| *fate == Fate::Keep)",
-        ".filter(|(record, fate)| *fate == Fate::Keep && !record.id.is_empty())",
+        ".filter(|(_, disposition)| *disposition == Disposition::Keep)",
+        ".filter(|(record, disposition)| *disposition == Disposition::Keep && !record.id.is_empty())",
         tests="events::whatever_a_batch",
     ),
     Fault(
@@ -739,8 +739,8 @@ FAULTS = [
     Fault(
         "a bad message is deleted",
         "shared/service/src/lambda/batch.rs",
-        "            log_poison(error);\n            return Fate::Keep;",
-        "            log_poison(error);\n            return Fate::Delete;",
+        "            log_poison(error);\n            return Disposition::Keep;",
+        "            log_poison(error);\n            return Disposition::Delete;",
         tests="glue::in_a_batch",
     ),
     Fault(
