@@ -108,8 +108,8 @@ FAULTS = [
     Fault(
         "what is no answer of AWS is taken for a refusal",
         "shared/platform/src/aws/answers.rs",
-        "        None => Said::Unreadable,\n",
-        "        None => Said::Refused,\n",
+        "        None => Verdict::Unreadable,\n",
+        "        None => Verdict::Refused,\n",
         tests="unkind::each_refusal_of_each_call_of_carts",
     ),
     Fault(
@@ -952,7 +952,7 @@ FAULTS = [
     Fault(
         "every refusal of a key reads its secret",
         "shared/platform/src/secret.rs",
-        " || now < state.heeds_refusals_at {",
+        " || now < state.next_refusal_read_at {",
         " {",
         tests="secrets::",
     ),
