@@ -55,7 +55,7 @@ class TestSettings(unittest.TestCase):
         for stage in ("prod", "production", "live"):
             said = self.refused(STAGE=stage)
             self.assertIn(f"STAGE={stage}", said)
-            self.assertIn("no money", said)
+            self.assertIn("reserved for deployments that move money", said)
 
     def test_pages_may_call_only_where_origins_are_given(self) -> None:
         self.assertNotIn("AllowedOrigins", settings().parameters)
@@ -88,8 +88,8 @@ class TestSettings(unittest.TestCase):
             ("CARRIER", "dhl", "own, easypost"),
             ("PARTNER", "paypal", "sandbox or stripe"),
             ("BILLING_PARTNER", "paypal", "sandbox or stripe"),
-            ("PORT", "80", "between 1024 and 65535"),
-            ("AWS_PORT", "x", "between 1024 and 65535"),
+            ("PORT", "80", "from 1024 to 65535"),
+            ("AWS_PORT", "x", "from 1024 to 65535"),
         ):
             with self.subTest(variable):
                 said = self.refused(**{variable: value})
