@@ -84,7 +84,7 @@ class TestSettings(unittest.TestCase):
             ("TAX_MODE", "none", "of-total, included, added"),
             ("CURRENCY", "euro", "ISO 4217"),
             ("UNPAID_ORDER_DAYS", "366", "0 to 365"),
-            ("SENDER_EMAIL", "orders", "address that mails come from"),
+            ("SENDER_EMAIL", "orders", "Sender address of the mails"),
             ("CARRIER", "dhl", "own, easypost"),
             ("PARTNER", "paypal", "sandbox or stripe"),
             ("BILLING_PARTNER", "paypal", "sandbox or stripe"),

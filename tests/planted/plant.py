@@ -115,8 +115,8 @@ FAULTS = [
     Fault(
         "an answer that was changed on its way counts",
         "shared/platform/src/aws/answers.rs",
-        "if crc32fast::hash(body) != told =>",
-        "if crc32fast::hash(body) == 0 && told == 1 =>",
+        "if crc32fast::hash(body) != checksum =>",
+        "if crc32fast::hash(body) == 0 && checksum == 1 =>",
         tests="unkind::a_changed_answer",
     ),
     Fault(

@@ -127,12 +127,12 @@ mod tests {
             ("Transient", false),
             ("Undetermined", false),
         ] {
-            let told = Notification::Feedback {
+            let expected = Notification::Feedback {
                 email_id: Some("ord_1/OrderShipped/00ff".to_owned()),
                 feedback: Feedback::Bounced { is_permanent },
                 addresses: vec![Email::parse("recipient@example.com").unwrap()],
             };
-            assert_eq!(read(&bounce(kind)), Some(told));
+            assert_eq!(read(&bounce(kind)), Some(expected));
         }
     }
 

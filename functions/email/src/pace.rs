@@ -129,7 +129,7 @@ mod tests {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "Lambda tells its deadline by the machine's clock"
+        reason = "Lambda states its deadline by the system clock"
     )]
     async fn within<T>(left: Duration, work: impl Future<Output = T>) -> T {
         deadline::until(std::time::SystemTime::now() + left, work).await

@@ -71,8 +71,9 @@ pub(crate) async fn sweep_mails(
         retry,
         report: Mutex::default(),
     };
-    let told = &sweeper;
-    let shards = (0..DueStep::SHARDS).map(|shard| Box::pin(async move { told.sweep(shard).await }));
+    let sweeper = &sweeper;
+    let shards =
+        (0..DueStep::SHARDS).map(|shard| Box::pin(async move { sweeper.sweep(shard).await }));
     let whole = AssertUnwindSafe(join_all(shards)).catch_unwind();
     // A mail that is cut off here has moved its mark, or the next sweep finds it again.
     if let Ok(Err(_)) = in_time(whole).await {

@@ -41,7 +41,7 @@ mod tests {
     async fn a_deadline_ahead_limits_an_invocation_and_one_that_is_over_does_not() {
         #[expect(
             clippy::disallowed_methods,
-            reason = "Lambda tells its deadline by this clock"
+            reason = "Lambda states its deadline by this clock"
         )]
         let now = SystemTime::now();
         let soon = now + Duration::from_secs(30);

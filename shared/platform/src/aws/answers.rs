@@ -135,10 +135,10 @@ impl Intercept for WholeAnswers {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        let told = response.headers().get("x-amz-crc32");
-        let told = told.and_then(|told| told.parse::<u32>().ok());
-        match (told, response.body().bytes()) {
-            (Some(told), Some(body)) if crc32fast::hash(body) != told => {
+        let checksum = response.headers().get("x-amz-crc32");
+        let checksum = checksum.and_then(|checksum| checksum.parse::<u32>().ok());
+        match (checksum, response.body().bytes()) {
+            (Some(checksum), Some(body)) if crc32fast::hash(body) != checksum => {
                 Err("the answer does not match its checksum".into())
             }
             _ => Ok(()),
