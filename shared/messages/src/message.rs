@@ -334,7 +334,7 @@ fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {
 /// Why a text is not a message. Permanent: no retry can succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// It is not a CloudEvent in JSON.
+    /// It is not a `CloudEvents` event in JSON.
     #[error("the message is not a CloudEvent in JSON")]
     NotAnEvent(#[source] JsonError),
     /// It has another version of CloudEvents.
