@@ -1,6 +1,6 @@
 # make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566 PARTNER=stripe CURRENCY=EUR …
 # make demo   one order from cart to shipped, and its mails
-# make ops-overdue  what needs an eye in a deployed stack  STACK=orderflow ON=aws MAILS=days FORMAT=json
+# make ops-overdue  what needs attention in a deployed stack  STACK=orderflow ON=aws MAILS=days FORMAT=json
 # make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now
 # make ops-overdue REDRIVE=payment   moves dead letters back to their queue
 # make test   every test

@@ -1,4 +1,4 @@
-"""`make demo`: one order from its cart to shipped, as it happens, and the mails about it."""
+"""`make demo`: follows one order from its cart to its shipment and saves its mails."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cart(currency: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_pipeline() -> Iterator[tuple[str, str, str]]:
-    """The addresses of the API and of the local AWS, and the currency: of a `make run` elsewhere, or of one for this demo."""
+    """The addresses of the API and the local AWS, and the currency, of a running `make run` or of a pipeline for this demo."""
     if found := running():
         yield found["url"], found["aws"], found["currency"]
         return
@@ -50,9 +50,9 @@ def running_pipeline() -> Iterator[tuple[str, str, str]]:
 
 
 def call(url: str, body: object = None) -> dict[str, Any]:
-    """The JSON answer of the API: a POST with a key of its own if there is a body, else a GET."""
+    """Calls the API, by POST with a new idempotency key if there is a body, else by GET. Returns the JSON answer."""
     data = None if body is None else json.dumps(body).encode()
-    # Letters alone: some UUIDs hold digits enough to look like a card number.
+    # Letters only: some UUIDs have enough digits to look like a card number.
     key = {} if body is None else {"Idempotency-Key": f"demo-{''.join(secrets.choice(ascii_lowercase) for _ in range(26))}"}
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"} | key)
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -61,13 +61,13 @@ def call(url: str, body: object = None) -> dict[str, Any]:
 
 
 def follow(url: str, order: str, started: float) -> str:
-    """Prints each state that the order reaches; returns the last one seen."""
+    """Prints each status that the order reaches; returns the last one."""
     seen = ""
     while time.monotonic() - started < PATIENCE:
         try:
             status = call(f"{url}/api/order/{order}")["status"]
         except OSError:
-            # A saved file restarts the functions; the order goes on all the same.
+            # Saving a file restarts the functions; the order continues.
             time.sleep(0.5)
             continue
         if status != seen:
@@ -80,7 +80,7 @@ def follow(url: str, order: str, started: float) -> str:
 
 
 def await_mails(aws: str, known: set[str], started: float) -> list[dict[str, Any]]:
-    """The mails that were sent since: three, or as many as there are when patience ends."""
+    """The mails sent since `known`: three, or fewer after `PATIENCE` seconds."""
     while True:
         mails = [mail for mail in sent_mails(aws) if mail["MessageId"] not in known]
         if len(mails) >= 3 or time.monotonic() - started > PATIENCE:
@@ -105,7 +105,9 @@ def demo(url: str, aws: str, currency: str) -> None:
         file.write_text(mail["BodyHtml"])
         print(f"  {mail['Subject']}\n    {file.relative_to(ROOT)}")
     if reached != "shipped" or len(mails) != 3:
-        raise Failure(f"After {PATIENCE} s the order is {reached} with {len(mails)} mails; it should be shipped with 3.")
+        raise Failure(
+            f"After {PATIENCE} s the order is {reached} with {len(mails)} mails; expected shipped with 3. See the logs in .local."
+        )
     print(f"\nShipped with 3 mails in {time.monotonic() - started:.1f} s.")
 
 

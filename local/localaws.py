@@ -16,12 +16,12 @@ from processes import Child, answers, wait_until
 
 REGION = "us-east-1"
 SENDER = "orders@example.com"
-# Says where a running pipeline is.
+# The addresses of the running pipeline.
 RUNNING = Path(__file__).resolve().parent.parent / ".local" / "running.json"
 
 
 def credentials(port: int) -> dict[str, str]:
-    """The variables that point a program at the MiniStack on that port, and nowhere else."""
+    """The variables that point a program at the MiniStack on `port` only."""
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_REGION": REGION,
@@ -32,14 +32,14 @@ def credentials(port: int) -> dict[str, str]:
 
 
 def environment(port: int) -> dict[str, str]:
-    """Our environment with MiniStack for AWS. The caller's own AWS settings are left out: nothing here may reach an account."""
+    """This process's environment with MiniStack as AWS. Omits the caller's AWS settings, so that nothing reaches an account."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     tools = f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"
     return own | {"PATH": tools, "SAM_CLI_TELEMETRY": "0"} | credentials(port)
 
 
 class MiniStack:
-    """A MiniStack on that port. Its state ends with it."""
+    """A MiniStack on `port`. Its state is in memory."""
 
     def __init__(self, port: int, directory: Path, **settings: str) -> None:
         self.port = port
@@ -49,12 +49,12 @@ class MiniStack:
         self._settings = settings
 
     def start(self) -> None:
-        """Returns when it takes calls."""
+        """Starts it and returns once it accepts calls."""
         scratch = self._directory / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         restricted = {
             "GATEWAY_PORT": str(self.port),
-            # It listens everywhere by default, and opens an MQTT port besides.
+            # By default it listens on all interfaces and opens an MQTT port.
             "BIND_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
@@ -69,7 +69,7 @@ class MiniStack:
         wait_until("Starting MiniStack", lambda: answers(f"{self.endpoint}/health"), 60, [self.process])
 
     def client(self, service: str) -> Any:  # noqa: ANN401  (not every service has types here)
-        """A boto3 client that talks to it."""
+        """A boto3 client of this MiniStack."""
         client: Callable[..., Any] = boto3.client
         return client(
             service,
@@ -80,9 +80,9 @@ class MiniStack:
         )
 
     def mend_mappings(self) -> None:
-        """Makes each mapping's concurrency a number, for after a deployment.
+        """Converts each mapping's concurrency to a number. Call it after each deployment.
 
-        Where it is a Number parameter, CloudFormation converts it; MiniStack 1.5 keeps the text, cannot compare it, and then
+        CloudFormation converts a Number parameter; MiniStack 1.5 keeps the text, cannot compare it, and then
         polls no queue at all.
         """
         client = self.client("lambda")
@@ -97,23 +97,23 @@ class MiniStack:
         return {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
 
     def stop(self) -> None:
-        """Ends it, if it runs."""
+        """Stops it, if it is running."""
         if self.process:
             self.process.stop()
 
 
 def running() -> dict[str, str] | None:
-    """`url` (of the API), `aws` and `currency` of a `make run` in another terminal, if there is one."""
+    """`url` (of the API), `aws`, and `currency` of a running `make run`; None without one."""
     try:
         addresses = json.loads(RUNNING.read_text())
     except FileNotFoundError:
         return None
-    # One that was killed leaves its file behind.
+    # A killed process leaves its file behind.
     return addresses if answers(addresses["url"]) and answers(f"{addresses['aws']}/health") else None
 
 
 def sent_mails(endpoint: str) -> list[dict[str, Any]]:
-    """What SES was asked to send, oldest first: `MessageId`, `To`, `Subject`, `BodyText`, `BodyHtml` and more."""
+    """The mails sent to SES, oldest first: `MessageId`, `To`, `Subject`, `BodyText`, `BodyHtml`, and more."""
     with urllib.request.urlopen(f"{endpoint}/_ministack/ses/messages", timeout=10) as answer:
         accounts = json.load(answer)["messages"]
     return sorted((mail for mails in accounts.values() for mail in mails), key=lambda mail: mail["Timestamp"])

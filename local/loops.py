@@ -1,4 +1,4 @@
-"""What the transform AWS::LanguageExtensions makes of a template's loops, for whoever reads a template without CloudFormation."""
+"""Expands a template's loops as AWS::LanguageExtensions does, for tools that read the template without CloudFormation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def unrolled(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The template with each `Fn::ForEach` replaced by what it makes.
+    """The template with each `Fn::ForEach` replaced by its expansion.
 
-    As in AWS, a loop's name is known in keys, in `Fn::Sub` and in `Ref`; in any other text it stays as it is.
+    As in AWS, a loop's variable is replaced in keys, in `Fn::Sub`, and in `Ref`, but in no other text.
     """
     return {name: _unrolled(section, {}) for name, section in template.items()}
 

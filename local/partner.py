@@ -1,4 +1,4 @@
-"""Stripe's double as a child process: the wire format of a partner, watched by hand."""
+"""Runs Stripe's double as a child process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from processes import Child, Failure, run, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
-# What the double knows (tests/src/bin/stripe-double.rs); no account anywhere has these.
+# The double's own keys (tests/src/bin/stripe-double.rs); they belong to no account.
 SECRETS = {
     "PARTNER_SECRET": json.dumps({"apiKey": "sk_test_played"}),
     "PARTNER_WEBHOOK_SECRET": json.dumps({"webhookSecret": "whsec_played"}),
@@ -26,10 +26,10 @@ AGREEMENT = {
 
 @contextlib.contextmanager
 def stripe(directory: Path) -> Iterator[dict[str, str]]:
-    """Runs the double; gives the variables that make the functions charge there."""
+    """Runs the double; yields the variables that point the functions at it."""
     print("Building Stripe's double …", flush=True)
     if run(["cargo", "build", "--package", "tests", "--bin", "stripe-double"], ROOT):
-        raise Failure("Stripe's double does not compile; cargo says why above.")
+        raise Failure("Stripe's double does not compile. Fix the errors above, then run this again.")
     log = directory / "stripe.log"
     double = Child("Stripe's double", [str(ROOT / "target" / "debug" / "stripe-double")], {}, log)
     try:
@@ -41,7 +41,7 @@ def stripe(directory: Path) -> Iterator[dict[str, str]]:
 
 
 def agree(url: str) -> None:
-    """Approves the example's customer."""
+    """Approves a billing agreement for the example's customer."""
     request = urllib.request.Request(
         f"{url}/api/customer/billing.json", json.dumps(AGREEMENT).encode(), {"Content-Type": "application/json"}
     )

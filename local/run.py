@@ -1,4 +1,4 @@
-"""`make run`: the pipeline on this machine until Ctrl-C."""
+"""`make run`: runs the pipeline on this machine until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stack import ROOT, Stack, source_template
 DIRECTORY = ROOT / ".local"
 
 TRY = r"""
-Ready in {seconds:.0f} s. Place an order that goes all the way to shipped, in another terminal:
+Ready in {seconds:.0f} s. In another terminal, place an order that runs to shipped:
 
   ORDER=$(curl -s {url}/api/order/cart.json -H 'content-type: application/json' \
     -H "Idempotency-Key: cart-$(date +%s)" -d '{{
@@ -34,27 +34,27 @@ Ready in {seconds:.0f} s. Place an order that goes all the way to shipped, in an
     }}
   }}' | tee /dev/stderr | sed 's/.*"orderId":"\([^"]*\)".*/\1/')
 
-  Where it stands:  curl -s {url}/api/order/$ORDER
+  Its status:       curl -s {url}/api/order/$ORDER
   Its mails:        curl -s {aws}/_ministack/ses/messages
   All of that:      make demo
 
 The functions' logs: tail -f {log}
-A saved file is live again. Ctrl-C stops everything.
+Saving a file reloads its function. Ctrl-C stops everything.
 """
 
 
 def build() -> None:
-    """Compiles what `cargo lambda watch` runs, by the same profile and features, with progress on the terminal."""
+    """Builds the functions with the profile and features of `cargo lambda watch`, showing progress."""
     if not shutil.which("cargo"):
         raise Failure("cargo is not on the PATH. Install Rust from https://rustup.rs, then run this again.")
     print("Building the functions …", flush=True)
     if run(["cargo", "build", "--bins"], ROOT):
-        raise Failure("The functions do not compile; cargo says why above.")
+        raise Failure("The functions do not compile. Fix the errors above, then run this again.")
 
 
 @contextlib.contextmanager
 def pipeline() -> Iterator[Stack]:
-    """A running stack as the environment's variables ask for it, after a build."""
+    """Builds the functions and runs a stack, as the environment's variables configure it."""
     settings = Settings.read(source_template(), os.environ)
     with contextlib.ExitStack() as running:
         running.enter_context(alone(DIRECTORY, f"http://127.0.0.1:{settings.port}"))
@@ -80,14 +80,14 @@ def pipeline() -> Iterator[Stack]:
         )
         if double:
             agree(stack.url)
-            print("Customer 8080 has agreed to be charged. What Stripe's double is asked: tail -f .local/stripe.log")
+            print("Customer 8080 has a billing agreement. To see the calls to Stripe's double: tail -f .local/stripe.log")
         elif settings.stripe_key:
-            print("Charges go to your Stripe account in test mode. First let a customer agree: docs/api.md, Billing agreements.")
+            print("Charges go to your Stripe test account. First store a billing agreement: docs/api.md, Billing agreements.")
         yield stack
 
 
 def serve(stack: Stack, started: float) -> None:
-    """Runs until interrupted or until a part of the stack dies."""
+    """Runs until interrupted or until a part of the stack stops."""
     print(
         TRY.format(
             seconds=time.monotonic() - started,

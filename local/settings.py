@@ -1,4 +1,4 @@
-"""What `make run` is told by variables. All of them are checked before anything starts."""
+"""The settings of `make run`, from variables. All are checked before anything starts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from processes import Failure
 
 PARTNERS = ("sandbox", "stripe")
-# The template takes these only with a partner that moves money, and a laptop has none.
+# The template refuses these without a partner that moves money, which no local run has.
 PRODUCTION = ("prod", "production", "live")
 TEST_KEY = re.compile(r"[sr]k_test_\w+")
-# EasyPost cannot ship without these; the functions read the secret from their environment.
+# EasyPost requires these; the functions read the secret from their environment.
 EASYPOST_NEEDS = ("SHIP_FROM", "PARCEL", "CARRIER_SECRET")
 
 
@@ -26,14 +26,14 @@ class Settings:
     port: int
     aws_port: int
     partner: str
-    # Of a Stripe account in test mode. None: Stripe's double, if the partner is Stripe.
+    # The key of a Stripe account in test mode. None selects Stripe's double if the partner is Stripe.
     stripe_key: str | None = field(repr=False)
     stripe_webhook_secret: str | None = field(repr=False)
     parameters: Mapping[str, str]
 
     @classmethod
     def read(cls, template: Mapping[str, Any], given: Mapping[str, str]) -> Settings:
-        """Raises `Failure` with the variable whose value does not fit. An empty value counts as absent."""
+        """Raises `Failure` naming an invalid variable. An empty value counts as absent."""
         given = {name: value for name, value in given.items() if value}
         partner = _partner(given)
         return cls(
@@ -46,8 +46,8 @@ class Settings:
         )
 
     def stripe_variables(self) -> dict[str, str]:
-        """The variables that make the functions charge at the account with `stripe_key`."""
-        # Webhooks are refused unless `stripe listen` has said what it signs with.
+        """The variables that make the functions charge through the account of `stripe_key`."""
+        # Webhooks are refused until `stripe listen` has supplied its signing secret.
         webhook = self.stripe_webhook_secret or f"whsec_{secrets.token_hex(16)}"
         return {
             "BILLING_PARTNER": "stripe",
@@ -57,7 +57,7 @@ class Settings:
 
 
 def by_variable(template: Mapping[str, Any]) -> dict[str, str]:
-    """The template's parameters by the functions' variables that hold them."""
+    """The template's parameters, by the function variables that they set."""
     functions = [template["Globals"]["Function"]]
     functions += [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
     return {
@@ -69,15 +69,15 @@ def by_variable(template: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parameters(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
-    """The parameters that `given` sets; who bills is no matter of the local template."""
+    """The parameters that `given` sets, except the billing partner, which the local template does not take."""
     chosen = {
         parameter: _fitting(variable, given[variable], template["Parameters"][parameter])
         for variable, parameter in by_variable(template).items()
         if variable in given and variable != "BILLING_PARTNER"
     }
     if chosen.get("Stage") in PRODUCTION:
-        raise Failure(f"STAGE={chosen['Stage']} is for deployments that bill; a laptop moves no money. Choose another name.")
-    # The API's own: no function knows them.
+        raise Failure(f"STAGE={chosen['Stage']} is reserved for deployments that move money. Choose another name.")
+    # Parameters of the API alone; no function has them.
     if "ALLOWED_ORIGINS" in given:
         origins = template["Parameters"]["AllowedOrigins"]
         chosen["AllowedOrigins"] = _fitting("ALLOWED_ORIGINS", given["ALLOWED_ORIGINS"], origins)
@@ -88,7 +88,7 @@ def _parameters(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[s
 
 
 def _fitting(variable: str, value: str, parameter: Mapping[str, Any]) -> str:
-    """The value, if the template takes it."""
+    """The value, if the template allows it."""
     allowed, pattern = parameter.get("AllowedValues"), parameter.get("AllowedPattern")
     if allowed and value not in allowed:
         raise Failure(f"{variable}={value} is not allowed. Choose one of: {', '.join(allowed)}.")
@@ -98,14 +98,14 @@ def _fitting(variable: str, value: str, parameter: Mapping[str, Any]) -> str:
 
 
 def _partner(given: Mapping[str, str]) -> str:
-    # The template's own variable is an alias; two different answers are a mistake.
+    # The template's own variable is an alias; conflicting values are an error.
     named = {given[name]: name for name in ("BILLING_PARTNER", "PARTNER") if name in given}
     if len(named) > 1:
         both = " and ".join(f"{name}={value}" for value, name in named.items())
         raise Failure(f"{both} contradict each other. Set PARTNER only.")
     for value, name in named.items():
         if value not in PARTNERS:
-            raise Failure(f"{name}={value} does not run on a laptop. Choose {' or '.join(PARTNERS)}.")
+            raise Failure(f"{name}={value} is not available locally. Choose {' or '.join(PARTNERS)}.")
         return value
     return "sandbox"
 
@@ -113,14 +113,14 @@ def _partner(given: Mapping[str, str]) -> str:
 def _stripe_key(given: Mapping[str, str], partner: str) -> str | None:
     key = given.get("STRIPE_KEY")
     if key and partner != "stripe":
-        raise Failure("STRIPE_KEY is of use only with PARTNER=stripe. Set both, or neither.")
+        raise Failure("STRIPE_KEY requires PARTNER=stripe. Set both, or neither.")
     if key and not TEST_KEY.fullmatch(key):
-        raise Failure("STRIPE_KEY must be a key of Stripe's test mode: sk_test_… or rk_test_… A laptop moves no money.")
+        raise Failure("STRIPE_KEY must be a test-mode key: sk_test_… or rk_test_…")
     return key
 
 
 def _port(given: Mapping[str, str], variable: str, default: int) -> int:
     value = given.get(variable, str(default))
     if not (value.isascii() and value.isdigit() and 1024 <= int(value) <= 65535):
-        raise Failure(f"{variable}={value} is not a port between 1024 and 65535.")
+        raise Failure(f"{variable}={value} is not a port. Set it to a number from 1024 to 65535.")
     return int(value)

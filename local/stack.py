@@ -1,4 +1,4 @@
-"""The whole pipeline on this machine: MiniStack with template.yaml deployed, and its functions in `cargo lambda watch`."""
+"""Runs the pipeline on this machine: MiniStack with template.yaml deployed, and the functions in `cargo lambda watch`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROXY = "MINISTACK_LAMBDA_PROXY_URL"
 
 
 class Stack:
-    """A running pipeline; `with` stops it. Ports and logs are its own, so several can run beside each other."""
+    """A running pipeline; `with` stops it. It has its own ports and logs, so several can run concurrently."""
 
     def __init__(
         self,
@@ -35,19 +35,20 @@ class Stack:
         variables: dict[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """`parameters` are template.yaml's, `variables` the functions' own, over those of template.yaml."""
+        """`parameters` are template.yaml's; `variables` override the functions' variables of template.yaml."""
         self.url = f"http://127.0.0.1:{port}"
         self.directory = directory
-        # What the sandbox took: a file for each charge. Forgotten with the orders, and of no other stack in that directory.
+        # The sandbox's ledger, one file per charge. Removed together with the orders, and not shared with another
+        # stack.
         self.ledger = directory / f"charges-{port}"
         self._port = port
         self._reload = reload
         self._over = variables or {}
-        # A laptop sends its demo's mails, faster than a new account of SES may.
+        # Local mails need not wait for a new SES account's rate.
         mails = {"SenderEmail": SENDER, "CreateSenderIdentity": "yes", "MailsPerSecond": "200"}
         self._parameters = {"Stage": "local"} | mails | dict(parameters or {})
         self._variables: dict[str, str] = {}
-        # `cargo lambda watch` and what it runs.
+        # `cargo lambda watch` and the functions that it runs.
         self.functions: Child | None = None
         self.aws = MiniStack(aws_port, directory)
 
@@ -66,18 +67,18 @@ class Stack:
 
     @property
     def currency(self) -> str:
-        """The shop's currency, once the stack runs."""
+        """The shop's currency, once the stack is running."""
         return self._variables["CURRENCY"]
 
     def stop(self) -> None:
-        """Ends every process of it. The functions go first, so that nothing calls an AWS that is gone."""
+        """Stops every process. The functions stop first, so that none calls a stopped AWS."""
         if self.functions:
             self.functions.stop()
         self.aws.stop()
         shutil.rmtree(self.ledger, ignore_errors=True)
 
     def check(self) -> None:
-        """Raises `Failure` if a part of it died."""
+        """Raises `Failure` if a part of it stopped."""
         for child in self._children():
             child.check()
 
@@ -85,9 +86,9 @@ class Stack:
         return [child for child in (self.aws.process, self.functions) if child]
 
     def _deploy(self) -> None:
-        """CloudFormation itself, without `sam deploy`: two seconds instead of ten, and nothing to package."""
+        """Deploys with CloudFormation instead of `sam deploy`: two seconds instead of ten, and nothing to package."""
         cloudformation = self.aws.client("cloudformation")
-        # By way of a bucket, as `sam deploy` does: a template in the call itself may have 51 200 bytes.
+        # Through a bucket, as `sam deploy` does: CloudFormation limits an inline template to 51 200 bytes.
         bucket = self.aws.client("s3")
         bucket.create_bucket(Bucket=NAME)
         bucket.put_object(Bucket=NAME, Key="template.json", Body=json.dumps(forwarding_template(self.url)))
@@ -129,11 +130,11 @@ class Stack:
         wait_until("Starting cargo lambda watch", lambda: answers(self.url), 30, self._children())
 
     def restart_functions(self) -> None:
-        """Starts the functions after `functions.kill()`. Each comes up with its first call."""
+        """Restarts the functions after `functions.kill()`. Each starts with its first call."""
         self._start_watch(append=True)
 
     def _warm(self, binary: str) -> None:
-        """Calls a function once with nothing to do: watch starts it at its first call, for which no curl should wait."""
+        """Calls a function once with no work: watch starts it on its first call, which would delay a user's request."""
         match binary:
             case "cart":
                 request = urllib.request.Request(f"{self.url}/api/order/cart.json", b"{}", {"Content-Type": "application/json"})
@@ -146,7 +147,7 @@ class Stack:
         try:
             urllib.request.urlopen(request, timeout=60).close()
         except urllib.error.HTTPError as error:
-            # A refusal is what cart and order answer here; only a failure of the function itself is one.
+            # Cart and order refuse this event; only an error of the function itself is a failure.
             if error.code < 500:
                 return
             raise Failure(f"The function {binary} failed to start:\n{self._log()}") from None
@@ -159,7 +160,7 @@ class Stack:
 
 
 def watch_command(port: int, *, reload: bool, browsers: bool) -> list[str]:
-    """`cargo lambda watch` on that port. It lets pages of every origin call, or with `browsers` off none: it knows no list."""
+    """The command for `cargo lambda watch` on `port`. Allows every browser origin, or none without `browsers`."""
     command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
     if not reload:
         command.append("--ignore-changes")
@@ -175,7 +176,7 @@ def source_template() -> dict[str, Any]:
 
 
 def binaries(template: dict[str, Any]) -> dict[str, str]:
-    """The binary of each function, by logical id."""
+    """The binary of each function, by logical ID."""
     return {
         name: resource["Metadata"]["BuildProperties"]["Binary"]
         for name, resource in template["Resources"].items()
@@ -184,12 +185,12 @@ def binaries(template: dict[str, Any]) -> dict[str, str]:
 
 
 def invocations(watch: str, binary: str) -> str:
-    """Where `cargo lambda watch` takes events for a binary, as Lambda's Invoke does."""
+    """The URL at which `cargo lambda watch` accepts a binary's events, like Lambda's Invoke."""
     return f"{watch}/2015-03-31/functions/{binary}/invocations"
 
 
 def forwarding_template(watch: str) -> dict[str, Any]:
-    """template.yaml with functions that have no code: MiniStack forwards whatever invokes them to `cargo lambda watch`."""
+    """template.yaml with functions without code: MiniStack forwards their invocations to `cargo lambda watch`."""
     template = source_template()
     del template["Globals"]["Function"]["CodeUri"]
     for name, binary in binaries(template).items():
@@ -200,10 +201,12 @@ def forwarding_template(watch: str) -> dict[str, Any]:
 
 
 def function_variables(aws: MiniStack) -> dict[str, str]:
-    """The variables of all deployed functions together: watch gives every binary the same ones."""
+    """The variables of all deployed functions: watch gives every binary the same environment."""
     variables: dict[str, str] = {}
     for function in aws.client("lambda").list_functions()["Functions"]:
         for name, value in function["Environment"]["Variables"].items():
             if name != PROXY and variables.setdefault(name, value) != value:
-                raise Failure(f"template.yaml gives functions different values of {name}; locally they share one environment.")
+                raise Failure(
+                    f"template.yaml sets {name} to different values. Use one value: local functions share one environment."
+                )
     return variables

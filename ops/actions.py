@@ -1,4 +1,4 @@
-"""The operator's two actions. Each may be repeated: what an order is in decides everything, messages are only hints."""
+"""The operator's actions. Each can be repeated: an order's status decides, and messages are only hints."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
 
-# How long letters stay hidden if this process dies while it moves them.
+# How long letters stay hidden if this process crashes while it moves them.
 MOVE_SECONDS = 60
 
 
 class Requeued(Enum):
-    """What became of the wish that the sweep looks at an order at once; the value says it to the operator."""
+    """Outcome of a requeue; the value is the operator's text."""
 
-    MARKED = "is due now; the sweep publishes its event within a minute"
-    DUE_ALREADY = "is due already; the sweep publishes its event within a minute"
+    MARKED = "is now due; the sweep publishes its event within a minute"
+    DUE_ALREADY = "is already due; the sweep publishes its event within a minute"
     NOTHING_DUE = "waits for nothing"
     UNKNOWN = "does not exist"
 
 
 def requeue(dynamodb: DynamoDBClient, table: str, order: str, now: int) -> Requeued:
-    """Makes an order that waits for something due at `now` (ms); one conditional write.
+    """Makes a waiting order due at `now` (milliseconds), in one conditional write.
 
-    It moves nothing but the time of the sweep's next look. `requeuedAt` tells the sweep that this look is ours: it does
-    not count as a try. `event` goes, as with every write that is no transition: the relay has nothing to tell. A sweep
-    that looks at the order right now finds its own write refused, and looks again.
+    It changes only the time of the sweep's next check. `requeuedAt` marks the check as the operator's: it does
+    not count as a try. `event` is removed, as in every write that is no transition, so the relay publishes nothing. A
+    sweep that is checking the order has its write refused and checks again.
     """
     try:
         dynamodb.update_item(
@@ -57,13 +57,13 @@ def requeue(dynamodb: DynamoDBClient, table: str, order: str, now: int) -> Reque
 
 
 def sweep(function: str, client: LambdaClient) -> dict[str, int]:
-    """Runs the sweep once, now; returns its counts `published`, `settled`, `overdue`, `failed` and `unfinished`.
+    """Runs the sweep once; returns its counts `published`, `settled`, `overdue`, `failed`, and `unfinished`.
 
-    Two at once do no harm.
+    Concurrent sweeps are safe.
     """
     answer = client.invoke(FunctionName=function, Payload=b"{}")
     if "FunctionError" in answer:
-        raise Failure("The sweep failed; its log says why. It runs again within a minute.")
+        raise Failure("The sweep failed. Read its log; it runs again within a minute.")
     counts: dict[str, int] = json.load(answer["Payload"])
     return counts
 
@@ -71,13 +71,13 @@ def sweep(function: str, client: LambdaClient) -> dict[str, int]:
 def redrive(sqs: SQSClient, dead: str, queue: str) -> int:
     """Moves the letters of a dead-letter queue back to its queue; returns how many.
 
-    Each is sent before it is deleted, so a crash in between leaves it in both, which does no harm, and never in none.
-    At most as many as there were at the start: one that fails again comes back, and would be moved for ever.
+    Each is sent before it is deleted, so a crash in between leaves it in both queues, which is harmless, never in none.
+    It moves at most as many as there were at the start: a letter that fails again would be moved forever.
     """
     left = depth(sqs, dead)
     moved = 0
     while moved < left:
-        # A wait, because without one SQS asks only some of its servers.
+        # Without a wait, SQS queries only some of its servers.
         letters = sqs.receive_message(
             QueueUrl=dead,
             MaxNumberOfMessages=min(RECEIVE, left - moved),
@@ -87,7 +87,7 @@ def redrive(sqs: SQSClient, dead: str, queue: str) -> int:
         ).get("Messages", [])
         if not letters:
             break
-        # One by one: ten of them can be larger than what one call takes.
+        # One by one: ten can exceed a call's size limit.
         for letter in letters:
             sqs.send_message(QueueUrl=queue, MessageBody=letter["Body"], MessageAttributes=letter.get("MessageAttributes", {}))
             sqs.delete_message(QueueUrl=dead, ReceiptHandle=letter["ReceiptHandle"])

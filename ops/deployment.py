@@ -14,7 +14,7 @@ from botocore.config import Config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
 
-# The path above makes them importable; the other modules here take `Failure` from here.
+# The path above makes them importable; the other modules here import `Failure` from here.
 from localaws import credentials, running
 from processes import Failure as Failure
 from work import QUEUES
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# A person waits: no answer in a few seconds is an answer too.
+# Short timeouts, because a person is waiting.
 CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4})
 
 
 def choose_aws(on: str | None) -> str:
-    """Points this process at `local` (a running `make run`) or at `aws` (the caller's settings); says in words where that is.
+    """Points this process at `local` (a running `make run`) or at `aws` (the caller's settings); returns a description of it.
 
     Without a choice: AWS_ENDPOINT_URL, else a running `make run`, else the caller's settings.
     """
@@ -41,14 +41,14 @@ def choose_aws(on: str | None) -> str:
         if addresses:
             return _local(addresses["aws"])
         if on == "local":
-            raise Failure("No `make run` is running in this folder. Start one, or choose ON=aws.")
+            raise Failure("No `make run` is running in this checkout. Start one, or set ON=aws.")
     if endpoint and urlsplit(endpoint).hostname in LOOPBACK:
         return _local(endpoint)
     return f"at {endpoint}" if endpoint else ""
 
 
 def _local(endpoint: str) -> str:
-    """The caller's own AWS settings are left out: a local stack needs none, and must not see them."""
+    """Removes the caller's own AWS settings, which a local stack must not see."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(credentials(urlsplit(endpoint).port or 80))
@@ -56,7 +56,7 @@ def _local(endpoint: str) -> str:
 
 
 class Deployment:
-    """A deployed stack and the clients to work on it, by the settings of this process."""
+    """A deployed stack and its clients, by this process's settings."""
 
     def __init__(self, stack: str, place: str) -> None:
         self._session = boto3.Session()
@@ -80,14 +80,16 @@ class Deployment:
         return self._session.client(service, config=CONFIG)
 
     def output(self, name: str) -> str:
-        """An output of the stack; `Failure` if the stack is none of ours."""
+        """An output of the stack; `Failure` if the stack does not have it."""
         try:
             return self.outputs[name]
         except KeyError:
-            raise Failure(f"The stack {self._stack} has no output {name}: it is not this template's, or an older one.") from None
+            raise Failure(
+                f"The stack {self._stack} has no output {name}. Set STACK to a stack of this template, or update it."
+            ) from None
 
     def physical_id(self, name: str) -> str:
-        """What CloudFormation called that resource."""
+        """The physical ID of a resource."""
         answer = self.client("cloudformation").describe_stack_resource(StackName=self._stack, LogicalResourceId=name)
         return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 

@@ -1,6 +1,6 @@
-"""`make ops-overdue`: what needs an eye in a deployed stack, and the two actions that bring it on.
+"""`make ops-overdue`: lists what needs attention in a deployed stack, and runs the operator's actions.
 
-Exit codes: 0 nothing needs attention, or the action is done; 1 it could not be done; 2 it was called wrongly;
+Exit codes: 0 nothing needs attention, or the action is done; 1 it failed; 2 an argument is invalid;
 3 something needs attention.
 """
 
@@ -26,7 +26,7 @@ NEEDS_ATTENTION = 3
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses in one line, which names an option also by its variable of `make ops-overdue`."""
+    """Reports an error in one line that also names the option's variable of `make ops-overdue`."""
 
     def error(self, message: str) -> NoReturn:
         named = re.sub(r"(?:argument )?--(\w+)", lambda option: f"{option[1].upper()} (--{option[1]})", message)
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:
-    """One of these words."""
+    """A parser for one of `words`."""
 
     def read(value: str) -> str:
         if value not in allowed:
@@ -47,15 +47,17 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:
-    """What the operator asks for."""
-    parser = Parser(description="What needs an eye in a deployed stack.", allow_abbrev=False)
+    """The operator's arguments."""
+    parser = Parser(description="List what needs attention in a deployed stack.", allow_abbrev=False)
     parser.add_argument("--stack", default="orderflow", help="name of the CloudFormation stack")
     parser.add_argument("--on", type=one_of("local", "aws"), help="a running `make run`, or AWS by your settings")
     parser.add_argument("--format", type=one_of("text", "json"), default="text", help="for people or for programs")
     parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--mails", type=days, metavar="DAYS", help="scan the whole mail ledger for what was parked in so many days")
-    what.add_argument("--requeue", type=order, metavar="ORDER", help="make the sweep look at this order at once")
+    what.add_argument(
+        "--mails", type=days, metavar="DAYS", help="scan the whole mail ledger for mails parked in the last DAYS days"
+    )
+    what.add_argument("--requeue", type=order, metavar="ORDER", help="make the sweep check this order within a minute")
     what.add_argument("--redrive", type=one_of(*QUEUES), metavar="QUEUE", help="move the dead letters of this queue back to it")
     parser.add_argument(
         "--sweep", type=one_of("now"), nargs="?", const="now", help="run the sweep now instead of within a minute"
@@ -71,19 +73,19 @@ def days(value: str) -> int:
 
 
 def order(value: str) -> str:
-    """An order's id."""
+    """An order's ID."""
     if not ORDER_ID.fullmatch(value):
-        raise argparse.ArgumentTypeError("is not the id of an order (ord_ and 26 characters)")
+        raise argparse.ArgumentTypeError("is not an order ID (ord_ and 26 characters)")
     return value
 
 
 def now() -> int:
-    """The time in milliseconds, as the tables have it."""
+    """The time in milliseconds, as in the tables."""
     return time.time_ns() // 1_000_000
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Does what was asked for; returns the exit code."""
+    """Runs the command; returns the exit code."""
     deployment = Deployment(asked.stack, choose_aws(asked.on))
     said: dict[str, object] = {"where": deployment.where}
     lines = [deployment.where]
@@ -120,7 +122,7 @@ def main() -> int:
         refusal = error.response["Error"]
         print(f"AWS refused {error.operation_name}: {refusal.get('Message') or refusal['Code']}", file=sys.stderr)
     except BotoCoreError as error:
-        print(f"AWS could not be asked: {error}", file=sys.stderr)
+        print(f"AWS could not be reached: {error}", file=sys.stderr)
     return 1
 
 

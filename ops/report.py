@@ -1,4 +1,4 @@
-"""How a survey reads: as text for people, as JSON for programs. Ids, states, times and counts only."""
+"""Formats a survey as text for people or JSON for programs, with IDs, states, times, and counts only."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 
 from work import DeadLetterQueue, Survey
 
-# More would scroll the gravest away; JSON has them all.
+# More would scroll the most urgent rows away; JSON has them all.
 SHOWN = 50
 
 
 def moment(millis: int) -> str:
-    """A time as the API writes it."""
+    """A time in the API's format."""
     return datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="seconds")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with aligned columns, at most `SHOWN` rows of them; nothing where there are no rows."""
+    """Lines with aligned columns, at most `SHOWN` rows; empty without rows."""
     if not rows:
         return []
     shown = rows[:SHOWN]
@@ -30,7 +30,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def text(survey: Survey) -> str:
-    """The survey for people."""
+    """The survey as text."""
     head = f"{survey.where}, {moment(survey.now)}"
     return "\n".join([head, "", *_orders(survey), *_mails(survey), *_dead(survey), _end(survey)])
 
@@ -42,10 +42,10 @@ def _orders(survey: Survey) -> list[str]:
         for order, why in listed
         if order.due
     ]
-    more = "" if survey.complete else "; there are more, these were looked at"
+    more = "" if survey.complete else " (more exist, not read)"
     return [
-        f"Orders: {len(listed)} worth a look, {len(survey.orders) - len(listed)} on their way{more}",
-        *table(("order", "status", "waits for", "tries", "next look", "payment", "why"), rows),
+        f"Orders: {len(listed)} listed, {len(survey.orders) - len(listed)} in progress{more}",
+        *table(("order", "status", "waits for", "tries", "next check", "payment", "why"), rows),
         "",
     ]
 
@@ -53,7 +53,7 @@ def _orders(survey: Survey) -> list[str]:
 def _mails(survey: Survey) -> list[str]:
     mails = survey.parked_mails
     if survey.mail_days is None:
-        seen = "promised, or of orders that wait for something; MAILS=days reads the whole ledger"
+        seen = "promised, or of waiting orders; MAILS=days reads the whole ledger"
     else:
         seen = f"in the last {survey.mail_days} days"
     rows = [(mail.id, mail.state, str(mail.tries), moment(mail.since)) for mail in mails]
@@ -77,7 +77,7 @@ def _dead(survey: Survey) -> list[str]:
 
 
 def _count(queue: DeadLetterQueue) -> str:
-    """Not all are read where there are very many, or where another reader hides some."""
+    """Some are not read if there are too many or another reader hides them."""
     read = len(queue.letters)
     return f"{queue.queue} {queue.count}" + (f" ({read} of them read)" if read < queue.count else "")
 
@@ -87,7 +87,7 @@ def _end(survey: Survey) -> str:
 
 
 def as_json(survey: Survey) -> str:
-    """The survey for programs; every order, mail and letter that was read and is worth a look."""
+    """The survey as JSON: every order, mail, and letter that was read and is listed."""
     listed = survey.listed
     return json.dumps(
         {

@@ -1,4 +1,4 @@
-"""Reads what needs an eye. Only what may be shown is asked for, and nothing is changed."""
+"""Reads what needs attention. It requests only attributes that may be shown and changes nothing."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Bounds, so that a large trouble is still answered soon: orders or mails of one index partition, letters of one queue.
+# Limits that keep the answer fast: orders or mails of one index partition, letters of one queue.
 ORDERS = 5000
 LETTERS = 100
 
 DAY = 24 * 3600 * 1000
 BATCH_GET_KEYS = 100
 RECEIVE = 10
-# How long letters stay hidden if this process dies while it looks at them.
+# How long letters stay hidden if this process crashes while it reads them.
 PEEK_SECONDS = 30
 
 ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference"
@@ -51,10 +51,10 @@ MAIL_NAMES = {"#state": "state"}
 
 
 def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) -> Survey:
-    """Everything that needs an eye at `now` (ms).
+    """Everything that needs attention at `now` (milliseconds).
 
     With `mail_days`, the whole mail ledger is scanned for what was parked in that many days: an unconfirmed mail of a
-    finished order is in no index. Without, only promised mails and those of orders that wait for something are looked up.
+    finished order is in no index. Otherwise only promised mails and the mails of waiting orders are read.
     """
     dynamodb = deployment.client("dynamodb")
     orders_table, emails_table = deployment.output("OrdersTableName"), deployment.output("EmailsTableName")
@@ -77,7 +77,7 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
     return Survey(
         where=deployment.where,
         now=now,
-        # The index lags behind: the order itself says whether it still waits.
+        # The index lags behind; the order itself records whether it still waits.
         orders=tuple(order for order in orders.values() if order.due),
         complete=complete and all_promised,
         mails=tuple(mails.values()),
@@ -91,15 +91,15 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
 
 
 def waiting_orders(dynamodb: DynamoDBClient, table: str) -> tuple[set[str], bool]:
-    """The ids in the index `due`, whatever their time: a parked or overdue order is looked at again only later.
+    """The IDs in the index `due`, whatever their time: the next check of an overdue order is later than now.
 
-    At most `ORDERS` of each partition, the oldest; also whether these are all.
+    At most the oldest `ORDERS` of each partition, and whether these are all.
     """
     return _due(dynamodb, table, "dueStep", [f"{step}#{shard}" for step in STEPS for shard in range(SHARDS)], "orderId")
 
 
 def promised_mails(dynamodb: DynamoDBClient, table: str) -> tuple[set[str], bool]:
-    """The same for mails that were promised and have not ended."""
+    """The IDs of promised mails that have not ended, and whether these are all."""
     return _due(dynamodb, table, "dueShard", [str(shard) for shard in range(SHARDS)], "emailId")
 
 
@@ -123,7 +123,7 @@ def _due(dynamodb: DynamoDBClient, table: str, attribute: str, partitions: Seque
 def batch_get(
     dynamodb: DynamoDBClient, table: str, key: str, ids: Iterable[str], fields: str, names: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """The items of those ids that there are, read consistently."""
+    """The existing items with these IDs, read consistently."""
     for some in chunks(sorted(ids), BATCH_GET_KEYS):
         request: KeysAndAttributesTypeDef = {
             "Keys": [{key: {"S": each}} for each in some],
@@ -136,14 +136,14 @@ def batch_get(
             answer = dynamodb.batch_get_item(RequestItems=left)
             yield from map(plain, answer["Responses"].get(table, []))
             if left := answer.get("UnprocessedKeys", {}):
-                # DynamoDB gave less than was asked for; asking at once would not get more.
+                # DynamoDB returned fewer than requested; an immediate retry would not return more.
                 time.sleep(0.2)
 
 
 def parked_mails(dynamodb: DynamoDBClient, table: str, since: int) -> Iterator[Mail]:
-    """The mails that ended without being sent, or were claimed and not settled, since then.
+    """The mails since `since` that ended unsent, or were claimed but not settled.
 
-    Reads the whole table, page by page. The functions may not do that; an operator's own credentials may.
+    Scans the whole table page by page, which the functions' roles do not allow but an operator's credentials do.
     """
     answers = dynamodb.get_paginator("scan").paginate(
         TableName=table,
@@ -167,7 +167,7 @@ def parked_mails(dynamodb: DynamoDBClient, table: str, since: int) -> Iterator[M
 
 
 def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """The values in groups of at most that size: AWS takes so many in one call."""
+    """The values in groups of at most `size`, AWS's limit per call."""
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
@@ -178,7 +178,7 @@ def plain(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def depth(sqs: SQSClient, url: str) -> int:
-    """About how many messages a queue holds, hidden ones too (SQS counts approximately)."""
+    """The approximate number of messages in a queue, including hidden ones."""
     names: list[QueueAttributeNameType] = [
         "ApproximateNumberOfMessages",
         "ApproximateNumberOfMessagesNotVisible",
@@ -189,18 +189,18 @@ def depth(sqs: SQSClient, url: str) -> int:
 
 
 def peek(sqs: SQSClient, url: str) -> tuple[int, list[DeadLetter]]:
-    """How many letters a dead-letter queue holds, and the first of them, at most `LETTERS`.
+    """The number of letters in a dead-letter queue, and the first of them, at most `LETTERS`.
 
-    A letter can only be seen by receiving it, which hides it. So each is received once, and all are shown again at
-    the end; if this process dies before, SQS does that after `PEEK_SECONDS`. None is deleted, and a dead-letter queue
-    gives up on none, however often it is received.
+    Reading a letter means receiving it, which hides it. Each is received once, and all become visible again at
+    the end, or after `PEEK_SECONDS` if this process crashes. None is deleted, and a dead-letter queue drops none,
+    however often they are received.
     """
     count = depth(sqs, url)
     found: dict[str, DeadLetter] = {}
     receipts: list[str] = []
     try:
         while len(found) < min(count, LETTERS):
-            # A wait, because without one SQS asks only some of its servers.
+            # Without a wait, SQS queries only some of its servers.
             messages = sqs.receive_message(
                 QueueUrl=url,
                 MaxNumberOfMessages=RECEIVE,

@@ -1,4 +1,4 @@
-"""What needs an eye: the judgement alone, without any call."""
+"""Decides what needs attention, without calling AWS."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-# As the functions have them; tests/ops compares. Times are in milliseconds, as in the tables.
+# The same values as in the functions; tests/ops compares them. Times are in milliseconds, as in the tables.
 STEPS = ("billing", "payment", "shipping", "email")
 SHARDS = 4
 OVERDUE_TRIES = 3
 CLAIM_STALE_AFTER = 7 * 60_000
 
-# The queues by their services, with what the outputs of the stack call them.
+# Each queue by its service, with its name in the stack's outputs.
 QUEUES = {"billing": "Billing", "payment": "Payment", "shipment": "Shipping", "email": "Email"}
 
-# The sweep runs every minute. A mark that stays past its time much longer tells that it does not get there.
+# The sweep runs every minute. A due mark older than this shows that the sweep does not reach it.
 SWEPT_WITHIN = 5 * 60_000
 
 EVENTS = (
@@ -32,14 +32,14 @@ EVENTS = (
 )
 MAILED_EVENTS = tuple(event for event in EVENTS if event not in ("CartUpdated", "RefundRequested"))
 FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected", "suppressed", "bounced", "complained")
-# What SES told of a mail, or of its address, after a mail was taken: shown, and nothing here can mend it.
+# SES reported these after accepting a mail. They are shown, but no action here can correct them.
 TOLD_MAIL_STATES = ("suppressed", "bounced", "complained")
 
-# What partners report by webhook: only they can say which order it is about.
+# Partners report these by webhook; only they know the order.
 REPORTS = ("DisputeReported", "DeliveryReported")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
-# A mail to another address than the order's: the order, the event and a hash of the address.
+# A mail to another address than the order's: the order, the event, and a hash of the address.
 OTHER_MAIL_ID = re.compile(rf"{ORDER_ID.pattern}/(?:{'|'.join(MAILED_EVENTS)})/[0-9a-f]{{64}}")
 EVENT_ID = re.compile(
     rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|{OTHER_MAIL_ID.pattern}|request/[0-9A-Za-z_-]{{1,64}}"
@@ -48,7 +48,7 @@ EVENT_ID = re.compile(
 
 
 class Reason(StrEnum):
-    """Why an order is listed, gravest first."""
+    """Why an order is listed, most urgent first."""
 
     OVERDUE = "overdue"
     UNSWEPT = "unswept"
@@ -59,7 +59,7 @@ class Reason(StrEnum):
 
     @property
     def needs_attention(self) -> bool:
-        """Whether somebody here should act. The others wait for the customer, the partner or the next sweep."""
+        """Whether an operator should act. The others wait for the customer, the partner, or the next sweep."""
         return self in (Reason.OVERDUE, Reason.UNSWEPT, Reason.PAYMENT_UNKNOWN)
 
 
@@ -72,7 +72,7 @@ PARKED_PAYMENTS = {
 
 @dataclass(frozen=True)
 class Due:
-    """What an order waits for, when the sweep looks at it and how often it has."""
+    """The step an order waits for, the time of the sweep's next check, and the number of checks."""
 
     step: str
     at: int
@@ -81,7 +81,7 @@ class Due:
 
 @dataclass(frozen=True)
 class Order:
-    """As much of an order as may be shown."""
+    """The attributes of an order that may be shown."""
 
     id: str
     status: str
@@ -90,11 +90,11 @@ class Order:
     reference: str | None = None
 
     def reasons(self, now: int) -> list[Reason]:
-        """Why it is worth a look; empty for an order that is finished or on its way."""
+        """Why it is listed; empty for an order that is finished or in progress."""
         if not self.due:
             return []
         found = set()
-        # As the sweep counts: a payment that waits for its customer has nothing that anybody here could mend.
+        # As the sweep counts: an operator cannot help with a payment that waits for its customer.
         waits_for_customer = self.due.step == "payment" and self.payment in ("action_required", "declined")
         if self.due.tries >= OVERDUE_TRIES and not waits_for_customer:
             found.add(Reason.OVERDUE)
@@ -114,37 +114,37 @@ class Mail:
     id: str
     state: str
     since: int
-    # How often the sweep has published a promised mail that has not ended.
+    # How often the sweep has published the promised mail.
     tries: int = 0
 
     def is_parked(self, now: int) -> bool:
-        """Whether nothing sends it any more, whoever was about to died over it, or publishing it again does not help."""
+        """Whether it is no longer sent, its sender crashed, or publishing it again has no effect."""
         if self.state == "sending" and self.since <= now - CLAIM_STALE_AFTER:
             return True
         return self.state in ("unconfirmed", "rejected", "failed", *TOLD_MAIL_STATES) or self.tries >= OVERDUE_TRIES
 
     @property
     def needs_attention(self) -> bool:
-        """An address that is refused, or takes no mails, cannot be mended here; it is only shown."""
+        """A rejected or suppressed address cannot be corrected here; it is only shown."""
         return self.state not in ("rejected", *TOLD_MAIL_STATES)
 
 
 class Redrive(StrEnum):
-    """What bringing a dead letter back would do."""
+    """What redriving a dead letter would do."""
 
-    # The step that it asks for is done, or will never be done by a message.
+    # Its step is done, or no message will do it.
     NOTHING = "nothing"
     # The step is still missing.
     TRY_AGAIN = "try_again"
-    # No such order: it would come back as a dead letter.
+    # The order does not exist: the letter would return.
     UNKNOWN_ORDER = "unknown_order"
-    # Not one of our messages: it would come back too.
+    # It is not one of this service's messages: it would return.
     UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """What a dead letter is about. Fields that are not as our messages have them are left out: they may hold anything."""
+    """The fields of a dead letter. A field in an unexpected format is omitted, because it may contain anything."""
 
     message: str
     sent: int
@@ -154,30 +154,30 @@ class DeadLetter:
 
     @property
     def mail(self) -> str | None:
-        """The key of the ledger row of the mail that it asks for."""
+        """The key of the ledger row of the mail that it requests."""
         if self.event and OTHER_MAIL_ID.fullmatch(self.event):
             return self.event
         return f"{self.order}/{self.kind}" if self.order else self.event
 
     def redrive(self, queue: str, orders: Mapping[str, Order], mails: Mapping[str, Mail]) -> Redrive:
-        """What becomes of it if it is put back into its queue, as things stand."""
+        """The effect of redriving it now."""
         if not self.event or not self.kind:
             return Redrive.UNREADABLE
         if queue == "email":
             mail = mails.get(self.mail or "")
             return Redrive.NOTHING if mail and mail.state in FINAL_MAIL_STATES else Redrive.TRY_AGAIN
-        # The partner is asked again how it stands.
+        # The service reads the current state from the partner again.
         if self.kind in REPORTS:
             return Redrive.TRY_AGAIN
         order = orders.get(self.order or "")
         if not order:
             return Redrive.UNKNOWN_ORDER
-        # The partner is asked again how a refund stands, also long after it was done.
+        # The service reads the refund's state from the partner again, even long after its completion.
         if self.kind == "RefundRequested" and order.payment in ("refunded", "refund_failed"):
             return Redrive.TRY_AGAIN
         done = {
             "billing": order.status != "pending",
-            # Only an explicit request tries again after a decline.
+            # Only an explicit request starts another attempt after a decline.
             "payment": order.status in ("paid", "shipped", "cancelled") or order.payment == "declined",
             "shipment": order.status in ("shipped", "refunding", "cancelled"),
         }
@@ -185,7 +185,7 @@ class DeadLetter:
 
 
 def read_dead_letter(message: str, sent: int, body: str) -> DeadLetter:
-    """Takes from a body the ids and the type, each only if it looks as we write it, and nothing else."""
+    """Reads only the IDs and the type from a body, each only in this service's format."""
     try:
         event = json.loads(body)
     except ValueError:
@@ -216,10 +216,10 @@ def read_order(item: Mapping[str, Any]) -> Order:
 
 def read_mail(item: Mapping[str, Any]) -> Mail:
     """A mail from its row."""
-    # One that was promised and never tried has been neither settled nor claimed.
+    # A promised mail that was never tried is neither settled nor claimed.
     since = next(item[at] for at in ("feedbackAt", "settledAt", "claimedAt", "keptAt") if at in item)
     state = item["state"]
-    # As in the functions: what SES told counts once the sending has ended.
+    # As in the functions: SES's feedback counts once the sending has ended.
     if state in ("sent", "unconfirmed"):
         state = item.get("feedback", state)
     return Mail(item["emailId"], state, int(since), int(item.get("dueTries", 0)))
@@ -227,7 +227,7 @@ def read_mail(item: Mapping[str, Any]) -> Mail:
 
 @dataclass(frozen=True)
 class DeadLetterQueue:
-    """One dead-letter queue: how many messages it holds, and those that were looked at."""
+    """A dead-letter queue: its number of messages, and those that were read."""
 
     queue: str
     count: int
@@ -236,34 +236,34 @@ class DeadLetterQueue:
 
 @dataclass(frozen=True)
 class Survey:
-    """All that needs an eye in one stack, at one time."""
+    """Everything that needs attention in one stack, at one time."""
 
     where: str
     now: int
     orders: tuple[Order, ...] = ()
-    # Whether every order that waits for something was read.
+    # Whether every waiting order was read.
     complete: bool = True
     mails: tuple[Mail, ...] = ()
-    # How many days of the whole ledger were read; None: only the mails of orders that wait for something.
+    # How many days of the whole ledger were read; None: only the mails of waiting orders.
     mail_days: int | None = None
     dead: tuple[DeadLetterQueue, ...] = ()
     relay_failures: int = 0
 
     @property
     def listed(self) -> list[tuple[Order, list[Reason]]]:
-        """The orders that are worth a look, gravest first, then by their time."""
+        """The listed orders, most urgent first, then by their time."""
         found = [(order, reasons) for order in self.orders if (reasons := order.reasons(self.now))]
         rank = list(Reason).index
         return sorted(found, key=lambda each: (rank(each[1][0]), each[0].due.at if each[0].due else 0, each[0].id))
 
     @property
     def parked_mails(self) -> list[Mail]:
-        """The mails that are worth a look, oldest first."""
+        """The listed mails, oldest first."""
         return sorted((mail for mail in self.mails if mail.is_parked(self.now)), key=lambda mail: (mail.since, mail.id))
 
     @property
     def troubles(self) -> list[str]:
-        """What somebody should act on, each kind with its count; empty where there is nothing."""
+        """What an operator should act on, each kind with its count; empty if there is nothing."""
         counts = {
             "orders": sum(any(reason.needs_attention for reason in reasons) for _, reasons in self.listed),
             "mails": sum(mail.needs_attention for mail in self.parked_mails),

@@ -55,7 +55,7 @@ class TestSettings(unittest.TestCase):
         for stage in ("prod", "production", "live"):
             said = self.refused(STAGE=stage)
             self.assertIn(f"STAGE={stage}", said)
-            self.assertIn("no money", said)
+            self.assertIn("reserved for deployments that move money", said)
 
     def test_pages_may_call_only_where_origins_are_given(self) -> None:
         self.assertNotIn("AllowedOrigins", settings().parameters)
@@ -84,12 +84,12 @@ class TestSettings(unittest.TestCase):
             ("TAX_MODE", "none", "of-total, included, added"),
             ("CURRENCY", "euro", "ISO 4217"),
             ("UNPAID_ORDER_DAYS", "366", "0 to 365"),
-            ("SENDER_EMAIL", "orders", "address that mails come from"),
+            ("SENDER_EMAIL", "orders", "Sender address of the mails"),
             ("CARRIER", "dhl", "own, easypost"),
             ("PARTNER", "paypal", "sandbox or stripe"),
             ("BILLING_PARTNER", "paypal", "sandbox or stripe"),
-            ("PORT", "80", "between 1024 and 65535"),
-            ("AWS_PORT", "x", "between 1024 and 65535"),
+            ("PORT", "80", "from 1024 to 65535"),
+            ("AWS_PORT", "x", "from 1024 to 65535"),
         ):
             with self.subTest(variable):
                 said = self.refused(**{variable: value})

@@ -47,7 +47,7 @@ class TestArguments(unittest.TestCase):
             ("on", "azure", "must be local or aws, not 'azure'"),
             ("redrive", "payments", "must be billing, payment, shipment or email, not 'payments'"),
             ("sweep", "no", "must be now, not 'no'"),
-            ("requeue", "8080", "is not the id of an order (ord_ and 26 characters)"),
+            ("requeue", "8080", "is not an order ID (ord_ and 26 characters)"),
             ("mails", "0", "must be a whole number of days from 1 to 3650"),
         ):
             with self.subTest(option):

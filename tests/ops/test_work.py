@@ -55,10 +55,13 @@ class TestFigures(unittest.TestCase):
 
     def test_names_are_those_of_the_functions(self) -> None:
         def named(file: str, enum: str) -> list[str]:
-            source = (ROOT / file).read_text()
-            body = source[source.index(f"impl {enum} {{") :]
-            names = body[body.index("fn as_str") : body.index("_str(&self)") + 600].split("\n    }\n")[0]
-            return re.findall(r'=> "(\w+)"', names)
+            """The names that strum derives: those of the variants, or the same in snake case."""
+            head, body = (ROOT / file).read_text().split(f"pub enum {enum} {{")
+            variants = re.findall(r"(?m)^    (\w+),$", body.split("\n}\n")[0])
+            attributes = head.rsplit("\n\n", 1)[1]
+            if 'serialize_all = "snake_case"' not in attributes:
+                return variants
+            return [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", variant).lower() for variant in variants]
 
         self.assertEqual(tuple(named("shared/domain/src/order.rs", "DueStep")), work.STEPS)
         self.assertEqual(tuple(named("shared/domain/src/state.rs", "EventType")), work.EVENTS)
@@ -243,11 +246,11 @@ class TestReport(unittest.TestCase):
             """\
 orderflow at http://127.0.0.1:4566, 2026-11-23T10:12:05+00:00
 
-Orders: 1 worth a look, 1 on their way
-  order                           status    waits for  tries  next look                  payment  why
+Orders: 1 listed, 1 in progress
+  order                           status    waits for  tries  next check                 payment  why
   ord_01JDB4XK00EXAMPVE0RDER0001  invoiced  payment    3      2026-11-23T10:13:05+00:00  due      overdue
 
-Mails: 1 parked (promised, or of orders that wait for something; MAILS=days reads the whole ledger)
+Mails: 1 parked (promised, or of waiting orders; MAILS=days reads the whole ledger)
   mail                                         state        tries  since
   ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  0      2026-11-23T10:11:05+00:00
 
@@ -281,7 +284,7 @@ Needs attention: orders: 1, mails: 1, dead letters: 3, relay failures: 4.""",
 
     def test_a_list_that_is_not_complete_says_so_and_is_no_all_clear(self) -> None:
         survey = Survey("here", NOW, complete=False, dead=QUIET)
-        self.assertIn("; there are more", text(survey))
+        self.assertIn("(more exist, not read)", text(survey))
         self.assertTrue(survey.troubles)
 
 

@@ -115,15 +115,15 @@ FAULTS = [
     Fault(
         "what is no answer of AWS is taken for a refusal",
         "shared/platform/src/aws/answers.rs",
-        "        None => Said::Unreadable,\n",
-        "        None => Said::Refused,\n",
+        "        None => Verdict::Unreadable,\n",
+        "        None => Verdict::Refused,\n",
         tests="unkind::each_refusal_of_each_call_of_carts",
     ),
     Fault(
         "an answer that was changed on its way counts",
         "shared/platform/src/aws/answers.rs",
-        "if crc32fast::hash(body) != told =>",
-        "if crc32fast::hash(body) == 0 && told == 1 =>",
+        "if crc32fast::hash(body) != checksum =>",
+        "if crc32fast::hash(body) == 0 && checksum == 1 =>",
         tests="unkind::a_changed_answer",
     ),
     Fault(
@@ -300,7 +300,7 @@ FAULTS = [
     Fault(
         "a mail is promised only while the queue takes it",
         "functions/shipment/src/lib.rs",
-        '                tracing::warn!(email_id, %error, "not queued; the sweep publishes it");',
+        '                tracing::warn!(email_id, %error, "not queued; left to the sweep");',
         '                tracing::warn!(email_id, %error, "not published");\n                return Err(error.into());',
         tests="mails::a_mail_is_promised",
     ),
@@ -447,8 +447,8 @@ FAULTS = [
     Fault(
         "a lost answer counts as a decline",
         "functions/payment/src/lib.rs",
-        "                self.release(order, fence, ChargeState::Unknown, Confirmation::Unanswered)\n                    .await?;\n                Err(Error::PaymentUnknown)\n            }\n        }\n    }\n\n    /// Gives the claim back where",
-        '                Ok(ChargeStatus::Declined { code: "timeout".to_owned(), retryable: true })\n            }\n        }\n    }\n\n    /// Gives the claim back where',
+        "                self.release(order, fence, ChargeState::Unknown, Confirmation::Unanswered)\n                    .await?;\n                Err(Error::PaymentUnknown)\n            }\n        }\n    }\n\n    /// Releases the claim after a failed",
+        '                Ok(ChargeStatus::Declined { code: "timeout".to_owned(), retryable: true })\n            }\n        }\n    }\n\n    /// Releases the claim after a failed',
         tests="payments::",
     ),
     Fault(
@@ -470,7 +470,7 @@ FAULTS = [
     Fault(
         "a capture that was overtaken is forgotten",
         "functions/payment/src/lib.rs",
-        "                Box::pin(self.pay(&standing.id, Wish::Message)).await",
+        "                Box::pin(self.pay(&standing.id, Trigger::Message)).await",
         "                let _ = &standing;\n                Err(in_progress())",
         tests="sequences::a_capture_overtaken",
     ),
@@ -554,8 +554,8 @@ FAULTS = [
     Fault(
         "news of a declined order is not asked about",
         "functions/payment/src/lib.rs",
-        "Wish::Message => self.look_after_declined(&order, payment).await,",
-        "Wish::Message => Err(declined(payment)),",
+        "Trigger::Message => self.check_declined(&order, payment).await,",
+        "Trigger::Message => Err(declined(payment)),",
         tests="sequences::an_intent_left_open",
     ),
     Fault(
@@ -582,8 +582,8 @@ FAULTS = [
     Fault(
         "a declined charge that cannot be cancelled is left behind",
         "functions/payment/src/lib.rs",
-        "            Closing::Alive => NextCharge::Same,",
-        "            Closing::Alive => NextCharge::Another,",
+        "            Closing::StillOpen => NextCharge::Same,",
+        "            Closing::StillOpen => NextCharge::Another,",
         tests="paypal::client::a_worker_that_wakes_late",
     ),
     Fault(
@@ -596,8 +596,8 @@ FAULTS = [
     Fault(
         "a message tries a declined payment again",
         "functions/payment/src/lib.rs",
-        "Wish::Message => self.look_after_declined(&order, payment).await,",
-        "Wish::Message => self.try_again(&order, payment, None).await,",
+        "Trigger::Message => self.check_declined(&order, payment).await,",
+        "Trigger::Message => self.start_next_attempt(&order, payment, None).await,",
         tests="chain::a_declined",
     ),
     Fault(
@@ -711,8 +711,8 @@ FAULTS = [
     Fault(
         "a message of a batch that has no id is not reported",
         "shared/service/src/lambda/batch.rs",
-        ".filter(|(_, fate)| *fate == Fate::Keep)",
-        ".filter(|(record, fate)| *fate == Fate::Keep && !record.id.is_empty())",
+        ".filter(|(_, disposition)| *disposition == Disposition::Keep)",
+        ".filter(|(record, disposition)| *disposition == Disposition::Keep && !record.id.is_empty())",
         tests="events::whatever_a_batch",
     ),
     Fault(
@@ -753,8 +753,8 @@ FAULTS = [
     Fault(
         "a bad message is deleted",
         "shared/service/src/lambda/batch.rs",
-        "            log_poison(error);\n            return Fate::Keep;",
-        "            log_poison(error);\n            return Fate::Delete;",
+        "            log_poison(error);\n            return Disposition::Keep;",
+        "            log_poison(error);\n            return Disposition::Delete;",
         tests="glue::in_a_batch",
     ),
     Fault(
@@ -966,7 +966,7 @@ FAULTS = [
     Fault(
         "every refusal of a key reads its secret",
         "shared/platform/src/secret.rs",
-        " || now < state.heeds_refusals_at {",
+        " || now < state.next_refusal_read_at {",
         " {",
         tests="secrets::",
     ),
@@ -1078,8 +1078,8 @@ FAULTS = [
     Fault(
         "a late approval charges what has waited too long",
         "functions/payment/src/lib.rs",
-        "                if matches!(wish, Wish::Message) && self.unpaid.is_over(&order, now) =>",
-        "                if wish.key().is_some() && self.unpaid.is_over(&order, now) =>",
+        "                if matches!(trigger, Trigger::Message) && self.unpaid.is_over(&order, now) =>",
+        "                if trigger.key().is_some() && self.unpaid.is_over(&order, now) =>",
         tests="expiry::one_late_approval",
     ),
     Fault(
@@ -1170,7 +1170,7 @@ FAULTS = [
     Fault(
         "a key of a declined attempt is given a later attempt's payment",
         "functions/payment/src/lib.rs",
-        "        match payment.and_then(|payment| past_decline(payment, wish.key())) {",
+        "        match payment.and_then(|payment| past_decline(payment, trigger.key())) {",
         "        match payment.and_then(|payment| past_decline(payment, None)) {",
         tests="sequences::",
     ),

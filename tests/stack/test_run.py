@@ -73,7 +73,7 @@ class TestRun(unittest.TestCase):
     def test_the_death_of_a_part_ends_the_rest_and_is_named(self) -> None:
         running, below = self.ready()
         os.kill(below[0], signal.SIGKILL)
-        self.assertIn("stopped by itself (exit code -9)", self.assert_ends(running, below, 1))
+        self.assertIn("stopped unexpectedly (exit code -9)", self.assert_ends(running, below, 1))
 
     def test_a_taken_port_is_named_before_anything_starts(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -1,6 +1,6 @@
 //! Issues the invoice of a pending order.
 //!
-//! `POST /api/order/invoice.json`, or by itself when `CartUpdated` tells of a cart with `checkout`;
+//! `POST /api/order/invoice.json`, or automatically on `CartUpdated` if the cart has `checkout`;
 //! event `InvoiceCreated`.
 
 mod request;
@@ -19,7 +19,7 @@ use store::{InvoiceIssue, Store, StoreError};
 
 use request::{InvoiceRequest, order_named_by};
 
-/// How often an order that changes under our hands is read again.
+/// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// The billing service.
@@ -30,7 +30,7 @@ pub struct Billing {
     runtime: Runtime,
 }
 
-/// What the seed answers.
+/// The answer's body, as the contract defines it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct InvoiceBody<'a> {
@@ -41,7 +41,7 @@ struct InvoiceBody<'a> {
 }
 
 impl Billing {
-    /// The service over its store.
+    /// Builds the service over its store.
     #[must_use]
     pub fn new(store: Store, shop: Shop, runtime: Runtime) -> Self {
         Self {
@@ -51,8 +51,8 @@ impl Billing {
         }
     }
 
-    /// Reads the request in the shop's currency, which it must name. Only an order that has its
-    /// invoice already is answered in its own, if the shop has changed to another since.
+    /// Reads the request in the shop's currency. An order that already has its invoice is answered
+    /// in its own currency, even if the shop's has since changed.
     async fn read(&self, call: &Call) -> Result<InvoiceRequest, Error> {
         let body = call.body()?;
         let request = match InvoiceRequest::read(body, self.shop.currency) {
@@ -74,8 +74,8 @@ impl Billing {
         Ok(request)
     }
 
-    /// Issues the invoice unless there is one. `contact` says from the order as it stands whom the
-    /// invoice is for, or refuses; it is asked again when the order has changed meanwhile.
+    /// Issues the invoice unless the order has one. `contact` returns whom to invoice, `None` to
+    /// wait, or an error; it is called again whenever the order has changed.
     async fn issue(
         &self,
         id: &OrderId,
@@ -92,7 +92,7 @@ impl Billing {
             };
             match order.status.apply(Command::IssueInvoice) {
                 Ok(_) => {}
-                // What was recorded is the answer, also of an order that was cancelled since.
+                // The recorded invoice is the answer, even if the order has since been cancelled.
                 Err(Refusal::AlreadyDone) => return Ok(Some(order)),
                 Err(_) if order.invoice().is_some() => return Ok(Some(order)),
                 Err(Refusal::TooEarly | Refusal::TooLate) => {
@@ -111,7 +111,7 @@ impl Billing {
                     tracing::info!(order_id = %id, invoice_id = %id.invoice(), "invoice issued");
                     return Ok(Some(order));
                 }
-                // The cart was updated, or the invoice issued, since the order was read.
+                // The cart was updated or the invoice issued after the order was read.
                 InvoiceIssue::Raced => {}
             }
         }
@@ -136,7 +136,7 @@ impl Function for Billing {
             }
             let mut contact = request.contact.clone();
             if contact.email.is_none() {
-                // The cart's checkout may have named one.
+                // Fall back to the address from the cart's checkout.
                 contact.email = order.email().cloned();
             }
             Ok(Some(contact))
@@ -162,7 +162,7 @@ impl Function for Billing {
             Ok(order.contact.clone().filter(|_| wanted))
         };
         match self.issue(&id, from_checkout).await {
-            // Cancelled before it was invoiced: nothing is left to do.
+            // The order was cancelled before it was invoiced.
             Ok(_) | Err(Error::WrongState { .. }) => Ok(Consumed::Done),
             Err(error) => Err(error),
         }

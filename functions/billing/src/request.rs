@@ -1,4 +1,4 @@
-//! The invoice's request.
+//! The request of an invoice.
 
 use domain::{Amounts, Contact, Currency, CustomerId, Money, Order, OrderId, OrderLines};
 use serde_json::Value;
@@ -48,8 +48,8 @@ impl InvoiceRequest {
         report.finish(request)
     }
 
-    /// Names the currency and every amount, quantity and price that differs from the order's. Product ids are not
-    /// compared: the invoice takes its lines from the order, never from the request.
+    /// Lists the currency and each amount, quantity, and price that differ from the order. Product
+    /// IDs are not compared: the invoice takes its lines from the order, never from the request.
     pub(crate) fn differences(&self, order: &Order) -> Vec<Difference> {
         let mut differences = Vec::new();
         let mut compare = |pointer: String, expected: String, actual: String| {
@@ -94,7 +94,7 @@ impl InvoiceRequest {
     }
 }
 
-/// The currency, customer and order that an invoice's body names, whatever else it says.
+/// The currency, customer, and order, read without validating the rest of the body.
 pub(crate) fn order_named_by(body: &Value) -> Option<(Currency, CustomerId, OrderId)> {
     let text = |name| body.get(name)?.as_str();
     let currency = text("currency")?.parse().ok()?;

@@ -1,6 +1,6 @@
-//! Takes a customer's cart, prices it and keeps it as a pending order.
+//! Prices a customer's cart and stores it as a pending order.
 //!
-//! `POST /api/order/cart.json`, event `CartUpdated`.
+//! `POST /api/order/cart.json`; event `CartUpdated`.
 
 mod request;
 
@@ -17,7 +17,7 @@ use store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
 
 use request::{CartRequest, order_named_by};
 
-/// What the idempotency keys of this path belong to, whether a cart is made or updated.
+/// Scope of idempotency keys, for both creating and updating a cart.
 const ENDPOINT: &str = "cart";
 
 /// The cart service.
@@ -28,7 +28,7 @@ pub struct Cart {
     runtime: Runtime,
 }
 
-/// What the seed answers.
+/// The answer's body, as the contract defines it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CartBody<'a> {
@@ -48,14 +48,14 @@ impl<'a> CartBody<'a> {
             sub_total_amount: amounts.sub_total.to_amount_json(),
             total_amount: amounts.total.to_amount_json(),
             items: item_bodies(lines),
-            // A cart is answered only while it is one; a repeat gets the first answer.
+            // Only a pending order answers as a cart; a repeat receives the first answer.
             status: Status::Pending.as_str(),
         }
     }
 }
 
 impl Cart {
-    /// The service over its store.
+    /// Builds the service over its store.
     #[must_use]
     pub fn new(store: Store, shop: Shop, runtime: Runtime) -> Self {
         Self {
@@ -107,7 +107,8 @@ impl Cart {
         if let Some(key) = &call.key
             && OrderId::from_key(call.caller.id(), &request.customer, key.as_str()) == id
         {
-            // The key that made this order, also once its row has expired; an update is another body.
+            // This key created the order, even if its row has since expired. An update is a
+            // different body.
             return Err(Error::KeyReused);
         }
         let contents = self.price(&request);
@@ -143,8 +144,8 @@ impl Cart {
         }
     }
 
-    /// Reads the request in the shop's currency, or else in that of the order that it updates or has
-    /// made, which may have been placed before the shop changed to another.
+    /// Reads the request in the shop's currency, or else in that of the order it updates or
+    /// created: the shop's currency may have changed since the order was placed.
     async fn read(&self, call: &Call) -> Result<CartRequest, Error> {
         let body = call.body()?;
         let request = match CartRequest::read(body, self.shop.currency) {

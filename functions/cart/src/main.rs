@@ -1,4 +1,4 @@
-//! The cart's Lambda.
+//! The cart Lambda.
 
 use cart::Cart;
 use platform::config::{Environment, Shop};

@@ -1,4 +1,4 @@
-//! The cart's request.
+//! The request of a cart.
 
 use domain::{Contact, Currency, CustomerId, OrderId, OrderLines};
 use serde_json::Value;
@@ -42,8 +42,8 @@ impl CartRequest {
     }
 }
 
-/// The order that a request updates, or that its key has made, and its customer, whatever else the
-/// body says.
+/// The customer, and the order that the request updates or its key created, read without validating
+/// the rest of the body.
 pub(crate) fn order_named_by(call: &Call) -> Result<Option<(CustomerId, OrderId)>, Error> {
     let body = call.body()?;
     let customer = body.get("customerId").and_then(Value::as_str);

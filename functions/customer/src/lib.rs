@@ -1,9 +1,9 @@
-//! Keeps what customers have agreed to: to be charged by a billing partner without being asked again.
+//! Stores customers' agreements to be charged by a billing partner.
 //!
 //! `POST /api/customer/billing.json`, `GET` and `DELETE /api/customer/{customerId}/billing`.
 //!
-//! The partner's tokens go in and never come out again: whoever has one and the shop's key can charge
-//! the customer.
+//! The service never returns the partner's tokens: together with the shop's key, they are enough to
+//! charge the customer.
 
 mod request;
 
@@ -19,7 +19,7 @@ use store::{Approval, KeyRecord, Revocation, Store};
 
 use request::{ApprovalRequest, partners_to_revoke};
 
-/// What the idempotency keys of approvals belong to.
+/// Scope of idempotency keys of approvals.
 const ENDPOINT: &str = "agreement";
 
 /// The customer service.
@@ -57,15 +57,15 @@ struct AgreementBody<'a> {
 }
 
 impl Customers {
-    /// The service over its store.
+    /// Builds the service over its store.
     #[must_use]
     pub fn new(store: Store, runtime: Runtime) -> Self {
         Self { store, runtime }
     }
 
-    /// Keeps the approval. With an idempotency key it takes effect once: a repeat that comes after
-    /// a revocation is answered and does not approve again. One that is overtaken counts as the
-    /// earlier, and is answered as it would have been.
+    /// Stores the approval. An idempotency key takes effect once: a repeat after a revocation is
+    /// answered but does not approve again. An overtaken approval counts as the earlier one and
+    /// receives the same answer.
     async fn approve(&self, call: &Call) -> Result<Answer, Error> {
         let request = ApprovalRequest::read(call.body()?)?;
         let ApprovalRequest {
@@ -114,8 +114,8 @@ impl Customers {
         answer(customer, &records)
     }
 
-    /// Revokes one partner after the other. Should the second one fail, the first is revoked, and a
-    /// repeat goes on from there.
+    /// Revokes one partner after the other. If the second fails, the first stays revoked, and a
+    /// repeat continues from there.
     async fn revoke(&self, call: &Call, customer: &CustomerId) -> Result<Answer, Error> {
         let mut records = Vec::new();
         for partner in partners_to_revoke(call)? {
@@ -168,7 +168,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Where a customer's agreements are. A customer's id may hold anything, so that it is
+/// The path of a customer's agreements. A customer ID may contain any character; reserved ones are
 /// percent-encoded.
 fn location(customer: &CustomerId) -> String {
     let id = utf8_percent_encode(customer.as_str(), RESERVED);

@@ -1,4 +1,4 @@
-//! The customers' Lambda.
+//! The customer Lambda.
 
 use customer::Customers;
 use platform::config::Environment;

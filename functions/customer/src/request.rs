@@ -1,4 +1,4 @@
-//! What is asked about a customer's agreements.
+//! The requests about a customer's agreements.
 
 use domain::{Agreement, CustomerId, PartnerName, PartnerToken, Text};
 use serde_json::Value;
@@ -22,7 +22,8 @@ impl ApprovalRequest {
             let payment_method = fields.required("paymentMethodId", as_id(PartnerToken::parse));
             let name = fields.optional("name", as_text);
             if partner == Some(PartnerName::Stripe) && partner_customer == Some(None) {
-                let detail = "is required with stripe: the customer that has the payment method";
+                let detail =
+                    "is required with stripe: the ID of the customer who owns the payment method";
                 report.add(fields.pointer("partnerCustomerId"), detail.to_owned());
             }
             fields.close();
@@ -44,8 +45,8 @@ fn as_partner(value: &Value) -> Result<PartnerName, Invalid> {
     Ok(value.as_str().unwrap_or_default().parse()?)
 }
 
-/// The partners whose agreements are to be revoked: the one that the query names, else all. A
-/// parameter that is not known is refused: a slip of the pen must not revoke everything.
+/// The partner that the query names, or all. An unknown parameter is refused, so that a typing
+/// error does not revoke everything.
 pub(crate) fn partners_to_revoke(call: &Call) -> Result<Vec<PartnerName>, Error> {
     let report = |name: &str, detail: String| FieldError {
         pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
@@ -59,7 +60,7 @@ pub(crate) fn partners_to_revoke(call: &Call) -> Result<Vec<PartnerName>, Error>
             ("partner", Err(error)) => errors.push(report(name, error.to_string())),
             _ => errors.push(report(
                 name,
-                "is not a query parameter here; known is partner".to_owned(),
+                "unknown query parameter; expected: partner".to_owned(),
             )),
         }
     }

@@ -1,5 +1,5 @@
-//! What SES tells of mails that it took: "Contents of event data that Amazon SES publishes to Amazon
-//! SNS". It comes by the queue as it is (raw message delivery).
+//! SES's feedback about mails it accepted: "Contents of event data that Amazon SES publishes to
+//! Amazon SNS". The queue delivers it unwrapped (raw message delivery).
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use domain::Email;
 use serde::Deserialize;
 use store::Feedback;
 
-/// The tag by which what SES tells finds its mail.
+/// The tag that links feedback to its mail.
 pub(crate) const TAG: &str = "emailId";
 
-/// What SES publishes to a topic that it is given, to see whether it may.
+/// SES publishes this text to test its permission on a new topic.
 const PROBE: &str = "Successfully validated SNS topic";
 
-/// What a text from SES says.
+/// A notification from SES.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Notification {
     /// A mail bounced, or its recipient complained.
     Feedback {
-        /// The mail's id, unless it was sent without.
+        /// The mail's ledger ID, unless it was sent without one.
         email_id: Option<String>,
-        /// What it says.
+        /// A bounce or a complaint.
         feedback: Feedback,
-        /// Whom it is about.
+        /// The recipients it is about.
         addresses: Vec<Email>,
     },
-    /// Nothing that anything follows from.
-    Nothing,
+    /// No action follows from it.
+    Ignored,
 }
 
 #[derive(Deserialize)]
@@ -65,18 +65,18 @@ struct Recipient {
     email_address: String,
 }
 
-/// The tag's value for a mail: tags have ASCII letters, digits, `_` and `-` ("`MessageTag`"), ids have
-/// slashes and no `-`. `None` for an id that has anything else, or is longer than a tag may be.
-pub(crate) fn tag_of(email_id: &str) -> Option<String> {
+/// The tag's value for a mail. Tags hold ASCII letters, digits, `_`, and `-` ("`MessageTag`");
+/// ledger IDs have slashes and no `-`. `None` for an ID with other characters or over 256 bytes.
+pub(crate) fn tag_for(email_id: &str) -> Option<String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/');
-    let fits = email_id.len() <= 256 && email_id.chars().all(is_allowed);
-    fits.then(|| email_id.replace('/', "-"))
+    let is_valid = email_id.len() <= 256 && email_id.chars().all(is_allowed);
+    is_valid.then(|| email_id.replace('/', "-"))
 }
 
-/// Reads what came by the queue; `None` if SES did not write it.
-pub(crate) fn read(text: &str) -> Option<Told> {
+/// Reads a text from the queue; `None` if SES did not write it.
+pub(crate) fn read(text: &str) -> Option<Notification> {
     if text.starts_with(PROBE) {
-        return Some(Told::Nothing);
+        return Some(Notification::Ignored);
     }
     let event: Event = platform::json::read(text.as_bytes()).ok()?;
     let (feedback, recipients) = match (event.kind.as_str(), event.bounce, event.complaint) {
@@ -88,7 +88,7 @@ pub(crate) fn read(text: &str) -> Option<Told> {
         ("Complaint", _, Some(complaint)) => {
             (Feedback::Complained, complaint.complained_recipients)
         }
-        _ => return Some(Told::Nothing),
+        _ => return Some(Notification::Ignored),
     };
     let tags = event.mail.tags.get(TAG);
     let email_id = tags
@@ -96,7 +96,7 @@ pub(crate) fn read(text: &str) -> Option<Told> {
         .map(|value| value.replace('-', "/"));
     let addresses = recipients.iter();
     let addresses = addresses.filter_map(|each| Email::parse(&each.email_address).ok());
-    Some(Told::Feedback {
+    Some(Notification::Feedback {
         email_id,
         feedback,
         addresses: addresses.collect(),
@@ -127,12 +127,12 @@ mod tests {
             ("Transient", false),
             ("Undetermined", false),
         ] {
-            let told = Told::Feedback {
+            let expected = Notification::Feedback {
                 email_id: Some("ord_1/OrderShipped/00ff".to_owned()),
                 feedback: Feedback::Bounced { is_permanent },
                 addresses: vec![Email::parse("recipient@example.com").unwrap()],
             };
-            assert_eq!(read(&bounce(kind)), Some(told));
+            assert_eq!(read(&bounce(kind)), Some(expected));
         }
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let delivery = r#"{"eventType":"Delivery","mail":{},"delivery":{}}"#;
         let probe = "Successfully validated SNS topic for Amazon SES event publishing.";
         for text in [delivery, probe] {
-            assert_eq!(read(text), Some(Told::Nothing));
+            assert_eq!(read(text), Some(Notification::Ignored));
         }
         for text in ["", "{}", "no", r#"{"eventType":"Bounce"}"#] {
             assert_eq!(read(text), None);
@@ -154,10 +154,10 @@ mod tests {
             "ord_01JDB4XK00EXAMPVE0RDER0001/PaymentProcessed/{}",
             "0f".repeat(32)
         );
-        let tag = tag_of(&id).unwrap();
+        let tag = tag_for(&id).unwrap();
         assert_eq!(tag.replace('-', "/"), id);
         for id in ["request/a-b", "request/é", &"a".repeat(257)] {
-            assert_eq!(tag_of(id), None);
+            assert_eq!(tag_for(id), None);
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Writes to the customer: one mail for each order, event and address.
+//! Sends mails to the customer: one per order, event, and address.
 //!
-//! `POST /api/order/email.json`, or by itself when `InvoiceCreated`, `PaymentProcessed` or
-//! `OrderShipped` arrives.
+//! `POST /api/order/email.json`, or automatically on `InvoiceCreated`, `PaymentProcessed`, or
+//! `OrderShipped`.
 //!
-//! The mail waits for its turn, the ledger row is claimed, SES is called once, the row is settled. SES
-//! does not recognise a repeat, so whatever is ambiguous is parked as `unconfirmed` and never sent
-//! again by itself. A mail that SES refuses for its rate provably was not taken: it waits for another
-//! turn while the invocation has time, without a claim.
+//! A mail waits for its turn, the ledger row is claimed, SES is called once, and the row is
+//! settled. SES does not recognise a repeat, so a mail with an unknown outcome is parked as
+//! `unconfirmed` and never sent again automatically. A mail that SES refuses for its rate was
+//! provably not accepted: it waits for another turn, without a claim, while the invocation has
+//! time.
 
 mod feedback;
 pub mod mail;
@@ -29,16 +30,16 @@ use service::http::{Answer, Call, MAILS, MailRequest, Route};
 use service::lambda::{Consumed, Function};
 use store::{EmailClaim, EmailState, Feedback, Store};
 
-use feedback::Told;
+use feedback::Notification;
 use mail::{Mail, MailAmounts, MailCard, MailFacts, MailKind, MailLine};
 use mailer::{Mailer, MailerError};
 use pace::Pace;
 
-/// A claim older than this was left by a function that died: longer than any email function runs
-/// (template.yaml: 60 s), by clocks that are five minutes apart.
+/// A claim older than this was left by a crashed function. Longer than any email function runs
+/// (template.yaml: 60 s), with clocks up to five minutes apart.
 pub const CLAIM_STALE_AFTER: Duration = Duration::from_mins(7);
 
-/// When to ask again while another call sends the mail.
+/// `Retry-After` while another call sends the mail.
 const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
 
 /// The email service.
@@ -51,19 +52,19 @@ pub struct Emails<M> {
     runtime: Runtime,
 }
 
-/// What became of one attempt to send a mail.
+/// Outcome of one attempt to send a mail.
 enum Attempt {
     Ended(Result<(), Error>),
-    /// SES refused it for its rate; the claim is given back.
+    /// SES refused it for its rate; the claim is released.
     OverRate(AwsFailure),
-    /// SES refused it for the limit of 24 hours; the claim is given back.
+    /// SES refused it for the 24-hour quota; the claim is released.
     OverQuota(AwsFailure),
 }
 
-/// What became of a mail that was not refused.
+/// Outcome of sending a mail, when it is not an error.
 enum Sending {
     Ended,
-    /// The account may send no more mails in these 24 hours.
+    /// The account's 24-hour quota is used up.
     Later(AwsFailure),
 }
 
@@ -73,8 +74,8 @@ struct SentBody {
 }
 
 impl<M: Mailer> Emails<M> {
-    /// The service over its ledger and mailer, which is called at this pace; without a mailer it sends
-    /// nothing. `stage` names the deployment in metrics.
+    /// `pace` limits the calls to the mailer; without a mailer the service sends nothing. `stage`
+    /// names the deployment in metrics.
     #[must_use]
     pub fn new(
         store: Store,
@@ -92,11 +93,11 @@ impl<M: Mailer> Emails<M> {
         }
     }
 
-    /// Sends the mail that the message asks for, unless it was sent.
+    /// Sends the mail that the message requests, unless it was already sent.
     async fn send(&self, message: &Message) -> Result<Sending, Error> {
         let mailer = self.mailer.as_ref().ok_or(Error::MailNotConfigured)?;
         let Some(data) = &message.mail else {
-            return Err(Error::Internal("the message says nothing of a mail".into()));
+            return Err(Error::Internal("the message has no mail data".into()));
         };
         let bad_address = |_| {
             let detail = "must be an email address".to_owned();
@@ -184,10 +185,10 @@ impl<M: Mailer> Emails<M> {
             .await
             .map_err(|error| Error::from(error).after_an_effect())?;
         if !is_settled {
-            // Parked meanwhile: what the row says is what every repeat is told.
+            // The row was parked concurrently; every repeat reports its state.
             return Ok(Attempt::Ended(Err(Error::MailUnconfirmed)));
         }
-        // Only what was written counts: whoever parks the mail later counts it then.
+        // Count only what was written: a row parked later is counted then.
         if state == EmailState::Unconfirmed {
             self.count_unconfirmed();
         }
@@ -199,7 +200,7 @@ impl<M: Mailer> Emails<M> {
         })
     }
 
-    /// Records what SES tells of a mail that it took, and of whom no further mail is for.
+    /// Records SES's feedback about a mail, and suppresses the addresses that must receive no more.
     async fn record(
         &self,
         email_id: Option<&str>,
@@ -218,7 +219,7 @@ impl<M: Mailer> Emails<M> {
         };
         let state = feedback.state().as_str();
         if is_new {
-            tracing::warn!(email_id, state, "SES told of a mail");
+            tracing::warn!(email_id, state, "SES reported a mail");
             match feedback {
                 Feedback::Bounced { .. } => self.count("EmailBounced"),
                 Feedback::Complained => self.count("EmailComplained"),
@@ -227,7 +228,7 @@ impl<M: Mailer> Emails<M> {
             tracing::info!(
                 email_id,
                 state,
-                "SES told of an unknown mail, or told it again"
+                "SES reported an unknown mail or repeated a report"
             );
         }
         Ok(Consumed::Done)
@@ -242,7 +243,7 @@ impl<M: Mailer> Emails<M> {
     }
 }
 
-/// The mail provably was not taken.
+/// The mail was provably not accepted.
 fn not_taken(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Unavailable {
         dependency: Dependency::Mail,
@@ -253,7 +254,7 @@ fn not_taken(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 
 fn outcome(state: EmailState) -> Result<(), Error> {
     match state {
-        // What SES told later does not change what a repeat is answered.
+        // Later feedback does not change the answer to a repeat.
         EmailState::Sent | EmailState::Bounced | EmailState::Complained => Ok(()),
         EmailState::Unconfirmed => Err(Error::MailUnconfirmed),
         EmailState::Rejected | EmailState::Suppressed => Err(Error::AddressRejected),
@@ -263,7 +264,7 @@ fn outcome(state: EmailState) -> Result<(), Error> {
     }
 }
 
-/// What the mail's template is given: texts, with amounts as people read them.
+/// The values for the mail's template, with amounts formatted for people.
 fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
     let kind = match message.kind {
         MessageKind::Event(EventType::InvoiceCreated) => MailKind::InvoiceCreated,
@@ -274,7 +275,7 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         MessageKind::Event(EventType::CartUpdated | EventType::RefundRequested)
         | MessageKind::Dispute(_)
         | MessageKind::Delivery(_) => {
-            return Err(Error::Internal("no mail tells of this event".into()));
+            return Err(Error::Internal("this event has no mail".into()));
         }
     };
     let currency: Option<Currency> = data.currency.as_deref().and_then(|code| code.parse().ok());
@@ -341,8 +342,8 @@ impl<M: Mailer> Function for Emails<M> {
 
     async fn consume_foreign(&self, text: &str) -> Option<Result<Consumed, Error>> {
         Some(match feedback::read(text)? {
-            Told::Nothing => Ok(Consumed::Done),
-            Told::Feedback {
+            Notification::Ignored => Ok(Consumed::Done),
+            Notification::Feedback {
                 email_id,
                 feedback,
                 addresses,
@@ -352,13 +353,13 @@ impl<M: Mailer> Function for Emails<M> {
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         match self.send(&message).await {
-            // A limit of 24 hours outlasts the queue's receives: the sweep brings the mail again.
+            // The quota outlasts the queue's receives: the sweep publishes the mail again.
             Ok(Sending::Later(failure)) => {
-                tracing::warn!(%failure, "the mails of 24 hours are used up; left to the sweep");
+                tracing::warn!(%failure, "the 24-hour quota is used up; left to the sweep");
                 Ok(Consumed::Done)
             }
-            // Parked or refused for good: recorded in the ledger, nothing left to do. A message from
-            // the time when mails were sent asks for nothing any more.
+            // The mail is parked or rejected; the ledger has recorded it. A shop without a sender
+            // drops the messages from when it had one.
             Ok(Sending::Ended)
             | Err(Error::MailUnconfirmed | Error::AddressRejected | Error::MailNotConfigured) => {
                 Ok(Consumed::Done)

@@ -1,14 +1,12 @@
-//! The five mails to the customer: subject, HTML and plain text, from the compiled templates in
+//! The five mails to the customer: subject, HTML, and plain text, from the compiled templates in
 //! `templates/`.
 //!
-//! A mail is made of what is known: a fact that is missing or blank leaves no trace, down to a mail
-//! that has nothing but the event and a name.
+//! A mail omits every missing or blank fact. The smallest mail has only the event and a name.
 //!
-//! Every string comes from outside. It is made harmless once, in `inline`, before any template
-//! sees it: no line breaks, control characters or direction overrides. So no value can start a line
-//! of its own in the plain text, or a header in the subject. The HTML templates escape on top of
-//! that (askama, by the `.html` of the template's name). `unlinked` then parts whatever a mail client
-//! would make a link of.
+//! Every string is untrusted. `inline` cleans it once before any template uses it: no line breaks,
+//! control characters, or direction overrides, so no value can start its own line in the plain text
+//! or a header in the subject. The HTML templates also escape (askama, by the `.html` in the
+//! template's name). `unlinked` then breaks up whatever a mail client would turn into a link.
 
 use std::fmt;
 
@@ -16,90 +14,91 @@ use askama::Template;
 
 use self::templates::{Html, Text};
 
-/// The longest subject, in characters. Every id that the API accepts fits, uncut.
+/// The longest subject, in characters. Every ID that the API accepts fits uncut.
 const SUBJECT_MAX: usize = 120;
 
-/// The longest name in the greeting, in characters: room for a person, not for an advertisement.
+/// The longest name in the greeting, in characters: enough for a name, too short for an
+/// advertisement.
 const NAME_MAX: usize = 60;
 
 /// The longest line of plain text, in columns (RFC 5322 §2.1.1); a longer word stays whole.
 const TEXT_COLUMNS: usize = 78;
 
-/// How much further in the rest of a folded line starts. Deeper than any line of a template (0 to
-/// 4), so that what a value says there cannot pass for a line of ours.
+/// Extra indent of a folded line's continuation. Deeper than any template line (0 to 4), so a value
+/// cannot imitate one.
 const FOLD_INDENT: usize = 6;
 
-/// White space for every program and hardly any for a reader.
+/// White space to every program, yet barely visible.
 const HAIR_SPACE: char = '\u{200a}';
 
-/// What happened; decides template and subject.
+/// The event of the mail; selects template and subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailKind {
-    /// The invoice exists. Shows the invoice id and where the order will go.
+    /// The invoice was issued. Shows the invoice ID and the shipping address.
     InvoiceCreated,
-    /// The money is in. Shows the invoice id and the card.
+    /// The payment was captured. Shows the invoice ID and the card.
     PaymentProcessed,
-    /// The parcel is with the carrier. Shows the tracking number and where it goes.
+    /// The parcel was shipped. Shows the tracking number and the address.
     OrderShipped,
-    /// The money went back. Shows the card and the order.
+    /// The payment was refunded. Shows the card and the order.
     PaymentRefunded,
-    /// The order is cancelled. Shows the order and the invoice.
+    /// The order was cancelled. Shows the order and the invoice.
     OrderCancelled,
 }
 
-/// What is known of the order when a mail is written.
+/// The facts of a mail.
 ///
-/// The strings are untrusted and need no preparation. A blank one counts as not known.
+/// The strings are untrusted and need no preparation. A blank one counts as missing.
 #[derive(Clone, Debug)]
 pub struct MailFacts {
-    /// What happened.
+    /// The event.
     pub kind: MailKind,
-    /// The customer, for the greeting. Cut to 60 characters, and left out when it holds a web or mail
-    /// address: that is no name.
+    /// The customer's name for the greeting. Cut to 60 characters, and omitted if it contains a web
+    /// or mail address.
     pub name: String,
-    /// The order, for the subject and every mail.
+    /// The order ID, for the subject and the body.
     pub order_id: Option<String>,
-    /// The invoice; shown when it is made and when it is paid, and in the subject if the order is
-    /// not known.
+    /// The invoice ID; shown when it is issued and when it is paid, and in the subject if there is
+    /// no order ID.
     pub invoice_id: Option<String>,
-    /// ISO 4217 code, such as `USD`, shown after each amount. Without it amounts are bare numbers.
+    /// ISO 4217 code, such as `USD`, shown after each amount. If absent, amounts are bare numbers.
     pub currency: Option<String>,
-    /// What was ordered, in the order's order; empty when not known.
+    /// The order's lines, in its order; empty if unknown.
     pub lines: Vec<MailLine>,
-    /// What it costs; `None` when not known.
+    /// The order's amounts; `None` if unknown.
     pub amounts: Option<MailAmounts>,
-    /// What was charged; shown when it is charged or paid back.
+    /// The charged card; shown when it is charged or refunded.
     pub card: Option<MailCard>,
-    /// The carrier's number; shown in [`MailKind::OrderShipped`] only.
+    /// The carrier's tracking number; shown in [`MailKind::OrderShipped`] only.
     pub tracking_number: Option<String>,
-    /// Where the goods go; shown with the invoice and the shipment. Line breaks become spaces.
+    /// The shipping address; shown with the invoice and the shipment. Line breaks become spaces.
     pub shipping_address: Option<String>,
-    /// Whether it was cancelled because it was not paid; said in [`MailKind::OrderCancelled`] only.
+    /// Whether the order expired unpaid; shown in [`MailKind::OrderCancelled`] only.
     pub expired: bool,
 }
 
-/// One line of the order. Amounts here and in [`MailAmounts`] are shown as they come: format them
-/// with the decimals that the currency has (`50.00`).
+/// One line of the order. Amounts here and in [`MailAmounts`] are shown unchanged: format them with
+/// the currency's decimals (`50.00`).
 #[derive(Clone, Debug)]
 pub struct MailLine {
-    /// What was ordered.
+    /// The product's ID.
     pub product_id: String,
-    /// How many.
+    /// The quantity.
     pub quantity: u32,
-    /// Price of one, a decimal without currency.
+    /// Unit price, a decimal without currency.
     pub price: String,
-    /// Price of the whole line, a decimal without currency.
+    /// Line total, a decimal without currency.
     pub total: String,
 }
 
 /// The order's amounts, decimals without currency.
 #[derive(Clone, Debug)]
 pub struct MailAmounts {
-    /// Total without tax.
+    /// The total without tax.
     pub sub_total: String,
     /// The tax.
     pub tax: String,
-    /// What the customer pays.
+    /// The total with tax.
     pub total: String,
 }
 
@@ -108,7 +107,7 @@ pub struct MailAmounts {
 pub struct MailCard {
     /// The brand as the billing partner writes it, such as `visa`.
     pub brand: String,
-    /// The end of the number. Only the last four characters are shown, whatever comes in.
+    /// The last digits of the number. At most four characters are shown.
     pub last_digits: String,
 }
 
@@ -117,16 +116,16 @@ pub struct MailCard {
 pub struct Mail {
     /// One line without control characters, up to 120 characters long.
     pub subject: String,
-    /// The whole HTML document, UTF-8.
+    /// The complete HTML document, UTF-8.
     pub html: String,
-    /// The same in plain text: UTF-8, `\n` line ends, folded at 78 columns.
+    /// The same content in plain text: UTF-8, `\n` line ends, folded at 78 columns.
     pub text: String,
 }
 
 /// Why a mail could not be rendered.
 #[derive(Debug)]
 pub enum RenderError {
-    /// A template failed. The templates are compiled in, so this is a defect of this crate.
+    /// A template failed. The templates are compiled in, so this is a bug in this crate.
     Template(askama::Error),
 }
 
@@ -152,7 +151,7 @@ impl From<askama::Error> for RenderError {
     }
 }
 
-/// Writes the mail for what happened, with as much as is known of the order.
+/// Renders the mail with whatever facts are known.
 pub fn render(facts: &MailFacts) -> Result<Mail, RenderError> {
     let view = View::new(facts);
     let mail = &view;
@@ -185,7 +184,7 @@ pub fn render(facts: &MailFacts) -> Result<Mail, RenderError> {
     })
 }
 
-/// The templates, one variant for each mail.
+/// The templates, one variant per mail.
 mod templates {
     #![expect(
         clippy::ref_binding_to_reference,
@@ -225,9 +224,9 @@ mod templates {
     }
 }
 
-/// The facts as the templates show them: every string has been through [`shown`], what is blank is
-/// gone, amounts carry their currency. One for HTML and text, so that the two cannot differ in what
-/// they say.
+/// The facts as the templates show them. Every string has been through [`shown`], blank ones are
+/// gone, and amounts have their currency. HTML and text share this view, so their content cannot
+/// differ.
 struct View {
     subject: String,
     name: Option<String>,
@@ -239,7 +238,7 @@ struct View {
     expired: bool,
 }
 
-/// A labelled value. The main one is what the reader opened the mail for, and stands out.
+/// A labelled value. The main one is highlighted.
 struct Fact {
     label: &'static str,
     value: String,
@@ -248,10 +247,10 @@ struct Fact {
 
 impl View {
     fn new(facts: &MailFacts) -> Self {
-        let order_id = known(facts.order_id.as_deref());
-        let invoice_id = known(facts.invoice_id.as_deref());
-        let tracking_number = known(facts.tracking_number.as_deref());
-        let address = known(facts.shipping_address.as_deref());
+        let order_id = nonblank(facts.order_id.as_deref());
+        let invoice_id = nonblank(facts.invoice_id.as_deref());
+        let tracking_number = nonblank(facts.tracking_number.as_deref());
+        let address = nonblank(facts.shipping_address.as_deref());
         let card = facts.card.as_ref().and_then(card);
 
         let labelled = match facts.kind {
@@ -280,7 +279,7 @@ impl View {
                 ("Invoice", invoice_id.clone(), false),
             ],
         };
-        let currency = known(facts.currency.as_deref());
+        let currency = nonblank(facts.currency.as_deref());
         let money = |amount: &str| match &currency {
             Some(currency) => format!("{} {currency}", shown(amount)),
             None => shown(amount),
@@ -323,7 +322,7 @@ impl View {
     }
 }
 
-/// The subject line, for a mail about an order, or else an invoice, or else neither.
+/// The subject, with the order ID, or else the invoice ID, or else neither.
 fn subject(kind: MailKind, order_id: Option<&str>, invoice_id: Option<&str>) -> String {
     let subject = match (kind, order_id, invoice_id) {
         (MailKind::InvoiceCreated, Some(order), _) => format!("Your invoice for order {order}"),
@@ -351,15 +350,15 @@ fn subject(kind: MailKind, order_id: Option<&str>, invoice_id: Option<&str>) -> 
     shorten(&subject, SUBJECT_MAX)
 }
 
-/// The name to greet with, or `None` for a greeting without one.
+/// The name for the greeting, or `None` for a greeting without one.
 fn greeting_name(name: &str) -> Option<String> {
     let name = inline(name);
     let is_name = !name.is_empty() && !holds_address(&name);
     is_name.then(|| unlinked(&shorten(&name, NAME_MAX)))
 }
 
-/// Whether a part of this is a web or mail address: `https://…`, `www.…`, `shop.example`, `a@b`.
-/// Initials (`J.R. Hay`) and abbreviations followed by a space (`Dr. Hay`) are none.
+/// Whether a part of the value is a web or mail address: `https://…`, `www.…`, `shop.example`,
+/// `a@b`. Initials (`J.R. Hay`) and abbreviations before a space (`Dr. Hay`) do not count.
 fn holds_address(value: &str) -> bool {
     value.contains("://")
         || value.contains(is_at)
@@ -370,7 +369,8 @@ fn holds_address(value: &str) -> bool {
         })
 }
 
-/// The full stop and what IDNA or compatibility normalization make one of (UTS #46, its mapping table).
+/// The full stop and every character that IDNA or compatibility normalization maps to it (UTS #46,
+/// mapping table).
 fn is_dot(c: char) -> bool {
     matches!(
         c,
@@ -394,7 +394,7 @@ fn is_colon(c: char) -> bool {
     matches!(c, ':' | '\u{ff1a}' | '\u{fe55}' | '\u{fe13}')
 }
 
-/// What stands twice before a host or a server, and its compatibility forms.
+/// The slash and its compatibility forms.
 fn is_slash(c: char) -> bool {
     matches!(
         c,
@@ -402,13 +402,13 @@ fn is_slash(c: char) -> bool {
     )
 }
 
-/// Parts addresses where mail clients look for them: a hair space follows each dot, at sign, colon and
-/// slash that something follows. No address goes over a white space, and Android's patterns, which
-/// take most invisible characters for a part of an address, know this one (`UCS_CHAR` in
-/// `android.util.Patterns`). A decimal number stays whole.
+/// Breaks up addresses where mail clients detect them: inserts a hair space after each dot, at
+/// sign, colon, and slash that another character follows. Link detection stops at white space, and
+/// Android's patterns, which accept most invisible characters in an address, exclude this one
+/// (`UCS_CHAR` in `android.util.Patterns`). A decimal number stays whole.
 ///
-/// The value has been through [`inline`]. Phone numbers stay: nobody can tell them from the numbers of
-/// products and parcels.
+/// The value has been through [`inline`]. Phone numbers stay: they cannot be told from product and
+/// tracking numbers.
 fn unlinked(value: &str) -> String {
     let words = value.split(' ').map(|word| {
         if is_decimal(word) {
@@ -440,13 +440,13 @@ fn part(word: &str) -> String {
     parted
 }
 
-/// `Visa ending in 4242`, with whichever half is known.
+/// `Visa ending in 4242`, with whichever part is known.
 fn card(card: &MailCard) -> Option<String> {
-    let digits = known(Some(&card.last_digits)).map(|digits| {
+    let digits = nonblank(Some(&card.last_digits)).map(|digits| {
         let skip = digits.chars().count().saturating_sub(4);
         digits.chars().skip(skip).collect::<String>()
     });
-    let brand = known(Some(&card.brand)).map(|brand| {
+    let brand = nonblank(Some(&card.brand)).map(|brand| {
         let mut rest = brand.chars();
         rest.next()
             .map(|first| first.to_uppercase().chain(rest).collect::<String>())
@@ -460,8 +460,8 @@ fn card(card: &MailCard) -> Option<String> {
     }
 }
 
-/// The value as it is shown, `None` if nothing is left.
-fn known(value: Option<&str>) -> Option<String> {
+/// The value to show; `None` if nothing is left.
+fn nonblank(value: Option<&str>) -> Option<String> {
     value.map(shown).filter(|value| !value.is_empty())
 }
 
@@ -470,20 +470,20 @@ fn shown(value: &str) -> String {
     unlinked(&inline(value))
 }
 
-/// One line of visible text: line breaks, control characters and runs of white space become one
-/// space, characters that reorder or hide text are dropped, the ends are trimmed. Joiners and
-/// direction marks stay, since scripts and emoji need them.
+/// One line of visible text. Line breaks, control characters, and runs of white space become one
+/// space; characters that reorder or hide text are dropped; the ends are trimmed. Joiners and
+/// direction marks stay, because scripts and emoji need them.
 fn inline(value: &str) -> String {
     let spaced: String = value
         .chars()
         .filter(|c| !reorders_or_hides(*c))
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    // `split_whitespace` knows Unicode's line and paragraph separators as well.
+    // `split_whitespace` also splits at Unicode's line and paragraph separators.
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Direction embeddings, overrides and isolates, soft hyphen, zero width space, word joiner, byte
+/// Direction embeddings, overrides, and isolates, soft hyphen, zero width space, word joiner, byte
 /// order mark.
 fn reorders_or_hides(c: char) -> bool {
     matches!(
@@ -497,7 +497,7 @@ fn reorders_or_hides(c: char) -> bool {
     )
 }
 
-/// At most `max` characters, the last of them `…` if something was cut.
+/// At most `max` characters; a cut value ends with `…`.
 fn shorten(value: &str, max: usize) -> String {
     if value.chars().count() <= max {
         return value.to_owned();
@@ -556,7 +556,7 @@ mod tests {
         MailKind::OrderCancelled,
     ];
 
-    /// Everything known; each value can be told from all the others.
+    /// All facts, each with a distinct value.
     fn full(kind: MailKind) -> MailFacts {
         MailFacts {
             kind,
@@ -583,7 +583,7 @@ mod tests {
         }
     }
 
-    /// What `POST /api/order/email.json` has when it is called as in the seed.
+    /// The facts of `POST /api/order/email.json` as the contract prints it.
     fn minimal(kind: MailKind) -> MailFacts {
         MailFacts {
             order_id: None,
@@ -696,7 +696,7 @@ mod tests {
         insta::assert_snapshot!(shown);
     }
 
-    /// What a reader of the HTML sees, in one line: without head, preheader and tags.
+    /// The visible text of the HTML, in one line: without head, preheader, and tags.
     fn visible(html: &str) -> String {
         let body = html
             .split_once("<div role=\"article\"")
@@ -884,7 +884,7 @@ mod tests {
     #[test]
     fn the_rest_of_a_folded_value_is_set_deeper_than_any_line_of_ours() {
         let mut facts = full(MailKind::InvoiceCreated);
-        // Long enough to fold, with the forged line at every possible place of a fold.
+        // Long enough to fold, with the forged line at every possible fold.
         facts.shipping_address = Some("Total: 0.00 ".repeat(40));
         facts.lines[0].product_id = "Total: 0.00 ".repeat(40);
         let text = rendered(&facts).text;
@@ -1053,10 +1053,10 @@ mod tests {
         }
     }
 
-    /// The words that a mail client could make a link of: more than any of them takes. They look for
-    /// a scheme, for a mail address, for a host with a dot (Gmail, Outlook and Apple Mail without
-    /// `www.` too), and Outlook for a server's name behind two backslashes. None looks over white
-    /// space.
+    /// The words that a mail client could turn into a link; a superset of what any client detects.
+    /// Clients look for a scheme, a mail address, or a host with a dot (Gmail, Outlook, and Apple
+    /// Mail also without `www.`), and Outlook for a server name after two backslashes. No client
+    /// looks past white space.
     fn links(text: &str) -> Vec<&str> {
         text.split_whitespace()
             .filter(|word| is_link(word))
@@ -1252,11 +1252,11 @@ mod tests {
             ] {
                 assert!(html.contains(part), "{kind:?} misses {part}");
             }
-            // Only the table of the order is data; every other one says that it is layout.
+            // Only the order's table holds data; every other one is marked as layout.
             let tables = html.matches("<table ").count();
             let layout = html.matches("<table role=\"presentation\"").count();
             assert_eq!(tables, layout + 1, "{kind:?}");
-            // The preheader (1 px) is not for reading.
+            // Skip the preheader (1 px).
             let read = html
                 .split_once("<div role=\"article\"")
                 .expect("the mail has a body")

@@ -1,4 +1,4 @@
-//! Who takes the mails.
+//! The mailer.
 
 use std::future::Future;
 
@@ -7,39 +7,36 @@ use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, Me
 use domain::Email;
 use platform::aws::{AwsFailure, FailureKind};
 
-use crate::feedback::{TAG, tag_of};
+use crate::feedback::{TAG, tag_for};
 use crate::mail::Mail;
 
-/// Why a mail was not taken, by what may be done next.
+/// Why a mail was not sent, by what the caller may do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailerError {
-    /// More mails than the account may send in a second. It was not taken and may be sent again in a
-    /// moment.
-    #[error("more mails than the account may send in a second")]
+    /// Over the account's rate per second. The mail was not accepted; retry in a moment.
+    #[error("over the account's sending rate per second")]
     OverRate(#[source] AwsFailure),
-    /// More mails than the account may send in 24 hours. It was not taken and may be sent again in
-    /// hours.
-    #[error("more mails than the account may send in 24 hours")]
+    /// Over the account's 24-hour quota. The mail was not accepted; retry in hours.
+    #[error("over the account's 24-hour sending quota")]
     OverQuota(#[source] AwsFailure),
-    /// It provably was not taken: it may be sent again.
-    #[error("the mail was not taken")]
+    /// The mail was provably not accepted; a retry is safe.
+    #[error("the mail was not accepted")]
     NotTaken(#[source] AwsFailure),
-    /// The address is refused: sending again is of no use.
-    #[error("the address was refused")]
+    /// SES rejected the address; a retry cannot succeed.
+    #[error("the address was rejected")]
     AddressRejected(#[source] AwsFailure),
-    /// It may have been taken: it must not be sent again.
-    #[error("whether the mail was taken is unknown")]
+    /// The mail may have been accepted; it must not be sent again.
+    #[error("the mail's outcome is unknown")]
     Unknown(#[source] AwsFailure),
 }
 
 /// Sends mails.
 pub trait Mailer: Send + Sync + 'static {
-    /// Hands over one mail and returns the mailer's id for it.
+    /// Sends one mail and returns the mailer's ID of it.
     ///
-    /// MUST make at most one attempt, on a connection that nobody has used before. MUST answer
-    /// [`MailerError::OverRate`], [`MailerError::OverQuota`] and [`MailerError::NotTaken`] only with
-    /// proof that the mail was not taken.
-    /// SHOULD bring `email_id` back with what it tells of the mail later.
+    /// MUST make at most one attempt, on a fresh connection. MUST return [`MailerError::OverRate`],
+    /// [`MailerError::OverQuota`], and [`MailerError::NotTaken`] only with proof that the mail was
+    /// not accepted. SHOULD include `email_id` in later feedback about the mail.
     fn send(
         &self,
         email_id: &str,
@@ -57,8 +54,8 @@ pub struct Ses {
 }
 
 impl Ses {
-    /// Sends from `sender`, an address or domain that SES has verified. The client must not retry:
-    /// SES does not recognise a repeated mail.
+    /// `sender` is an address or domain that SES has verified. The client must not retry: SES does
+    /// not recognise a repeated mail.
     #[must_use]
     pub fn new(client: aws_sdk_sesv2::Client, sender: String) -> Self {
         Self {
@@ -68,7 +65,7 @@ impl Ses {
         }
     }
 
-    /// The same by this configuration set, which says where bounces and complaints are told.
+    /// Sends with this configuration set, which publishes bounces and complaints.
     #[must_use]
     pub fn with_configuration(self, configuration: Option<String>) -> Self {
         Self {
@@ -79,7 +76,7 @@ impl Ses {
 }
 
 fn tags(email_id: &str) -> Option<Vec<MessageTag>> {
-    let tag = MessageTag::builder().name(TAG).value(tag_of(email_id)?);
+    let tag = MessageTag::builder().name(TAG).value(tag_for(email_id)?);
     Some(vec![tag.build().ok()?])
 }
 
@@ -132,7 +129,7 @@ impl Mailer for Ses {
     }
 }
 
-/// Whether SES refused a mail for the limit of 24 hours. Only the message tells the two limits apart
+/// Whether SES refused a mail for the 24-hour quota. Only the message tells the two limits apart
 /// ("Errors related to the sending quotas for your Amazon SES account").
 fn is_over_quota(message: Option<&str>) -> bool {
     message.is_some_and(|message| message.contains("Daily message quota exceeded"))

@@ -1,8 +1,8 @@
-//! How fast one instance sends.
+//! The sending rate of one instance.
 //!
-//! SES limits an account's mails a second ("Managing your Amazon SES sending limits"), and refuses
-//! what is over the limit. Each instance takes its share: the calls begin evenly spaced, few at a
-//! time, so that a burst waits here instead of being refused.
+//! SES limits an account's mails per second ("Managing your Amazon SES sending limits") and refuses
+//! the excess. Each instance uses its share: calls begin evenly spaced, a few at a time, so a burst
+//! waits here instead of being refused.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -14,21 +14,21 @@ use platform::runtime::Runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// What an invocation keeps for a mail whose turn has come: the claim and its settlement in the
-/// ledger (four seconds each at most) and the call to SES (ten seconds at most).
+/// The time an invocation reserves for a mail once its turn comes: claim and settlement in the
+/// ledger (at most four seconds each) and the call to SES (at most ten seconds).
 const RESERVE: Duration = Duration::from_secs(18);
 
-/// No more calls than this are in flight, whatever the rate.
+/// The maximum number of calls in flight, whatever the rate.
 const MOST_CALLS: u32 = 10;
 
-/// How long a call that SES refused for its rate waits at most before it is made again. The wait
-/// doubles with each refusal in a row.
+/// The maximum wait before a call that SES refused for its rate is retried. It doubles with each
+/// consecutive refusal.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest of those waits.
+/// The upper bound of that wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-/// The share of the account's rate that one instance has.
+/// One instance's share of the account's rate.
 #[derive(Debug)]
 pub struct Pace {
     calls: Semaphore,
@@ -36,20 +36,20 @@ pub struct Pace {
     next: Mutex<Instant>,
 }
 
-/// The right to one call; ends when it is dropped.
+/// The right to one call, released on drop.
 #[derive(Debug)]
 pub struct Turn<'a> {
     _call: SemaphorePermit<'a>,
 }
 
-/// The invocation ends before a mail's turn comes.
+/// The invocation ends before the mail's turn.
 #[derive(Debug, thiserror::Error)]
 #[error("the invocation ends before the mail's turn comes")]
 pub struct NoTurn;
 
 impl Pace {
-    /// `rate` mails a second, shared by `workers` instances. As many calls are in flight as begin
-    /// within a second, and at least one.
+    /// `rate` is in mails per second, shared by `workers` instances. As many calls may be in flight
+    /// as begin within a second, and at least one.
     #[must_use]
     pub fn new(rate: NonZeroU32, workers: NonZeroU32) -> Self {
         let calls = rate.get().div_ceil(workers.get()).min(MOST_CALLS);
@@ -60,7 +60,7 @@ impl Pace {
         }
     }
 
-    /// Reads `MAILS_PER_SECOND` and, for a function of which several instances send at a time,
+    /// Reads `MAILS_PER_SECOND` and, for a function with several concurrent senders,
     /// `MAIL_WORKERS`.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let workers = match environment.optional("MAIL_WORKERS") {
@@ -84,7 +84,7 @@ impl Pace {
         Ok(Turn { _call: call })
     }
 
-    /// Takes the next beginning, unless it is after `last`.
+    /// Reserves the next start time, unless it is after `last`.
     fn slot(&self, last: Option<Instant>) -> Result<Instant, NoTurn> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = (*next).max(Instant::now());
@@ -95,8 +95,8 @@ impl Pace {
         Ok(slot)
     }
 
-    /// SES refused a call for its rate, for the `refusals`th time in a row: no call begins for a
-    /// moment. Tells whether the invocation has time for another.
+    /// Pauses all calls after SES refused one for its rate; `refusals` counts the consecutive
+    /// refusals. Returns whether the invocation has time for a retry.
     #[must_use]
     pub fn hold_back(&self, refusals: u32, runtime: &Runtime) -> bool {
         let most = PAUSE
@@ -109,7 +109,7 @@ impl Pace {
     }
 }
 
-/// How long a mail may wait for its turn; `None` outside of an invocation.
+/// How long a mail may wait for its turn; `None` outside an invocation.
 fn patience() -> Option<Duration> {
     deadline::remaining().map(|left| left.saturating_sub(RESERVE))
 }
@@ -129,7 +129,7 @@ mod tests {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "Lambda tells its deadline by the machine's clock"
+        reason = "Lambda states its deadline by the system clock"
     )]
     async fn within<T>(left: Duration, work: impl Future<Output = T>) -> T {
         deadline::until(std::time::SystemTime::now() + left, work).await

@@ -1,4 +1,4 @@
-//! Tells where an order stands.
+//! Shows an order.
 //!
 //! `GET /api/order/{orderId}`
 
@@ -33,15 +33,15 @@ struct OrderBody<'a> {
     payment: Option<PaymentBody<'a>>,
     #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
     tracking_number: Option<TrackingNumber>,
-    /// Where the parcel is, once its carrier has told.
+    /// Where the parcel is, once the carrier has reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<DeliveryBody>,
-    /// Why it was cancelled, if somebody said.
+    /// Why the order was cancelled, if a reason was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_reason: Option<&'a str>,
     emails: Vec<EmailBody>,
     timeline: Vec<TimelineBody>,
-    /// What the order waits for, while it does.
+    /// The next step, if the order is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<DueBody>,
 }
@@ -51,7 +51,7 @@ struct OrderBody<'a> {
 struct PaymentBody<'a> {
     state: &'static str,
     attempt: u32,
-    /// The partner's name for the charge.
+    /// The partner's ID of the charge.
     reference: Option<&'a str>,
     transaction_id: Option<u64>,
     brand: Option<&'a str>,
@@ -60,14 +60,13 @@ struct PaymentBody<'a> {
     decline_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retryable: Option<bool>,
-    /// What the partner last said of the refund, unless the money went back at once.
+    /// The state of the refund, unless it completed immediately.
     #[serde(skip_serializing_if = "Option::is_none")]
     refund: Option<RefundBody<'a>>,
-    /// Whether the customer has disputed the charge at the bank, and how that went: of several
-    /// disputes the one that matters most.
+    /// The dispute of the charge. With several disputes, the most important one.
     #[serde(skip_serializing_if = "Option::is_none")]
     dispute: Option<DisputeBody>,
-    /// All disputes, what matters most first, if there is more than one.
+    /// All disputes, the most important first, if there are two or more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     disputes: Vec<NamedDisputeBody<'a>>,
 }
@@ -75,33 +74,33 @@ struct PaymentBody<'a> {
 #[derive(Serialize)]
 struct RefundBody<'a> {
     state: &'static str,
-    /// The partner's reason, where it failed.
+    /// The partner's code, if the refund failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
-    /// When the partner was asked.
+    /// When the service requested the state from the partner.
     at: String,
 }
 
 #[derive(Serialize)]
 struct DisputeBody {
     state: &'static str,
-    /// When it was so, by the partner's clock; by ours where the partner has no time for it.
+    /// When the state changed, by the partner's clock, or else by this service's.
     at: String,
 }
 
 #[derive(Serialize)]
 struct NamedDisputeBody<'a> {
-    /// The partner's id of it.
+    /// The partner's ID of the dispute.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(flatten)]
     dispute: DisputeBody,
-    /// Since when this service knows of it.
+    /// When this service first recorded this state.
     since: String,
 }
 
 impl DisputeBody {
-    fn of(dispute: &Dispute) -> Self {
+    fn from_dispute(dispute: &Dispute) -> Self {
         Self {
             state: dispute.state.as_str(),
             at: dispute.at.to_string(),
@@ -112,7 +111,7 @@ impl DisputeBody {
 #[derive(Serialize)]
 struct DeliveryBody {
     state: &'static str,
-    /// When it was so, by the carrier's clock.
+    /// When the state changed, by the carrier's clock.
     at: String,
 }
 
@@ -131,14 +130,14 @@ struct TimelineBody {
 #[derive(Serialize)]
 struct DueBody {
     step: &'static str,
-    /// When the sweep looks at it next.
+    /// When the sweep next checks the order.
     at: String,
-    /// How often the sweep has looked at it.
+    /// How often the sweep has checked the order.
     tries: u32,
 }
 
 impl Orders {
-    /// The service over its store.
+    /// Builds the service over its store.
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store }
@@ -151,7 +150,7 @@ fn disputes(disputes: &[Dispute]) -> Vec<NamedDisputeBody<'_>> {
     }
     let named = disputes.iter().map(|dispute| NamedDisputeBody {
         id: dispute.id.as_deref(),
-        dispute: DisputeBody::of(dispute),
+        dispute: DisputeBody::from_dispute(dispute),
         since: dispute.since.to_string(),
     });
     named.collect()
@@ -178,7 +177,7 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
             code: refund.status.code(),
             at: refund.at.to_string(),
         }),
-        dispute: order.disputes.first().map(DisputeBody::of),
+        dispute: order.disputes.first().map(DisputeBody::from_dispute),
         disputes: disputes(&order.disputes),
     })
 }

@@ -1,4 +1,4 @@
-//! The Lambda that tells where an order stands.
+//! The order Lambda.
 
 use order::Orders;
 use platform::config::Environment;

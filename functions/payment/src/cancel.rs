@@ -1,4 +1,4 @@
-//! Cancels an order: what is charged is paid back first, what is open at the partner is closed first.
+//! Cancels an order. A captured charge is refunded first; an open charge is closed first.
 
 use domain::{ChargeState, CustomerId, Order, OrderId, RefundStatus, Status, Text, Timestamp};
 use platform::telemetry;
@@ -12,7 +12,7 @@ use store::{CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, S
 use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
 use super::{LEASE, Payments, in_progress, partner_failed};
 
-/// How often an order that moves on under our hands is read again.
+/// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// `{customerId, orderId, reason?}`
@@ -47,21 +47,21 @@ struct CancelledBody {
     status: &'static str,
 }
 
-/// Where a charge stands that was to be closed.
+/// Outcome of closing a charge.
 pub(super) enum Closing {
-    /// Nobody can confirm it any more, or there is none.
+    /// The charge is closed, or there is none.
     Closed,
-    /// It may still be confirmed: the partner cannot close it now.
-    Alive,
-    /// It took the money before, or is about to.
-    Moves(Box<OpenCharge>, ChargeStatus),
+    /// The partner cannot close it now; it may still be confirmed.
+    StillOpen,
+    /// It has taken the money or is about to.
+    Settles(Box<OpenCharge>, ChargeStatus),
 }
 
-/// What a try to cancel came to.
+/// Outcome of one try to cancel.
 enum Step {
     /// The order is cancelled.
     Done(Box<Order>),
-    /// It has moved on meanwhile: read it again.
+    /// The order has changed concurrently: read it again.
     Again,
 }
 
@@ -73,7 +73,7 @@ impl<P: BillingPartner> Payments<P> {
         let id = request.order.or_missing(Missing::Order)?;
         let reason = request.reason.as_ref();
         let order = self.cancel(&id, &request.customer, reason).await;
-        // A failure on the way says nothing of the steps before it.
+        // An error in this step does not undo the steps before it.
         let order = order.map_err(Error::after_an_effect)?;
         Answer::ok(&CancelledBody {
             order_id: order.id.to_string(),
@@ -81,7 +81,7 @@ impl<P: BillingPartner> Payments<P> {
         })
     }
 
-    /// Cancels the order unless it is; returns it cancelled.
+    /// Cancels the order unless it is already cancelled, and returns it cancelled.
     async fn cancel(
         &self,
         id: &OrderId,
@@ -128,28 +128,28 @@ impl<P: BillingPartner> Payments<P> {
         Err(StoreError::Conflict.into())
     }
 
-    /// Closes what is open at the partner, so that nobody can charge it any more, then cancels.
+    /// Closes the open charge at the partner, so that it cannot be captured any more, then cancels.
     async fn cancel_invoiced(&self, order: Order, reason: Option<&Text>) -> Result<Step, Error> {
         let Some(payment) = &order.payment else {
             return Err(Error::Internal("an invoiced order has no payment".into()));
         };
         if payment.state == ChargeState::Declined {
-            // Whoever still holds the declined attempt must not be able to confirm it any more.
+            // The declined attempt must not be confirmed any more.
             return match self.close(&order).await? {
                 Closing::Closed => {
                     let (declined, now) = (CancelBasis::Declined, self.runtime.now());
                     let cancelled = self.store.cancel_order(&order, declined, reason, now);
                     step(cancelled.await?)
                 }
-                // Once that is written down, it is paid back like any other.
-                Closing::Moves(charge, status) => {
-                    match self.take_up(&order, &charge, status).await {
+                // Once recorded, it is refunded like any other charge.
+                Closing::Settles(charge, status) => {
+                    match self.resume_declined(&order, &charge, status).await {
                         Ok(_) | Err(Error::InProgress { .. }) => Ok(Step::Again),
                         Err(error) => Err(error),
                     }
                 }
-                Closing::Alive => {
-                    tracing::warn!(order_id = %order.id, "a declined charge is alive");
+                Closing::StillOpen => {
+                    tracing::warn!(order_id = %order.id, "a declined charge may still be open");
                     Err(in_progress())
                 }
             };
@@ -159,36 +159,35 @@ impl<P: BillingPartner> Payments<P> {
         let (order, fence) = match claim.await? {
             Claim::Held(order, fence) => (*order, fence),
             Claim::Refused(ClaimRefusal::NotFound) => return Err(Error::NotFound(Missing::Order)),
-            Claim::Refused(ClaimRefusal::Standing(standing))
-                if standing.status == Status::Invoiced
-                    && standing.payment.as_ref().map(|payment| payment.state)
+            Claim::Refused(ClaimRefusal::Standing(order))
+                if order.status == Status::Invoiced
+                    && order.payment.as_ref().map(|payment| payment.state)
                         != Some(ChargeState::Declined) =>
             {
-                // Somebody is charging it right now.
+                // Another worker is charging the order.
                 return Err(in_progress());
             }
             Claim::Refused(ClaimRefusal::Standing(_)) => return Ok(Step::Again),
         };
         match self.close(&order).await {
             Ok(Closing::Closed) => self.cancel_claimed(&order, fence, reason).await,
-            // What was taken before is paid back in the next round.
-            Ok(Closing::Moves(charge, status)) => {
+            // The next round refunds what was captured.
+            Ok(Closing::Settles(charge, status)) => {
                 self.settle(&order, fence, &charge, status).await?;
                 Ok(Step::Again)
             }
-            Ok(Closing::Alive) => {
-                self.give_back_unknown(&order, fence).await?;
+            Ok(Closing::StillOpen) => {
+                self.release_unknown(&order, fence).await?;
                 Err(in_progress())
             }
             Err(error) => {
-                self.give_back_unknown(&order, fence).await?;
+                self.release_unknown(&order, fence).await?;
                 Err(error)
             }
         }
     }
 
-    /// Closes the charge of the current attempt at the partner, so that nobody can confirm it any
-    /// more.
+    /// Closes the current attempt's charge at the partner, so that it cannot be confirmed any more.
     pub(super) async fn close(&self, order: &Order) -> Result<Closing, Error> {
         let charge = match &order.payment {
             Some(payment) => self.charge_of(order, payment)?,
@@ -202,21 +201,21 @@ impl<P: BillingPartner> Payments<P> {
                 Ok(Closing::Closed)
             }
             status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
-                Ok(Closing::Moves(Box::new(charge), status))
+                Ok(Closing::Settles(Box::new(charge), status))
             }
-            ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => Ok(Closing::Alive),
+            ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => Ok(Closing::StillOpen),
         }
     }
 
-    /// Cancels an order under our claim that has waited too long for its customer, once its charge is
-    /// closed. Until then the claim is given back: the customer is still waited for.
+    /// Closes the charge of an expired order under this worker's claim, then cancels the order. If
+    /// the charge stays open, the claim is released as `ActionRequired`.
     pub(super) async fn expire_claimed(&self, order: &Order, fence: Fence) -> Result<Order, Error> {
         let error = match self.close(order).await {
             Ok(Closing::Closed) => return self.expire(order, CancelBasis::Claimed(fence)).await,
-            Ok(Closing::Moves(charge, status)) => {
+            Ok(Closing::Settles(charge, status)) => {
                 return self.settle(order, fence, &charge, status).await;
             }
-            Ok(Closing::Alive) => Error::ActionRequired,
+            Ok(Closing::StillOpen) => Error::ActionRequired,
             Err(error) => error,
         };
         let (waits, as_before) = (ChargeState::ActionRequired, Confirmation::AsBefore);
@@ -224,9 +223,9 @@ impl<P: BillingPartner> Payments<P> {
         Err(error)
     }
 
-    /// Cancels an order that has waited too long for its customer and whose charge is closed.
+    /// Cancels an expired order whose charge is closed.
     pub(super) async fn expire(&self, order: &Order, basis: CancelBasis) -> Result<Order, Error> {
-        let reason = Text::parse(Order::EXPIRED).expect("it is a text");
+        let reason = Text::parse(Order::EXPIRED).expect("the constant is a valid text");
         let now = self.runtime.now();
         match self
             .store
@@ -243,7 +242,7 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    async fn give_back_unknown(&self, order: &Order, fence: Fence) -> Result<(), Error> {
+    async fn release_unknown(&self, order: &Order, fence: Fence) -> Result<(), Error> {
         let unknown = ChargeState::Unknown;
         self.release(order, fence, unknown, Confirmation::AsBefore)
             .await
@@ -259,7 +258,7 @@ impl<P: BillingPartner> Payments<P> {
         step(self.store.cancel_order(order, claimed, reason, now).await?)
     }
 
-    /// The charge of an order that was paid.
+    /// The charge of a paid order.
     pub(super) fn paid_charge(&self, order: &Order) -> Result<OpenCharge, Error> {
         let charge = match &order.payment {
             Some(payment) => self.charge_of(order, payment)?,
@@ -268,28 +267,28 @@ impl<P: BillingPartner> Payments<P> {
         charge.ok_or_else(|| Error::Internal("a paid order has no charge".into()))
     }
 
-    /// Gives back what was charged; returns the order cancelled. The partner refunds a charge once,
-    /// however often it is asked, so whoever comes after a crash asks again. A refund that failed is
-    /// made once more.
+    /// Refunds the charge and returns the order cancelled. The partner refunds a charge once,
+    /// however often it is requested, so a retry after a crash is safe. A failed refund is
+    /// requested once more.
     async fn refund(&self, order: Order) -> Result<Order, Error> {
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
         let status = self.partner.refund(&charge).await.map_err(partner_failed)?;
         self.settle_refund(order, status, asked).await
     }
 
-    /// Goes on with a refund because a message reminds of it. One that failed is left as it is: only a
-    /// request makes another one.
-    pub(super) async fn remind_of_refund(&self, order: Order) -> Result<Order, Error> {
+    /// Continues a refund for a message. A failed refund stays failed: only a request starts
+    /// another one.
+    pub(super) async fn continue_refund(&self, order: Order) -> Result<Order, Error> {
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
-        let standing = self.partner.refund_status(&charge).await;
-        let status = match standing.map_err(partner_failed)? {
+        let answer = self.partner.refund_status(&charge).await;
+        let status = match answer.map_err(partner_failed)? {
             Some(status) => status,
             None => self.partner.refund(&charge).await.map_err(partner_failed)?,
         };
         self.settle_refund(order, status, asked).await
     }
 
-    /// Writes what became of the refund of an order that is refunding.
+    /// Records the outcome of the refund of a `refunding` order.
     async fn settle_refund(
         &self,
         order: Order,
@@ -303,7 +302,7 @@ impl<P: BillingPartner> Payments<P> {
             RefundStatus::Refunded => {}
             RefundStatus::Pending => return Err(Error::RefundPending),
             RefundStatus::Failed { code } => {
-                tracing::error!(order_id = %order.id, code, "refund refused");
+                tracing::error!(order_id = %order.id, code, "refund rejected");
                 telemetry::count(&self.stage, "RefundFailed", 1, self.runtime.now());
                 return Err(Error::RefundFailed);
             }

@@ -1,4 +1,4 @@
-//! Notes on an order that its customer disputes the charge.
+//! Records disputes of a charge on its order.
 
 use domain::Dispute;
 use messages::PartnerReference;
@@ -10,14 +10,17 @@ use super::partners::BillingPartner;
 use super::{Payments, partner_failed};
 
 impl<P: BillingPartner> Payments<P> {
-    /// Asks the partner how a dispute stands and notes that on the order. Whoever reported it is
-    /// believed in nothing but that there may be one. Each dispute counts once, in whatever state it is
-    /// first heard of.
-    pub(super) async fn hear_of_dispute(&self, id: &PartnerReference) -> Result<(), Error> {
+    /// Reads the dispute from the partner and records it on the order. A webhook is trusted only to
+    /// say that there may be a dispute. Each dispute is counted once, whatever its first known
+    /// state.
+    pub(super) async fn record_dispute(&self, id: &PartnerReference) -> Result<(), Error> {
         let asked = self.runtime.now();
         let disputed = self.partner.dispute(id).await.map_err(partner_failed)?;
         let Some(disputed) = disputed else {
-            tracing::info!(code = "dispute_ignored", "it is of no charge of ours");
+            tracing::info!(
+                code = "dispute_ignored",
+                "the dispute is about an unknown charge"
+            );
             return Ok(());
         };
         let order = disputed.order;
@@ -42,11 +45,11 @@ impl<P: BillingPartner> Payments<P> {
                 telemetry::count(&self.stage, "ChargeDisputed", 1, asked);
             }
             NotedDispute::Changed => {
-                tracing::warn!(order_id = %order, state, "dispute has another state");
+                tracing::warn!(order_id = %order, state, "dispute state changed");
             }
             NotedDispute::Known => {}
             NotedDispute::Foreign => {
-                tracing::info!(order_id = %order, code = "dispute_ignored", "it is of another charge");
+                tracing::info!(order_id = %order, code = "dispute_ignored", "the dispute is about a different charge");
             }
         }
         Ok(())

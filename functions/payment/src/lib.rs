@@ -1,15 +1,15 @@
-//! Charges the customer for an issued invoice, once, and gives it back, once.
+//! Charges the customer once for an issued invoice, and refunds the charge once.
 //!
-//! `POST /api/order/payment.json`, or by itself when `InvoiceCreated` arrives; event
-//! `PaymentProcessed`. `POST /api/order/cancel.json`, or by itself when `RefundRequested` arrives;
-//! events `PaymentRefunded`, `OrderCancelled`. And when the partner reports a dispute, or a refund that
-//! may have failed late, it is asked how that stands.
+//! `POST /api/order/payment.json`, or automatically on `InvoiceCreated`; event `PaymentProcessed`.
+//! `POST /api/order/cancel.json`, or automatically on `RefundRequested`; events `PaymentRefunded`
+//! and `OrderCancelled`. When the partner reports a dispute or a late failure of a refund, the
+//! service requests the current state from the partner.
 //!
-//! The order is claimed under a lease and a fence; the charge is *opened* at the partner without
-//! moving money; its reference is stored under the fence; that reference is *confirmed*; the outcome
-//! is written under the fence. Whoever comes after a crash finds the reference and asks the partner
-//! what became of it. A reference can be confirmed once only, and an order has one reference per
-//! attempt, so however many workers meet, the customer pays once.
+//! A worker claims the order under a lease and a fence, *opens* the charge at the partner without
+//! moving money, stores its reference under the fence, *confirms* that reference, and writes the
+//! outcome under the fence. After a crash the next worker finds the reference and looks the charge
+//! up. The partner confirms a reference once only, and an order has one reference per attempt, so
+//! the customer pays once.
 
 mod cancel;
 mod dispute;
@@ -40,19 +40,19 @@ use cancel::Closing;
 use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
 use request::{PaymentBody, PaymentRequest, invoice_named_by};
 
-/// How long a claim holds: longer than any payment function runs (template.yaml: 30 s), so that a
-/// claim that has run out was left by one that is dead or frozen.
+/// How long a claim holds. Longer than any payment function runs (template.yaml: 30 s), so the
+/// holder of an expired lease is dead or frozen.
 pub const LEASE: Duration = Duration::from_secs(90);
 
-/// When to ask again while another call holds the claim.
+/// `Retry-After` while another call holds the claim.
 const RETRY_IN_PROGRESS: Duration = Duration::from_secs(2);
 
-/// How long a declined charge that the partner cannot close is asked about, and again once its order
-/// is to expire. PayPal's orders live for hours; what is open after this long is at an account that
-/// this deployment no longer has.
+/// How long the sweep checks a declined charge that the partner cannot close, first after the
+/// decline and again from the order's expiry. PayPal's orders live for hours; a charge still open
+/// after this time is at an account that this deployment no longer uses.
 const DECLINED_IS_WATCHED: Duration = Duration::from_hours(7 * 24);
 
-/// How many attempts an invoice has: cards are not to be tried out here.
+/// Attempts per invoice. The limit prevents card testing.
 const MAX_ATTEMPTS: u32 = 20;
 
 /// The payment service.
@@ -66,19 +66,19 @@ pub struct Payments<P> {
     runtime: Runtime,
 }
 
-/// Who asks for the payment.
+/// What requests the payment.
 #[derive(Clone, Copy)]
-enum Wish<'a> {
-    /// A message: charges what is due, but never tries again after a decline.
+enum Trigger<'a> {
+    /// A message. It charges what is due, but never starts another attempt after a decline.
     Message,
-    /// A request: may start another attempt after a decline.
+    /// A request. It may start another attempt after a decline.
     Request {
         terms: &'a PaymentTerms,
         key: Option<&'a str>,
     },
 }
 
-impl<'a> Wish<'a> {
+impl<'a> Trigger<'a> {
     fn terms(&self) -> Option<&'a PaymentTerms> {
         match self {
             Self::Message => None,
@@ -95,7 +95,7 @@ impl<'a> Wish<'a> {
 }
 
 impl<P: BillingPartner> Payments<P> {
-    /// The service over its store and partner; `stage` names the deployment in metrics.
+    /// `stage` names the deployment in metrics.
     #[must_use]
     pub fn new(store: Store, partner: P, shop: Shop, stage: String, runtime: Runtime) -> Self {
         Self {
@@ -108,14 +108,14 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Cancels orders that wait for their customer longer than that.
+    /// Cancels orders that stay unpaid for longer than `unpaid`.
     #[must_use]
     pub fn expiring(self, unpaid: UnpaidOrders) -> Self {
         Self { unpaid, ..self }
     }
 
-    /// Reads the request: its amount in the shop's currency, or else in that of the order, which may
-    /// have been placed before the shop changed to another.
+    /// Reads the amount in the shop's currency, or else in the order's: the shop's currency may
+    /// have changed since the order was placed.
     async fn read(&self, call: &Call) -> Result<PaymentRequest, Error> {
         let body = call.body()?;
         let request = match PaymentRequest::read(body, self.shop.currency) {
@@ -136,17 +136,17 @@ impl<P: BillingPartner> Payments<P> {
         Ok(request)
     }
 
-    /// Charges the order unless it is charged; returns it paid. A message charges no order that has
-    /// waited too long for its customer: it cancels it.
-    async fn pay(&self, id: &OrderId, wish: Wish<'_>) -> Result<Order, Error> {
+    /// Charges the order unless it is already charged, and returns it paid. A message cancels an
+    /// expired order instead of charging it.
+    async fn pay(&self, id: &OrderId, trigger: Trigger<'_>) -> Result<Order, Error> {
         let now = self.runtime.now();
         let claim = self
             .store
-            .claim_payment(id, wish.terms(), wish.key(), LEASE, now)
+            .claim_payment(id, trigger.terms(), trigger.key(), LEASE, now)
             .await?;
         let paid = match claim {
             Claim::Held(order, fence)
-                if matches!(wish, Wish::Message) && self.unpaid.is_over(&order, now) =>
+                if matches!(trigger, Trigger::Message) && self.unpaid.is_over(&order, now) =>
             {
                 self.expire_claimed(&order, fence).await?
             }
@@ -155,51 +155,51 @@ impl<P: BillingPartner> Payments<P> {
                 return Err(Error::NotFound(Missing::Invoice));
             }
             Claim::Refused(ClaimRefusal::Standing(order)) => {
-                self.without_claim(*order, wish).await?
+                self.without_claim(*order, trigger).await?
             }
         };
-        // Whoever was overtaken finds what a later attempt has paid, and its own may be declined.
+        // An overtaken worker may find a later attempt paid, although its own was declined.
         let payment = paid.payment.as_ref();
-        match payment.and_then(|payment| past_decline(payment, wish.key())) {
+        match payment.and_then(|payment| past_decline(payment, trigger.key())) {
             Some(decline) => Err(Error::Declined(decline.clone())),
             None => Ok(paid),
         }
     }
 
-    /// What a request or message gets from an order that it could not claim.
-    async fn without_claim(&self, order: Order, wish: Wish<'_>) -> Result<Order, Error> {
-        if let Some(terms) = wish.terms() {
+    /// The result for a request or message that could not claim the order.
+    async fn without_claim(&self, order: Order, trigger: Trigger<'_>) -> Result<Order, Error> {
+        if let Some(terms) = trigger.terms() {
             check_terms(&order, terms)?;
         }
         let Some(payment) = &order.payment else {
-            return Err(match wish {
-                Wish::Message => Error::WrongState {
+            return Err(match trigger {
+                Trigger::Message => Error::WrongState {
                     status: order.status,
                     detail: "its invoice must be issued first",
                 },
-                Wish::Request { .. } => Error::NotFound(Missing::Invoice),
+                Trigger::Request { .. } => Error::NotFound(Missing::Invoice),
             });
         };
-        if let Some(decline) = past_decline(payment, wish.key()) {
+        if let Some(decline) = past_decline(payment, trigger.key()) {
             return Err(Error::Declined(decline.clone()));
         }
-        if order.status == Status::Refunding && matches!(wish, Wish::Message) {
-            return self.remind_of_refund(order).await;
+        if order.status == Status::Refunding && matches!(trigger, Trigger::Message) {
+            return self.continue_refund(order).await;
         }
         if order.charge().is_some() {
             return Ok(order);
         }
         if order.status == Status::Cancelled {
-            return match wish {
-                Wish::Message => Ok(order),
-                Wish::Request { .. } => Err(Error::WrongState {
+            return match trigger {
+                Trigger::Message => Ok(order),
+                Trigger::Request { .. } => Err(Error::WrongState {
                     status: order.status,
                     detail: "it can no longer be paid",
                 }),
             };
         }
         if payment.state != ChargeState::Declined {
-            let is_new = wish
+            let is_new = trigger
                 .key()
                 .is_some_and(|key| !payment.keys.contains_key(key));
             return Err(if is_new && payment.keys.len() >= MAX_PAYMENT_KEYS {
@@ -208,39 +208,39 @@ impl<P: BillingPartner> Payments<P> {
                 in_progress()
             });
         }
-        match wish {
-            Wish::Message => self.look_after_declined(&order, payment).await,
-            Wish::Request { key, .. } => self.try_again(&order, payment, key).await,
+        match trigger {
+            Trigger::Message => self.check_declined(&order, payment).await,
+            Trigger::Request { key, .. } => self.start_next_attempt(&order, payment, key).await,
         }
     }
 
-    /// Whether the sweep looks at the order's payment within the hour: one whose charge is closed is due
-    /// when it expires, and not before.
+    /// Whether the payment is due before the order expires. A payment whose charge is closed is due
+    /// only at expiry.
     fn is_watched(&self, order: &Order) -> bool {
         let expires = self.unpaid.expires_at(order);
         let due = order.due.filter(|due| due.step == DueStep::Payment);
         due.is_some_and(|due| Some(due.at) != expires)
     }
 
-    /// Asks where the charge of a declined payment stands: money that it took all the same is written
-    /// down, and once nobody can confirm it any more it is not asked for again. While the partner
-    /// cannot tell, an order that is due stays so, and no message has to be kept for it. Once the
-    /// charge is closed, an order that has waited too long for its customer is cancelled.
-    async fn look_after_declined(&self, order: &Order, payment: &Payment) -> Result<Order, Error> {
+    /// Looks up the charge of a declined payment. Money that the charge took despite the decline is
+    /// recorded; a closed charge is not looked up again. If the partner cannot answer, a due order
+    /// stays due, so the message need not be kept. Once the charge is closed, an expired order is
+    /// cancelled.
+    async fn check_declined(&self, order: &Order, payment: &Payment) -> Result<Order, Error> {
         let now = self.runtime.now();
         let expires = self.unpaid.expires_at(order);
         let is_over = self.unpaid.is_over(order, now);
         let is_watched = self.is_watched(order);
         let is_closed = match self.close(order).await {
-            Ok(Closing::Moves(charge, status)) => {
-                return self.take_up(order, &charge, status).await;
+            Ok(Closing::Settles(charge, status)) => {
+                return self.resume_declined(order, &charge, status).await;
             }
             Ok(Closing::Closed) => true,
-            Ok(Closing::Alive) => false,
+            Ok(Closing::StillOpen) => false,
             Err(error) if !is_watched && !is_over => return Err(error),
             Err(error) => {
                 let code = error.code();
-                tracing::warn!(order_id = %order.id, code, "a declined charge may be open");
+                tracing::warn!(order_id = %order.id, code, "a declined charge may still be open");
                 false
             }
         };
@@ -254,7 +254,7 @@ impl<P: BillingPartner> Payments<P> {
             tracing::error!(
                 order_id = %order.id,
                 code = "declined_charge_not_closed",
-                "the partner never said that the declined charge is closed; it is not asked any more"
+                "the partner never closed the declined charge; it is no longer checked"
             );
         }
         if is_watched && (is_closed || is_given_up) {
@@ -267,8 +267,8 @@ impl<P: BillingPartner> Payments<P> {
         Err(declined(payment))
     }
 
-    /// Writes down that the charge of a declined payment took the money all the same, or may yet.
-    pub(crate) async fn take_up(
+    /// Records that the charge of a declined payment took the money after all, or still may.
+    pub(crate) async fn resume_declined(
         &self,
         order: &Order,
         charge: &OpenCharge,
@@ -277,7 +277,7 @@ impl<P: BillingPartner> Payments<P> {
         let now = self.runtime.now();
         match self.store.claim_declined(order, LEASE, now).await? {
             Claim::Held(order, fence) => {
-                tracing::error!(order_id = %order.id, "a declined charge was made all the same");
+                tracing::error!(order_id = %order.id, "a declined charge was captured");
                 self.settle(&order, fence, charge, status).await
             }
             Claim::Refused(_) => Err(in_progress()),
@@ -285,18 +285,20 @@ impl<P: BillingPartner> Payments<P> {
     }
 
     /// Starts another attempt at a declined payment.
-    async fn try_again(
+    async fn start_next_attempt(
         &self,
         order: &Order,
         payment: &Payment,
         key: Option<&str>,
     ) -> Result<Order, Error> {
-        // Whoever still holds the declined attempt must not be able to confirm it beside the next
-        // one: it is cancelled, or the next attempt has no charge but that one.
+        // The declined attempt must not be confirmed beside the next one. If its charge cannot be
+        // closed, the next attempt continues with that same charge.
         let next = match self.close(order).await? {
             Closing::Closed => NextCharge::Another,
-            Closing::Moves(charge, status) => return self.take_up(order, &charge, status).await,
-            Closing::Alive => NextCharge::Same,
+            Closing::Settles(charge, status) => {
+                return self.resume_declined(order, &charge, status).await;
+            }
+            Closing::StillOpen => NextCharge::Same,
         };
         if payment.attempt >= MAX_ATTEMPTS || payment.keys.len() >= MAX_PAYMENT_KEYS {
             return Err(Error::TooManyAttempts);
@@ -311,7 +313,7 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Charges an order under our claim.
+    /// Charges an order under this worker's claim.
     async fn charge(&self, order: Order, fence: Fence) -> Result<Order, Error> {
         let Some(payment) = &order.payment else {
             return Err(Error::Internal("an invoiced order has no payment".into()));
@@ -330,11 +332,11 @@ impl<P: BillingPartner> Payments<P> {
             let charge = self.open(&order, request, fence).await?;
             return self.confirm(&order, fence, &charge).await;
         };
-        // Somebody came this far and died, or the partner settles later: ask what became of it. If
-        // the money moved, it did whatever the customer has revoked since.
+        // A previous worker crashed after opening the charge, or the partner settles it later: look
+        // it up. Money that has moved counts, even if the customer has since revoked the agreement.
         let status = match self.partner.look_up(&charge).await {
             Ok(status) => status,
-            Err(error) => return self.is_unknown(&order, fence, error).await,
+            Err(error) => return self.look_up_failed(&order, fence, error).await,
         };
         let is_settled = matches!(
             status,
@@ -344,7 +346,8 @@ impl<P: BillingPartner> Payments<P> {
             return self.settle(&order, fence, &charge, status).await;
         }
         charge.request.agreement = self.agreement(&order, fence).await?;
-        // A closed one too: whoever replaced the method may have closed it and died.
+        // Includes a closed charge: a worker that replaced the method may have closed it and
+        // crashed.
         if charge.has_other_method() {
             return self.change_method(&order, fence, charge).await;
         }
@@ -352,14 +355,14 @@ impl<P: BillingPartner> Payments<P> {
             return self.settle(&order, fence, &charge, status).await;
         }
         if charge.unanswered_since.is_none() {
-            self.ask(&order, fence, &mut charge).await?;
+            self.record_confirmation(&order, fence, &mut charge).await?;
         }
         self.confirm(&order, fence, &charge).await
     }
 
-    /// Goes on with a charge whose payment method the customer has replaced: it is closed and another
-    /// one is opened. Where the partner cannot close it, it is the only one that the attempt has, and
-    /// is asked for by the new method once no confirmation by the old one can be on its way.
+    /// Continues with a charge whose payment method the customer has replaced: closes it and opens
+    /// another. A charge that the partner cannot close stays the attempt's only charge; it is
+    /// confirmed with the new method once no confirmation with the old one can still arrive.
     async fn change_method(
         &self,
         order: &Order,
@@ -380,15 +383,20 @@ impl<P: BillingPartner> Payments<P> {
                         .await?;
                     return Err(Error::PaymentUnknown);
                 }
-                self.ask(order, fence, &mut charge).await?;
+                self.record_confirmation(order, fence, &mut charge).await?;
                 self.confirm(order, fence, &charge).await
             }
-            Err(error) => self.is_unknown(order, fence, error).await,
+            Err(error) => self.look_up_failed(order, fence, error).await,
         }
     }
 
-    /// Writes down that the charge is about to be confirmed, by the method that holds now.
-    async fn ask(&self, order: &Order, fence: Fence, charge: &mut OpenCharge) -> Result<(), Error> {
+    /// Records that the charge is about to be confirmed with the current payment method.
+    async fn record_confirmation(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &mut OpenCharge,
+    ) -> Result<(), Error> {
         let (method, now) = (charge.request.method(), self.runtime.now());
         let asked = self
             .store
@@ -405,8 +413,8 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Confirms a charge whose reference is stored. One that expired before anybody answered for it is
-    /// replaced by another, once: the customer has refused nothing.
+    /// Confirms a charge whose reference is stored. A charge that expired before it was confirmed
+    /// is replaced once, because the customer has declined nothing.
     async fn confirm(
         &self,
         order: &Order,
@@ -422,7 +430,7 @@ impl<P: BillingPartner> Payments<P> {
         self.settle(order, fence, &charge, status).await
     }
 
-    /// Asks the partner to confirm; gives the claim back where no outcome is known.
+    /// Confirms the charge at the partner; releases the claim if the outcome is unknown.
     async fn try_confirm(
         &self,
         order: &Order,
@@ -441,7 +449,7 @@ impl<P: BillingPartner> Payments<P> {
                 | PartnerError::NoAgreement
                 | PartnerError::OtherMethod),
             ) => {
-                // This one did nothing; an earlier one may still be on its way.
+                // This confirmation did nothing; an earlier one may still arrive.
                 self.release(order, fence, state_after(&error), Confirmation::AsBefore)
                     .await?;
                 Err(partner_failed(error))
@@ -456,8 +464,8 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Gives the claim back where the partner could not be asked how the charge stands.
-    async fn is_unknown(
+    /// Releases the claim after a failed look-up of the charge.
+    async fn look_up_failed(
         &self,
         order: &Order,
         fence: Fence,
@@ -468,12 +476,12 @@ impl<P: BillingPartner> Payments<P> {
         Err(partner_failed(error))
     }
 
-    /// What the customer has agreed to at the partner, where the partner needs that: read once for
-    /// each claim, before anything is opened or confirmed under it. A revocation that was answered
-    /// before this read is honoured; one that comes while the claim is carried out may be too late.
+    /// The customer's agreement, if the partner needs one. It is read once per claim, before
+    /// anything is opened or confirmed under it. A revocation answered before this read is
+    /// honoured; a revocation during the claim may be too late.
     ///
-    /// Without an agreement the claim is given back as waiting for the customer, who then goes on
-    /// where this one stopped.
+    /// Without an agreement the claim is released as `ActionRequired`, and a later request
+    /// continues from there.
     async fn agreement(&self, order: &Order, fence: Fence) -> Result<Option<Agreement>, Error> {
         let Some(partner) = self.partner.agreement_with() else {
             return Ok(None);
@@ -512,7 +520,7 @@ impl<P: BillingPartner> Payments<P> {
                 // Another worker has since claimed this payment; its outcome wins.
                 return Err(declined.err().unwrap_or_else(in_progress));
             }
-            // Whether it was opened or not: unconfirmed, it moves no money.
+            // Opened or not, an unconfirmed charge moves no money.
             Err(error) => {
                 self.release(order, fence, state_after(&error), Confirmation::AsBefore)
                     .await?;
@@ -533,7 +541,7 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Writes what became of the charge.
+    /// Records the outcome of the charge.
     pub(crate) async fn settle(
         &self,
         order: &Order,
@@ -610,18 +618,18 @@ impl<P: BillingPartner> Payments<P> {
                 Ok(*order)
             }
             Settlement::Overtaken(standing) if standing.charge().is_some() => Ok(*standing),
-            // Another worker has since claimed this payment and does not know of the money: whoever
-            // looks next asks the partner, and we look now.
+            // The worker that has since claimed this payment does not know of the capture. Look the
+            // charge up again now.
             Settlement::Overtaken(standing) => {
                 tracing::warn!(order_id = %order.id, attempt, "a capture was overtaken");
-                Box::pin(self.pay(&standing.id, Wish::Message)).await
+                Box::pin(self.pay(&standing.id, Trigger::Message)).await
             }
             Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
         }
     }
 
-    /// Records a decline once its charge is closed, so that nobody can take its money afterwards;
-    /// where the partner cannot close it, the payment stays due until it is dead.
+    /// Closes the charge, then records the decline, so that the charge cannot take money
+    /// afterwards. If the partner cannot close it, the payment stays due.
     async fn close_and_decline(
         &self,
         order: &Order,
@@ -638,7 +646,7 @@ impl<P: BillingPartner> Payments<P> {
             }
             Ok(ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired) => DeclinedCharge::Open,
             Err(error) => {
-                tracing::warn!(order_id = %order.id, %error, "a declined charge may be open");
+                tracing::warn!(order_id = %order.id, %error, "a declined charge may still be open");
                 DeclinedCharge::Open
             }
         };
@@ -653,7 +661,7 @@ impl<P: BillingPartner> Payments<P> {
         charge: DeclinedCharge,
     ) -> Result<Order, Error> {
         let now = self.runtime.now();
-        // Where no mail brings the sweep to it, the next look finds out when the order expires.
+        // Without a mail the order would not be due; the next check of the sweep finds its expiry.
         let charge = if order.email().is_none() && self.unpaid != UnpaidOrders::NEVER_EXPIRE {
             DeclinedCharge::Open
         } else {
@@ -669,11 +677,11 @@ impl<P: BillingPartner> Payments<P> {
                 tracing::info!(order_id = %order.id, attempt, code, "payment declined");
                 Err(Error::Declined(decline))
             }
-            overtaken => standing(overtaken),
+            overtaken => order_after(overtaken),
         }
     }
 
-    /// Gives the claim back. Where somebody else has claimed meanwhile there is nothing to give.
+    /// Releases the claim. A no-op if another worker has since claimed the payment.
     async fn release(
         &self,
         order: &Order,
@@ -687,8 +695,8 @@ impl<P: BillingPartner> Payments<P> {
         Ok(())
     }
 
-    /// The fate of a message that needs keys which are not there: an order that is due is brought on by
-    /// the sweep once they are, so that no dead letter has to keep the message until then.
+    /// Handles a message that needs missing keys. The sweep continues a due order once the keys are
+    /// there, so the message need not become a dead letter.
     async fn without_keys(&self, id: &OrderId, error: Error) -> Result<Consumed, Error> {
         let order = self.store.order(id).await?;
         if !order.is_some_and(|order| self.is_watched(&order)) {
@@ -698,8 +706,8 @@ impl<P: BillingPartner> Payments<P> {
         Ok(Consumed::Done)
     }
 
-    /// The charge that the current attempt has at the partner, if it came that far. One at another
-    /// partner than this function's cannot be asked for.
+    /// The current attempt's charge, if it was opened. A charge at another partner than this
+    /// deployment's cannot be looked up and is an error.
     fn charge_of(&self, order: &Order, payment: &Payment) -> Result<Option<OpenCharge>, Error> {
         let charge = open_charge(order, payment);
         let account = charge.as_ref().and_then(|charge| charge.account.as_ref());
@@ -708,9 +716,9 @@ impl<P: BillingPartner> Payments<P> {
             tracing::error!(
                 order_id = %order.id,
                 code = "charge_at_other_partner",
-                "the charge was opened at another billing partner than this deployment's"
+                "the charge was opened at a different billing partner"
             );
-            let source = "the charge is at another partner";
+            let source = "the charge is at a different billing partner";
             return Err(partner_failed(PartnerError::Unavailable(source.into())));
         }
         Ok(charge)
@@ -723,8 +731,8 @@ fn in_progress() -> Error {
     }
 }
 
-/// The order after a write under our fence, or as somebody else left it.
-fn standing(settlement: Settlement) -> Result<Order, Error> {
+/// The order after a fenced write, or as another worker left it.
+fn order_after(settlement: Settlement) -> Result<Order, Error> {
     match settlement {
         Settlement::Written(order) => Ok(*order),
         Settlement::Overtaken(order) if order.charge().is_some() => Ok(*order),
@@ -747,7 +755,7 @@ fn check_terms(order: &Order, terms: &PaymentTerms) -> Result<(), Error> {
     Ok(())
 }
 
-/// The refusal that this very key has had: its repeat gets it again.
+/// The decline that this idempotency key received before; a repeat receives the same one.
 fn past_decline<'a>(payment: &'a Payment, key: Option<&str>) -> Option<&'a Decline> {
     let attempt = payment.keys.get(key?)?;
     let mut declines = payment.declines.iter();
@@ -761,7 +769,7 @@ fn declined(payment: &Payment) -> Error {
     }
 }
 
-/// What is charged, without the customer's agreement: only opening and confirming need that.
+/// The charge request without the customer's agreement, which only opening and confirming need.
 fn charge_request(order: &Order, payment: &Payment) -> ChargeRequest {
     ChargeRequest {
         invoice: order.id.invoice(),
@@ -774,7 +782,7 @@ fn charge_request(order: &Order, payment: &Payment) -> ChargeRequest {
     }
 }
 
-/// The charge that the current attempt has at the partner, if it came that far.
+/// The current attempt's charge, if it was opened.
 fn open_charge(order: &Order, payment: &Payment) -> Option<OpenCharge> {
     Some(OpenCharge {
         request: charge_request(order, payment),
@@ -809,9 +817,9 @@ fn partner_failed(error: PartnerError) -> Error {
     }
 }
 
-/// Of a database that fails after a claim, nobody knows here whether the money was taken before. A
-/// partner's error says itself what is known.
-fn begun(error: Error) -> Error {
+/// After a claim, a failure of the database leaves the outcome unknown: the money may have moved. A
+/// partner's error states its own outcome.
+fn after_claim(error: Error) -> Error {
     match error {
         Error::Unavailable {
             dependency: Dependency::Database,
@@ -821,8 +829,8 @@ fn begun(error: Error) -> Error {
     }
 }
 
-/// How the charge stands after an error that has moved no money: without an agreement only the
-/// customer can bring it on.
+/// The charge's state after an error that moved no money. Without an agreement only the customer
+/// can continue.
 fn state_after(error: &PartnerError) -> ChargeState {
     match error {
         PartnerError::NoAgreement => ChargeState::ActionRequired,
@@ -848,32 +856,32 @@ impl<P: BillingPartner> Function for Payments<P> {
         let order = self
             .pay(
                 &id,
-                Wish::Request {
+                Trigger::Request {
                     terms: &terms,
                     key: key.as_deref(),
                 },
             )
             .await
-            .map_err(begun)?;
-        let body = PaymentBody::of(&order)
+            .map_err(after_claim)?;
+        let body = PaymentBody::from_order(&order)
             .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
         Answer::created(&body, format!("/api/order/{id}"))
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         if let MessageKind::Dispute(id) = &message.kind {
-            self.hear_of_dispute(id).await?;
+            self.record_dispute(id).await?;
             return Ok(Consumed::Done);
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         if message.kind == MessageKind::Event(EventType::RefundRequested)
-            && self.hear_of_refund(&id).await?
+            && self.check_refund(&id).await?
         {
             return Ok(Consumed::Done);
         }
-        match self.pay(&id, Wish::Message).await {
-            // What is final, what only the customer can change and what settles later needs no
-            // message: the order itself remembers what is due.
+        match self.pay(&id, Trigger::Message).await {
+            // Outcomes that are final, need the customer, or settle later need no message: the
+            // order's due mark keeps what is due.
             Ok(_)
             | Err(
                 Error::Declined(_)

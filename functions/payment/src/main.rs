@@ -37,7 +37,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         }
         _ => Err(ConfigError::Wrong {
             name: "BILLING_PARTNER",
-            expected: "sandbox, stripe or paypal".to_owned(),
+            expected: "must be sandbox, stripe, or paypal".to_owned(),
         }
         .into()),
     }

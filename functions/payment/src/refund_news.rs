@@ -1,4 +1,4 @@
-//! Late news of a refund: banks give refunds back days after a partner has made them.
+//! Late outcomes of a refund: a bank may return one days after the partner made it.
 
 use domain::{ChargeState, Order, OrderId, RefundNews, RefundStatus, Status, Timestamp};
 use platform::telemetry;
@@ -9,27 +9,26 @@ use super::partners::BillingPartner;
 use super::{Payments, partner_failed};
 
 impl<P: BillingPartner> Payments<P> {
-    /// Asks the partner how the refund of a cancelled order stands and notes that on the order; `false`
-    /// for an order whose refund is not done. Whoever reported it is believed in nothing but that there
-    /// may be news.
-    pub(super) async fn hear_of_refund(&self, id: &OrderId) -> Result<bool, Error> {
+    /// Reads a cancelled order's refund from the partner and records it on the order; `false` if
+    /// the order has no completed refund. A webhook is trusted only to say that there may be news.
+    pub(super) async fn check_refund(&self, id: &OrderId) -> Result<bool, Error> {
         let order = self.store.order(id).await?;
         let Some(order) = order.filter(Order::is_paid_back) else {
             return Ok(false);
         };
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
-        let standing = self.partner.refund_status(&charge).await;
-        if let Some(status) = standing.map_err(partner_failed)? {
-            self.keep_refund_news(&order, &status, asked).await?;
+        let answer = self.partner.refund_status(&charge).await;
+        if let Some(status) = answer.map_err(partner_failed)? {
+            self.record_refund_news(&order, &status, asked).await?;
         } else {
-            // A partner's copy may lag behind: that proves no failure.
+            // The partner's replica may lag behind, so this proves no failure.
             tracing::warn!(order_id = %id, code = "refund_not_shown", "the partner shows no refund");
         }
         Ok(true)
     }
 
-    /// Makes the refund of a cancelled order once more if it has failed since; returns the order if the
-    /// money has gone back or is on its way.
+    /// Requests the refund of a cancelled order again if it has since failed. Returns the order if
+    /// the refund is done or pending.
     pub(super) async fn refund_again(&self, order: Order) -> Result<Order, Error> {
         let payment = order.payment.as_ref();
         if payment.map(|payment| payment.state) != Some(ChargeState::RefundFailed) {
@@ -37,16 +36,15 @@ impl<P: BillingPartner> Payments<P> {
         }
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
         let status = self.partner.refund(&charge).await.map_err(partner_failed)?;
-        self.keep_refund_news(&order, &status, asked).await?;
+        self.record_refund_news(&order, &status, asked).await?;
         match status {
             RefundStatus::Refunded | RefundStatus::Pending => Ok(order),
             RefundStatus::Failed { .. } => Err(Error::RefundFailed),
         }
     }
 
-    /// Notes what the partner says of the refund of a cancelled order, and raises the alarm if that is
-    /// a new failure.
-    async fn keep_refund_news(
+    /// Records the state of a cancelled order's refund, and counts a new failure for the alarm.
+    async fn record_refund_news(
         &self,
         order: &Order,
         status: &RefundStatus,
@@ -57,19 +55,19 @@ impl<P: BillingPartner> Payments<P> {
         }
         match status {
             RefundStatus::Failed { code } => {
-                tracing::error!(order_id = %order.id, code, "refund failed after it was made");
+                tracing::error!(order_id = %order.id, code, "refund failed after completion");
                 telemetry::count(&self.stage, "RefundFailed", 1, asked);
             }
             RefundStatus::Refunded | RefundStatus::Pending => {
                 let state = status.as_str();
-                tracing::info!(order_id = %order.id, state, "refund has another state");
+                tracing::info!(order_id = %order.id, state, "refund state changed");
             }
         }
         Ok(())
     }
 
-    /// Notes the partner's answer to a question of that time; tells whether it was written and is
-    /// another one than before.
+    /// Records the partner's answer to a request made at `asked`. Returns whether it was written
+    /// and differs from the last one.
     pub(super) async fn note_refund(
         &self,
         order: &Order,
@@ -85,11 +83,11 @@ impl<P: BillingPartner> Payments<P> {
     }
 }
 
-/// What the partner said last, as far as the order tells.
+/// The last recorded state of the refund.
 fn last_word(order: &Order) -> Option<RefundStatus> {
     let payment = order.payment.as_ref();
     let noted = payment.and_then(|payment| payment.refund.as_ref());
     let noted = noted.map(|refund| refund.status.clone());
-    // An order is cancelled once its money has gone back.
+    // A cancelled order's refund is complete.
     noted.or_else(|| (order.status == Status::Cancelled).then_some(RefundStatus::Refunded))
 }

@@ -1,4 +1,4 @@
-//! The payment's request and answer.
+//! The request and answer of a payment.
 
 use domain::{Currency, CustomerId, InvoiceId, Money, Order};
 use serde::Serialize;
@@ -73,7 +73,7 @@ struct ReceiptBody<'a> {
 
 impl<'a> PaymentBody<'a> {
     /// The receipt of a paid order; `None` for any other.
-    pub(crate) fn of(order: &'a Order) -> Option<Self> {
+    pub(crate) fn from_order(order: &'a Order) -> Option<Self> {
         let charge = order.payment.as_ref()?.charge.as_ref()?;
         let card = &charge.card;
         Some(Self {

@@ -1,4 +1,4 @@
-//! What the relay's Lambdas are called with: records of the stream, or the schedule's tick.
+//! The events of the relay's Lambdas: stream records or the schedule's tick.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn days(count: u32) -> Duration {
     Duration::from_hours(24) * count
 }
 
-/// Just enough of an event to tell its kind.
+/// The fields that tell the two kinds of events apart.
 #[derive(Deserialize)]
 struct Probe<'a> {
     #[serde(borrow, rename = "Records")]
@@ -43,7 +43,7 @@ struct Probe<'a> {
 }
 
 impl<Q: EventQueue + Clone + 'static> Relay<Q> {
-    /// The relay over its queues and, for the sweep, the store; `stage` names the deployment in
+    /// The relay over its queues and, for the sweep, the store. `stage` names the deployment in
     /// metrics.
     #[must_use]
     pub fn new(store: Store, queues: Q, stage: String, runtime: Runtime) -> Self {
@@ -58,7 +58,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         }
     }
 
-    /// The same where a mail that SES does not take is retried for this long, instead of three days.
+    /// Retries a mail that SES does not accept for `count` days instead of three.
     #[must_use]
     pub fn with_mail_retry_days(self, count: u32) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         }
     }
 
-    /// Has the payment queue told of orders that wait for their customer longer than that.
+    /// Publishes orders that stay unpaid for longer than `unpaid` to the payment queue.
     #[must_use]
     pub fn expiring(self, unpaid: UnpaidOrders) -> Self {
         Self { unpaid, ..self }
@@ -77,7 +77,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
     pub async fn run(self) -> Result<(), lambda_runtime::Error> {
         lambda_runtime::run(service_fn(move |event| {
             let relay = self.clone();
-            // Boxed: one state machine of all of it is deeper than the compiler looks.
+            // Boxed: the whole state machine exceeds the compiler's depth limit.
             Box::pin(async move {
                 relay
                     .handle(event)
@@ -88,7 +88,8 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         .await
     }
 
-    /// Answers one event: records with those that failed, a tick with what the sweep did.
+    /// Handles one event: the answer to records lists those that failed, the answer to a tick
+    /// reports the sweep.
     pub async fn handle(
         &self,
         event: LambdaEvent<Box<RawValue>>,
@@ -123,8 +124,8 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         relayed.failures
     }
 
-    /// Publishes again what has waited too long, orders and promised mails side by side, and counts
-    /// what is overdue and what failed.
+    /// Publishes overdue work again, orders and promised mails concurrently, and counts what is
+    /// overdue and what failed.
     pub async fn sweep(&self) -> SweepReport {
         let mails = Box::pin(self.sweep_mails());
         let (orders, mails) = join(Box::pin(self.sweep_orders()), mails).await;

@@ -1,10 +1,9 @@
-//! Turns what orders remember into messages for the steps.
+//! Turns the events recorded on orders into messages for the steps.
 //!
-//! **Relay**: the stream of the Orders table brings every write; one that carries an event becomes
-//! messages to the queues that want it. **Sweep**: once a minute, orders that have waited too long
-//! are published again by the same code, and so are promised mails. So a stream that is dead, a message that is lost and a
-//! dead letter that has expired all end alike: the order itself says what is due, and a message is
-//! only a hint.
+//! **Relay**: the stream of the Orders table delivers every write. A write with an event becomes
+//! messages to the queues that need it. **Sweep**: once a minute, the same code publishes overdue
+//! orders and promised mails again. A dead stream, a lost message, and an expired dead letter
+//! therefore all recover: the order records what is due, and a message is only a hint.
 
 mod handler;
 mod mails;

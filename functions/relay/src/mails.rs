@@ -1,7 +1,7 @@
-//! Mails that were promised to a caller and have not ended.
+//! Promised mails that have not ended.
 //!
-//! The ledger keeps their messages. Each look first moves the time of the next one and then publishes,
-//! so a mail that fails, or that this version cannot read, delays no other.
+//! The ledger keeps their messages. Each check first moves the mail's next check and then
+//! publishes, so a mail that fails, or that this version cannot read, delays no other.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
@@ -15,48 +15,49 @@ use messages::{Message, MessageError};
 use platform::runtime::Runtime;
 use store::{DueEmail, EmailState, Store, StoreError};
 
-use crate::sweep::{OVERDUE_TRIES, in_time, lock, next_look};
+use crate::sweep::{OVERDUE_TRIES, in_time, lock, next_check};
 
-/// How many mails of one index partition are looked at together.
+/// How many mails of one index partition are checked concurrently.
 const PAGE: i32 = 25;
 
-/// How many pages of one partition one sweep takes; the rest waits for the next.
+/// Maximum pages of one partition per sweep; the next sweep takes the rest.
 const PAGES: usize = 40;
 
-/// What a sweep did for promised mails.
+/// Outcome of a sweep of promised mails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MailReport {
-    /// Those whose messages were published again.
+    /// Mails whose messages were published again.
     pub published: u64,
-    /// Those that ended as `failed`: SES did not take them for days, or mails are no longer sent.
+    /// Mails that ended as `failed`: SES did not accept them for days, or the shop no longer sends
+    /// mails.
     pub given_up: u64,
-    /// Those that were looked at at least three times and still wait.
+    /// Mails that were checked three times or more and still wait.
     pub overdue: u64,
-    /// Those that could not be dealt with; they stay due.
+    /// Mails whose check failed; they stay due.
     pub failed: u64,
 }
 
-/// What became of one mail.
-enum Fate {
+/// Outcome of checking one mail.
+enum MailCheck {
     Published,
     GivenUp,
-    MovedOn,
+    Unchanged,
 }
 
-/// Why a mail could not be dealt with.
+/// Why the check of a mail failed.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum CheckError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the kept message cannot be read")]
+    #[error("the stored message cannot be read")]
     Message(#[from] MessageError),
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
 
-/// Looks at the promised mails whose time has come, in all partitions at once: a queue that is slow to
-/// refuse messages delays none of the partitions. One that is not taken for `retry` ends as `failed`,
-/// and its message is removed. What the sweep did is told whatever ends it.
+/// Checks the promised mails that are due, all partitions concurrently, so that a slow queue delays
+/// no partition. A mail not accepted for `retry` ends as `failed`, and its message is removed.
+/// Returns the report even if the sweep is cut off or panics.
 pub(crate) async fn sweep_mails(
     store: &Store,
     queues: &impl EventQueue,
@@ -70,10 +71,11 @@ pub(crate) async fn sweep_mails(
         retry,
         report: Mutex::default(),
     };
-    let told = &sweeper;
-    let shards = (0..DueStep::SHARDS).map(|shard| Box::pin(async move { told.sweep(shard).await }));
+    let sweeper = &sweeper;
+    let shards =
+        (0..DueStep::SHARDS).map(|shard| Box::pin(async move { sweeper.sweep(shard).await }));
     let whole = AssertUnwindSafe(join_all(shards)).catch_unwind();
-    // What is cut off here has moved its mark, or is found again where it was.
+    // A mail that is cut off here has moved its mark, or the next sweep finds it again.
     if let Ok(Err(_)) = in_time(whole).await {
         tracing::error!(code = "internal_error", "the sweep of mails panicked");
         lock(&sweeper.report).failed += 1;
@@ -97,15 +99,15 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             let page = match self.store.due_emails(shard, now, start, PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
-                    tracing::warn!(shard, %error, "the index of mails could not be read");
+                    tracing::warn!(shard, %error, "the mail index could not be read");
                     lock(&self.report).failed += 1;
                     break;
                 }
             };
             let now = self.runtime.now();
-            let looks = page.emails.iter().map(|due| Box::pin(self.look(now, due)));
-            for (fate, due) in join_all(looks).await.into_iter().zip(&page.emails) {
-                lock(&self.report).count(due, fate);
+            let looks = page.emails.iter().map(|due| Box::pin(self.check(now, due)));
+            for (outcome, due) in join_all(looks).await.into_iter().zip(&page.emails) {
+                lock(&self.report).count(due, outcome);
             }
             start = page.next;
             if start.is_none() {
@@ -114,38 +116,38 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         }
     }
 
-    /// Moves the next look at a mail, and publishes its message again or gives it up.
-    async fn look(&self, now: Timestamp, due: &DueEmail) -> Result<Fate, LookError> {
-        let next = next_look(now, due.tries.saturating_add(1));
+    /// Moves a mail's next check, then publishes its message again or gives the mail up.
+    async fn check(&self, now: Timestamp, due: &DueEmail) -> Result<MailCheck, CheckError> {
+        let next = next_check(now, due.tries.saturating_add(1));
         let Some(mail) = self.store.look_at_email(due, next).await? else {
-            return Ok(Fate::MovedOn);
+            return Ok(MailCheck::Unchanged);
         };
         let is_hopeless = mail.kept_at.plus(self.retry) <= now || !self.store.sends_mails();
         if mail.state == EmailState::Queued && is_hopeless {
             let is_given_up = self.store.give_up_email(&due.id, None, now).await?;
             return Ok(if is_given_up {
-                Fate::GivenUp
+                MailCheck::GivenUp
             } else {
-                Fate::MovedOn
+                MailCheck::Unchanged
             });
         }
         let message = Message::from_json(&mail.message)?;
         self.queues.send(Queue::Email, &[message]).await?;
-        Ok(Fate::Published)
+        Ok(MailCheck::Published)
     }
 }
 
 impl MailReport {
-    fn count(&mut self, due: &DueEmail, fate: Result<Fate, LookError>) {
+    fn count(&mut self, due: &DueEmail, outcome: Result<MailCheck, CheckError>) {
         let tries = due.tries.saturating_add(1);
-        match fate {
-            Ok(Fate::MovedOn) => return,
-            Ok(Fate::GivenUp) => {
+        match outcome {
+            Ok(MailCheck::Unchanged) => return,
+            Ok(MailCheck::GivenUp) => {
                 tracing::error!(email_id = due.id, "mail given up");
                 self.given_up += 1;
                 return;
             }
-            Ok(Fate::Published) => {
+            Ok(MailCheck::Published) => {
                 tracing::info!(email_id = due.id, tries, "mail published again");
                 self.published += 1;
             }

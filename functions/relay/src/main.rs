@@ -15,7 +15,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         stage,
         runtime,
     } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
-    // The stream's consumer has no table and checks no order.
+    // The stream's consumer has no table and does not check orders.
     let unpaid = match environment.optional("ORDERS_TABLE") {
         Some(_) => environment.parsed("UNPAID_ORDER_DAYS")?,
         None => UnpaidOrders::NEVER_EXPIRE,

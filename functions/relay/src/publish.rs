@@ -1,18 +1,18 @@
-//! Which queue wants to know what.
+//! Which queue receives which event.
 
 use domain::{EventType, Order};
 use futures_util::future::join_all;
 use messages::Message;
 use messages::queue::{EventQueue, Queue, QueueError};
 
-/// A message on its way to a queue.
+/// A message and its queue.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dispatch {
     pub(crate) queue: Queue,
     pub(crate) message: Message,
 }
 
-/// The messages that tell of `kind` having happened to `order`.
+/// The messages about the event `kind` of `order`.
 pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
     let next = match kind {
         EventType::CartUpdated => order.checkout.then_some(Queue::Billing),
@@ -27,7 +27,7 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
             message: Message::of_order(order, kind)?,
         })
     });
-    // One write may carry two events: the refund and the cancellation that it completes.
+    // One write may carry two events: a refund and the cancellation that it completes.
     let version = order.events.get(&kind).map(|record| record.version);
     let together = order
         .mailed_events()
@@ -36,7 +36,7 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
     step.into_iter().chain(mails).collect()
 }
 
-/// The message that asks for the mail about `kind`; `None` where there is nobody to write to.
+/// The message that requests the mail about `kind`; `None` if the order has no address.
 pub(crate) fn mail_dispatch(order: &Order, kind: EventType) -> Option<Dispatch> {
     Some(Dispatch {
         queue: Queue::Email,
@@ -44,7 +44,7 @@ pub(crate) fn mail_dispatch(order: &Order, kind: EventType) -> Option<Dispatch> 
     })
 }
 
-/// Sends the messages to their queues, side by side; returns the queues that did not take theirs.
+/// Sends the messages to their queues concurrently; returns the queues that refused theirs.
 pub(crate) async fn send(
     queues: &impl EventQueue,
     dispatches: &[Dispatch],

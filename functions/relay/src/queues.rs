@@ -1,4 +1,5 @@
-//! How long a queue that refuses is asked. No order's other messages wait for it.
+//! Limits the retries and the time spent on a queue that refuses, so that other messages do not
+//! wait for it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,13 +10,13 @@ use messages::Message;
 use messages::queue::{EventQueue, Queue, QueueError};
 use platform::runtime::Runtime;
 
-/// How long one queue is waited for. One that works takes a whole batch in a tenth of that.
+/// Time limit of one queue's send. A healthy queue takes a whole batch in a tenth of that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the relay waits at most before its second and its third try.
+/// Maximum pauses before the relay's second and third try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// After how many failures in a row the sweep asks a queue no more.
+/// Consecutive failures after which the sweep skips a queue.
 const FAILURES: u32 = 3;
 
 async fn within_patience(
@@ -26,8 +27,8 @@ async fn within_patience(
         .unwrap_or(Err(QueueError::TimedOut))
 }
 
-/// Queues that are asked three times: the relay comes by once, and a queue that refuses for a moment
-/// delays nothing by minutes.
+/// Tries each send three times: the relay runs once per record, and a brief refusal must not delay
+/// a message by minutes.
 #[derive(Debug)]
 pub(crate) struct Persistent<'a, Q> {
     queues: &'a Q,
@@ -57,12 +58,12 @@ impl<Q: EventQueue> EventQueue for Persistent<'_, Q> {
     }
 }
 
-/// Queues of which one that fails again and again is left alone: the sweep has other orders to look
-/// at, and comes again in a minute.
+/// Skips a queue that fails repeatedly: the sweep has other orders to check and runs again in a
+/// minute.
 #[derive(Debug)]
 pub(crate) struct Sparing<'a, Q> {
     queues: &'a Q,
-    /// How often each queue has failed in a row, and how it did last.
+    /// Each queue's consecutive failures and its last error.
     failures: Mutex<BTreeMap<Queue, (u32, QueueError)>>,
 }
 
@@ -85,7 +86,7 @@ impl<'a, Q> Sparing<'a, Q> {
         }
     }
 
-    /// What is refused for its own sake says nothing about the queue.
+    /// A refusal of the message itself says nothing about the queue.
     fn note(&self, queue: Queue, result: &Result<(), QueueError>) {
         let mut failures = self.failures();
         match result {
@@ -120,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers as it is told, one answer for each call, and then takes everything; `None` is silence.
+    /// Gives one scripted answer per call, then accepts everything; `None` never answers.
     struct Scripted {
         answers: Vec<Option<Result<(), QueueError>>>,
         calls: AtomicUsize,

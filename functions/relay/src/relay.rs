@@ -12,8 +12,8 @@ use store::order_from_item;
 
 use crate::publish::{Dispatch, dispatches, send};
 
-/// One record of a DynamoDB stream ("Using AWS Lambda with Amazon DynamoDB", event format), as far
-/// as it is needed; read one by one, so that a damaged one stands alone.
+/// The fields needed of a DynamoDB stream record ("Using AWS Lambda with Amazon DynamoDB", event
+/// format). Records are read one by one, so that a damaged one affects no other.
 #[derive(Debug, Deserialize)]
 pub struct StreamRecord {
     dynamodb: Change,
@@ -25,8 +25,8 @@ struct Change {
     new_image: Option<serde_dynamo::Item>,
 }
 
-/// Which records are to be brought again, by their sequence numbers ("Reporting batch item
-/// failures"): Lambda goes on from the first of them.
+/// The sequence numbers of the records to deliver again ("Reporting batch item failures"). Lambda
+/// restarts from the first.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayFailures {
@@ -39,7 +39,7 @@ struct Failure {
     item_identifier: String,
 }
 
-/// Just the sequence number, which even a damaged record has.
+/// The sequence number, which even a damaged record has.
 #[derive(Deserialize)]
 struct Numbered {
     dynamodb: NumberedChange,
@@ -51,8 +51,8 @@ struct NumberedChange {
     sequence_number: String,
 }
 
-/// A record's sequence number. Where it has none, the empty one, by which Lambda brings the whole batch
-/// again ("Configuring partial batch response with DynamoDB and Lambda").
+/// A record's sequence number, or an empty one if it has none: Lambda then retries the whole batch
+/// ("Configuring partial batch response with DynamoDB and Lambda").
 fn sequence_number(record: &RawValue) -> String {
     let numbered = serde_json::from_str(record.get());
     numbered.map_or_else(
@@ -62,7 +62,7 @@ fn sequence_number(record: &RawValue) -> String {
 }
 
 impl RelayFailures {
-    /// The sequence numbers.
+    /// The sequence numbers of the failed records.
     #[must_use]
     pub fn sequence_numbers(&self) -> Vec<&str> {
         self.batch_item_failures
@@ -72,10 +72,10 @@ impl RelayFailures {
     }
 }
 
-/// Why a record cannot be read; no retry will change that.
+/// Why a record cannot be read. Permanent: no retry can succeed.
 #[derive(Debug, thiserror::Error)]
 enum PoisonRecord {
-    #[error("the record is not as a stream's record is")]
+    #[error("the record is not a stream record")]
     Shape,
     #[error("reading the record panicked")]
     Panicked,
@@ -83,11 +83,11 @@ enum PoisonRecord {
     Image(#[from] store::Corrupt),
 }
 
-/// The order and the event that a record carries; `None` when the write was no transition.
+/// The order and the event of a record; `None` if the write was no transition.
 fn read(record: &RawValue) -> Result<Option<(Order, EventType)>, PoisonRecord> {
     let record: StreamRecord =
         serde_json::from_str(record.get()).map_err(|_| PoisonRecord::Shape)?;
-    // A removal has no new image.
+    // A deletion has no new image.
     let Some(image) = record.dynamodb.new_image else {
         return Ok(None);
     };
@@ -100,27 +100,27 @@ fn read(record: &RawValue) -> Result<Option<(Order, EventType)>, PoisonRecord> {
         .map(|kind| (order, kind)))
 }
 
-/// A message, the record that wants it, and whether the record's order is marked as due.
+/// A message, its record, and whether the record's order is due.
 struct Wanted {
     record: usize,
     dispatch: Dispatch,
     is_due: bool,
 }
 
-/// What came of a batch of records.
+/// Outcome of a batch of records.
 pub(crate) struct Relayed {
     pub(crate) failures: RelayFailures,
-    /// How many messages were left to the sweep.
+    /// Messages left to the sweep.
     pub(crate) deferred: u64,
 }
 
-/// Publishes what the records carry.
+/// Publishes the events of the records.
 ///
-/// A queue that refuses holds back no record: the write that made an event has also marked its order
-/// as due, so the sweep publishes what was not taken. Only what the sweep cannot bring back is
-/// reported: a damaged record, and a message of an order without a mark.
+/// A queue that refuses holds back no record: the write that recorded the event also marked its
+/// order as due, so the sweep publishes what was refused. Only what the sweep cannot recover is
+/// reported: a damaged record, and a message of an order without a due mark.
 ///
-/// A shop that sends no mails asks for none.
+/// A shop that sends no mails publishes none.
 pub(crate) async fn relay(
     queues: &impl EventQueue,
     records: &[&RawValue],

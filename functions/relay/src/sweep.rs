@@ -1,7 +1,7 @@
-//! What has waited too long.
+//! Publishes overdue work again.
 //!
-//! A look moves its order's mark before it publishes. So whatever fails then, no order stays at the
-//! head of its shard, and what one queue took is not sent again because another refused.
+//! A check moves its order's due mark before it publishes. Whatever fails afterwards, no order
+//! stays at the head of its shard, and one queue's refusal does not resend what another accepted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -26,40 +26,39 @@ use crate::mails::MailReport;
 use crate::publish::{Dispatch, dispatches, mail_dispatch, send};
 use crate::queues::Sparing;
 
-/// How many orders of one index partition are looked at together.
+/// How many orders of one index partition are checked concurrently.
 const PAGE: i32 = 25;
 
-/// Of how many index partitions pages are looked at side by side. A step that has stopped fills its four.
+/// How many index partitions are read concurrently. A step that has stopped fills its four.
 const LANES: usize = 4;
 
-/// An order that was looked at this often without effect is overdue: manual action may be needed.
+/// An order checked this often without effect is overdue: manual action may be needed.
 pub(crate) const OVERDUE_TRIES: u32 = 3;
 
-/// How long it may take to cancel an order that has expired: PayPal's orders live for hours, and
-/// nothing closes them. After that, manual action may be needed.
+/// How long cancelling an expired order may take: PayPal's orders live for hours and cannot be
+/// closed. After that, manual action may be needed.
 const EXPIRY_TAKES: Duration = Duration::from_hours(24);
 
-/// What is kept of the invocation for saying what was done.
+/// Time reserved at the end of the invocation to report the sweep.
 const RESERVE: Duration = Duration::from_secs(2);
 
-/// What a sweep did.
+/// Outcome of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Orders whose events were published again, to one queue at least.
+    /// Orders whose events were published again to at least one queue.
     pub published: u64,
-    /// Orders that turned out to wait for nothing.
+    /// Orders that no longer wait for anything.
     pub settled: u64,
-    /// Orders that were looked at for the third time or more, except payments that wait for their
-    /// customer.
+    /// Orders checked for the third time or more, except payments that wait for their customer.
     pub overdue: u64,
-    /// Orders that could not be read, or whose events not every queue took, and index partitions
-    /// that could not be read. Their next look tries again.
+    /// Orders that could not be read or whose events a queue refused, and index partitions that
+    /// could not be read. The next check retries them.
     pub failed: u64,
-    /// Index partitions that there was no time left for; the next sweep goes on with them.
+    /// Index partitions not finished in time; the next sweep continues with them.
     pub unfinished: u64,
-    /// Mails of orders that ended as `failed`, because SES did not take them for days.
+    /// Mails of orders that ended as `failed` because SES did not accept them for days.
     pub mails_given_up: u64,
-    /// The promised mails, which are looked at beside the orders.
+    /// The report on promised mails.
     pub mails: MailReport,
 }
 
@@ -74,14 +73,14 @@ impl AddAssign for SweepReport {
     }
 }
 
-/// When an order that was looked at `tries` times is looked at again: 2, 4, 8 … minutes later, at
-/// most an hour.
-pub(crate) fn next_look(now: Timestamp, tries: u32) -> Timestamp {
+/// The next check of an order that was checked `tries` times: 2, 4, 8 … minutes later, at most an
+/// hour.
+pub(crate) fn next_check(now: Timestamp, tries: u32) -> Timestamp {
     let minutes = 1_u64 << tries.clamp(1, 6);
     now.plus(Duration::from_secs(60 * minutes.min(60)))
 }
 
-/// The event that brought an order where it is.
+/// The event that led to the order's status.
 fn latest_event(order: &Order) -> EventType {
     match order.status {
         Status::Pending => EventType::CartUpdated,
@@ -93,7 +92,7 @@ fn latest_event(order: &Order) -> EventType {
     }
 }
 
-/// How far the sweep is in one partition of the index.
+/// A position in one partition of the index.
 #[derive(Clone, Debug)]
 struct Place {
     step: DueStep,
@@ -107,7 +106,7 @@ impl Place {
     }
 }
 
-/// Where the last sweep of this instance stopped: the next one goes on there.
+/// Where this instance's last sweep stopped and the next one continues.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unfinished(Arc<Mutex<Vec<Place>>>);
 
@@ -121,8 +120,8 @@ impl Unfinished {
     }
 }
 
-/// Where the last sweep stopped, then the beginning of every other partition. Each minute begins with
-/// another one, so that none is always the last in new instances.
+/// Where the last sweep stopped, then the start of every other partition. The first partition
+/// rotates each minute, so that new instances do not always reach the same one last.
 fn places(now: Timestamp, unfinished: Vec<Place>) -> VecDeque<Place> {
     let shards = |step| {
         (0..DueStep::SHARDS).map(move |shard| Place {
@@ -138,8 +137,8 @@ fn places(now: Timestamp, unfinished: Vec<Place>) -> VecDeque<Place> {
     unfinished.into_iter().chain(places).collect()
 }
 
-/// Looks at every order whose time had come when it began, some partitions side by side, a page of
-/// each in turn, for as long as the invocation lasts. What it did is told whatever ends it.
+/// Checks every order that is due at the start, several partitions concurrently, one page of each
+/// in turn, until the invocation ends. Returns the report even if the sweep is cut off or panics.
 pub(crate) async fn sweep(
     store: &Store,
     queues: &impl EventQueue,
@@ -159,7 +158,7 @@ pub(crate) async fn sweep(
     };
     let lanes = (0..LANES).map(|_| Box::pin(progress.go_on(&sweeper, began)));
     let whole = AssertUnwindSafe(join_all(lanes)).catch_unwind();
-    // What is cut off here has moved its mark, or is found again where it was.
+    // An order that is cut off here has moved its mark, or the next sweep finds it again.
     if let Ok(Err(_)) = in_time(whole).await {
         tracing::error!(code = "internal_error", "the sweep panicked");
         progress.count(SweepReport {
@@ -172,7 +171,7 @@ pub(crate) async fn sweep(
     report
 }
 
-/// What `work` gives, unless the invocation's time is nearly over before.
+/// The result of `work`, unless the invocation's time runs out first.
 pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Elapsed> {
     match deadline::remaining() {
         Some(left) => tokio::time::timeout(left.saturating_sub(RESERVE), work).await,
@@ -186,9 +185,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[derive(Default)]
 struct State {
-    /// What is not looked at to its end, the next page first.
+    /// Positions not finished, the next page first.
     waiting: VecDeque<Place>,
-    /// Whose pages are being looked at.
+    /// Positions whose pages are in progress.
     held: Vec<Place>,
     report: SweepReport,
 }
@@ -207,7 +206,7 @@ impl Progress {
         lock(&self.0).report += report;
     }
 
-    /// What was done, and what was not looked at to its end.
+    /// The report and the positions not finished.
     fn end(self) -> (SweepReport, Vec<Place>) {
         let state = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let left: Vec<Place> = state.held.into_iter().chain(state.waiting).collect();
@@ -231,7 +230,7 @@ impl Progress {
         state.waiting.extend(next);
     }
 
-    /// One lane: a page after the other, of whatever partition is next.
+    /// One lane: one page after the other, from whichever partition is next.
     async fn go_on(&self, sweeper: &Sweeper<'_, impl EventQueue>, until: Timestamp) {
         while let Some(place) = self.take() {
             let next = self.page(sweeper, &place, until).await;
@@ -239,7 +238,7 @@ impl Progress {
         }
     }
 
-    /// Looks at a page of orders; returns where the next one begins.
+    /// Checks a page of orders; returns where the next one begins.
     async fn page(
         &self,
         sweeper: &Sweeper<'_, impl EventQueue>,
@@ -262,10 +261,10 @@ impl Progress {
                 return None;
             }
         };
-        let looks = page.marks.iter().map(|mark| Box::pin(sweeper.look(mark)));
-        let mut looks: FuturesUnordered<_> = looks.collect();
-        while let Some(look) = looks.next().await {
-            self.count(look);
+        let checks = page.marks.iter().map(|mark| Box::pin(sweeper.check(mark)));
+        let mut checks: FuturesUnordered<_> = checks.collect();
+        while let Some(report) = checks.next().await {
+            self.count(report);
         }
         page.next.map(|after| Place {
             step,
@@ -284,14 +283,14 @@ struct Sweeper<'a, Q> {
 }
 
 impl<Q: EventQueue> Sweeper<'_, Q> {
-    /// Looks at one order. Whatever fails fails for it alone, and its next look comes later.
-    async fn look(&self, mark: &DueMark) -> SweepReport {
-        let looked = AssertUnwindSafe(self.try_look(mark)).catch_unwind().await;
-        let looked = looked.unwrap_or_else(|_| Err(Error::Internal("the look panicked".into())));
-        match looked {
+    /// Checks one order. A failure affects only this order and moves its next check.
+    async fn check(&self, mark: &DueMark) -> SweepReport {
+        let checked = AssertUnwindSafe(self.try_check(mark)).catch_unwind().await;
+        let checked = checked.unwrap_or_else(|_| Err(Error::Internal("the check panicked".into())));
+        match checked {
             Ok(report) => report,
             Err(error) => {
-                self.look_failed(mark, &error).await;
+                self.check_failed(mark, &error).await;
                 SweepReport {
                     failed: 1,
                     ..SweepReport::default()
@@ -300,15 +299,15 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         }
     }
 
-    async fn try_look(&self, mark: &DueMark) -> Result<SweepReport, Error> {
+    async fn try_check(&self, mark: &DueMark) -> Result<SweepReport, Error> {
         match self.store.due_order(mark).await? {
             DueOrder::Gone => Ok(SweepReport::default()),
             DueOrder::Read(order, mails) => self.revive(&order, &mails).await,
             DueOrder::Unreadable { tries, source } => {
                 let tries = tries.saturating_add(1);
-                let at = next_look(self.runtime.now(), tries);
+                let at = next_check(self.runtime.now(), tries);
                 let order_id = mark.order();
-                tracing::error!(order_id, tries, %source, "cannot be read; looked at again later");
+                tracing::error!(order_id, tries, %source, "cannot be read; checked again later");
                 self.store.postpone(mark, at, Some(tries)).await?;
                 Ok(SweepReport {
                     failed: 1,
@@ -318,32 +317,32 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         }
     }
 
-    async fn look_failed(&self, mark: &DueMark, error: &Error) {
+    async fn check_failed(&self, mark: &DueMark, error: &Error) {
         let (order_id, code) = (mark.order(), error.code());
         match error {
             Error::Internal(source) => {
-                tracing::error!(order_id, code, %source, "could not be looked at");
+                tracing::error!(order_id, code, %source, "could not be checked");
             }
             Error::Unavailable { source, .. } => {
-                tracing::warn!(order_id, code, %source, "could not be looked at");
+                tracing::warn!(order_id, code, %source, "could not be checked");
             }
-            _ => tracing::warn!(order_id, code, "could not be looked at"),
+            _ => tracing::warn!(order_id, code, "could not be checked"),
         }
-        // Moved already, unless the order could not be asked or moved by what was read of it.
-        let at = next_look(self.runtime.now(), 1);
+        // The check has moved the mark, unless reading the order or the write failed.
+        let at = next_check(self.runtime.now(), 1);
         if let Err(error) = self.store.postpone(mark, at, None).await {
-            tracing::warn!(order_id, %error, "its look could not be moved");
+            tracing::warn!(order_id, %error, "the next check could not be moved");
         }
     }
 
-    /// Moves an order's next look, and publishes again what it waits for.
+    /// Moves an order's next check and publishes again what the order waits for.
     async fn revive(
         &self,
         order: &Order,
         mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,
     ) -> Result<SweepReport, Error> {
         let now = self.runtime.now();
-        // The index lags behind: the order itself says what is due.
+        // The index lags behind; the order itself records what is due.
         let Some(due) = order.due.filter(|due| due.at <= now) else {
             return Ok(SweepReport::default());
         };
@@ -359,7 +358,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             if let Some(at) = expires {
                 return self.wait_for_customer(order, at).await;
             }
-            tracing::info!(order_id, "nothing is due any more");
+            tracing::info!(order_id, "nothing is due");
             let is_settled = self.store.set_due(order, None).await?;
             return Ok(SweepReport {
                 settled: u64::from(is_settled),
@@ -370,7 +369,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         let tries = due.tries.saturating_add(u32::from(!due.by_operator));
         let next = Due {
             step,
-            at: next_look(now, tries),
+            at: next_check(now, tries),
             tries,
             by_operator: false,
         };
@@ -384,12 +383,12 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
             tracing::error!(
                 order_id,
                 unreadable,
-                "the state of its mails cannot be read"
+                "the state of the order's mails cannot be read"
             );
         }
         let refused = send(&self.queues, &wanted).await;
         for (queue, error) in &refused {
-            tracing::warn!(order_id, ?queue, %error, "not published; the next look tries again");
+            tracing::warn!(order_id, ?queue, %error, "not published; the next check retries");
         }
         let is_refused = |each: &Dispatch| refused.iter().any(|(queue, _)| *queue == each.queue);
         let is_published = wanted.iter().any(|each| !is_refused(each));
@@ -405,7 +404,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         })
     }
 
-    /// The messages that an order waits for, and how many of its mails were given up instead.
+    /// The messages that an order waits for, and how many of its mails were given up.
     async fn wanted(
         &self,
         order: &Order,
@@ -417,7 +416,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         let mut wanted = Vec::new();
         for each in wanted_of(order, step, mails) {
             let is_mail = each.queue == Queue::Email;
-            // Without a sender no order waits for a mail.
+            // A shop without a sender waits for no mail.
             if is_mail && !self.store.sends_mails() {
                 continue;
             }
@@ -435,7 +434,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         Ok((wanted, given_up))
     }
 
-    /// Whether SES has not taken the mail for days, though it was asked again and again.
+    /// Whether SES has not accepted the mail for days, despite retries.
     fn is_hopeless(&self, order: &Order, due: Due, mail: &Dispatch) -> bool {
         let MessageKind::Event(kind) = mail.message.kind else {
             return false;
@@ -447,8 +446,8 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
 }
 
 impl<Q> Sweeper<'_, Q> {
-    /// Moves the next look at an order to the time at which it expires: until then only the customer
-    /// can bring it on, and no charge is open.
+    /// Moves an order's next check to its expiry. Until then only the customer can continue, and no
+    /// charge is open.
     async fn wait_for_customer(
         &self,
         order: &Order,
@@ -464,7 +463,7 @@ impl<Q> Sweeper<'_, Q> {
         Ok(SweepReport::default())
     }
 
-    /// Whether only the customer can bring the order's payment on: nobody here has anything to mend.
+    /// Whether only the customer can continue the order's payment, so that an operator cannot help.
     fn waits_for_customer(&self, order: &Order, step: DueStep) -> bool {
         let state = order.payment.as_ref().map(|payment| payment.state);
         let expires = self.unpaid.expires_at(order);
@@ -478,7 +477,7 @@ impl<Q> Sweeper<'_, Q> {
     }
 }
 
-/// The messages that an order waits for: of its mails those that have not ended, and its next step.
+/// The messages that an order waits for: its mails that have not ended, and its next step.
 fn wanted_of(
     order: &Order,
     step: DueStep,
@@ -487,7 +486,7 @@ fn wanted_of(
     let is_missing = |kind: &EventType| match mails.get(kind) {
         None => true,
         Some(Ok(state)) => !state.is_final(),
-        // Whoever sends it could not read it either.
+        // The email service could not read this row either.
         Some(Err(_)) => false,
     };
     let missing = order.mailed_events().filter(is_missing);
@@ -518,7 +517,7 @@ mod tests {
     #[test]
     fn looks_grow_rarer_up_to_an_hour() {
         let start = Timestamp::from_millis(0);
-        let minutes = |tries| next_look(start, tries).millis() / 60_000;
+        let minutes = |tries| next_check(start, tries).millis() / 60_000;
         assert_eq!(
             [0, 1, 2, 3, 4, 5, 6, 60].map(minutes),
             [2, 2, 4, 8, 16, 32, 60, 60]

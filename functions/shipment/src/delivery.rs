@@ -1,4 +1,4 @@
-//! Notes on an order where its parcel is.
+//! Records on an order where its parcel is.
 
 use messages::PartnerReference;
 use messages::queue::EventQueue;
@@ -9,12 +9,15 @@ use super::carriers::Carrier;
 use super::{Shipments, carrier_failed};
 
 impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
-    /// Asks the carrier where a parcel is and notes that on its order. Whoever reported it is
-    /// believed in nothing but that there may be news.
-    pub(super) async fn hear_of_delivery(&self, parcel: &PartnerReference) -> Result<(), Error> {
+    /// Reads the parcel's state from the carrier and records it on the order. A webhook is trusted
+    /// only to say that there may be news.
+    pub(super) async fn record_delivery(&self, parcel: &PartnerReference) -> Result<(), Error> {
         let tracked = self.carrier.track(parcel).await.map_err(carrier_failed)?;
         let Some(tracked) = tracked else {
-            tracing::info!(code = "delivery_ignored", "it is of no parcel of ours");
+            tracing::info!(
+                code = "delivery_ignored",
+                "the news is about an unknown parcel"
+            );
             return Ok(());
         };
         let (order, delivery) = (tracked.order, tracked.delivery);
@@ -30,7 +33,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             }
             Noted::Known => {}
             Noted::Foreign => {
-                tracing::info!(order_id = %order, code = "delivery_ignored", "it is of another parcel");
+                tracing::info!(order_id = %order, code = "delivery_ignored", "the news is about a different parcel");
             }
         }
         Ok(())

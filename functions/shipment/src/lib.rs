@@ -1,12 +1,13 @@
 //! Ships paid orders, once each.
 //!
-//! A remote carrier is asked in two steps: the parcel is *registered* without buying anything, its
-//! reference is stored, once and for all, and the label of that reference is *bought*. Whoever comes
-//! after a crash finds the reference and asks the carrier what became of it.
+//! With a remote carrier, the service *registers* the parcel without buying anything, stores its
+//! reference once, and *buys* the label of that reference. After a crash the next worker finds the
+//! reference and looks the parcel up.
 //!
-//! `POST /api/order/shipping.json`, or by itself when `PaymentProcessed` arrives; event
-//! `OrderShipped`. A body with `event` is a request for a mail: it is kept in the ledger of mails and
-//! goes to the email queue. When a carrier reports news of a parcel, it is asked where that is.
+//! `POST /api/order/shipping.json`, or automatically on `PaymentProcessed`; event `OrderShipped`. A
+//! body with `event` requests a mail instead: the service records it in the ledger and sends it to
+//! the email queue. When a carrier reports news of a parcel, the service requests its current
+//! state.
 
 pub mod carriers;
 mod delivery;
@@ -29,7 +30,7 @@ use store::{Promise, Shipping, Store, StoreError};
 use carriers::{Carrier, CarrierError, Opened, Parcel};
 use request::ShippingRequest;
 
-/// What the idempotency keys of this path belong to, whether a shipment or a mail is asked for.
+/// Scope of idempotency keys, for both shipments and mails.
 const ENDPOINT: &str = "shipping";
 
 /// The shipment service.
@@ -41,18 +42,18 @@ pub struct Shipments<C, Q> {
     runtime: Runtime,
 }
 
-/// How often an order that changes while it is being shipped is read again.
+/// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
-/// Outcome of a try to ship.
+/// Outcome of one try to ship.
 enum Step {
     /// The order is shipped.
     Done(Box<Shipment>),
-    /// It has changed: try with the order as it stands.
+    /// The order has changed: retry with this one.
     Again(Box<Order>),
 }
 
-/// What the seed answers.
+/// The answer's body, as the contract defines it.
 #[derive(Serialize)]
 struct TrackingBody {
     tracking_number: TrackingNumber,
@@ -64,7 +65,7 @@ struct MailTakenBody {
 }
 
 impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
-    /// The service over its store, its carrier and the email queue.
+    /// Builds the service over its store, carrier, and email queue.
     #[must_use]
     pub fn new(store: Store, carrier: C, queue: Q, runtime: Runtime) -> Self {
         Self {
@@ -75,13 +76,13 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// Ships the order unless it is shipped. The number is the one that was recorded first. An order
-    /// that changes while its label is asked for is read again.
+    /// Ships the order unless it is already shipped. The first recorded tracking number wins. If
+    /// the order changes concurrently, the service continues with the changed order.
     async fn ship(&self, mut order: Order, contact: &Contact) -> Result<Shipment, Error> {
         for _ in 0..TRIES {
             match self.try_to_ship(order, contact).await? {
                 Step::Done(shipment) => return Ok(*shipment),
-                Step::Again(standing) => order = *standing,
+                Step::Again(changed) => order = *changed,
             }
         }
         Err(StoreError::Conflict.into())
@@ -100,7 +101,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             }
         }
         if order.parcel.is_some() {
-            // Somebody came this far before: the label is bought already, or is to be now.
+            // A previous worker registered the parcel. Its label may already be bought.
             return self.buy(order, true).await;
         }
         let parcel = Parcel {
@@ -134,7 +135,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                         // Another worker's reference may already have its label.
                         let is_ours = order.parcel.as_ref() == Some(&parcel);
                         let shipped = self.buy(*order, !is_ours).await;
-                        // From its reference on, the parcel is on its way.
+                        // Once the reference is stored, the request has taken effect.
                         shipped.map_err(Error::after_an_effect)
                     }
                     Shipping::Shipped(order) => recorded(&order),
@@ -145,8 +146,8 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// Buys the label of the order's parcel, unless it turns out to be bought already. Only the
-    /// carrier that has registered the parcel knows its reference; no other is asked.
+    /// Buys the label of the order's parcel unless it is already bought. Only the carrier that
+    /// registered the parcel knows its reference; no other is called.
     async fn buy(&self, order: Order, may_be_bought: bool) -> Result<Step, Error> {
         let Some(parcel) = &order.parcel else {
             return Err(Error::Internal("an open parcel has no reference".into()));
@@ -179,7 +180,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         finished.map_err(Error::after_an_effect)
     }
 
-    /// Writes that the carrier has taken the parcel.
+    /// Records the shipment.
     async fn finish(&self, order: &Order, shipment: &Shipment) -> Result<Step, Error> {
         match self.store.ship(order, shipment, self.runtime.now()).await? {
             Shipping::Shipped(order) => {
@@ -199,8 +200,8 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             .ok_or(Error::NotFound(Missing::Order))
     }
 
-    /// Promises a mail. The ledger has it before it is queued, so the sweep publishes what the queue
-    /// refuses or loses.
+    /// Promises a mail. The ledger records it before it is queued, so the sweep publishes what the
+    /// queue refuses or loses.
     async fn queue_mail(&self, call: &Call, request: MailRequest) -> Result<Answer, Error> {
         let message = request
             .into_message(call, ENDPOINT, &self.store, &self.runtime)
@@ -209,7 +210,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         if promise.await? == Promise::Kept {
             let email_id = message.email_id();
             if let Err(error) = self.queue.send(Queue::Email, &[message]).await {
-                tracing::warn!(email_id, %error, "not queued; the sweep publishes it");
+                tracing::warn!(email_id, %error, "not queued; left to the sweep");
             }
         }
         Answer::ok(&MailTakenBody { status: "OK" })
@@ -272,13 +273,13 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         if let MessageKind::Delivery(reference) = &message.kind {
-            self.hear_of_delivery(reference).await?;
+            self.record_delivery(reference).await?;
             return Ok(Consumed::Done);
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         let order = self.find(&id).await?;
         if order.status.apply(Command::Ship) == Err(Refusal::TooLate) {
-            // Cancelled meanwhile: nothing is left to do.
+            // The order has been cancelled.
             return Ok(Consumed::Done);
         }
         let Some(contact) = order.contact.clone() else {
@@ -288,7 +289,8 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
         match self.ship(order, &contact).await {
             Ok(_) => Ok(Consumed::Done),
             Err(Error::WrongState { .. }) => Ok(Consumed::NotYet),
-            // The sweep brings the order on once the key is there: no dead letter has to.
+            // The sweep continues the order once the keys are there, so the message need not become
+            // a dead letter.
             Err(error @ Error::NotConfigured { .. }) if is_due => {
                 tracing::error!(order_id = %id, code = error.code(), %error, "left to the sweep");
                 Ok(Consumed::Done)

@@ -28,7 +28,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         }
         _ => Err(ConfigError::Wrong {
             name: "CARRIER",
-            expected: "own or easypost".to_owned(),
+            expected: "must be own or easypost".to_owned(),
         }
         .into()),
     }

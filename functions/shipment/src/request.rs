@@ -1,18 +1,19 @@
-//! The two requests that the shipping path takes.
+//! The two requests that the shipping path accepts.
 
 use domain::{Contact, OrderId};
 use serde_json::Value;
 use service::error::Error;
 use service::http::{MailRequest, Named, Report, as_own_id, read_contact};
 
-/// What was sent to the shipping path.
+/// A request to the shipping path.
 pub(crate) enum ShippingRequest {
     /// `{orderId, name, phone, shipping_address}`: ship this order.
     Ship {
         order: Named<OrderId>,
         contact: Contact,
     },
-    /// `{event, name, email, orderId?}`: the contract prints this path for the email service too.
+    /// `{event, name, email, orderId?}`: request a mail. The contract also prints this path for the
+    /// email service.
     Mail(MailRequest),
 }
 

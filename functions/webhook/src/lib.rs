@@ -254,7 +254,7 @@ impl<Q: EventQueue + 'static> Function for Webhooks<Q> {
 
     /// Partners have no tokens of ours, and their ids may look like card numbers: the signature
     /// stands for all checks of other endpoints.
-    async fn hear(&self, request: &Request) -> Result<Answer, Error> {
+    async fn receive_webhook(&self, request: &Request) -> Result<Answer, Error> {
         Box::pin(self.take(request)).await
     }
 }

@@ -7,34 +7,33 @@ use platform::json::{self, JsonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-/// One message. It only hints that a step may be due; the order itself, or the partner, says whether
-/// it is.
+/// One message. It only hints that a step may be due; the order, or the partner, decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// `orderId/version`; for a mail to an address that is not the order's, the key of its row;
-    /// `request/` and the hash of the request that asked for a mail about no order; `webhook/`, the
-    /// partner and its event's id.
+    /// `orderId/version`; for a mail to another address than the order's, the key of its ledger
+    /// row; `request/` and the request's hash for a mail about no order; `webhook/`, the partner,
+    /// and its event's ID.
     pub id: String,
-    /// What happened.
+    /// What the message is about.
     pub kind: MessageKind,
-    /// The order, where it is known.
+    /// The order, if it is known.
     pub order: Option<OrderId>,
     /// When it happened.
     pub time: Timestamp,
     /// W3C trace context of the request that started it.
     pub traceparent: Option<String>,
-    /// What a mail about it says; only in messages to the email queue.
+    /// The content of the mail; only in messages to the email queue.
     pub mail: Option<MailData>,
 }
 
-/// What a message tells.
+/// What a message is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageKind {
-    /// An order has moved on, or may have.
+    /// An order has, or may have, changed status.
     Event(EventType),
-    /// The billing partner has news of the dispute that it knows by this id.
+    /// The billing partner has news of the dispute with this ID.
     Dispute(PartnerReference),
-    /// The carrier has news of the parcel that it knows by this reference.
+    /// The carrier has news of the parcel with this reference.
     Delivery(PartnerReference),
 }
 
@@ -52,7 +51,7 @@ impl MessageKind {
         }
     }
 
-    /// The partner's name for what it is about, where only the partner can tell the order.
+    /// The partner's reference, if only the partner knows the order.
     fn reference(&self) -> Option<&PartnerReference> {
         match self {
             Self::Event(_) => None,
@@ -61,12 +60,12 @@ impl MessageKind {
     }
 }
 
-/// A partner's name for something of its own: 1 to 255 visible ASCII characters.
+/// A partner's ID of one of its objects: 1 to 255 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartnerReference(String);
 
 impl PartnerReference {
-    /// Checks length and characters; `None` for what no partner would use as a name.
+    /// Checks length and characters; `None` if they are invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_valid =
@@ -74,37 +73,37 @@ impl PartnerReference {
         is_valid.then(|| Self(text.to_owned()))
     }
 
-    /// The name as the partner writes it.
+    /// The ID, as the partner wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What a mail says, as far as it is known. Amounts are decimals in units of the currency.
+/// The data of a mail, as far as known. Amounts are decimals in the currency's units.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MailData {
-    /// To whom.
+    /// The recipient's name.
     pub name: String,
-    /// Where to.
+    /// The recipient's address.
     pub email: String,
-    /// ISO 4217.
+    /// The currency, as an ISO 4217 code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// What was ordered.
+    /// The order's lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<MailLine>,
-    /// Without tax.
+    /// The total without tax.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_total: Option<Number>,
     /// The tax.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax: Option<Number>,
-    /// What it costs.
+    /// The total with tax.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Number>,
-    /// The invoice.
+    /// The invoice ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoice_id: Option<String>,
     /// The charged card's brand.
@@ -113,33 +112,33 @@ pub struct MailData {
     /// The charged card's last four digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card_last_digits: Option<String>,
-    /// The number to follow the parcel by.
+    /// The tracking number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_number: Option<String>,
     /// Where the parcel goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<String>,
-    /// Why the order was cancelled, where nobody asked for that: [`Order::EXPIRED`].
+    /// Why the order was cancelled automatically: [`Order::EXPIRED`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_reason: Option<String>,
 }
 
-/// One line of a mail.
+/// One line of the order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MailLine {
-    /// What.
+    /// The product's ID.
     pub product_id: String,
-    /// How many.
+    /// The quantity.
     pub quantity: u32,
-    /// For one.
+    /// The unit price.
     pub price: Number,
     /// Quantity × price.
     pub total: Number,
 }
 
 impl MailData {
-    /// What a mail about `kind` says of `order`; `None` where there is nobody to write to.
+    /// The data of the mail about `kind` of `order`; `None` if the order has no address.
     #[must_use]
     pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
         let contact = order.contact.as_ref()?;
@@ -151,7 +150,7 @@ impl MailData {
         })
     }
 
-    /// The same without whom it goes to.
+    /// The same data without a recipient.
     #[must_use]
     pub fn about_order(order: &Order, kind: EventType) -> Self {
         let card = order
@@ -198,7 +197,7 @@ impl MailData {
 }
 
 impl Message {
-    /// The message that tells a step that `kind` happened to `order`.
+    /// The message that `kind` happened to `order`; `None` if it has not.
     #[must_use]
     pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
         let record = order.events.get(&kind)?;
@@ -212,7 +211,7 @@ impl Message {
         })
     }
 
-    /// The same with what the mail says; `None` where there is nobody to write to.
+    /// The same message with the mail's data; `None` if the order has no address.
     #[must_use]
     pub fn mail_of_order(order: &Order, kind: EventType) -> Option<Self> {
         let mail = MailData::of_order(order, kind)?;
@@ -222,10 +221,11 @@ impl Message {
         })
     }
 
-    /// The message that asks for the mail about `kind` to this person; `None` before it happened.
+    /// The message that requests the mail about `kind` to this recipient; `None` if `kind` has not
+    /// happened.
     ///
-    /// To the order's own address it is the customer's own mail, whoever asks for it. Only a pending
-    /// order can change its address, and a pending order has no event that is mailed.
+    /// A mail to the order's own address is the customer's own mail, whoever requests it. Only a
+    /// pending order can change its address, and a pending order has no mailed event.
     #[must_use]
     pub fn mail_to(order: &Order, kind: EventType, name: &Text, email: &Email) -> Option<Self> {
         let own = Self::of_order(order, kind)?;
@@ -248,7 +248,7 @@ impl Message {
         })
     }
 
-    /// The key of the mail's ledger row: one mail for each order, event and address.
+    /// The key of the mail's ledger row: one mail per order, event, and address.
     #[must_use]
     pub fn email_id(&self) -> String {
         let (Some(order), MessageKind::Event(kind)) = (&self.order, &self.kind) else {
@@ -262,7 +262,7 @@ impl Message {
         if names_another { self.id.clone() } else { own }
     }
 
-    /// The JSON that travels.
+    /// Serializes the message.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(&Envelope {
             specversion: "1.0".into(),
@@ -280,7 +280,7 @@ impl Message {
         })
     }
 
-    /// Reads what [`Message::to_json`] wrote.
+    /// Parses what [`Message::to_json`] wrote.
     pub fn from_json(json: &str) -> Result<Self, MessageError> {
         let envelope: Envelope<'_> =
             json::read(json.as_bytes()).map_err(MessageError::NotAnEvent)?;
@@ -324,31 +324,31 @@ pub fn email_id(order: &impl fmt::Display, kind: EventType) -> String {
     format!("{order}/{kind}")
 }
 
-/// The key of the ledger row of the mail about `kind` to an address that is not the order's. The hash
-/// covers the order, so that rows of two orders do not show that they have an address in common.
+/// The key of the ledger row of a mail about `kind` to another address. The hash includes the
+/// order, so rows of two orders do not reveal a shared address.
 fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {
     let own = email_id(order, kind);
     let digest = digest_hex(&["mail", &own, &email.mailbox()]);
     format!("{own}/{digest}")
 }
 
-/// Why a text is no message of ours; it will never become one.
+/// Why a text is not a message. Permanent: no retry can succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// Not an event in JSON.
-    #[error("the message is no event in JSON")]
+    /// It is not a `CloudEvents` event in JSON.
+    #[error("the message is not a CloudEvent in JSON")]
     NotAnEvent(#[source] JsonError),
-    /// Another version of CloudEvents.
+    /// It has another version of CloudEvents.
     #[error("the message's specversion is not 1.0")]
     Version,
-    /// A type that no step knows.
+    /// Its type is unknown.
     #[error("the message's type is unknown")]
     UnknownType,
-    /// The time is no number of milliseconds.
-    #[error("the message's timemillis is no number")]
+    /// Its time is not a number of milliseconds.
+    #[error("the message's timemillis is not a number")]
     Time,
-    /// The subject is no order id, or for news of a partner no name that it could use.
-    #[error("the message's subject is not one of its type")]
+    /// Its subject is not an order ID, or not a valid partner reference.
+    #[error("the message's subject does not fit its type")]
     Subject,
 }
 
@@ -362,8 +362,8 @@ struct Envelope<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<std::borrow::Cow<'a, str>>,
     time: std::borrow::Cow<'a, str>,
-    /// An extension attribute: the same time to the millisecond. A text, because an integer
-    /// attribute has 32 bits.
+    /// An extension attribute: the same time in milliseconds. A text, because an integer attribute
+    /// has only 32 bits.
     #[serde(rename = "timemillis")]
     time_millis: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -416,7 +416,7 @@ mod tests {
         let json = other.to_json().unwrap();
         assert_eq!(Message::from_json(&json).unwrap().email_id(), other.id);
         assert!(other.id.starts_with(&format!("{row}/")) && !other.id.contains('@'));
-        // What looks like a row of another order or event is not taken for one.
+        // A key that only resembles another order's or event's row is not treated as one.
         for id in [format!("{row}s/x"), format!("{order}/OrderShipped/x")] {
             assert_eq!(Message { id, ..message() }.email_id(), row);
         }

@@ -1,4 +1,4 @@
-//! Where messages go.
+//! The queues between the steps.
 
 mod sqs;
 
@@ -13,7 +13,7 @@ pub use sqs::Sqs;
 /// The four queues between the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Queue {
-    /// Orders whose invoice is to be issued.
+    /// Orders to be invoiced.
     Billing,
     /// Invoices to be charged.
     Payment,
@@ -28,33 +28,33 @@ impl Queue {
     pub const ALL: [Self; 4] = [Self::Billing, Self::Payment, Self::Shipment, Self::Email];
 }
 
-/// Why messages were not taken.
+/// Why messages were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// The call failed.
     #[error(transparent)]
     Aws(#[from] AwsFailure),
-    /// The queue took the call but not every message.
-    #[error("{refused} of {sent} messages were not taken")]
+    /// The queue answered but refused some messages.
+    #[error("{refused} of {sent} messages were not accepted")]
     Partial {
         /// How many were refused.
         refused: usize,
         /// How many were sent.
         sent: usize,
     },
-    /// The queue did not answer in the time that there was.
+    /// The queue did not answer in time.
     #[error("the queue did not answer in time")]
     TimedOut,
-    /// A message could not be written as JSON.
+    /// A message could not be serialized.
     #[error("a message could not be written as JSON")]
     Encoding,
-    /// This function was not told the queue's URL.
+    /// The environment has no URL for the queue.
     #[error("no URL is configured for the {0:?} queue")]
     NotConfigured(Queue),
 }
 
 impl QueueError {
-    /// What is known of the messages.
+    /// The outcome of the send.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -66,12 +66,12 @@ impl QueueError {
     }
 }
 
-/// Takes messages for the steps.
+/// Sends messages to the steps.
 pub trait EventQueue: Send + Sync {
     /// Sends all messages to `queue`.
     ///
-    /// `Ok` MUST mean that every one of them is durably stored there. On an error any subset may
-    /// have been: the caller sends all again, and consumers do nothing for a repeat.
+    /// `Ok` MUST mean that every one is stored durably. After an error any subset may be stored:
+    /// the caller sends all again, and consumers ignore repeats.
     fn send(
         &self,
         queue: Queue,

@@ -1,16 +1,17 @@
-//! The one place that builds AWS clients: lean, because their construction is most of a cold start.
+//! The only place that builds AWS clients. They are lean, because building them is most of a cold
+//! start.
 //!
 //! One HTTP stack; TLS by rustls with ring, which needs no entropy warm-up; Amazon's own roots
 //! embedded, because every AWS endpoint chains to them ("Amazon Trust Services") and reading the
-//! system's file costs more than all the rest; region and credentials from Lambda's environment, so
-//! no provider chain.
+//! system's file would cost more than everything else; region and credentials from Lambda's
+//! environment, without a provider chain.
 
 mod answers;
 mod tries;
 
 use std::time::Duration;
 
-use answers::{Said, WholeAnswers, said, said_by};
+use answers::{Verdict, WholeAnswers, classify, classify_code};
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -31,7 +32,7 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("aws/starfield_services_root_g2.pem"),
 ];
 
-/// What every client is built from.
+/// The configuration that all clients share.
 #[derive(Clone)]
 pub struct Aws {
     region: Region,
@@ -49,8 +50,8 @@ impl std::fmt::Debug for Aws {
 }
 
 impl Aws {
-    /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, as
-    /// Lambda sets them, and `AWS_ENDPOINT_URL`, which may be plain http on this machine alone.
+    /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, and `AWS_SESSION_TOKEN`,
+    /// which Lambda sets, and `AWS_ENDPOINT_URL`, which may be plain HTTP on loopback only.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let credentials = Credentials::new(
             environment.required("AWS_ACCESS_KEY_ID")?,
@@ -64,7 +65,7 @@ impl Aws {
         Ok(Self::new(region, credentials, endpoint))
     }
 
-    /// Clients for that region and endpoint.
+    /// Clients for this region and endpoint.
     #[must_use]
     pub fn new(region: String, credentials: Credentials, endpoint: Option<Endpoint>) -> Self {
         let http = http_client(HttpClientBuilder::new(), endpoint.as_ref());
@@ -81,7 +82,7 @@ impl Aws {
         endpoint.map(|endpoint| endpoint.as_str().to_owned())
     }
 
-    /// DynamoDB, with [`patient_dynamodb`] for its tries.
+    /// The DynamoDB client, with [`patient_dynamodb`]'s retries.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let config = aws_sdk_dynamodb::Config::builder()
@@ -94,7 +95,7 @@ impl Aws {
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
-    /// SQS: up to four tries with jitter inside seven seconds.
+    /// The SQS client: up to four tries with jitter within seven seconds.
     #[must_use]
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         let most = Duration::from_secs(7);
@@ -110,7 +111,7 @@ impl Aws {
             .retry_config(
                 RetryConfig::standard()
                     .with_max_attempts(4)
-                    // The default's pauses, of seconds, outlast the relay's patience.
+                    // The default pauses, of seconds, exceed the relay's patience.
                     .with_initial_backoff(Duration::from_millis(100)),
             )
             .timeout_config(timeouts(Duration::from_secs(2), most));
@@ -118,7 +119,7 @@ impl Aws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// Secrets Manager, which is asked at start and every few minutes: up to three tries.
+    /// The Secrets Manager client, called at start and every few minutes: up to three tries.
     #[must_use]
     pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         let mut config = aws_sdk_secretsmanager::Config::builder()
@@ -132,10 +133,9 @@ impl Aws {
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 
-    /// SES: one try, because SES does not recognise a repeated mail, on a connection of its own. An
-    /// idle connection may have ended while the function was frozen ("Best practices for working with
-    /// AWS Lambda functions"), and a request that it loses cannot be told from one that was carried
-    /// out.
+    /// The SES client: one try, because SES does not recognise a repeated mail, on a connection of
+    /// its own. An idle connection may have died while the function was frozen ("Best practices for
+    /// working with AWS Lambda functions"), and a request lost on it has an unknown outcome.
     #[must_use]
     pub fn ses(&self) -> aws_sdk_sesv2::Client {
         let unpooled = HttpClientBuilder::new().pool_max_idle_per_host(0);
@@ -152,9 +152,9 @@ impl Aws {
     }
 }
 
-/// Adds how often and how long a call to `DynamoDB` is tried: with jitter, for about two seconds where
-/// it is refused at once and four where it is not answered, and never into the last moments of an
-/// invocation, so that a handler answers 503 itself.
+/// Sets `DynamoDB`'s retries and timeouts: with jitter, for about two seconds if calls are refused
+/// at once and four if they are not answered. They end before the invocation does, so that a
+/// handler can answer 503.
 #[must_use]
 pub fn patient_dynamodb(
     config: aws_sdk_dynamodb::config::Builder,
@@ -174,7 +174,7 @@ pub fn patient_dynamodb(
         .timeout_config(timeouts(Duration::from_millis(1500), most))
 }
 
-/// Without TLS for a plain-http endpoint.
+/// An HTTP client, without TLS for a plain-HTTP endpoint.
 fn http_client(builder: HttpClientBuilder, endpoint: Option<&Endpoint>) -> SharedHttpClient {
     if endpoint.is_some_and(Endpoint::is_plain) {
         return builder.build_http();
@@ -200,49 +200,49 @@ fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// What is known of a request that a dependency has failed.
+/// The outcome of a request that a dependency failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It provably changed nothing: the call was not sent, was throttled, met a conflict, or was a
     /// read.
     NothingDone,
-    /// The call was not answered, or others before it took effect: it may have been carried out, in
-    /// part or in full. A repeat goes on from there.
+    /// The call was not answered, or earlier calls took effect: the request may have been carried
+    /// out in part or in full. A repeat continues from there.
     Unknown,
 }
 
-/// How far a failed AWS call got, with all of its tries.
+/// How far a failed AWS call got, over all its tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// It never left: no connection, or it could not be built.
+    /// It was not sent: no connection, or the request could not be built.
     NotSent,
-    /// It was sent and no usable answer came: it may have been carried out.
+    /// It was sent, but no usable answer came: it may have been carried out.
     Unanswered,
-    /// AWS asked for less, or it met other calls; it was not carried out.
+    /// AWS throttled it, or it met a conflict; it was not carried out.
     Throttled,
-    /// AWS refused it (4xx); it was not carried out. A repeat is refused too, until an operator mends
-    /// what is wrong.
+    /// AWS refused it (4xx); it was not carried out. Repeats are refused too, until an operator
+    /// corrects the cause.
     Refused,
     /// AWS failed (5xx): it may have been carried out.
     ServerFault,
 }
 
-/// A failed AWS call, without the service's own text, which may quote addresses.
+/// A failed AWS call, without AWS's own message, which may quote addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} failed: {kind:?}, code {code:?}, AWS request id {request_id:?}")]
 pub struct AwsFailure {
     /// The API operation.
     pub operation: &'static str,
-    /// How far it got.
+    /// How far the call got.
     pub kind: FailureKind,
-    /// The service's error code.
+    /// AWS's error code.
     pub code: Option<String>,
-    /// The service's request id.
+    /// AWS's request ID.
     pub request_id: Option<String>,
 }
 
 impl AwsFailure {
-    /// What is known of the call: a read changes nothing, whatever became of it.
+    /// The outcome of the call. A read changes nothing, however it ended.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self.kind {
@@ -258,7 +258,7 @@ impl AwsFailure {
         }
     }
 
-    /// A call that was given up before it was answered.
+    /// A call abandoned before it was answered.
     #[must_use]
     pub fn timed_out(operation: &'static str) -> Self {
         Self {
@@ -285,12 +285,12 @@ impl AwsFailure {
                     FailureKind::Unanswered
                 }
             }
-            // The reasons of a cancelled transaction stand in its body alone.
+            // Only the body has a cancelled transaction's reasons.
             SdkError::ServiceError(service) => match code.as_deref() {
-                Some("TransactionCanceledException") => said(service.raw()).into(),
-                code => said_by(service.raw().status().as_u16(), code).into(),
+                Some("TransactionCanceledException") => classify(service.raw()).into(),
+                code => classify_code(service.raw().status().as_u16(), code).into(),
             },
-            // A time-out, or an answer that could not be read.
+            // A timeout or an unreadable answer.
             _ => FailureKind::Unanswered,
         };
         Self {
@@ -302,18 +302,18 @@ impl AwsFailure {
     }
 }
 
-impl From<Said> for FailureKind {
-    fn from(said: Said) -> Self {
+impl From<Verdict> for FailureKind {
+    fn from(said: Verdict) -> Self {
         match said {
-            Said::Busy => Self::Throttled,
-            Said::Refused | Said::Explained => Self::Refused,
-            Said::Failed => Self::ServerFault,
-            Said::Unreadable => Self::Unanswered,
+            Verdict::Busy => Self::Throttled,
+            Verdict::Refused | Verdict::ConditionFailed => Self::Refused,
+            Verdict::Failed => Self::ServerFault,
+            Verdict::Unreadable => Self::Unanswered,
         }
     }
 }
 
-/// Whether the connection itself failed, so that not a byte of the request went out.
+/// Whether the connection itself failed, so that no byte of the request was sent.
 pub(crate) fn failed_to_connect(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut source = Some(error);
     while let Some(error) = source {

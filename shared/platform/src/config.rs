@@ -1,5 +1,5 @@
-//! The one place that reads the environment. `template.yaml` sets every variable, but for `LOG_LEVEL`,
-//! which is `info` without, and `AUTHENTICATION` and `SANDBOX_LEDGER`, which only a laptop sets.
+//! The only place that reads the environment. `template.yaml` sets every variable except
+//! `LOG_LEVEL` (default `info`) and the local-only `AUTHENTICATION` and `SANDBOX_LEDGER`.
 
 use std::str::FromStr;
 
@@ -8,23 +8,24 @@ use rust_decimal::Decimal;
 
 use crate::endpoint::Endpoint;
 
-/// A variable that is missing or wrong; found at start, so that a bad deployment never takes work.
+/// A missing or invalid variable. Found at start, so that a misconfigured deployment accepts no
+/// work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Not set, or empty.
-    #[error("environment variable {0} is not set")]
+    /// The variable is not set or empty.
+    #[error("set the environment variable {0}; it is missing or empty")]
     Missing(&'static str),
-    /// Set to something else than it may be.
-    #[error("environment variable {name} is wrong: {expected}")]
+    /// The variable has an invalid value.
+    #[error("correct the environment variable {name}: {expected}")]
     Wrong {
-        /// Its name.
+        /// The variable's name.
         name: &'static str,
-        /// What it may be.
+        /// What is required.
         expected: String,
     },
 }
 
-/// Reads variables by name; the process's own, or a test's.
+/// Reads variables by name, from the process or from a test.
 #[derive(Clone, Copy)]
 pub struct Environment<'a>(&'a dyn Fn(&str) -> Option<String>);
 
@@ -44,18 +45,18 @@ impl<'a> Environment<'a> {
         Self(read)
     }
 
-    /// The variable, or `None` where it is not set or empty.
+    /// The variable; `None` if it is not set or empty.
     #[must_use]
     pub fn optional(&self, name: &'static str) -> Option<String> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
-    /// The variable.
+    /// The variable; an error if it is not set or empty.
     pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing(name))
     }
 
-    /// The variable, parsed.
+    /// The required variable, parsed.
     pub fn parsed<T>(&self, name: &'static str) -> Result<T, ConfigError>
     where
         T: FromStr<Err: std::fmt::Display>,
@@ -69,10 +70,10 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// How the shop sells.
+/// The shop's currency and tax.
 #[derive(Clone, Copy, Debug)]
 pub struct Shop {
-    /// What it bills in: `CURRENCY`.
+    /// The currency of all new orders: `CURRENCY`.
     pub currency: Currency,
     /// How tax is computed: `TAX_MODE`, `TAX_RATE`.
     pub tax: TaxPolicy,
@@ -94,8 +95,8 @@ impl Shop {
     }
 }
 
-/// One scope of an access token (RFC 6749, section 3.3), without the characters that stand between
-/// the elements of a list.
+/// One scope of an access token (RFC 6749, section 3.3), without the characters that separate list
+/// elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope(String);
 
@@ -120,22 +121,23 @@ impl FromStr for Scope {
     }
 }
 
-/// How callers are known.
+/// How callers authenticate.
 #[derive(Clone, Debug)]
 pub enum Authentication {
-    /// By the claims that API Gateway's JWT authorizer checked.
+    /// By the claims that API Gateway's JWT authorizer has verified.
     Jwt {
-        /// A caller with this scope acts for every customer.
+        /// The scope that lets a caller act for every customer.
         backend_scope: Scope,
-        /// The claim that names the only customer of any other caller.
+        /// The claim that names any other caller's customer.
         customer_claim: String,
     },
-    /// Not at all: every request is the backend's. Only where AWS itself is on this machine.
+    /// No authentication: every request is the back end's. Allowed only with a local AWS.
     None,
 }
 
 impl Authentication {
-    /// Reads `AUTHENTICATION` (`jwt`, the default, or `none`), `BACKEND_SCOPE`, `CUSTOMER_CLAIM`.
+    /// Reads `AUTHENTICATION` (`jwt`, the default, or `none`), `BACKEND_SCOPE`, and
+    /// `CUSTOMER_CLAIM`.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         match environment.optional("AUTHENTICATION").as_deref() {
             None | Some("jwt") => Ok(Self::Jwt {
@@ -145,9 +147,8 @@ impl Authentication {
             Some("none") if aws_is_local(environment)? => Ok(Self::None),
             Some("none") => Err(ConfigError::Wrong {
                 name: "AUTHENTICATION",
-                expected:
-                    "must be jwt; none works only while AWS_ENDPOINT_URL is a loopback address"
-                        .to_owned(),
+                expected: "must be jwt; none requires AWS_ENDPOINT_URL to be a loopback address"
+                    .to_owned(),
             }),
             Some(_) => Err(ConfigError::Wrong {
                 name: "AUTHENTICATION",
@@ -157,7 +158,7 @@ impl Authentication {
     }
 }
 
-/// Another AWS than the region's: `AWS_ENDPOINT_URL`. Its forms for single services are not read.
+/// A different AWS endpoint: `AWS_ENDPOINT_URL`. Its per-service forms are not read.
 pub fn aws_endpoint(environment: Environment<'_>) -> Result<Option<Endpoint>, ConfigError> {
     let name = "AWS_ENDPOINT_URL";
     match environment.optional(name) {
@@ -166,13 +167,13 @@ pub fn aws_endpoint(environment: Environment<'_>) -> Result<Option<Endpoint>, Co
     }
 }
 
-/// Whether nothing of this function reaches further than this machine.
+/// Whether AWS is on loopback.
 fn aws_is_local(environment: Environment<'_>) -> Result<bool, ConfigError> {
     let endpoint = aws_endpoint(environment)?;
     Ok(endpoint.is_some_and(|endpoint| endpoint.is_loopback()))
 }
 
-/// The names of the tables that a function uses; one that it has no name for it has no right to.
+/// The tables' names. A function has the names of only those tables that it may use.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// `ORDERS_TABLE`
@@ -188,7 +189,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Reads the five names, each optional here.
+    /// Reads the five names, each optional.
     #[must_use]
     pub fn from_environment(environment: Environment<'_>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! How much time an invocation has left.
+//! The time left in an invocation.
 
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -10,13 +10,13 @@ task_local! {
     static DEADLINE: Instant;
 }
 
-/// Runs `work` as part of an invocation that Lambda ends at `deadline`. One that is over when the
-/// invocation begins is none: Lambda gives no such, but tests do, and `cargo lambda watch` counts from
-/// the epoch.
+/// Runs `work` within an invocation that Lambda ends at `deadline`. A deadline already in the past
+/// is ignored: Lambda never sends one, but tests do, and `cargo lambda watch` counts from the
+/// epoch.
 pub async fn until<T>(deadline: SystemTime, work: impl Future<Output = T>) -> T {
     #[expect(
         clippy::disallowed_methods,
-        reason = "Lambda tells its deadline by the machine's clock; a test's clock has no part in it"
+        reason = "Lambda states its deadline by the system clock, which a test's clock does not affect"
     )]
     let left = deadline.duration_since(SystemTime::now());
     match left {
@@ -25,7 +25,7 @@ pub async fn until<T>(deadline: SystemTime, work: impl Future<Output = T>) -> T 
     }
 }
 
-/// What is left of this invocation; `None` outside of one.
+/// The time left in this invocation; `None` outside one.
 #[must_use]
 pub fn remaining() -> Option<Duration> {
     DEADLINE
@@ -41,7 +41,7 @@ mod tests {
     async fn a_deadline_ahead_limits_an_invocation_and_one_that_is_over_does_not() {
         #[expect(
             clippy::disallowed_methods,
-            reason = "Lambda tells its deadline by this clock"
+            reason = "Lambda states its deadline by this clock"
         )]
         let now = SystemTime::now();
         let soon = now + Duration::from_secs(30);

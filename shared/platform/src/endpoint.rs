@@ -1,4 +1,4 @@
-//! Addresses that a client may be pointed at.
+//! Addresses that a client may use.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use http::Uri;
 use http::uri::Authority;
 
-/// Where a client may be pointed at: `https://` to any host, `http://` to this machine alone.
-/// Without a path, a query or a user.
+/// The base address of a client: `https://` to any host or `http://` to loopback, without a path, a
+/// query, or a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     address: String,
     is_loopback: bool,
 }
 
-/// An address that is no [`Endpoint`].
+/// An address that is not an [`Endpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be https://… without a path, or http:// to a loopback address \
@@ -29,13 +29,13 @@ impl Endpoint {
         &self.address
     }
 
-    /// Whether what is sent there stays on this machine: 127.0.0.0/8, `::1` or `localhost`.
+    /// Whether the host is loopback: 127.0.0.0/8, `::1`, or `localhost`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.is_loopback
     }
 
-    /// Whether what is sent there is readable on the way.
+    /// Whether the connection is unencrypted.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.address.starts_with("http://")
@@ -45,7 +45,7 @@ impl Endpoint {
 impl FromStr for Endpoint {
     type Err = UnsafeEndpoint;
 
-    /// Reads the address by the parser of the HTTP client, so that both mean the same host.
+    /// Parses the address with the HTTP client's parser, so that both see the same host.
     fn from_str(address: &str) -> Result<Self, UnsafeEndpoint> {
         let uri: Uri = address.parse().map_err(|_| UnsafeEndpoint)?;
         let authority = uri.authority().filter(|authority| is_host(authority));
@@ -63,7 +63,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Whether it is a host, with or without a port, and nothing else.
+/// Whether the authority is a host with an optional port and nothing else.
 fn is_host(authority: &Authority) -> bool {
     let host = authority.host();
     let is_port =

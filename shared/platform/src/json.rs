@@ -1,30 +1,30 @@
-//! Reads JSON that comes from outside.
+//! Reads untrusted JSON.
 
 use serde::Deserialize;
 
-/// What the names begin with by which `serde_json` hands numbers and raw texts to itself. In a text
-/// from outside, an object with such a name would be read as a number, or as a text in which nesting
-/// counts from the start again.
+/// The prefix of the names by which `serde_json` passes numbers and raw texts to itself. In
+/// untrusted JSON, an object with such a name would be read as a number, or as a text whose nesting
+/// is counted from zero.
 const RESERVED: &str = "$serde_json::private::";
 
-/// Why a text was not read.
+/// Why a text could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// It is not JSON, or not of the wanted form.
+    /// It is not JSON, or not of the expected form.
     #[error(transparent)]
     Malformed(#[from] serde_json::Error),
-    /// A field's name is one that `serde_json` keeps for itself.
+    /// A field name is reserved by `serde_json`.
     #[error("reserved field name at line {line} column {column}")]
     Reserved {
-        /// Where the name stands, from 1.
+        /// The line of the name, from 1.
         line: usize,
-        /// Where the name stands, from 1.
+        /// The column of the name, from 1.
         column: usize,
     },
 }
 
 impl JsonError {
-    /// The line where reading stopped, from 1.
+    /// The line where parsing stopped, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         match self {
@@ -33,7 +33,7 @@ impl JsonError {
         }
     }
 
-    /// The column where reading stopped, from 1.
+    /// The column where parsing stopped, from 1.
     #[must_use]
     pub fn column(&self) -> usize {
         match self {
@@ -43,7 +43,7 @@ impl JsonError {
     }
 }
 
-/// Reads a text that MUST NOT use `serde_json`'s own names, at whatever depth and however escaped.
+/// Reads a text and refuses `serde_json`'s reserved names at any depth and in any escaping.
 pub fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, JsonError> {
     if let Some(place) = reserved_name(json) {
         let before = &json[..place];
@@ -56,9 +56,9 @@ pub fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, JsonError> {
     Ok(serde_json::from_slice(json)?)
 }
 
-/// Where the first reserved name begins. What is not JSON is searched up to where it stops to be.
+/// The position of the first reserved name. Invalid JSON is searched up to its error.
 fn reserved_name(json: &[u8]) -> Option<usize> {
-    // `$` can only be written as itself or escaped; most texts have neither.
+    // Shortcut: `$` is written as itself or escaped, and most texts have neither.
     if !json.contains(&b'$') && !json.contains(&b'\\') {
         return None;
     }
@@ -74,7 +74,7 @@ fn reserved_name(json: &[u8]) -> Option<usize> {
     }
 }
 
-/// What follows the closing quote of the string that begins at `start`.
+/// The text after the closing quote of the string that begins at `start`.
 fn end_of_string(json: &[u8], start: usize) -> Option<usize> {
     let mut place = start + 1;
     loop {

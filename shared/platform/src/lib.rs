@@ -1,5 +1,5 @@
-//! What a Lambda stands on: AWS clients, the environment, the clock, logs and metrics, the deadline,
-//! calls to partners, and secrets. It knows no order and no service.
+//! What every Lambda needs: AWS clients, configuration, clock, logs and metrics, deadline, calls to
+//! partners, and secrets. This crate knows no order and no service.
 
 pub mod aws;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Plain HTTPS calls to partners, on the HTTP stack that the AWS SDK has linked already.
+//! Plain HTTPS calls to partners, on the HTTP stack that the AWS SDK already links.
 
 use std::time::Duration;
 
@@ -18,17 +18,16 @@ use crate::config::{ConfigError, Environment};
 use crate::deadline;
 use crate::endpoint::Endpoint;
 
-/// How long a connection may take.
+/// Timeout for connecting.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// What is left of an invocation for what follows a call: writing down what became of it.
+/// Time reserved after a call to record its outcome.
 const RESERVE: Duration = Duration::from_secs(5);
 
-/// No partner's answer is longer; one that is, is not read to its end.
+/// The maximum length of a partner's answer; a longer one is not read to the end.
 const MAX_ANSWER: usize = 512 * 1024;
 
-/// A secret: a key, a token, a password. It cannot be printed, and its memory is overwritten when it
-/// is dropped.
+/// A key, token, or password. It does not print itself, and its memory is overwritten on drop.
 #[derive(Clone, Debug)]
 pub struct Secret(SecretString);
 
@@ -47,7 +46,7 @@ impl Secret {
         Self::new(format!("Basic {pair}"))
     }
 
-    /// The text, for the one place that sends it or checks a signature with it.
+    /// The text, for sending it or verifying a signature with it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -68,11 +67,11 @@ impl Eq for Secret {}
 pub struct HttpsCall {
     /// `GET`, `POST`, `DELETE`.
     pub method: &'static str,
-    /// From the root, with its query: `/v1/refunds?limit=1`.
+    /// The path with its query, such as `/v1/refunds?limit=1`.
     pub path: String,
-    /// Names in lower case. A value may hold a secret, so that they are not printed.
+    /// Names in lower case. Values may be secrets and are not printed.
     pub headers: Vec<(&'static str, Secret)>,
-    /// The body; empty for none.
+    /// The body; may be empty.
     pub body: Vec<u8>,
 }
 
@@ -81,30 +80,30 @@ pub struct HttpsCall {
 pub struct HttpsAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// The body, whole.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 
-/// How far a call got that has no answer.
+/// How far an unanswered call got.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
-    /// Not a byte of it went out.
+    /// No byte was sent.
     #[error("no connection to the partner")]
     NotSent(#[source] ConnectorError),
-    /// It went out and the answer was lost: it may have been carried out.
+    /// It was sent, but the answer was lost: it may have been carried out.
     #[error("the partner's answer was lost")]
     Unanswered(#[source] ConnectorError),
-    /// No whole answer came in time: it may have been carried out.
+    /// No complete answer came in time: it may have been carried out.
     #[error("the partner did not answer in {0:?}")]
     TimedOut(Duration),
-    /// The answer is too long or breaks off: it may have been carried out.
-    #[error("the partner's answer cannot be read to its end")]
+    /// The answer is too long or was cut off: it may have been carried out.
+    #[error("the partner's answer is too long or was cut off")]
     Unreadable,
-    /// Too little is left of this invocation to begin; nothing went out.
-    #[error("no time is left for the call")]
+    /// The invocation has too little time left; nothing was sent.
+    #[error("the invocation has no time left for the call")]
     NoTime,
-    /// The call itself is malformed; nothing went out.
-    #[error("the call cannot be made")]
+    /// The call is malformed; nothing was sent.
+    #[error("the call is malformed")]
     Malformed,
 }
 
@@ -116,7 +115,7 @@ impl HttpsError {
     }
 }
 
-/// Calls one partner.
+/// A client for one partner.
 #[derive(Clone, Debug)]
 pub struct Https {
     connector: SharedHttpConnector,
@@ -124,18 +123,18 @@ pub struct Https {
 }
 
 impl Https {
-    /// For an API at `base`, such as `https://api.stripe.com`. TLS trusts the roots of the system,
-    /// which Lambda's runtime keeps current: partners change their certificate authorities without
-    /// asking. `http://` is for tests and laptops.
+    /// A client for an API at `base`, such as `https://api.stripe.com`. TLS trusts the system's
+    /// roots, which Lambda's runtime updates, because partners change their certificate authorities
+    /// without notice. `http://` is for tests and laptops.
     #[must_use]
     pub fn new(base: impl Into<String>) -> Self {
         let base = base.into();
         let settings = HttpConnectorSettings::builder()
             .connect_timeout(CONNECT)
             .build();
-        // A connection that was idle while the function was frozen may be dead, and a charge that is
-        // sent over it is of unknown outcome. So each call has its own: one more handshake, of two round
-        // trips, is cheap beside a charge of unknown outcome.
+        // One connection per call. An idle connection may have died while the function was frozen,
+        // and a charge sent over it has an unknown outcome. The extra handshake of two round trips
+        // is cheap by comparison.
         let builder = Connector::builder()
             .connector_settings(settings)
             .pool_max_idle_per_host(0);
@@ -150,8 +149,8 @@ impl Https {
         Self::with_connector(SharedHttpConnector::new(connector), base)
     }
 
-    /// An API's address: the variable `name`, or else `default`. A partner is called by `https://`
-    /// alone; `http://` is for this machine.
+    /// An API's address: the variable `name`, or else `default`. `http://` is accepted for loopback
+    /// only.
     pub fn address(
         environment: Environment<'_>,
         name: &'static str,
@@ -168,7 +167,7 @@ impl Https {
         }
     }
 
-    /// The same over a connector of the caller's choice, for tests that lose requests and answers.
+    /// A client over the caller's connector, for tests that lose requests and answers.
     #[must_use]
     pub fn with_connector(connector: SharedHttpConnector, base: impl Into<String>) -> Self {
         Self {
@@ -177,8 +176,8 @@ impl Https {
         }
     }
 
-    /// Makes one call, without a retry. From the first byte sent to the last one read it takes at
-    /// most `limit`, and less where the invocation has less time left.
+    /// Makes one call, without a retry. It takes at most `limit` from the first byte sent to the
+    /// last byte read, or less if the invocation has less time left.
     pub async fn call(&self, call: HttpsCall, limit: Duration) -> Result<HttpsAnswer, HttpsError> {
         let limit = match deadline::remaining() {
             None => limit,

@@ -1,4 +1,4 @@
-//! Time and randomness, injected so that tests decide them.
+//! Time and randomness, injected so that tests control them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use domain::{OrderId, Timestamp};
 type Clock = dyn Fn() -> Timestamp + Send + Sync;
 type RandomBytes = dyn Fn(&mut [u8]) + Send + Sync;
 
-/// Where the time and random bytes come from.
+/// A source of time and random bytes.
 #[derive(Clone)]
 pub struct Runtime {
     now: Arc<Clock>,
@@ -17,7 +17,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The machine's clock and the operating system's random bytes.
+    /// The system clock and the operating system's random bytes.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
@@ -37,7 +37,7 @@ impl Runtime {
         )
     }
 
-    /// A clock and random bytes of the caller's choice.
+    /// A clock and random bytes chosen by the caller.
     pub fn new(
         now: impl Fn() -> Timestamp + Send + Sync + 'static,
         random: impl Fn(&mut [u8]) + Send + Sync + 'static,
@@ -48,13 +48,13 @@ impl Runtime {
         }
     }
 
-    /// The time now.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.now)()
     }
 
-    /// A new order id that sorts by time.
+    /// A new order ID; IDs sort by time.
     #[must_use]
     pub fn order_id(&self) -> OrderId {
         let mut random = [0; 10];
@@ -73,8 +73,8 @@ impl Runtime {
         hex::encode(random)
     }
 
-    /// A random time below `most`: a pause before another try, so that those who failed together do
-    /// not come back together.
+    /// A random duration below `most`: the pause before a retry, so that calls that failed together
+    /// do not retry together.
     #[must_use]
     pub fn jitter(&self, most: Duration) -> Duration {
         let mut random = [0; 4];

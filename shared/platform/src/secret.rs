@@ -1,5 +1,5 @@
-//! What a partner gave the shop to prove itself with. It is read when it is first needed and again as
-//! time passes, so that keys may be put in or replaced while the functions run.
+//! The shop's credentials at partners. A secret is read on first use and again regularly, so that
+//! an operator can add or rotate keys while the functions run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,26 +14,26 @@ use crate::config::{ConfigError, Environment};
 use crate::outbound::Secret;
 use crate::runtime::Runtime;
 
-/// What `template.yaml` puts into a new secret, for the operator to replace.
+/// The content of a new secret in `template.yaml`, which the operator replaces.
 const PLACEHOLDER: &str = "REPLACE-ME";
 
 /// How long keys are used before the secret is read again.
 const FRESH: Duration = Duration::from_mins(5);
 
-/// How long a failed read is not repeated: of a secret without keys, or while older keys are there.
+/// The pause after a failed read, if the secret has no keys or older keys are still there.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
-/// How long keys that somebody refused do not cause another read. Anybody can send a webhook that does
-/// not fit, and a wrong key is refused with every call.
+/// The pause before a refusal may cause another read. Anyone can send a webhook with a bad
+/// signature, and a wrong key is refused on every call.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
-/// How long a read may take where older keys are there.
+/// Time limit of a read while older keys are there.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
-/// A partner's secret: named texts, such as `apiKey`. It cannot be printed.
+/// A partner's secret: named texts, such as `apiKey`. It does not print itself.
 #[derive(Clone)]
 pub struct PartnerSecret {
-    /// The variable that it came from, for messages.
+    /// The variable that supplied it, for error texts.
     variable: &'static str,
     fields: BTreeMap<String, Secret>,
 }
@@ -44,25 +44,25 @@ impl fmt::Debug for PartnerSecret {
     }
 }
 
-/// Why there are no keys; never with a word of the secret.
+/// Why there are no keys. Never quotes the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// The secret holds no keys, or others than it should.
+    /// The secret has no keys or invalid ones.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Secrets Manager does not give it.
+    /// Secrets Manager did not return the secret.
     #[error("the secret named by environment variable {variable} cannot be read")]
     Unreadable {
-        /// The variable with its name.
+        /// The variable with the secret's name.
         variable: &'static str,
-        /// How Secrets Manager refused.
+        /// Secrets Manager's error.
         #[source]
         source: AwsFailure,
     },
 }
 
 impl SecretError {
-    /// Whether only the shop's operator can change it: by keys, a right, or another secret's name.
+    /// Whether only the operator can correct it: the keys, a permission, or the secret's name.
     #[must_use]
     pub fn needs_operator(&self) -> bool {
         match self {
@@ -72,47 +72,47 @@ impl SecretError {
     }
 }
 
-/// The two variables of a secret.
+/// The two variables that can supply a secret.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretVariables {
-    /// Holds the secret itself, as JSON: on a laptop.
+    /// Contains the secret itself, as JSON; for local runs.
     pub text: &'static str,
-    /// Holds the ARN of the secret in Secrets Manager, which holds that JSON.
+    /// Contains the ARN of a secret in Secrets Manager with the same JSON.
     pub arn: &'static str,
 }
 
-/// The API keys of the billing partner.
+/// The billing partner's API keys.
 pub const PARTNER: SecretVariables = SecretVariables {
     text: "PARTNER_SECRET",
     arn: "PARTNER_SECRET_ARN",
 };
 
-/// The API key of the carrier.
+/// The carrier's API key.
 pub const CARRIER: SecretVariables = SecretVariables {
     text: "CARRIER_SECRET",
     arn: "CARRIER_SECRET_ARN",
 };
 
-/// What the billing partner's webhooks are verified by.
+/// The keys that verify the billing partner's webhooks.
 pub const PARTNER_WEBHOOK: SecretVariables = SecretVariables {
     text: "PARTNER_WEBHOOK_SECRET",
     arn: "PARTNER_WEBHOOK_SECRET_ARN",
 };
 
-/// What the carrier's webhooks are verified by.
+/// The keys that verify the carrier's webhooks.
 pub const CARRIER_WEBHOOK: SecretVariables = SecretVariables {
     text: "CARRIER_WEBHOOK_SECRET",
     arn: "CARRIER_WEBHOOK_SECRET_ARN",
 };
 
-/// Picks the keys out of a secret.
+/// Reads the keys from a secret.
 pub type Pick<K> = fn(&PartnerSecret) -> Result<K, ConfigError>;
 
-/// Keys of a secret, as it is now. Copies share what was read.
+/// The current keys of a secret. Clones share one cache.
 pub struct Keys<K>(Source<K>);
 
 enum Source<K> {
-    /// They never change: a laptop's, or a test's.
+    /// Keys that never change, for local runs and tests.
     Fixed(Arc<K>),
     Kept(Arc<Kept<K>>),
 }
@@ -124,18 +124,18 @@ struct Kept<K> {
     pick: Pick<K>,
     runtime: Runtime,
     state: Mutex<State<K>>,
-    /// Whoever holds it reads; the others wait for what comes of that.
+    /// The holder reads the secret; the others wait for its result.
     turn: Turn<()>,
 }
 
 struct State<K> {
     keys: Option<K>,
-    /// Why there are none, where that is known.
+    /// Why there are no keys, if known.
     missing: Option<SecretError>,
-    /// When the secret is to be read again.
+    /// When to read the secret again.
     stale_at: Timestamp,
-    /// When a refusal may cause a read again.
-    heeds_refusals_at: Timestamp,
+    /// When a refusal may cause another read.
+    next_refusal_read_at: Timestamp,
 }
 
 impl<K> Clone for Keys<K> {
@@ -159,9 +159,9 @@ impl<K: Clone + PartialEq> Keys<K> {
         Self(Source::Fixed(Arc::new(keys)))
     }
 
-    /// The keys of the secret that one of `variables` leads to. Without either variable, or with a text
-    /// that holds no keys, the deployment is wrong; what Secrets Manager holds is asked for now, to save
-    /// the first call the time, and if it gives none, with each call until it does.
+    /// The keys of the secret that `variables` name. A missing variable, or a text without keys, is
+    /// an error. A secret in Secrets Manager is read now, to save the first call the time; if that
+    /// fails, each call reads it until one succeeds.
     pub async fn of(
         environment: Environment<'_>,
         aws: &Aws,
@@ -184,17 +184,16 @@ impl<K: Clone + PartialEq> Keys<K> {
                 keys: None,
                 missing: None,
                 stale_at: never,
-                heeds_refusals_at: never,
+                next_refusal_read_at: never,
             }),
             turn: Turn::new(()),
         });
-        // At worst the first call asks again.
+        // If this read times out, the first call repeats it.
         let _ = tokio::time::timeout(REFRESH_LIMIT, kept.now()).await;
         Ok(Self(Source::Kept(kept)))
     }
 
-    /// The keys of now. While Secrets Manager does not give newer ones, those that were read before go
-    /// on being used.
+    /// The current keys. If Secrets Manager fails, older keys stay in use.
     pub async fn now(&self) -> Result<K, SecretError> {
         match &self.0 {
             Source::Fixed(keys) => Ok(K::clone(keys)),
@@ -202,8 +201,8 @@ impl<K: Clone + PartialEq> Keys<K> {
         }
     }
 
-    /// Keys that have replaced `refused`, which somebody has just refused. The secret is read for it,
-    /// but not again within half a minute.
+    /// The keys that replace `refused`, which a partner or a signature check has just refused.
+    /// Reads the secret at most once per half minute.
     pub async fn newer_than(&self, refused: &K) -> Option<K> {
         match &self.0 {
             Source::Fixed(_) => None,
@@ -211,7 +210,7 @@ impl<K: Clone + PartialEq> Keys<K> {
         }
     }
 
-    /// The keys that [`Keys::now`] gave last, if it ever gave any.
+    /// The last keys that [`Keys::now`] returned; `None` before the first.
     #[must_use]
     pub fn last(&self) -> Option<K> {
         match &self.0 {
@@ -240,16 +239,16 @@ impl<K: Clone + PartialEq> Kept<K> {
         let newer = |keys: Option<K>| keys.filter(|keys| keys != refused);
         {
             let mut state = self.state();
-            if state.keys.as_ref() != Some(refused) || now < state.heeds_refusals_at {
+            if state.keys.as_ref() != Some(refused) || now < state.next_refusal_read_at {
                 return newer(state.keys.clone());
             }
-            state.heeds_refusals_at = now.plus(AFTER_REFUSAL);
+            state.next_refusal_read_at = now.plus(AFTER_REFUSAL);
         }
         let read = self.read().await;
         newer(self.keep(read).ok())
     }
 
-    /// What needs no read: keys that are fresh, or that there are none.
+    /// The result that needs no read: fresh keys, or a recent error.
     fn cached(&self) -> Option<Result<K, SecretError>> {
         let state = self.state();
         if self.runtime.now() >= state.stale_at {
@@ -278,7 +277,7 @@ impl<K: Clone + PartialEq> Kept<K> {
         Ok((self.pick)(&secret)?)
     }
 
-    /// Keeps what was read. A read that failed leaves the keys that are there.
+    /// Stores the result of a read. A failed read keeps the older keys.
     fn keep(&self, read: Result<K, SecretError>) -> Result<K, SecretError> {
         let now = self.runtime.now();
         let mut state = self.state();
@@ -294,9 +293,9 @@ impl<K: Clone + PartialEq> Kept<K> {
         let secret = self.id.as_str();
         if error.needs_operator() {
             let code = "keys_missing";
-            tracing::error!(secret, code, cause = cause(&error), %error, "the secret gives no keys");
+            tracing::error!(secret, code, cause = cause(&error), %error, "the secret has no usable keys");
         } else {
-            tracing::warn!(secret, cause = cause(&error), %error, "the secret cannot be read now");
+            tracing::warn!(secret, cause = cause(&error), %error, "the secret cannot be read");
         }
         if state.keys.is_some() || error.needs_operator() {
             state.stale_at = now.plus(AFTER_FAILURE);
@@ -310,7 +309,7 @@ impl<K: Clone + PartialEq> Kept<K> {
     }
 }
 
-/// How Secrets Manager refused, for the log.
+/// Secrets Manager's error, for the log.
 fn cause(error: &SecretError) -> Option<String> {
     match error {
         SecretError::Config(_) => None,
@@ -326,13 +325,13 @@ impl PartnerSecret {
         };
         if json.trim() == PLACEHOLDER {
             return Err(wrong(
-                "its secret still is the placeholder of template.yaml; put the partner's keys there as \
+                "the secret still contains template.yaml's placeholder; store the partner's keys as \
                  JSON (aws secretsmanager put-secret-value)",
             ));
         }
-        // Not with the reader's own words, which may quote the text.
+        // Without the parser's own message, which may quote the text.
         let texts: BTreeMap<String, String> = serde_json::from_str(json)
-            .map_err(|_| wrong("its secret must be a JSON object of texts"))?;
+            .map_err(|_| wrong("the secret must be a JSON object of strings"))?;
         let fields = texts.into_iter();
         Ok(Self {
             variable,
@@ -342,7 +341,7 @@ impl PartnerSecret {
         })
     }
 
-    /// What is wrong with it, without a word of it.
+    /// An error about this secret that does not quote it.
     #[must_use]
     pub fn wrong(&self, expected: &str) -> ConfigError {
         ConfigError::Wrong {
@@ -351,18 +350,19 @@ impl PartnerSecret {
         }
     }
 
-    /// One of its texts, which begins with one of `prefixes`; with no prefixes, any that is not empty.
+    /// The text `name`, which must begin with one of `prefixes` if there are any, and must not be
+    /// empty.
     pub fn field(&self, name: &'static str, prefixes: &[&str]) -> Result<Secret, ConfigError> {
         let field = self.fields.get(name);
         let secret = field
             .filter(|secret| !secret.expose().is_empty())
-            .ok_or_else(|| self.wrong(&format!("its secret must have the field {name}")))?;
-        let begins = |prefix: &&str| secret.expose().starts_with(prefix);
-        if prefixes.is_empty() || prefixes.iter().any(begins) {
+            .ok_or_else(|| self.wrong(&format!("the secret must have the field {name}")))?;
+        let has_prefix = |prefix: &&str| secret.expose().starts_with(prefix);
+        if prefixes.is_empty() || prefixes.iter().any(has_prefix) {
             return Ok(secret.clone());
         }
         let prefixes = prefixes.join(" or ");
-        Err(self.wrong(&format!("{name} in its secret must begin with {prefixes}")))
+        Err(self.wrong(&format!("{name} in the secret must begin with {prefixes}")))
     }
 }
 
@@ -416,6 +416,6 @@ mod tests {
         let template = include_str!("../../../template.yaml");
         assert!(template.contains(&format!("SecretString: {PLACEHOLDER}\n")));
         let error = parse(PLACEHOLDER).unwrap_err().to_string();
-        assert!(error.contains("still is the placeholder"), "{error}");
+        assert!(error.contains("placeholder"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
-//! JSON lines on standard output, one shape for all functions.
+//! JSON lines on standard output, in one format for all functions.
 //!
-//! Fields: order id, invoice id, event id, request id, error codes, counts. Never names, addresses,
-//! emails, card data, secrets or bodies.
+//! Fields: order ID, invoice ID, event ID, request ID, error codes, counts. Never names, addresses,
+//! emails, card data, secrets, or bodies.
 
 use std::io::Write as _;
 
@@ -15,25 +15,25 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::runtime::Runtime;
 
-/// The target of what is counted. No crate has this name, so that no filter of lines lets it through.
+/// The target of metrics. No crate has this name, so no log filter passes them as lines.
 const METRICS: &str = "metrics";
 
-/// The crates that every service is built from; their lines are ours, and so are the service's own.
+/// The shared crates. Their lines, and the service's own, are logged at the configured level.
 const SHARED: [&str; 6] = [
     "domain", "messages", "partner", "platform", "service", "store",
 ];
 
-/// Starts logging; `LOG_LEVEL` (`error`, `warn`, `info`, `debug`) sets how much, default `info`.
-/// `service` is the crate whose lines are logged beside those of the shared crates; `stage` names the
-/// deployment in metrics.
+/// Starts logging. `level` is `LOG_LEVEL` (`error`, `warn`, `info`, `debug`; default `info`).
+/// `service` is the crate that is logged beside the shared ones; `stage` names the deployment in
+/// metrics.
 pub fn start(service: &'static str, level: Option<&str>, stage: String) {
     subscriber(&[service], level, stage, std::io::stdout).init();
 }
 
-/// What [`start`] starts, writing elsewhere.
+/// The subscriber that [`start`] installs, with another writer.
 ///
-/// Libraries tell warnings at most, whatever the level: below that they quote requests and answers,
-/// in which there are names, addresses and keys.
+/// Third-party crates are capped at `warn`: below it they quote requests and answers, which contain
+/// names, addresses, and keys.
 pub fn subscriber<W>(
     services: &[&'static str],
     level: Option<&str>,
@@ -65,19 +65,19 @@ where
 }
 
 /// Counts in CloudWatch's embedded metric format (namespace `OrderFlow`, dimension `Stage`): a log
-/// line that becomes a metric with no call of our own, whatever `LOG_LEVEL` is.
+/// line that becomes a metric without a call, at any `LOG_LEVEL`.
 pub fn count(stage: &str, metric: &'static str, value: u64, at: domain::Timestamp) {
     tracing::info!(target: METRICS, stage, metric, value, at = at.millis());
 }
 
-/// Counts a fault of this service or its deployment: an answer or message that met `internal_error`.
+/// Counts an internal fault: an answer or message that ended in `internal_error`.
 pub fn count_fault() {
     tracing::info!(target: METRICS, metric = "InternalErrors", value = 1_u64);
 }
 
-/// Writes what is counted, one raw line each, as CloudWatch's embedded metric format has it.
+/// Writes metrics, one raw line each, in CloudWatch's embedded metric format.
 struct Metrics<W> {
-    /// Of what is counted without one.
+    /// The stage of metrics that do not name one.
     stage: String,
     writer: W,
 }
@@ -108,7 +108,8 @@ where
             "Stage": stage.as_ref().unwrap_or(&self.stage),
             metric: value,
         });
-        // In one write: lines of several threads do not mix. Nobody can be told of a broken output.
+        // In one write, so that lines of several threads do not mix. A failed write cannot be
+        // reported.
         let _ = self
             .writer
             .make_writer()
@@ -116,7 +117,7 @@ where
     }
 }
 
-/// The fields of something counted.
+/// The fields of a metric.
 #[derive(Default)]
 struct Counted {
     stage: Option<String>,
@@ -176,7 +177,8 @@ mod tests {
             let log = Log::default();
             let writer = log.clone();
             let subscriber = subscriber(&[], level, "dev".to_owned(), move || writer.clone());
-            // As in the suite: with a single dispatcher, interest is decided by whichever thread is first.
+            // As in the test suite: with a single dispatcher, the first thread would decide the
+            // interest.
             let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
             tracing::subscriber::with_default(subscriber, || {
                 count(

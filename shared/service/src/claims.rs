@@ -1,5 +1,5 @@
-//! What a call claims in the store before its service does anything: its idempotency key, and orders
-//! that it says are its caller's.
+//! The checks of a call against the store before its service acts: its idempotency key, and the
+//! ownership of the order it names.
 
 use domain::{CustomerId, Order, OrderId, Timestamp};
 use store::{KeyUse, Store};
@@ -7,11 +7,11 @@ use store::{KeyUse, Store};
 use crate::error::{Error, Missing};
 use crate::http::Call;
 
-/// Remembers that the caller's key at `endpoint` goes with this body; refuses another body, whatever
-/// that is about. One write, and only when a key was sent. It comes before anything that the key is
-/// for, and after what needs the body alone: a body that cannot be read uses no key up.
+/// Binds the caller's key at `endpoint` to this body and refuses any other body. One write, if a
+/// key was sent. Call it before anything that the key protects, but after parsing: an unreadable
+/// body uses up no key.
 ///
-/// Gives the answer that was recorded for the key, if its request has one.
+/// Returns the answer recorded for the key, if its request has one.
 pub async fn claim_key(
     store: &Store,
     call: &Call,
@@ -28,7 +28,7 @@ pub async fn claim_key(
     }
 }
 
-/// The order, if it is that customer's and the caller acts for that customer; a read.
+/// Reads the order; `None` unless it is the customer's and the caller acts for that customer.
 pub async fn own_order(
     store: &Store,
     call: &Call,

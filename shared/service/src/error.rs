@@ -1,5 +1,5 @@
-//! Everything that can go wrong for a caller, free of any transport. `http::problem` turns it into
-//! an answer, `lambda::batch` into the fate of a message.
+//! Every error a caller can meet, free of any transport. `http::problem` turns it into an answer;
+//! `lambda::batch` decides whether to keep the message.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use store::StoreError;
 pub use platform::Source;
 pub use platform::aws::Outcome;
 
-/// One bad field of a request.
+/// One invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to the field.
     pub pointer: String,
-    /// What is wrong and what would be right.
+    /// What is wrong and what is required.
     pub detail: String,
 }
 
-/// Where a request holds what looks like a card number. Never the number.
+/// Where a request contains what looks like a card number. Never the number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CardPlace {
     /// In the body, at this JSON pointer (RFC 6901).
@@ -37,10 +37,10 @@ pub enum CardPlace {
     Query,
 }
 
-/// A part of an HTTP request's event.
+/// A part of an API Gateway event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestPart {
-    /// Method and authorizer.
+    /// The method or the authorizer.
     Context,
     /// The path or a parameter in it.
     Path,
@@ -52,18 +52,18 @@ pub enum RequestPart {
     Body,
 }
 
-/// One value that differs from what is stored.
+/// A value that differs from the stored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// JSON pointer (RFC 6901) to the field of the request.
     pub pointer: String,
-    /// What the store holds, as text.
+    /// The stored value, as text.
     pub expected: String,
-    /// What the request says, as text.
+    /// The request's value, as text.
     pub actual: String,
 }
 
-/// What a request named and the store does not have, or not for this caller.
+/// What a request named but the store does not have, or not for this caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// An order.
@@ -74,7 +74,7 @@ pub enum Missing {
     Customer,
     /// A customer's agreement with a billing partner.
     Agreement,
-    /// A partner whose webhooks this deployment takes.
+    /// A partner whose webhooks this deployment accepts.
     Partner,
     /// A route of this function.
     Route,
@@ -95,7 +95,7 @@ pub enum Dependency {
     Carrier,
 }
 
-/// To whom this service proves itself by keys that its operator puts in.
+/// A partner to whom this service authenticates with the operator's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counterpart {
     /// The billing partner.
@@ -107,26 +107,26 @@ pub enum Counterpart {
 /// Why a request or message was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No body where one is needed.
+    /// The body is empty but required.
     #[error("the body is empty")]
     EmptyBody,
-    /// The body is no JSON.
+    /// The body is not JSON.
     #[error("the body is not JSON: line {line}, column {column}")]
     NotJson {
-        /// Where reading stopped, from 1.
+        /// The line where parsing stopped, from 1.
         line: usize,
-        /// Where reading stopped, from 1.
+        /// The column where parsing stopped, from 1.
         column: usize,
     },
     /// A part of the request's event cannot be read.
     #[error("the request is malformed: {0:?}")]
     MalformedRequest(RequestPart),
-    /// A field of the body has a name that the JSON reader keeps for itself.
+    /// A field name of the body is reserved by the JSON reader.
     #[error("the body has a reserved name: line {line}, column {column}")]
     ReservedName {
-        /// Where the name stands, from 1.
+        /// The line of the name, from 1.
         line: usize,
-        /// Where the name stands, from 1.
+        /// The column of the name, from 1.
         column: usize,
     },
     /// The body is over 64 KiB.
@@ -135,62 +135,62 @@ pub enum Error {
     /// A webhook is over its limit.
     #[error("the webhook is too large")]
     WebhookTooLarge,
-    /// A webhook is not signed by its partner, or not now.
+    /// The webhook's signature is missing, invalid, or outside the tolerance.
     #[error("the webhook's signature is invalid")]
     WebhookSignature,
     /// The content type is not JSON.
     #[error("the content type is not JSON")]
     UnsupportedMediaType,
-    /// No caller is known.
+    /// The request has no valid token.
     #[error("the request carries no valid token")]
     Unauthenticated,
-    /// The route is the back end's, and the caller is not.
+    /// The route is for the back end only.
     #[error("only the back end may call this")]
     BackendOnly,
     /// The `Idempotency-Key` header is not 1 to 255 visible ASCII characters.
     #[error("the idempotency key is malformed")]
     MalformedKey,
-    /// Fields are missing, mistyped, unknown or out of range: all of them.
+    /// All fields that are missing, mistyped, unknown, or out of range.
     #[error("{} fields are invalid", .0.len())]
     Invalid(Vec<FieldError>),
-    /// The request holds what looks like card numbers: all of the places.
+    /// All places that look like card numbers.
     #[error("{} values look like card numbers", .0.len())]
     CardNumber(Vec<CardPlace>),
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
-    /// Not there, or not this caller's.
+    /// It does not exist, or is not this caller's.
     #[error("{0:?} not found")]
     NotFound(Missing),
     /// The order's status does not allow it.
     #[error("not possible while the order is {status}")]
     WrongState {
-        /// Where the order stands.
+        /// The order's status.
         status: Status,
-        /// What must be done first, or why it is too late.
+        /// What must happen first, or why it is too late.
         detail: &'static str,
     },
-    /// The request disagrees with what is stored: every difference.
+    /// All differences from what is stored.
     #[error("{} values differ from what is stored", .0.len())]
     Mismatch(Vec<Difference>),
-    /// The order is in another currency than the shop sells in by now.
+    /// The shop's currency has changed since the order was placed.
     #[error("the order is in {order}, the shop sells in {shop}")]
     CurrencyMismatch {
-        /// The order's.
+        /// The order's currency.
         order: Currency,
-        /// The shop's.
+        /// The shop's currency.
         shop: Currency,
     },
-    /// Another call is doing it right now.
+    /// Another call is in progress.
     #[error("already in progress")]
     InProgress {
-        /// When to ask again.
+        /// When to retry.
         retry_after: Duration,
     },
-    /// The partner took the charge and settles it later.
+    /// The partner settles the charge later.
     #[error("the payment is pending at the partner")]
     PaymentPending,
-    /// The partner refused the charge.
+    /// The partner declined the charge.
     #[error("the payment was declined")]
     Declined(Decline),
     /// The customer must act at the partner.
@@ -199,44 +199,45 @@ pub enum Error {
     /// The customer has not agreed to be charged by the shop's billing partner.
     #[error("the customer has no billing agreement")]
     NoAgreement,
-    /// The partner took the refund and settles it later.
+    /// The partner completes the refund later.
     #[error("the refund is pending at the partner")]
     RefundPending,
-    /// The partner refused the refund, or it failed later; a repeat of the request makes another one.
-    #[error("the refund was refused or has failed")]
+    /// The partner rejected the refund, or it failed later; a repeat of the request starts another
+    /// one.
+    #[error("the refund was rejected or has failed")]
     RefundFailed,
-    /// As many attempts were declined as an invoice allows.
-    #[error("no further payment attempt is allowed")]
+    /// The invoice has no attempts left.
+    #[error("no payment attempt is left")]
     TooManyAttempts,
-    /// The charge's outcome is not known yet.
+    /// The charge's outcome is unknown so far.
     #[error("the payment's outcome is unknown")]
     PaymentUnknown,
-    /// The address was refused by the mail service.
-    #[error("the mail address was refused")]
+    /// The mail service rejected the address.
+    #[error("the mail address was rejected")]
     AddressRejected,
-    /// The shop has no sender: it sends no mails.
-    #[error("no mails are sent here")]
+    /// The shop has no sender and sends no mails.
+    #[error("this deployment sends no mails")]
     MailNotConfigured,
-    /// Whether the mail went out cannot be known; it is not sent again.
+    /// The mail may have been sent; it is not sent again.
     #[error("the mail's outcome is unknown")]
     MailUnconfirmed,
-    /// Something this service needs did not answer or asked for less.
+    /// A dependency did not answer or throttled the call.
     #[error("{dependency:?} is unavailable")]
     Unavailable {
-        /// Which.
+        /// The dependency.
         dependency: Dependency,
-        /// What is known of the request.
+        /// The outcome of the request.
         outcome: Outcome,
-        /// Its error, for the log.
+        /// The dependency's error, for the log.
         #[source]
         source: Source,
     },
-    /// This deployment has no keys for it, or keys that it refuses: its operator has to put them in.
+    /// The operator must add keys, or replace rejected ones.
     #[error("{counterpart:?} is not configured")]
     NotConfigured {
         /// Whose keys.
         counterpart: Counterpart,
-        /// What is known of the request.
+        /// The outcome of the request.
         outcome: Outcome,
         /// Which secret and why, for the log.
         #[source]
@@ -245,13 +246,13 @@ pub enum Error {
     /// A message reached a function that has no queue.
     #[error("this function consumes no queue")]
     NoQueue,
-    /// A fault of this service.
+    /// A bug or an inconsistency in this service.
     #[error("internal error")]
     Internal(#[source] Source),
 }
 
 impl Error {
-    /// What a request gets that needs the keys of `counterpart`, which are missing; it has changed nothing.
+    /// The error for missing keys of `counterpart`; the request has changed nothing.
     #[must_use]
     pub fn without_keys(counterpart: Counterpart, error: SecretError) -> Self {
         let outcome = Outcome::NothingDone;
@@ -272,8 +273,8 @@ impl Error {
         }
     }
 
-    /// The same error of a request that has taken effect elsewhere before: that nothing was changed
-    /// is no longer true.
+    /// The same error after the request has taken effect elsewhere: it no longer reports that
+    /// nothing changed.
     #[must_use]
     pub fn after_an_effect(self) -> Self {
         match self {
@@ -297,8 +298,8 @@ impl Error {
         }
     }
 
-    /// Whether AWS refused a call: retries are refused too, until an operator mends a right, a table
-    /// or a key.
+    /// Whether AWS refused a call. Retries fail too, until an operator corrects a permission, a
+    /// table, or a key.
     #[must_use]
     pub fn needs_operator(&self) -> bool {
         let Self::Unavailable { source, .. } = self else {
@@ -312,7 +313,7 @@ impl Error {
         failure.kind == FailureKind::Refused
     }
 
-    /// The stable name of the case, for programs and logs.
+    /// The stable code of the error, for programs and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -372,8 +373,8 @@ impl From<StoreError> for Error {
             StoreError::Corrupt { .. } | StoreError::NotConfigured(_) => {
                 Self::Internal(error.into())
             }
-            // Also what AWS refuses: the caller can do no more about it than about an outage, and the
-            // log calls an operator (`Error::needs_operator`).
+            // Includes what AWS refuses: to the caller it is an outage; the log calls for an
+            // operator (`Error::needs_operator`).
             StoreError::Aws(failure) => Self::Unavailable {
                 dependency: Dependency::Database,
                 outcome: failure.outcome(),

@@ -1,5 +1,5 @@
-//! How a service meets the world: a request becomes a checked call, an error an answer, a batch of
-//! messages the fate of each. It knows no service by name.
+//! The edge of a service: a request becomes a checked call, an error becomes an answer, and each
+//! message of a batch gets its outcome. This crate knows no service by name.
 
 pub mod claims;
 pub mod error;

@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// `try_again`, by an explicit request after a decline.
+    /// `start_next_attempt`, by an explicit request after a decline.
     fn request(&self, worker: usize, game: Game) -> Option<Self> {
         if self.order.state != State::Declined || self.left.retries == 0 {
             return None;
@@ -320,7 +320,7 @@ impl World {
         self.to(worker, step)
     }
 
-    /// What `look_after_declined` and `try_again` do first: they ask the partner to cancel.
+    /// What `check_declined` and `start_next_attempt` do first: they ask the partner to cancel.
     fn cancel_declined(
         &self,
         worker: usize,
@@ -349,7 +349,7 @@ impl World {
         worlds
     }
 
-    /// `take_up`: `claim_declined`, then `settle`.
+    /// `resume_declined`: `claim_declined`, then `settle`.
     fn take_up(&self, worker: usize, is_current: bool, charge: u8, game: Game) -> Self {
         let mut world = self.to(worker, Step::Idle);
         if self.is_as_declined(is_current, game) {

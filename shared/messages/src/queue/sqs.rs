@@ -9,12 +9,12 @@ use platform::runtime::Runtime;
 
 use super::{EventQueue, Message, Queue, QueueError};
 
-/// SQS takes ten messages in a call ("Amazon SQS message quotas")…
+/// SQS accepts ten messages per call ("Amazon SQS message quotas") …
 const MAX_ENTRIES: usize = 10;
-/// …of together at most 256 KiB, kept to with room for the envelope.
+/// … of at most 256 KiB in total. Kept lower to leave room for the envelope.
 const MAX_BYTES: usize = 240 * 1024;
 
-/// How long to wait at most before messages that were not taken are sent again.
+/// The maximum pauses before refused messages are sent again.
 const PAUSES: [Option<Duration>; 4] = [
     Some(Duration::from_millis(100)),
     Some(Duration::from_millis(200)),
@@ -30,14 +30,14 @@ pub struct Sqs {
 }
 
 impl Sqs {
-    /// Queues at these URLs.
+    /// Sends to the queues at these URLs.
     #[must_use]
     pub fn new(client: aws_sdk_sqs::Client, urls: Vec<(Queue, String)>) -> Self {
         Self { client, urls }
     }
 
-    /// Reads `BILLING_QUEUE_URL`, `PAYMENT_QUEUE_URL`, `SHIPMENT_QUEUE_URL`,
-    /// `EMAIL_QUEUE_URL`; a function has those that it may send to.
+    /// Reads `BILLING_QUEUE_URL`, `PAYMENT_QUEUE_URL`, `SHIPMENT_QUEUE_URL`, and `EMAIL_QUEUE_URL`.
+    /// A function has the URLs of only those queues that it may send to.
     #[must_use]
     pub fn from_environment(client: aws_sdk_sqs::Client, environment: Environment<'_>) -> Self {
         let names = [
@@ -53,8 +53,8 @@ impl Sqs {
         Self::new(client, urls)
     }
 
-    /// Sends one call's messages, and again those that the queue did not take though they are
-    /// sound ("SendMessageBatch": "a combination of successful and unsuccessful actions").
+    /// Sends one call's messages, and retries those that the queue refused through no fault of
+    /// theirs ("SendMessageBatch": "a combination of successful and unsuccessful actions").
     async fn send_entries(&self, url: &str, mut entries: Vec<Entry>) -> Result<(), QueueError> {
         let sent = entries.len();
         for pause in PAUSES {
@@ -70,9 +70,9 @@ impl Sqs {
                 return Ok(());
             }
             entries.retain(|entry| failed.iter().any(|each| each.id() == entry.id()));
-            // What is wrong with a message itself stays wrong.
-            let is_ours = failed.iter().any(BatchResultErrorEntry::sender_fault);
-            let Some(most) = pause.filter(|_| !is_ours) else {
+            // A message's own error is permanent.
+            let is_permanent = failed.iter().any(BatchResultErrorEntry::sender_fault);
+            let Some(most) = pause.filter(|_| !is_permanent) else {
                 break;
             };
             tokio::time::sleep(Runtime::system().jitter(most)).await;
@@ -110,8 +110,8 @@ impl EventQueue for Sqs {
     }
 }
 
-/// Splits bodies, in their order, into as few calls as SQS's limits allow. A body that is over
-/// the limit by itself has a call of its own, for SQS to refuse.
+/// Splits bodies, in order, into as few calls as SQS's limits allow. A body over the limit gets its
+/// own call, for SQS to refuse.
 fn calls(bodies: Vec<String>) -> Vec<Vec<String>> {
     let mut calls: Vec<Vec<String>> = Vec::new();
     let mut bytes = 0;

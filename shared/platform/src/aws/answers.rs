@@ -1,4 +1,4 @@
-//! What an answer of AWS says, and whether it is one.
+//! Classifies AWS's answers and refuses damaged ones.
 
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
@@ -10,26 +10,26 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::Limited;
 use serde::Deserialize;
 
-/// DynamoDB brings at most 16 MB of items in one call (`BatchGetItem`); JSON makes them longer.
+/// DynamoDB returns at most 16 MB of items per call (`BatchGetItem`); JSON makes them longer.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
-/// What an answer that is no success says of its call.
+/// What an unsuccessful answer says about its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// Come back later; it was not carried out.
+pub(super) enum Verdict {
+    /// Throttled or in conflict: it was not carried out; retry later.
     Busy,
-    /// Refused, until an operator mends something; it was not carried out.
+    /// Refused until an operator corrects something: it was not carried out.
     Refused,
-    /// How things stand: its condition does not hold. It was not carried out, or was by an earlier try.
-    Explained,
+    /// Its condition failed: it was not carried out, or an earlier try carried it out.
+    ConditionFailed,
     /// AWS failed (5xx): it may have been carried out.
     Failed,
-    /// Not a word of AWS: something between answered, or the answer was damaged. It may have been
-    /// carried out.
+    /// Not an answer from AWS: an intermediary answered, or the answer was damaged. It may have
+    /// been carried out.
     Unreadable,
 }
 
-/// What errors look like in AWS's JSON protocols.
+/// An error in AWS's JSON protocols.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(rename = "__type")]
@@ -44,8 +44,8 @@ struct Reason {
     code: Option<String>,
 }
 
-/// What the answer to a call that did not succeed says.
-pub(super) fn said(response: &HttpResponse) -> Said {
+/// Classifies the answer to an unsuccessful call.
+pub(super) fn classify(response: &HttpResponse) -> Verdict {
     let status = response.status().as_u16();
     let body = response.body().bytes().unwrap_or_default();
     let error = serde_json::from_slice::<ErrorBody>(body).ok();
@@ -55,37 +55,37 @@ pub(super) fn said(response: &HttpResponse) -> Said {
     });
     match (code, &error) {
         (Some("TransactionCanceledException"), Some(error)) => cancelled(&error.reasons),
-        (code, _) => said_by(status, code),
+        (code, _) => classify_code(status, code),
     }
 }
 
-/// What that status and error code say. An answer 200 that is no success cannot be read.
-pub(super) fn said_by(status: u16, code: Option<&str>) -> Said {
+/// Classifies a status and an error code. A 200 that is not a success is unreadable.
+pub(super) fn classify_code(status: u16, code: Option<&str>) -> Verdict {
     match code {
-        _ if status == 429 => Said::Busy,
-        Some(code) if is_busy(code) => Said::Busy,
-        _ if status >= 500 => Said::Failed,
-        None => Said::Unreadable,
-        Some(_) if status < 400 => Said::Unreadable,
-        Some("ConditionalCheckFailedException") => Said::Explained,
-        Some(_) => Said::Refused,
+        _ if status == 429 => Verdict::Busy,
+        Some(code) if is_busy(code) => Verdict::Busy,
+        _ if status >= 500 => Verdict::Failed,
+        None => Verdict::Unreadable,
+        Some(_) if status < 400 => Verdict::Unreadable,
+        Some("ConditionalCheckFailedException") => Verdict::ConditionFailed,
+        Some(_) => Verdict::Refused,
     }
 }
 
-/// Why a transaction was cancelled (`CancellationReasons`).
-fn cancelled(reasons: &[Reason]) -> Said {
+/// Classifies a cancelled transaction by its `CancellationReasons`.
+fn cancelled(reasons: &[Reason]) -> Verdict {
     let codes = reasons.iter().filter_map(|reason| reason.code.as_deref());
     let mut codes = codes.filter(|code| *code != "None").peekable();
     if codes.clone().any(|code| code == "ConditionalCheckFailed") {
-        Said::Explained
+        Verdict::ConditionFailed
     } else if codes.peek().is_some() && codes.all(is_busy) {
-        Said::Busy
+        Verdict::Busy
     } else {
-        Said::Refused
+        Verdict::Refused
     }
 }
 
-/// Whether an error code, or the reason of a cancelled transaction, asks to come back later.
+/// Whether an error code or cancellation reason calls for a later retry.
 fn is_busy(code: &str) -> bool {
     [
         "Throttl",
@@ -99,8 +99,8 @@ fn is_busy(code: &str) -> bool {
     .any(|each| code.contains(each))
 }
 
-/// Takes no answer that is longer than any of AWS, or whose `x-amz-crc32` is that of another text
-/// ("DynamoDB low-level API", response headers).
+/// Refuses answers longer than AWS's longest, or whose `x-amz-crc32` does not match ("DynamoDB
+/// low-level API", response headers).
 #[derive(Debug)]
 pub(super) struct WholeAnswers;
 
@@ -119,7 +119,7 @@ impl Intercept for WholeAnswers {
         let length = response.headers().get("content-length");
         let length = length.and_then(|length| length.parse::<usize>().ok());
         if length.is_some_and(|length| length > MAX_ANSWER) {
-            return Err("the answer is longer than any of AWS".into());
+            return Err("the answer is too long to be from AWS".into());
         }
         if response.body().bytes().is_none() {
             let body = std::mem::replace(response.body_mut(), SdkBody::taken());
@@ -135,11 +135,11 @@ impl Intercept for WholeAnswers {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        let told = response.headers().get("x-amz-crc32");
-        let told = told.and_then(|told| told.parse::<u32>().ok());
-        match (told, response.body().bytes()) {
-            (Some(told), Some(body)) if crc32fast::hash(body) != told => {
-                Err("the answer was changed on its way".into())
+        let checksum = response.headers().get("x-amz-crc32");
+        let checksum = checksum.and_then(|checksum| checksum.parse::<u32>().ok());
+        match (checksum, response.body().bytes()) {
+            (Some(checksum), Some(body)) if crc32fast::hash(body) != checksum => {
+                Err("the answer does not match its checksum".into())
             }
             _ => Ok(()),
         }
@@ -163,44 +163,55 @@ mod tests {
                 .collect();
             let reasons = reasons.join(",");
             let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
-            said(&response(
+            classify(&response(
                 400,
                 &format!(r#"{{"__type":"{kind}","CancellationReasons":[{reasons}]}}"#),
             ))
         };
         for (codes, expected) in [
-            (&["None", "TransactionConflict"][..], Said::Busy),
-            (&["ThrottlingError", "TransactionConflict"], Said::Busy),
-            (&["ProvisionedThroughputExceeded"], Said::Busy),
+            (&["None", "TransactionConflict"][..], Verdict::Busy),
+            (&["ThrottlingError", "TransactionConflict"], Verdict::Busy),
+            (&["ProvisionedThroughputExceeded"], Verdict::Busy),
             (
                 &["ConditionalCheckFailed", "TransactionConflict"],
-                Said::Explained,
+                Verdict::ConditionFailed,
             ),
-            (&["TransactionConflict", "ValidationError"], Said::Refused),
-            (&["ItemCollectionSizeLimitExceeded"], Said::Refused),
-            (&["None"], Said::Refused),
+            (
+                &["TransactionConflict", "ValidationError"],
+                Verdict::Refused,
+            ),
+            (&["ItemCollectionSizeLimitExceeded"], Verdict::Refused),
+            (&["None"], Verdict::Refused),
         ] {
             assert_eq!(cancelled(codes), expected, "{codes:?}");
         }
         for (status, code, expected) in [
-            (400, "TransactionConflictException", Said::Busy),
-            (400, "ThrottlingException", Said::Busy),
-            (503, "ThrottlingException", Said::Busy),
-            (400, "ConditionalCheckFailedException", Said::Explained),
-            (400, "AccessDeniedException", Said::Refused),
-            (500, "InternalServerError", Said::Failed),
-            (200, "ThisIsNoError", Said::Unreadable),
+            (400, "TransactionConflictException", Verdict::Busy),
+            (400, "ThrottlingException", Verdict::Busy),
+            (503, "ThrottlingException", Verdict::Busy),
+            (
+                400,
+                "ConditionalCheckFailedException",
+                Verdict::ConditionFailed,
+            ),
+            (400, "AccessDeniedException", Verdict::Refused),
+            (500, "InternalServerError", Verdict::Failed),
+            (200, "ThisIsNoError", Verdict::Unreadable),
         ] {
             let body = format!(r#"{{"__type":"com.amazonaws.played#{code}"}}"#);
-            assert_eq!(said(&response(status, &body)), expected, "{status} {code}");
+            assert_eq!(
+                classify(&response(status, &body)),
+                expected,
+                "{status} {code}"
+            );
         }
         for (status, expected) in [
-            (200, Said::Unreadable),
-            (403, Said::Unreadable),
-            (502, Said::Failed),
-            (429, Said::Busy),
+            (200, Verdict::Unreadable),
+            (403, Verdict::Unreadable),
+            (502, Verdict::Failed),
+            (429, Verdict::Busy),
         ] {
-            assert_eq!(said(&response(status, "<html>")), expected, "{status}");
+            assert_eq!(classify(&response(status, "<html>")), expected, "{status}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which tries of a call are followed by another, and what all of them come to.
+//! Which tries of a call are retried, and their combined outcome.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use aws_smithy_runtime_api::client::retries::classifiers::{
 };
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-use super::answers::{Said, said};
+use super::answers::{Verdict, classify};
 use super::failed_to_connect;
 use crate::deadline;
 
-/// What is left of an invocation for its answer.
+/// Time reserved for the function's own answer.
 const RESERVE: Duration = Duration::from_millis(500);
 
-/// With less than this left, no further try begins: a pause and a try that is not answered would use
-/// it up.
+/// No further try begins with less time left than this: a pause and an unanswered try would use it
+/// up.
 const LAST_TRY: Duration = Duration::from_millis(2500);
 
-/// Tries again, after a pause, whatever can succeed a moment later: beside what the SDK tries again,
-/// single writes and transactions that met another transaction, transactions that were throttled, and
-/// answers that cannot be read.
+/// Retries, after a pause, whatever can succeed a moment later. In addition to the SDK's own
+/// retries: writes and transactions that conflicted with another transaction, throttled
+/// transactions, and unreadable answers.
 ///
-/// DynamoDB answers these with 400, and the SDK takes them as final ("Error handling with DynamoDB";
+/// DynamoDB answers these with 400, which the SDK treats as final ("Error handling with DynamoDB";
 /// `TransactionConflictException`, `TransactionCanceledException`).
 #[derive(Debug)]
 pub(super) struct Patience;
@@ -43,17 +43,19 @@ impl ClassifyRetry for Patience {
         if deadline::remaining().is_some_and(|left| left < LAST_TRY) {
             return RetryAction::RetryForbidden;
         }
-        // An answer that was taken by none of our interceptors.
+        // An answer that no interceptor of this service refused.
         if error.is_interceptor_error() && context.response().is_some() {
             return RetryAction::transient_error();
         }
         let Some(response) = context.response().filter(|_| error.is_operation_error()) else {
             return RetryAction::NoActionIndicated;
         };
-        match said(response) {
-            Said::Busy => RetryAction::throttling_error(),
-            Said::Unreadable => RetryAction::transient_error(),
-            Said::Failed | Said::Explained | Said::Refused => RetryAction::NoActionIndicated,
+        match classify(response) {
+            Verdict::Busy => RetryAction::throttling_error(),
+            Verdict::Unreadable => RetryAction::transient_error(),
+            Verdict::Failed | Verdict::ConditionFailed | Verdict::Refused => {
+                RetryAction::NoActionIndicated
+            }
         }
     }
 
@@ -66,10 +68,10 @@ impl ClassifyRetry for Patience {
     }
 }
 
-/// Ends a call before Lambda ends the invocation, so that its caller still answers by itself.
+/// Ends a call before Lambda ends the invocation, so that the function can still answer.
 #[derive(Debug)]
 pub(super) struct InTime {
-    /// How long a call may take where there is more time.
+    /// The maximum time per call.
     pub(super) most: Duration,
 }
 
@@ -92,13 +94,13 @@ impl Intercept for InTime {
     }
 }
 
-/// Makes a call unanswered whose last try was provably not carried out, or refused, after an earlier
-/// one that may have been: the SDK tells of the last try alone. An answer that explains how things
-/// stand, such as a condition that does not hold, stays what it is.
+/// Reports a call as unanswered if its last try was provably not carried out, or refused, after an
+/// earlier one that may have been: the SDK reports the last try only. An answer with a failed
+/// condition keeps its meaning.
 #[derive(Debug)]
 pub(super) struct AllTries;
 
-/// An earlier try may have been carried out.
+/// Present once a try may have been carried out.
 #[derive(Debug)]
 struct MayBeDone;
 
@@ -106,14 +108,14 @@ impl Storable for MayBeDone {
     type Storer = StoreReplace<Self>;
 }
 
-/// How far one try got.
+/// The outcome of one try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Try {
     /// Provably not carried out.
     NotDone,
     /// It may have been carried out.
     MayBeDone,
-    /// Answered with how things stand.
+    /// The condition failed.
     Explained,
 }
 
@@ -128,10 +130,10 @@ fn outcome<E>(error: &OrchestratorError<E>, response: Option<&HttpResponse>) -> 
     let Some(response) = response.filter(|_| error.is_operation_error()) else {
         return Try::MayBeDone;
     };
-    match said(response) {
-        Said::Busy | Said::Refused => Try::NotDone,
-        Said::Failed | Said::Unreadable => Try::MayBeDone,
-        Said::Explained => Try::Explained,
+    match classify(response) {
+        Verdict::Busy | Verdict::Refused => Try::NotDone,
+        Verdict::Failed | Verdict::Unreadable => Try::MayBeDone,
+        Verdict::ConditionFailed => Try::Explained,
     }
 }
 

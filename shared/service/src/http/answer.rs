@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 
-/// A successful answer: 201 with `Location` for what was made, else 200.
+/// A successful answer: 201 with `Location` for a new resource, else 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     body: String,
@@ -23,7 +23,7 @@ impl Answer {
         })
     }
 
-    /// 201 with a JSON body; `location` is the path of what was made.
+    /// 201 with a JSON body; `location` is the new resource's path.
     pub fn created(body: &impl Serialize, location: String) -> Result<Self, Error> {
         Ok(Self {
             body: json(body)?,
@@ -31,7 +31,7 @@ impl Answer {
         })
     }
 
-    /// 200 with a body that was answered before.
+    /// 200 with a recorded body.
     #[must_use]
     pub fn recorded(body: String) -> Self {
         Self {
@@ -62,7 +62,7 @@ fn json(body: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(body).map_err(|error| Error::Internal(error.into()))
 }
 
-/// A JSON answer that no cache keeps.
+/// A JSON answer that must not be cached.
 pub(super) fn json_response(
     status: StatusCode,
     content_type: &'static str,

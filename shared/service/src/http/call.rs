@@ -1,4 +1,4 @@
-//! One HTTP request, checked as far as every endpoint needs it.
+//! An HTTP request after the checks that every endpoint shares.
 
 use domain::digest_hex;
 use lambda_http::aws_lambda_events::query_map::QueryMap;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Caller, Route, card_numbers};
 use crate::error::{CardPlace, Error, Missing};
 
-/// Bodies above this many bytes are refused.
+/// The maximum body size, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
 /// An `Idempotency-Key`: 1 to 255 visible ASCII characters
@@ -20,7 +20,7 @@ const MAX_BODY: usize = 64 * 1024;
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Checks the header's value.
+    /// Parses the header's value.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self(text.to_owned()))
@@ -29,21 +29,21 @@ impl IdempotencyKey {
         }
     }
 
-    /// The key.
+    /// The key's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A request from a known caller.
+/// A request from an authenticated caller.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Who.
+    /// The caller.
     pub caller: Caller,
-    /// The idempotency key, when one was sent.
+    /// The idempotency key, if one was sent.
     pub key: Option<IdempotencyKey>,
-    /// The W3C trace context, when one was sent.
+    /// The W3C trace context, if one was sent.
     pub traceparent: Option<String>,
     route: Route,
     path: String,
@@ -53,8 +53,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// Checks caller, route, that this caller may call this route, key, content type, size, that the
-    /// body, if any, is JSON, and that nothing looks like a card number.
+    /// Checks the caller, the route, the caller's right to the route, the key, the content type,
+    /// the size, and the JSON of the body, and refuses anything that looks like a card number.
     pub fn from_request(
         request: &Request,
         route: Option<Route>,
@@ -86,7 +86,7 @@ impl Call {
         })
     }
 
-    /// The JSON body of a request that needs one.
+    /// The JSON body; an error if there is none.
     pub fn body(&self) -> Result<&Value, Error> {
         self.body.as_ref().ok_or(Error::EmptyBody)
     }
@@ -108,20 +108,20 @@ impl Call {
         self.query.iter()
     }
 
-    /// The last part of the path, percent-decoded.
+    /// The last segment of the path, percent-decoded.
     #[must_use]
     pub fn last_segment(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// A hash of the body's values; blanks and the order of the fields do not count.
+    /// A hash of the body's values. White space and the order of fields do not change it.
     pub fn body_hash(&self) -> Result<String, Error> {
         let mut text = String::new();
         canonical(self.body()?, &mut text);
         Ok(digest_hex(&[&text]))
     }
 
-    /// The hash that names this caller's key at `endpoint`.
+    /// The hash of this caller's key at `endpoint`; `None` without a key.
     #[must_use]
     pub fn key_id(&self, endpoint: &str) -> Option<String> {
         let key = self.key.as_ref()?;
@@ -133,7 +133,7 @@ impl Call {
         ]))
     }
 
-    /// A call with a JSON body, as tests make it: unchecked.
+    /// Builds an unchecked call with a JSON body, for tests.
     #[must_use]
     pub fn new(
         route: Route,
@@ -154,7 +154,7 @@ impl Call {
     }
 }
 
-/// Every place of a request that looks like a card number.
+/// Every place in a request that looks like a card number.
 fn card_places(
     request: &Request,
     key: Option<&IdempotencyKey>,
@@ -209,7 +209,7 @@ fn body(request: &Request) -> Result<Option<Value>, Error> {
 }
 
 /// The caller's own trace, or else the one that X-Ray gave the invocation (AWS X-Ray developer
-/// guide, "Tracing header"), in the form of W3C Trace Context.
+/// guide, "Tracing header"), as W3C Trace Context.
 fn traceparent(request: &Request) -> Option<String> {
     let header = |name: &str| {
         request
@@ -227,7 +227,8 @@ fn traceparent(request: &Request) -> Option<String> {
             && parts.next().is_some_and(|parent| is_hex(parent, 16))
             && parts.next().is_some_and(|flags| is_hex(flags, 2))
             && parts.next().is_none()
-            // It is logged. Chance makes one in thousands look like this: that trace ends here.
+            // The value is logged. A random one looks like a card number once in thousands and is
+            // dropped.
             && !card_numbers::holds_card_number(sent);
         if fits {
             return Some(sent.to_owned());
@@ -248,7 +249,7 @@ fn traceparent(request: &Request) -> Option<String> {
     (is_hex(&root, 32) && is_hex(parent, 16)).then(|| format!("00-{root}-{parent}-{sampled}"))
 }
 
-/// Writes a JSON value with its fields sorted and no blanks.
+/// Writes a JSON value with sorted fields and no white space.
 fn canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! Who calls, from the claims that API Gateway's JWT authorizer has checked.
+//! The caller, from the claims that API Gateway's JWT authorizer has verified.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use platform::config::{Authentication, Scope};
 use super::{Callers, Route};
 use crate::error::{Error, Missing};
 
-/// A known caller.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     id: String,
@@ -35,13 +35,13 @@ impl Caller {
         }
     }
 
-    /// What idempotency keys are scoped to.
+    /// The scope of the caller's idempotency keys.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Somebody else's order or invoice reads as one that is not there.
+    /// Another customer's order or invoice reads as missing.
     pub fn check(&self, owner: &CustomerId, missing: Missing) -> Result<(), Error> {
         match &self.only {
             Some(only) if only != owner => Err(Error::NotFound(missing)),
@@ -49,14 +49,14 @@ impl Caller {
         }
     }
 
-    /// The only customer this caller acts for; `None` for the backend.
+    /// The only customer this caller acts for; `None` for the back end.
     #[must_use]
     pub fn only(&self) -> Option<&CustomerId> {
         self.only.as_ref()
     }
 
-    /// Whether the caller may call that route at all; whose order it is about is checked where the
-    /// order is known ([`Caller::check`]).
+    /// Whether the caller may call the route at all. Ownership is checked once the order is known
+    /// ([`Caller::check`]).
     pub(super) fn may_call(&self, route: Route) -> Result<(), Error> {
         match (route.callers(), &self.only) {
             (Callers::Backend | Callers::Customers, None) | (Callers::Customers, Some(_)) => Ok(()),
@@ -65,7 +65,7 @@ impl Caller {
         }
     }
 
-    /// Reads the authorizer's claims; without any, nobody is known.
+    /// Reads the authorizer's claims; an error without any.
     pub(super) fn from_context(
         context: Option<&RequestContext>,
         authentication: &Authentication,
@@ -102,10 +102,10 @@ impl Caller {
     }
 }
 
-/// A token's claims as API Gateway's HTTP APIs hand them on: every value is a text, a list is its
-/// elements with blanks between them, in brackets, and an object is JSON (measured by others: floci,
-/// `JwtClaimsWireFormatTest`). What the authorizer lists as `scopes` is not read: it is there only
-/// for a route that asks for scopes, and is taken from the same claims.
+/// A token's claims in the format of API Gateway's HTTP APIs: every value is a text, a list is its
+/// elements separated by spaces in brackets, and an object is JSON (as measured in floci,
+/// `JwtClaimsWireFormatTest`). The authorizer's `scopes` are not read: they exist only on routes
+/// that require scopes, and come from the same claims.
 struct Claims<'a>(&'a HashMap<String, String>);
 
 impl<'a> Claims<'a> {
@@ -114,9 +114,9 @@ impl<'a> Claims<'a> {
         value.map(String::as_str)
     }
 
-    /// Whether nothing says that it is another kind of token. Certain are Cognito's `token_use`,
-    /// Keycloak's `typ`, and the hashes of other tokens that only an ID token has (`OpenID` Connect
-    /// Core 1.0, section 3.3.2.11). An ID token with none of these has its client for an audience,
+    /// Whether nothing marks the token as another kind. Reliable marks are Cognito's `token_use`,
+    /// Keycloak's `typ`, and the hashes of other tokens, which only an ID token has (`OpenID`
+    /// Connect Core 1.0, section 3.3.2.11). An ID token without these has its client as audience,
     /// which the authorizer refuses unless `JwtAudience` names that client.
     fn may_be_an_access_token(&self) -> bool {
         let is =
@@ -129,8 +129,8 @@ impl<'a> Claims<'a> {
         !is_other
     }
 
-    /// Whether `scope` or `scp` has that word: in a text with blanks between them (RFC 9068, section
-    /// 2.2.3; Entra ID) or in a list (Okta). No scope has a blank in it (RFC 6749, section 3.3).
+    /// Whether `scope` or `scp` contains the scope: in a space-separated text (RFC 9068, section
+    /// 2.2.3; Entra ID) or in a list (Okta). No scope contains a space (RFC 6749, section 3.3).
     fn have_scope(&self, scope: &Scope) -> bool {
         let claims = ["scope", "scp"].into_iter();
         claims.filter_map(|name| self.get(name)).any(|value| {
@@ -139,7 +139,7 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// The one customer that the claim names: a list names none, nor does an object.
+    /// The customer that the claim names; `None` for a list or an object.
     fn customer(&self, claim: &str) -> Option<CustomerId> {
         let value = self.get(claim)?;
         let is_object = value.starts_with('{') && value.ends_with('}');
@@ -150,7 +150,7 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The elements of a list, with blanks between them.
+/// The elements of a list, separated by spaces.
 fn list(value: &str) -> Option<&str> {
     value.strip_prefix('[')?.strip_suffix(']')
 }

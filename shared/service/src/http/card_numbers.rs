@@ -1,13 +1,14 @@
-//! The one place that looks for card numbers, in whatever a request carries. They are refused before
-//! anything is stored or logged: this service works with the billing partner's tokens.
+//! The only place that searches requests for card numbers. They are refused before anything is
+//! stored or logged: this service works with the billing partner's tokens.
 //!
-//! A card number has a length that its brand issues, begins with digits of that brand, and passes the
-//! Luhn check (ISO/IEC 7812-1, "Luhn formula"). Its digits may be of any script, and between them may
-//! stand anything but letters. Of a longer run of groups, as a card number with its expiry date behind
-//! it, the parts that are grouped as on a card are checked too.
+//! A card number has a length that its brand issues, starts with that brand's digits, and passes
+//! the Luhn check (ISO/IEC 7812-1, "Luhn formula"). Its digits may be of any script and may be
+//! separated by anything except letters. In a longer run of groups, such as a number followed by
+//! its expiry date, the parts grouped as on a card are checked too.
 //!
-//! Letters before and behind the digits hide nothing. A letter among them ends the number: hexadecimal
-//! ids, ULIDs and partners' tokens pass. So do UUIDs, whose dashes would join their digits.
+//! Letters before and after the digits hide nothing. A letter between them ends the number, so
+//! hexadecimal IDs, ULIDs, and partners' tokens pass. UUIDs also pass; their dashes would otherwise
+//! join their digits.
 
 use std::ops::RangeInclusive;
 
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use crate::error::CardPlace;
 
-/// One brand's numbers: their first six digits, and how many digits they have.
+/// One brand's numbers: their first six digits and their lengths.
 struct Issued {
     iins: RangeInclusive<u32>,
     lengths: &'static [usize],
@@ -28,13 +29,13 @@ const fn issued(first: u32, last: u32, lengths: &'static [usize]) -> Issued {
     }
 }
 
-/// What brands issue. Sources: Wikipedia, "Payment card number" (table of issuer identification
-/// numbers); the patterns of Braintree's `credit-card-type`.
+/// The numbers that brands issue. Sources: Wikipedia, "Payment card number" (table of issuer
+/// identification numbers); the patterns of Braintree's `credit-card-type`.
 ///
-/// No brand issues 13 digits any more, so that EANs and times in milliseconds pass; the one old test
-/// number of Visa that `PayPal` still prints is named. Maestro's many ranges count at its usual
-/// lengths only. UATP's numbers go on with an airline's code; codes up to 299 count, and 354, which
-/// test numbers have.
+/// No brand issues 13 digits any more, so EANs and times in milliseconds pass; the one old Visa
+/// test number that `PayPal` still prints is listed. Maestro's many ranges count at their usual
+/// lengths only. UATP's numbers continue with an airline's code; codes up to 299 count, and 354,
+/// which test numbers use.
 const ISSUED: &[Issued] = &[
     // Visa.
     issued(400_000, 499_999, &[16, 18, 19]),
@@ -92,10 +93,10 @@ const ISSUED: &[Issued] = &[
     issued(135_400, 135_499, &[15]),
 ];
 
-/// How many digits a card number has.
+/// The lengths of card numbers, in digits.
 const LENGTHS: RangeInclusive<usize> = 12..=19;
 
-/// The zeros of every script's decimal digits, each followed by its nine others (Unicode 16, general
+/// The zero of every script's decimal digits, each followed by its nine others (Unicode 16, general
 /// category `Nd`).
 const ZEROS: [char; 74] = [
     '\u{660}',
@@ -205,7 +206,8 @@ fn walk(value: &Value, pointer: String, places: &mut Vec<CardPlace>) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 if holds_card_number(name) {
-                    // Not its own pointer, nor one of what is below it: that would show the number.
+                    // Omit the pointer of this name and of anything below it: they contain the
+                    // number.
                     places.push(CardPlace::Name(pointer.clone()));
                     continue;
                 }
@@ -216,8 +218,8 @@ fn walk(value: &Value, pointer: String, places: &mut Vec<CardPlace>) {
     }
 }
 
-/// A JSON number without its exponent, where it has one. One of more digits than a card number is
-/// left out.
+/// A JSON number without its exponent, if it has one; `None` for more digits than a card number
+/// has.
 fn written_out(number: &str) -> Option<String> {
     let (mantissa, exponent) = number.split_once(['e', 'E'])?;
     let exponent: i64 = exponent.parse().ok()?;
@@ -236,9 +238,9 @@ fn written_out(number: &str) -> Option<String> {
         })
 }
 
-/// Whether a text holds what looks like a card number.
+/// Whether a text contains what looks like a card number.
 pub(super) fn holds_card_number(text: &str) -> bool {
-    // Most texts have too few digits, of whatever script.
+    // Shortcut: most texts have too few digits of any script.
     let is_candidate = |byte: &u8| byte.is_ascii_digit() || *byte >= 0xc0;
     if text.bytes().filter(is_candidate).count() < *LENGTHS.start() {
         return false;
@@ -271,10 +273,10 @@ pub(super) fn holds_card_number(text: &str) -> bool {
     run.is_card()
 }
 
-/// What stands behind a UUID (RFC 9562, section 4) that the text begins with.
+/// The rest of a text that starts with a UUID (RFC 9562, section 4).
 fn behind_uuid(text: &str) -> Option<&str> {
     const LENGTH: usize = 36;
-    // Its first dash tells most texts apart.
+    // Shortcut: most texts have no dash here.
     if text.as_bytes().get(8) != Some(&b'-') {
         return None;
     }
@@ -305,7 +307,7 @@ fn digit(character: char) -> Option<u8> {
 #[derive(Default)]
 struct Run {
     digits: Vec<u8>,
-    /// Where groups begin.
+    /// The start index of each group.
     starts: Vec<usize>,
     is_in_group: bool,
 }
@@ -329,7 +331,7 @@ impl Run {
         self.is_in_group = false;
     }
 
-    /// Whether the whole of it, or a part that is grouped as on a card, is a card number.
+    /// Whether all digits, or a part grouped as on a card, are a card number.
     fn is_card(&self) -> bool {
         if is_card_number(&self.digits) {
             return true;
@@ -350,7 +352,7 @@ impl Run {
     }
 }
 
-/// One piece; pieces of one length with a shorter last one; 4-6-5 (American Express), 4-6-4 (Diners
+/// One group; groups of one length with a shorter last one; 4-6-5 (American Express), 4-6-4 (Diners
 /// Club), 6-13 (`UnionPay`, Maestro).
 fn is_grouped_as_on_a_card(starts: &[usize], end: usize) -> bool {
     let ends = starts.iter().skip(1).copied().chain([end]);
@@ -372,7 +374,7 @@ fn is_card_number(digits: &[u8]) -> bool {
     LENGTHS.contains(&digits.len()) && passes_luhn(digits) && is_issued(digits)
 }
 
-/// Whether a brand issues numbers of this length that begin so.
+/// Whether a brand issues numbers with this length and these first digits.
 fn is_issued(digits: &[u8]) -> bool {
     let first = digits.iter().take(6);
     let iin = first.fold(0, |iin, digit| iin * 10 + u32::from(*digit));
@@ -390,7 +392,7 @@ fn passes_luhn(digits: &[u8]) -> bool {
             let digit = u32::from(*digit);
             match place % 2 {
                 0 => digit,
-                // Twice the digit, its own digits added up.
+                // The digit sum of twice the digit.
                 _ => digit * 2 / 10 + digit * 2 % 10,
             }
         })
@@ -404,8 +406,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    /// Published test numbers: Stripe ("Test card numbers"), `PayPal` ("Card testing", and the one of
-    /// 13 digits that its older pages print), Braintree ("Testing and Go Live"), Adyen ("Test card
+    /// Published test numbers: Stripe ("Test card numbers"), `PayPal` ("Card testing", and the
+    /// 13-digit one of its older pages), Braintree ("Testing and Go Live"), Adyen ("Test card
     /// numbers"), Cybersource ("Testing guide").
     const CARDS: &[&str] = &[
         // Stripe.
@@ -606,12 +608,12 @@ mod tests {
             "0545870006",
             "17 boulevard, 123 apt 6 Brooklyn NY",
             "17 boulevard, 123 apt 6, Brooklyn NY 11201",
-            // Of no brand, and 11 and 20 digits.
+            // Of no brand, and of 11 and 20 digits.
             "000000000000",
             "9999999999999995",
             "42424242424",
             "42424242424242424242",
-            // One digit off, two digits swapped.
+            // One wrong digit, two swapped digits.
             "4242424242424243",
             "4242 4242 4242 2442",
             "4242 4242 4242 4243",
@@ -619,7 +621,7 @@ mod tests {
             // Letters between the digits.
             "42424242a42424242",
             "4242 and 4242 and 4242 and 4242",
-            // EANs, in part those that pass the Luhn check.
+            // EANs, some of which pass the Luhn check.
             "4006381333931",
             "ean_4006381330060",
             "5018374350046",
@@ -684,7 +686,7 @@ mod tests {
         format!("{digits}{}", (10 - sum % 10) % 10)
     }
 
-    /// ITU-T E.164: a country code, and how many digits follow it there.
+    /// ITU-T E.164: a country code and the number of digits after it.
     fn phone(random: &mut Random) -> String {
         let phones = [
             ("1", 10),
@@ -708,7 +710,7 @@ mod tests {
         format!("{country}{}", random.digits(length))
     }
 
-    /// A time from 2015 to 2035, with this many digits behind the seconds.
+    /// A time from 2015 to 2035, with this many decimals of a second.
     fn time(random: &mut Random, fraction: usize) -> String {
         let (from, to) = (1_420_070_400, 2_082_758_400);
         let second = from + random.below(to - from);
@@ -781,7 +783,7 @@ mod tests {
                 "424242424242424200000000000000000000000000000000000e-35",
                 true,
             ),
-            // A number of another notation, and in that one.
+            // A number in another notation, and one that is a card number in it.
             ("4.11111111111111111e15", true),
             ("3.782822463100050e14", true),
             ("4e15", false),

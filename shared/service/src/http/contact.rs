@@ -1,10 +1,10 @@
-//! The fields that say who gets the goods and the mails, alike in several requests.
+//! The fields of a recipient, shared by several requests.
 
 use domain::Contact;
 
 use super::{Fields, as_email, as_text, as_text_lines};
 
-/// Reads `name`, `phone`, `shipping_address` and `email` of an object.
+/// Reads `name`, `phone`, `shipping_address`, and `email` of an object.
 pub fn read_contact(fields: &Fields<'_>, email_required: bool) -> Option<Contact> {
     let name = fields.required("name", as_text);
     let phone = fields.required("phone", as_text);

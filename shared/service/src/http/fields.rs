@@ -1,4 +1,4 @@
-//! Reads a JSON body into checked values and reports every bad field at once.
+//! Reads a JSON body into checked values and reports every invalid field at once.
 
 use std::cell::RefCell;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, FieldError, Missing};
 
-/// What is wrong with one value, as a sentence that says what would be right.
+/// Why a value is invalid: a phrase that says what is required.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid(pub String);
 
@@ -17,7 +17,7 @@ impl<E: std::error::Error> From<E> for Invalid {
     }
 }
 
-/// Collects what is wrong with a body.
+/// Collects the errors of a body.
 #[derive(Debug, Default)]
 pub struct Report {
     errors: RefCell<Vec<FieldError>>,
@@ -44,15 +44,15 @@ impl Report {
         }
     }
 
-    /// Notes that the value at `pointer` is wrong.
+    /// Records that the value at `pointer` is invalid.
     pub fn add(&self, pointer: String, detail: String) {
         self.errors
             .borrow_mut()
             .push(FieldError { pointer, detail });
     }
 
-    /// The value, or all that was wrong. `None` without a noted error cannot happen, since whoever
-    /// gives up on a value has noted why.
+    /// The value, or all recorded errors. A `None` always comes with a recorded error, because
+    /// every reader that returns it records one.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Error> {
         let errors = self.errors.into_inner();
         match value {
@@ -105,7 +105,7 @@ impl<'a> Fields<'a> {
         )
     }
 
-    /// Where errors are noted.
+    /// The report that collects this object's errors.
     #[must_use]
     pub fn report(&self) -> &'a Report {
         self.report
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
-    /// A field that must be there.
+    /// Reads a required field.
     pub fn required<T>(
         &self,
         name: &'static str,
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that may be absent: `Some(None)` when it is, `None` when it is wrong.
+    /// Reads an optional field: `Some(None)` if absent, `None` if invalid.
     pub fn optional<T>(
         &self,
         name: &'static str,
@@ -145,7 +145,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An array of `limits.0` to `limits.1` objects, each read by `read`.
+    /// Reads an array of `limits.0` to `limits.1` objects with `read`.
     pub fn objects<T>(
         &self,
         name: &'static str,
@@ -168,7 +168,7 @@ impl<'a> Fields<'a> {
                 .add(self.pointer(name), format!("must have {min}–{max} entries"));
             return None;
         }
-        // Every entry is read, so that all bad ones are reported.
+        // Read every entry, so that all invalid ones are reported.
         let read: Vec<Option<T>> = items
             .iter()
             .enumerate()
@@ -196,7 +196,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reports every field that was not asked for. Call it after the last field.
+    /// Reports every unknown field. Call it after reading the last field.
     pub fn close(self) {
         let known = self.known.borrow();
         for name in self.object.keys() {
@@ -214,24 +214,24 @@ fn string(value: &Value) -> Result<&str, Invalid> {
         .ok_or_else(|| Invalid("must be a string".to_owned()))
 }
 
-/// A string that is an id, read by its type's own `parse`.
+/// A string that is an ID, read by its type's `parse`.
 pub fn as_id<T, E: std::error::Error>(
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> impl Fn(&Value) -> Result<T, Invalid> {
     move |value| Ok(parse(string(value)?)?)
 }
 
-/// An order or invoice as a request names it.
+/// The ID of an order or invoice in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named<T> {
-    /// By an id that this service may have given out.
+    /// An ID that this service may have issued.
     Ours(T),
-    /// By one that it never did: a matter of 404, not of a bad field.
+    /// An ID that it never issued: answered 404, not as an invalid field.
     NotOurs,
 }
 
 impl<T> Named<T> {
-    /// The id, or the error that such a thing is not there.
+    /// The ID, or a 404 for `missing`.
     pub fn or_missing(self, missing: Missing) -> Result<T, Error> {
         match self {
             Self::Ours(id) => Ok(id),
@@ -240,7 +240,7 @@ impl<T> Named<T> {
     }
 }
 
-/// A string that names an order or invoice, read by its id's `parse`.
+/// A string that identifies an order or invoice, read by its ID's `parse`.
 pub fn as_own_id<T>(
     parse: impl Fn(&str) -> Result<T, IdError>,
 ) -> impl Fn(&Value) -> Result<Named<T>, Invalid> {
@@ -251,7 +251,7 @@ pub fn as_own_id<T>(
     }
 }
 
-/// The shop's currency, and no other.
+/// Accepts the shop's currency only.
 pub fn as_currency(shop: Currency) -> impl Fn(&Value) -> Result<Currency, Invalid> {
     move |value| {
         if string(value)? == shop.code() {
@@ -264,7 +264,7 @@ pub fn as_currency(shop: Currency) -> impl Fn(&Value) -> Result<Currency, Invali
     }
 }
 
-/// A one-line text.
+/// A single-line text.
 pub fn as_text(value: &Value) -> Result<Text, Invalid> {
     Ok(Text::parse(string(value)?)?)
 }

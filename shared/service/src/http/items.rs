@@ -1,4 +1,4 @@
-//! `items`, alike in the cart's and the invoice's requests and answers.
+//! `items`, shared by the requests and answers of cart and invoice.
 
 use domain::{Currency, Line, Money, OrderLines, ProductId, Quantity};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde_json::{Number, Value};
 
 use super::{Fields, Invalid, as_id, as_money};
 
-/// Reads `items`: 1 to 100 objects with `productId`, `quantity` and `price`.
+/// Reads `items`: 1 to 100 objects with `productId`, `quantity`, and `price`.
 pub fn read_items(fields: &Fields<'_>, currency: Currency) -> Option<OrderLines> {
     let lines = fields.objects("items", (1, OrderLines::MAX), |item| {
         let product_id = item.required("productId", as_id(ProductId::parse));
@@ -37,7 +37,7 @@ pub struct ItemBody<'a> {
     price: Number,
 }
 
-/// `items` of an answer.
+/// The `items` of an answer.
 #[must_use]
 pub fn item_bodies(lines: &OrderLines) -> Vec<ItemBody<'_>> {
     lines

@@ -1,5 +1,5 @@
-//! The request for a mail, taken at the email path and, as the contract prints it, at the shipping
-//! path.
+//! The request for a mail, accepted at the email path and, as the contract prints it, at the
+//! shipping path.
 
 use domain::{Email, EventType, Order, OrderId, Text};
 use messages::{MailData, Message, MessageKind};
@@ -11,7 +11,7 @@ use super::{Call, Invalid, Named, Report, as_email, as_own_id, as_text};
 use crate::claims::claim_key;
 use crate::error::{Error, Missing};
 
-/// The endpoint whose keys name mails.
+/// Scope of idempotency keys that identify mails.
 pub const MAILS: &str = "email";
 
 /// `{event, name, email, orderId?}`
@@ -43,12 +43,12 @@ impl MailRequest {
         report.finish(request)
     }
 
-    /// The message that asks for the mail, once its order, if it names one, was found to be the
-    /// caller's and to have come as far as the event says. `endpoint` is where it was asked for.
+    /// The message that requests the mail. An order that the request names must be the caller's and
+    /// must have reached the event. `endpoint` is the path that received the request.
     ///
-    /// Its id makes it one mail: the order, the event and the address; else the caller's idempotency
-    /// key; else a new one with each request. Since a key makes one mail at both paths that take such
-    /// requests, it goes with one of them at both.
+    /// The message's ID makes it one mail: by the order, the event, and the address; else by the
+    /// caller's idempotency key; else a new ID per request. A key identifies one mail at both paths
+    /// that accept such requests, so it claims one body at both.
     pub async fn into_message(
         self,
         call: &Call,

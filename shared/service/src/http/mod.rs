@@ -1,4 +1,4 @@
-//! HTTP at the edge: a request becomes a [`Call`] of checked values, a result becomes an answer.
+//! HTTP at the edge: a request becomes a [`Call`] of checked values; a result becomes an answer.
 
 mod answer;
 mod call;

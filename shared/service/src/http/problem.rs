@@ -1,4 +1,4 @@
-//! The one place that turns an error into an answer: `application/problem+json` (RFC 9457).
+//! The only place that turns an error into an answer: `application/problem+json` (RFC 9457).
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 use super::answer::json_response;
 use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome, RequestPart};
 
-/// When to come back after a dependency failed.
+/// `Retry-After` when a dependency failed.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
 
-/// When to come back once an operator may have put the keys in.
+/// `Retry-After` when keys are missing, so that an operator can add them first.
 const RETRY_NOT_CONFIGURED: Duration = Duration::from_mins(1);
 
-/// When to ask again for a payment that the partner settles later.
+/// `Retry-After` for a payment that the partner settles later.
 const RETRY_PENDING: Duration = Duration::from_secs(30);
 
 const WEBHOOK_SIGNATURE: &str = "The signature is missing, invalid, or outside the five-minute tolerance. Sign \
@@ -31,17 +31,17 @@ const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this sh
 const CARD_NUMBER: &str = "Never send card numbers to this API; send the billing partner's token for the \
      card. errors lists each value that looks like a card number. If one is an ID, put a letter between its digits.";
 
-/// What a repeat of a request is known by.
+/// Whether a repeat of the request is recognisable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Its idempotency key.
+    /// By its idempotency key.
     Keyed,
-    /// Nothing: it may be another request.
+    /// No key: a repeat counts as another request.
     Unkeyed,
 }
 
 impl Repeat {
-    /// What the request was sent with.
+    /// Whether the request has an idempotency key.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         if headers.contains_key("idempotency-key") {
@@ -107,7 +107,7 @@ impl Error {
         }
     }
 
-    /// What is wrong and what to do, for people. Written here, never taken from an inner error.
+    /// What is wrong and what to do. Written here, never taken from an inner error.
     fn detail(&self, repeat: Repeat) -> String {
         match self {
             Self::EmptyBody => "The body is empty. Send a JSON object.".to_owned(),
@@ -256,7 +256,7 @@ impl Error {
     }
 }
 
-/// What a request named and does not exist, or not for this caller.
+/// The text for a resource that does not exist or is not the caller's.
 fn not_found(missing: Missing) -> &'static str {
     match missing {
         Missing::Order => "There is no such order.",
@@ -288,7 +288,7 @@ fn reserved_name(line: usize, column: usize) -> String {
     )
 }
 
-/// What is known of a request that `dependency` has failed, and how to repeat it.
+/// The outcome of a request that `dependency` failed, and how to repeat it.
 fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> String {
     let what = match dependency {
         Dependency::Database => "The database",
@@ -312,7 +312,7 @@ fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> Stri
     }
 }
 
-/// What is known of a request that stops for want of keys, and who has to act.
+/// The outcome of a request that needs missing keys, and who must act.
 fn not_configured(counterpart: Counterpart, outcome: Outcome) -> String {
     let whose = match counterpart {
         Counterpart::BillingPartner => "billing partner",
@@ -328,7 +328,7 @@ fn not_configured(counterpart: Counterpart, outcome: Outcome) -> String {
     )
 }
 
-/// Where a card number was; `in` names the part of the request that is not its body.
+/// A place with a card number; `in` names a part of the request other than the body.
 fn card_place(place: &CardPlace) -> Value {
     let detail = "looks like a card number";
     match place {

@@ -1,5 +1,4 @@
-//! The routes of the API, and who may call each. Every request becomes a [`Call`](super::Call) by
-//! its route, so this is the one place that decides.
+//! The routes of the API and who may call each. Authorization is decided here only.
 
 use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
@@ -7,19 +6,19 @@ use lambda_http::{Request, RequestExt};
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callers {
-    /// The shop's back end alone: prices, addresses of mails and payment tokens come from somebody
-    /// who knows them.
+    /// Only the shop's back end: prices, mail addresses, and payment tokens must come from a
+    /// trusted source.
     Backend,
-    /// The back end, and a customer's token about what is that customer's own.
+    /// The back end, or a customer's token for that customer's own resources.
     Customers,
-    /// Partners. They have no tokens: the function knows them by what they sign.
+    /// Partners. They have no token; the function verifies their signature.
     Partners,
 }
 
 /// One route: a method and a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
-    /// Takes or updates a cart.
+    /// Creates or updates a cart.
     Cart,
     /// Issues an invoice.
     Invoice,
@@ -27,24 +26,24 @@ pub enum Route {
     Payment,
     /// Cancels an order.
     Cancel,
-    /// Ships an order, or asks for a mail.
+    /// Ships an order or requests a mail.
     Shipping,
     /// Sends a mail.
     Email,
     /// Shows an order.
     Order,
-    /// Keeps what a customer has agreed to.
+    /// Stores a customer's agreement.
     Approval,
-    /// Shows what a customer has agreed to.
+    /// Shows a customer's agreements.
     Agreements,
-    /// Revokes what a customer has agreed to.
+    /// Revokes a customer's agreements.
     Revocation,
     /// Receives a partner's webhooks.
     Webhook,
 }
 
 impl Route {
-    /// All of them.
+    /// Every route.
     pub const ALL: [Self; 11] = [
         Self::Cart,
         Self::Invoice,
@@ -59,7 +58,7 @@ impl Route {
         Self::Webhook,
     ];
 
-    /// Who may call it.
+    /// Who may call the route.
     #[must_use]
     pub fn callers(self) -> Callers {
         match self {
@@ -73,7 +72,7 @@ impl Route {
         }
     }
 
-    /// API Gateway's name of it: the method and the path of `template.yaml`.
+    /// API Gateway's route key: the method and path in `template.yaml`.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -91,8 +90,8 @@ impl Route {
         }
     }
 
-    /// The route of a request: the one that API Gateway says it took. `cargo lambda watch` names
-    /// none; there the method and the path say it.
+    /// The request's route, by API Gateway's route key. `cargo lambda watch` sets none, so there
+    /// the method and path decide.
     #[must_use]
     pub fn from_request(request: &Request) -> Option<Self> {
         let key = match request.request_context_ref() {
@@ -104,19 +103,18 @@ impl Route {
             .or_else(|| Self::at(request.method().as_str(), request.raw_http_path()))
     }
 
-    /// The route with that method and path.
+    /// The route with this method and path.
     #[must_use]
     pub fn at(method: &str, path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|route| {
             let (its_method, its_path) = route.key().split_once(' ').unwrap_or_default();
-            method == its_method && matches(path, its_path)
+            method == its_method && matches_template(path, its_path)
         })
     }
 }
 
-/// Whether the path is one of the template's, in which `{…}` stands for one segment that is not
-/// empty.
-fn matches(path: &str, template: &str) -> bool {
+/// Whether the path matches a template, in which `{…}` stands for one non-empty segment.
+fn matches_template(path: &str, template: &str) -> bool {
     let mut segments = path.split('/');
     let all_match = template.split('/').all(|expected| {
         segments.next().is_some_and(|segment| {

@@ -1,4 +1,4 @@
-//! SQS batches: each message has its own fate, whatever its neighbours do.
+//! SQS batches: each message is handled on its own and succeeds or fails on its own.
 
 use std::panic::AssertUnwindSafe;
 
@@ -13,23 +13,23 @@ use super::gateway::Fields;
 use super::{Function, Handler, log_failure};
 use crate::error::Error;
 
-/// What became of a message that brought no error.
+/// Outcome of a message that caused no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consumed {
-    /// Carried out, now or before: delete it.
+    /// Carried out, now or earlier: delete it.
     Done,
-    /// What it needs has not happened yet: keep it, try again.
+    /// A prerequisite is missing: keep it and retry.
     NotYet,
 }
 
-/// What to tell SQS of a message.
+/// What the batch response tells SQS to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Disposition {
     Delete,
     Keep,
 }
 
-/// What is needed of one message of a batch ("Using Lambda with Amazon SQS"), empty where it cannot be
+/// The fields needed of a batch's message ("Using Lambda with Amazon SQS"); empty if they cannot be
 /// read.
 #[derive(Debug, Default)]
 struct Record {
@@ -54,20 +54,20 @@ impl Record {
 }
 
 impl<F: Function> Handler<F> {
-    /// Consumes each message. One without an id is reported by the empty one, and the whole batch comes
-    /// again ("Handling errors for an SQS event source in Lambda").
+    /// Consumes each message. A kept message without an ID is reported by an empty one, so SQS
+    /// delivers the whole batch again ("Handling errors for an SQS event source in Lambda").
     pub(super) async fn consume_batch(&self, records: &[&RawValue]) -> SqsBatchResponse {
         let records: Vec<Record> = records.iter().map(|record| Record::read(record)).collect();
-        let fates = records.iter().map(|record| {
+        let dispositions = records.iter().map(|record| {
             let span = tracing::info_span!("message", message_id = record.id);
             self.consume_record(record).instrument(span)
         });
-        let fates = join_all(fates).await;
+        let dispositions = join_all(dispositions).await;
         let mut response = SqsBatchResponse::default();
         response.batch_item_failures = records
             .into_iter()
-            .zip(fates)
-            .filter(|(_, fate)| *fate == Fate::Keep)
+            .zip(dispositions)
+            .filter(|(_, disposition)| *disposition == Disposition::Keep)
             .map(|(record, _)| {
                 let mut failure = BatchItemFailure::default();
                 failure.item_identifier = record.id;
@@ -77,7 +77,7 @@ impl<F: Function> Handler<F> {
         response
     }
 
-    async fn consume_record(&self, record: &Record) -> Fate {
+    async fn consume_record(&self, record: &Record) -> Disposition {
         let message = match Message::from_json(&record.body) {
             Ok(message) => message,
             Err(error) => return self.consume_foreign(record, &error).await,
@@ -96,41 +96,41 @@ impl<F: Function> Handler<F> {
             .await
             .unwrap_or_else(|_| Err(Error::Internal("the consumer panicked".into())));
         let _entered = span.entered();
-        fate(consumed)
+        disposition(consumed)
     }
 
-    async fn consume_foreign(&self, record: &Record, error: &MessageError) -> Fate {
+    async fn consume_foreign(&self, record: &Record, error: &MessageError) -> Disposition {
         let consumed = AssertUnwindSafe(self.function.consume_foreign(&record.body))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Some(Err(Error::Internal("the consumer panicked".into()))));
         let Some(consumed) = consumed else {
-            // It will never be readable: SQS moves it to the dead-letter queue after its last try.
+            // No retry can succeed: SQS moves it to the dead-letter queue after its last receive.
             log_poison(error);
-            return Fate::Keep;
+            return Disposition::Keep;
         };
-        fate(consumed)
+        disposition(consumed)
     }
 }
 
-fn fate(consumed: Result<Consumed, Error>) -> Fate {
+fn disposition(consumed: Result<Consumed, Error>) -> Disposition {
     match consumed {
         Ok(Consumed::Done) => {
             tracing::info!("done");
-            Fate::Delete
+            Disposition::Delete
         }
         Ok(Consumed::NotYet) => {
             tracing::info!("not yet; kept");
-            Fate::Keep
+            Disposition::Keep
         }
         Err(error) => {
             log_failure(&error);
-            Fate::Keep
+            Disposition::Keep
         }
     }
 }
 
 fn log_poison(error: &MessageError) {
-    // The JSON error quotes the place, not the text.
+    // The JSON error states the position, not the text.
     tracing::error!(code = "poison_message", %error, "kept for the dead-letter queue");
 }

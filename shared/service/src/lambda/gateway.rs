@@ -1,9 +1,10 @@
-//! API Gateway's event (Amazon API Gateway developer guide, "Create AWS Lambda proxy integrations for
-//! HTTP APIs", payload format version 2.0) as an HTTP request, and the answer as it wants it.
+//! Converts API Gateway's event into an HTTP request and an answer into its response (Amazon API
+//! Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs", payload format
+//! version 2.0).
 //!
-//! Each part is read by itself, and no part can panic: what cannot be read is refused by its name.
-//! `lambda_http`'s own conversion builds a URL of the header `x-forwarded-proto` and of the query, and
-//! panics where they make none.
+//! Each part is read separately and cannot panic; an unreadable part is refused by name.
+//! `lambda_http`'s own conversion builds a URL from the header `x-forwarded-proto` and the query,
+//! and panics if that fails.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +23,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, RequestPart};
 
-/// The fields of an event or of one of its records, each to be read by itself.
+/// The fields of an event or of a record, each read separately.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Fields<'a> {
@@ -31,13 +32,13 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// A field that is there and not `null`.
+    /// A field that is present and not `null`.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         let field = self.fields.get(name).copied();
         field.filter(|field| field.get() != "null")
     }
 
-    /// What an absent field means is its type's default.
+    /// Reads a field; an absent one is its type's default.
     fn read<T: Deserialize<'a> + Default>(
         &self,
         name: &str,
@@ -49,12 +50,12 @@ impl<'a> Fields<'a> {
         )
     }
 
-    /// Whether it is an HTTP request.
+    /// Whether the event is an HTTP request.
     pub(super) fn is_request(&self) -> bool {
         self.get("requestContext").is_some()
     }
 
-    /// The request, with the extensions by which `lambda_http` passes on what HTTP does not know.
+    /// The request, with the extensions in which `lambda_http` passes what HTTP lacks.
     pub(super) fn request(&self) -> Result<Request, Error> {
         let context: Option<ApiGatewayV2httpRequestContext> =
             self.read("requestContext", RequestPart::Context)?;
@@ -88,7 +89,7 @@ impl<'a> Fields<'a> {
         for (name, value) in read {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed())?;
             let value = HeaderValue::try_from(value).map_err(|_| malformed())?;
-            // There is a limit to how many there may be.
+            // `HeaderMap` limits the number of headers.
             headers.try_append(name, value).map_err(|_| malformed())?;
         }
         Ok(headers)
@@ -104,17 +105,17 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// How the event's path and its parameters are written.
+/// The encoding of the event's path and path parameters.
 #[derive(Clone, Copy)]
 enum PathEncoding {
     /// API Gateway decodes both.
     Decoded,
-    /// `cargo lambda watch` leaves both as they were sent.
+    /// `cargo lambda watch` leaves both percent-encoded.
     Percent,
 }
 
 impl PathEncoding {
-    /// Only API Gateway names an API.
+    /// Only API Gateway sets an API ID.
     fn from_context(context: &ApiGatewayV2httpRequestContext) -> Self {
         match context.apiid {
             Some(_) => Self::Decoded,
@@ -132,7 +133,7 @@ impl PathEncoding {
     }
 }
 
-/// The answer as API Gateway reads it.
+/// The answer in API Gateway's format.
 pub(super) fn response(response: Response<Body>) -> ApiGatewayV2httpResponse {
     let (parts, body) = response.into_parts();
     let mut answer = ApiGatewayV2httpResponse::default();
@@ -258,7 +259,7 @@ mod tests {
         assert!(matches!(request(&event).unwrap().body(), Body::Empty));
     }
 
-    /// `cargo lambda watch` (`trigger_router.rs`) names no API and hands on what stands in the URL;
+    /// `cargo lambda watch` (`trigger_router.rs`) sets no API ID and passes the URL's encoding on;
     /// API Gateway's HTTP APIs decode `rawPath` and the parameters (aws-lambda-dotnet #1901).
     #[test]
     fn paths_are_decoded_once_wherever_they_come_from() {

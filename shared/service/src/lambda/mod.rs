@@ -1,5 +1,4 @@
-//! The one way in which a function meets Lambda: it answers API Gateway events and consumes SQS
-//! batches, whichever arrives.
+//! How a function runs on Lambda: it answers API Gateway events and consumes SQS batches.
 
 mod batch;
 mod gateway;
@@ -26,21 +25,21 @@ use gateway::Fields;
 use crate::error::{Error, Missing};
 use crate::http::{Answer, Call, Callers, Repeat, Route};
 
-/// What every function starts with.
+/// What every function needs at start.
 #[derive(Debug)]
 pub struct Started {
-    /// For further clients.
+    /// Builds further AWS clients.
     pub aws: Aws,
     /// The tables.
     pub store: Store,
-    /// Names the deployment in metrics.
+    /// The deployment's name in metrics.
     pub stage: String,
-    /// Clock and random bytes.
+    /// The clock and random bytes.
     pub runtime: Runtime,
 }
 
 impl Started {
-    /// Starts logging and makes what every function needs from its environment. `service` is the
+    /// Starts logging and reads what every function needs from its environment. `service` is the
     /// name of the function's crate: `env!("CARGO_CRATE_NAME")`.
     pub fn from_environment(
         environment: Environment<'_>,
@@ -63,7 +62,7 @@ impl Started {
     }
 }
 
-/// Serves Lambda until it ends the process, with the callers that the environment says.
+/// Serves Lambda until the process ends, with the authentication that the environment configures.
 pub async fn serve(
     function: impl Function,
     environment: Environment<'_>,
@@ -72,24 +71,27 @@ pub async fn serve(
     Handler::new(function, authentication).run().await
 }
 
-/// What one of the services does with what arrives.
+/// A service's handling of requests and messages.
 pub trait Function: Send + Sync + 'static {
-    /// The routes that lead here; a request of any other is refused.
+    /// The routes of this function; requests to others are refused.
     const ROUTES: &'static [Route];
 
-    /// Receives what a partner sent to a route of [`Callers::Partners`], as it came: it MUST find out
-    /// from its signature who sent it.
-    fn hear(&self, _request: &Request) -> impl Future<Output = Result<Answer, Error>> + Send {
+    /// Receives a webhook on a route of [`Callers::Partners`], unchecked. The implementation MUST
+    /// verify its signature.
+    fn receive_webhook(
+        &self,
+        _request: &Request,
+    ) -> impl Future<Output = Result<Answer, Error>> + Send {
         async { Err(Error::NotFound(Missing::Route)) }
     }
 
-    /// Answers a request whose caller may call its route.
+    /// Answers a request from a caller who may call the route.
     fn answer(&self, _call: Call) -> impl Future<Output = Result<Answer, Error>> + Send {
         async { Err(Error::NotFound(Missing::Route)) }
     }
 
-    /// Carries out what a text asks for that is no message of ours; `None` where it asks for nothing
-    /// that is known here. The same holds as for [`Function::consume`].
+    /// Carries out a text that is not one of this service's messages; `None` if the function does
+    /// not recognise it. The obligations of [`Function::consume`] apply.
     fn consume_foreign(
         &self,
         text: &str,
@@ -98,14 +100,14 @@ pub trait Function: Send + Sync + 'static {
         async { None }
     }
 
-    /// Carries out what a message hints at. It MUST be harmless when done twice, and an `Err` MUST
-    /// leave everything so that the same message can be tried again.
+    /// Carries out what a message hints at. It MUST be safe to repeat, and an `Err` MUST leave the
+    /// state such that a retry of the message can succeed.
     fn consume(&self, _message: Message) -> impl Future<Output = Result<Consumed, Error>> + Send {
         async { Err(Error::NoQueue) }
     }
 }
 
-/// A service together with what it needs to meet Lambda.
+/// A service with its authentication, ready to serve Lambda.
 #[derive(Debug)]
 pub struct Handler<F> {
     function: Arc<F>,
@@ -121,22 +123,22 @@ impl<F> Clone for Handler<F> {
     }
 }
 
-/// An event that this function has no use for.
+/// Why an event could not be handled.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// Not JSON of an event's form.
+    /// The event is not JSON of the expected form.
     #[error("the event cannot be read")]
     Unreadable(#[source] serde_json::Error),
-    /// Neither an API Gateway v2 event nor an SQS batch.
+    /// The event is neither an API Gateway v2 event nor an SQS batch.
     #[error("the event is neither an HTTP API request nor an SQS batch")]
     Unknown,
-    /// The answer could not be written.
+    /// The answer could not be serialized.
     #[error("the answer could not be written")]
     Answer(#[source] serde_json::Error),
 }
 
 impl<F: Function> Handler<F> {
-    /// Wraps a service.
+    /// Builds the handler of a service.
     pub fn new(function: F, authentication: Authentication) -> Self {
         Self {
             function: Arc::new(function),
@@ -144,7 +146,7 @@ impl<F: Function> Handler<F> {
         }
     }
 
-    /// Serves Lambda until it ends the process.
+    /// Serves Lambda until the process ends.
     pub async fn run(self) -> Result<(), lambda_runtime::Error> {
         lambda_runtime::run(service_fn(move |event| {
             let handler = self.clone();
@@ -158,7 +160,7 @@ impl<F: Function> Handler<F> {
         .await
     }
 
-    /// Answers one event.
+    /// Handles one event.
     pub async fn handle(
         &self,
         event: LambdaEvent<Box<RawValue>>,
@@ -185,19 +187,18 @@ impl<F: Function> Handler<F> {
             return Err(EventError::Unknown);
         }
         let response = match event.request() {
-            // Boxed: one state machine of all of it is deeper than the compiler looks.
+            // Boxed: the whole state machine exceeds the compiler's depth limit.
             Ok(request) => Box::pin(self.answer(&request)).instrument(span).await,
             Err(error) => span.in_scope(|| refuse(&error, Repeat::Unkeyed)),
         };
         to_raw_value(&gateway::response(response)).map_err(EventError::Answer)
     }
 
-    /// By its route a request goes to the partners' way in, or through the checks that all others
-    /// share.
+    /// Passes a request to a partner's route on unchecked, and any other through the common checks.
     async fn respond(&self, request: &Request) -> Result<Answer, Error> {
         let route = Route::from_request(request).filter(|route| F::ROUTES.contains(route));
         if route.is_some_and(|route| route.callers() == Callers::Partners) {
-            return self.function.hear(request).await;
+            return self.function.receive_webhook(request).await;
         }
         let call = Call::from_request(request, route, &self.authentication)?;
         self.function.answer(call).await
@@ -220,7 +221,7 @@ fn refuse(error: &Error, repeat: Repeat) -> Response<Body> {
     error.to_response(repeat)
 }
 
-/// Logs a failure once, with the cause that the caller does not see, and counts a fault of ours.
+/// Logs a failure once, with the source that the caller never sees, and counts internal faults.
 fn log_failure(error: &Error) {
     let code = error.code();
     if matches!(error, Error::Internal(_) | Error::NoQueue) || error.needs_operator() {
@@ -248,10 +249,10 @@ mod tests {
     use platform::aws::{AwsFailure, FailureKind};
     use store::StoreError;
 
-    /// Shows and logs all that it is asked.
-    struct Tells;
+    /// Answers and logs everything it receives.
+    struct Verbose;
 
-    impl Function for Tells {
+    impl Function for Verbose {
         const ROUTES: &'static [Route] = &[Route::Cart];
 
         async fn answer(&self, call: Call) -> Result<Answer, Error> {
@@ -260,7 +261,7 @@ mod tests {
         }
     }
 
-    /// What AWS says to a role without a right.
+    /// AWS's answer to a role without permission.
     struct Forbidden;
 
     impl Function for Forbidden {
@@ -291,9 +292,9 @@ mod tests {
         }
     }
 
-    /// The answer to a request with this body and key, and what was logged meanwhile.
-    async fn told(body: &str, key: &str) -> (String, String) {
-        told_by(Tells, body, key).await
+    /// The answer to a request with this body and key, and the log lines of that request.
+    async fn respond_to(body: &str, key: &str) -> (String, String) {
+        told_by(Verbose, body, key).await
     }
 
     async fn told_by(function: impl Function, body: &str, key: &str) -> (String, String) {
@@ -342,14 +343,14 @@ mod tests {
             (r#"{"4242424242424242": {"a": "4242 4242 4242 4242"}}"#, "k"),
             (r#"{"price": 4242424242424242}"#, "k"),
             (r#"{"name": "L"}"#, "4242424242424242"),
-            // Not JSON: it is not read, and the error shows only where reading stopped.
+            // Not JSON: it is not parsed, and the error shows only where parsing stopped.
             (r#"{"name": 4242424242424242x}"#, "k"),
         ] {
-            let (answer, log) = told(body, key).await;
+            let (answer, log) = respond_to(body, key).await;
             assert!(!answer.contains("4242"), "{answer}");
             assert!(log.contains("refused") && !log.contains("4242"), "{log}");
         }
-        let (answer, log) = told(r#"{"name": "4242424242424243"}"#, "k").await;
+        let (answer, log) = respond_to(r#"{"name": "4242424242424243"}"#, "k").await;
         assert!(answer.contains("4242") && log.contains("4242"), "{log}");
     }
 }
