@@ -362,6 +362,14 @@ impl Client {
             Verdict::Later if reply.status < 500 && self.caller(role).failures > 40 => {
                 self.caller(role).wishes.clear();
             }
+            // Nor for ever for what only the account says that the shop has no longer.
+            Verdict::Later
+                if may_disturb
+                    && reply.code() == "billing_partner_unavailable"
+                    && self.caller(role).failures > 200 =>
+            {
+                self.caller(role).wishes.clear();
+            }
             Verdict::Later => {}
             Verdict::Final => self.is_final(role, wish, reply, now, pause),
             Verdict::ChainGoesOn => self.caller(role).wishes.clear(),
