@@ -174,6 +174,9 @@ impl AsyncSleep for NoPause {
     }
 }
 
+/// How often a call is tried: fewer times than functions try, so that histories come to the end of them.
+pub(super) const TRIES: u32 = 4;
+
 /// A client for `engine` whose calls are effects of `world`.
 pub(super) fn client(engine: &Engine, world: &World) -> Client {
     let connector = Connector {
@@ -188,8 +191,7 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
         .allow_no_auth()
         .http_client(http);
     let config = patient_dynamodb(config)
-        // Fewer than functions have, so that histories come to the end of them.
-        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
         // A budget of retries of its own, as an instance has: the default one is the whole process's, so
         // that one history would take another's.
         .retry_partition(

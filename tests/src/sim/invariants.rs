@@ -559,9 +559,6 @@ fn check_answers(
     Ok(())
 }
 
-/// How often the client of DynamoDB tries a call (`platform::aws`).
-const MOST_TRIES: u32 = 8;
-
 async fn check_mails(
     world: &World,
     store: &Store,
@@ -579,7 +576,8 @@ async fn check_mails(
         mails.count()
     };
     // What became of a mail cannot be written down while its row refuses every try.
-    let are_written = (world.state().refused_mail_writes.values()).all(|count| *count < MOST_TRIES);
+    let are_written =
+        (world.state().refused_mail_writes.values()).all(|count| *count < super::database::TRIES);
     let is_spared = plan.spares_mails() && are_written;
     // A promised mail was taken, unless its loss can be SES's.
     for promised in &client.promised {
