@@ -2,7 +2,10 @@
 # make demo   one order from cart to shipped, and its mails
 # make ops-overdue  what needs attention in a deployed stack  STACK=orderflow ON=aws MAILS=days FORMAT=json
 # make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now
-# make ops-overdue REDRIVE=payment   moves dead letters back to their queue
+# make ops-overdue REDRIVE=payment   moves the dead letters that can succeed back to their queue
+# make ops-overdue RESEND=ord_…/OrderShipped   sends that mail again  SURE=yes
+# make ops-overdue SEEN=ord_…/OrderShipped     no longer lists a parked mail
+# make ops-overdue DROP=payment/message        deletes a dead letter  SURE=yes
 # make test   every test
 # make check  format, spelling, lints, documentation, licences, template; .ci/run does this and then make test
 # make test-backlog  sweeps 100 000 due orders and prints how many a second
@@ -52,11 +55,19 @@ run: tools
 demo: tools
 	@$(VENV)/bin/python local/demo.py
 
+# A misspelled variable would otherwise be ignored. MAKEFLAGS holds the options of make itself.
+given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+unknown = $(filter-out $(1) PYTHON VENV MAKEFLAGS CARGO_TARGET_DIR,$(given))
+refuse_unknown = $(if $(call unknown,$(2)),$(error make $(1) knows no $(call unknown,$(2)). Its variables: $(2)))
+OPS_VARIABLES := STACK ON FORMAT MAILS SWEEP REQUEUE REDRIVE RESEND SEEN DROP SURE
+
 # It ends with 3 if something needs attention; make then says "Error 3" and ends with 2 itself.
 ops-overdue: tools
+	$(call refuse_unknown,ops-overdue,$(OPS_VARIABLES))
 	@$(VENV)/bin/python ops/overdue.py $(if $(STACK),--stack '$(STACK)') $(if $(ON),--on '$(ON)') \
 	  $(if $(FORMAT),--format '$(FORMAT)') $(if $(MAILS),--mails '$(MAILS)') $(if $(SWEEP),--sweep '$(SWEEP)') \
-	  $(if $(REQUEUE),--requeue '$(REQUEUE)') $(if $(REDRIVE),--redrive '$(REDRIVE)')
+	  $(if $(REQUEUE),--requeue '$(REQUEUE)') $(if $(REDRIVE),--redrive '$(REDRIVE)') \
+	  $(if $(RESEND),--resend '$(RESEND)') $(if $(SEEN),--seen '$(SEEN)') $(if $(DROP),--drop '$(DROP)') $(if $(SURE),--sure '$(SURE)')
 
 test: test-template test-ops test-local test-rust test-wire test-stack
 

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from deployment import Failure
-from survey import RECEIVE, depth
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
-    from mypy_boto3_sqs import SQSClient
-
-# How long letters stay hidden if this process crashes while it moves them.
-MOVE_SECONDS = 60
 
 
 class Requeued(Enum):
@@ -66,30 +61,3 @@ def sweep(function: str, client: LambdaClient) -> dict[str, int]:
         raise Failure("The sweep failed. Read its log; it runs again within a minute.")
     counts: dict[str, int] = json.load(answer["Payload"])
     return counts
-
-
-def redrive(sqs: SQSClient, dead: str, queue: str) -> int:
-    """Moves the letters of a dead-letter queue back to its queue; returns how many.
-
-    Each is sent before it is deleted, so a crash in between leaves it in both queues, which is harmless, never in none.
-    It moves at most as many as there were at the start: a letter that fails again would be moved forever.
-    """
-    left = depth(sqs, dead)
-    moved = 0
-    while moved < left:
-        # Without a wait, SQS queries only some of its servers.
-        letters = sqs.receive_message(
-            QueueUrl=dead,
-            MaxNumberOfMessages=min(RECEIVE, left - moved),
-            VisibilityTimeout=MOVE_SECONDS,
-            WaitTimeSeconds=1,
-            MessageAttributeNames=["All"],
-        ).get("Messages", [])
-        if not letters:
-            break
-        # One by one: ten can exceed a call's size limit.
-        for letter in letters:
-            sqs.send_message(QueueUrl=queue, MessageBody=letter["Body"], MessageAttributes=letter.get("MessageAttributes", {}))
-            sqs.delete_message(QueueUrl=dead, ReceiptHandle=letter["ReceiptHandle"])
-            moved += 1
-    return moved

@@ -47,6 +47,19 @@ def choose_aws(on: str | None) -> str:
     return f"at {endpoint}" if endpoint else ""
 
 
+def require_choice(on: str | None, place: str) -> None:
+    """An action changes AWS only if the operator has said so: a local stack may have stopped unnoticed."""
+    if on is None and not is_local():
+        raise Failure(
+            f"This would change the stack {place or 'in your AWS account'}. Set ON=aws to do that, or start `make run`."
+        )
+
+
+def is_local() -> bool:
+    """Whether this process's settings lead to this machine."""
+    return urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in LOOPBACK
+
+
 def _local(endpoint: str) -> str:
     """Removes the caller's own AWS settings, which a local stack must not see."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:

@@ -16,11 +16,13 @@ from typing import NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from actions import Requeued, redrive, requeue, sweep
-from deployment import Deployment, Failure, choose_aws
-from report import as_json, text
-from survey import take_survey
-from work import ORDER_ID, QUEUES
+from actions import Requeued, requeue, sweep
+from deployment import Deployment, Failure, choose_aws, require_choice
+from letters import DROPPABLE, MESSAGE_ID, Judge, Moved, drop, redrive
+from mails import Ledgers, mark_as_seen, resend
+from report import LETTER_HEADS, as_json, letter_json, letter_row, table, text
+from survey import judge, take_survey
+from work import MAIL_ID, MAILED_EVENTS, ORDER_ID, OWN_MAIL_ID, QUEUES
 
 NEEDS_ATTENTION = 3
 
@@ -58,11 +60,26 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         "--mails", type=days, metavar="DAYS", help="scan the whole mail ledger for mails parked in the last DAYS days"
     )
     what.add_argument("--requeue", type=order, metavar="ORDER", help="make the sweep check this order within a minute")
-    what.add_argument("--redrive", type=one_of(*QUEUES), metavar="QUEUE", help="move the dead letters of this queue back to it")
+    what.add_argument("--redrive", type=one_of(*QUEUES), metavar="QUEUE", help="move the dead letters that can succeed back")
+    what.add_argument("--resend", type=own_mail, metavar="ORDER/EVENT", help="send an order's own mail again")
+    what.add_argument("--seen", type=any_mail, metavar="MAIL", help="mark a parked mail as seen, so that it is no longer listed")
+    what.add_argument(
+        "--drop", type=dead_letter, metavar="QUEUE/MESSAGE", help="delete a dead letter, or all with this effect of a redrive"
+    )
+    parser.add_argument(
+        "--sure",
+        type=one_of("yes"),
+        nargs="?",
+        const="yes",
+        help="with --resend or --drop: also where a mail or letter counts twice",
+    )
     parser.add_argument(
         "--sweep", type=one_of("now"), nargs="?", const="now", help="run the sweep now instead of within a minute"
     )
-    return parser.parse_args(given)
+    asked = parser.parse_args(given)
+    if asked.sure and not (asked.resend or asked.drop):
+        parser.error("argument --sure: only with --resend or --drop")
+    return asked
 
 
 def days(value: str) -> int:
@@ -79,35 +96,129 @@ def order(value: str) -> str:
     return value
 
 
+def own_mail(value: str) -> str:
+    """An order's own mail."""
+    if not OWN_MAIL_ID.fullmatch(value):
+        events = ", ".join(MAILED_EVENTS)
+        raise argparse.ArgumentTypeError(f"must be an order ID and an event, such as ord_…/OrderShipped; the events are {events}")
+    return value
+
+
+def any_mail(value: str) -> str:
+    """A mail of the ledger."""
+    if not MAIL_ID.fullmatch(value):
+        raise argparse.ArgumentTypeError("must be a mail as it is listed, such as ord_…/OrderShipped")
+    return value
+
+
+def dead_letter(value: str) -> tuple[str, str]:
+    """A queue and the ID of a dead letter in it, or an effect of a redrive."""
+    queue, _, what = value.partition("/")
+    if queue not in QUEUES or not (MESSAGE_ID.fullmatch(what) or what in DROPPABLE):
+        effects = ", ".join(DROPPABLE)
+        raise argparse.ArgumentTypeError(
+            f"must be a queue ({', '.join(QUEUES)}) and a message as they are listed, or a queue and one of {effects}"
+        )
+    return queue, what
+
+
 def now() -> int:
     """The time in milliseconds, as in the tables."""
     return time.time_ns() // 1_000_000
 
 
-def run(asked: argparse.Namespace) -> int:
-    """Runs the command; returns the exit code."""
-    deployment = Deployment(asked.stack, choose_aws(asked.on))
-    said: dict[str, object] = {"where": deployment.where}
-    lines = [deployment.where]
-    code = 0
+class Answer:
+    """What an action prints, and its exit code."""
+
+    def __init__(self, where: str) -> None:
+        self.fields: dict[str, object] = {"where": where}
+        self.lines: list[str] = []
+        self.code = 0
+
+    def add(self, line: str, *, failed: bool = False, **fields: object) -> None:
+        self.lines.append(line)
+        self.fields |= fields
+        self.code = 1 if failed else self.code
+
+    def letters(self, what: str, queue: str, moved: Moved) -> None:
+        """The letters that were moved or dropped, and those that were left."""
+        self.add(
+            f"{what}: {len(moved.done)}. Left: {len(moved.left)}.",
+            queue=queue,
+            moved=len(moved.done),
+            letters=[letter_json(*each) for each in moved.done],
+            left=[letter_json(*each) for each in moved.left],
+        )
+        for title, some in (("Done", moved.done), ("Left", moved.left)):
+            if some:
+                self.lines += [f"{title}:", *table(LETTER_HEADS, [letter_row(queue, *each) for each in some])]
+
+
+def act(asked: argparse.Namespace, deployment: Deployment) -> Answer:
+    """Runs the action."""
+    answer = Answer(deployment.where)
     if asked.requeue:
         outcome = requeue(deployment.client("dynamodb"), deployment.output("OrdersTableName"), asked.requeue, now())
-        said |= {"orderId": asked.requeue, "outcome": outcome.name.lower()}
-        lines.append(f"{asked.requeue} {outcome.value}.")
-        code = 1 if outcome is Requeued.UNKNOWN else 0
+        answer.add(
+            f"{asked.requeue} {outcome.value}.",
+            failed=outcome is Requeued.UNKNOWN,
+            orderId=asked.requeue,
+            outcome=outcome.name.lower(),
+        )
+    elif asked.resend or asked.seen:
+        act_on_mail(asked, deployment, answer)
     elif asked.redrive:
-        moved = redrive(deployment.client("sqs"), deployment.dead_letters(asked.redrive), deployment.queue(asked.redrive))
-        said |= {"queue": asked.redrive, "moved": moved}
-        lines.append(f"Moved back to the {asked.redrive} queue: {moved}.")
-    if asked.sweep and not code:
+        queue = asked.redrive
+        dead, alive = deployment.dead_letters(queue), deployment.queue(queue)
+        moved = redrive(deployment.client("sqs"), dead, alive, effects_in(deployment, queue))
+        answer.letters(f"Moved back to the {queue} queue", queue, moved)
+        if moved.left:
+            answer.add("What was left would return or do nothing. DROP=queue/message deletes it.")
+    elif asked.drop:
+        queue, what = asked.drop
+        sqs, dead = deployment.client("sqs"), deployment.dead_letters(queue)
+        dropped = drop(sqs, dead, what, effects_in(deployment, queue), sure=bool(asked.sure))
+        answer.letters(f"Dropped from the {queue} queue's dead letters", queue, dropped)
+        if dropped.left:
+            answer.add(f"A redrive still does something with it: REDRIVE={queue}, or add SURE=yes.", failed=True)
+        elif not dropped.done:
+            answer.add("No such letter was received. Another reader may hide it for a minute.", failed=True)
+    if asked.sweep and not answer.code:
         counts = sweep(deployment.physical_id("Sweep"), deployment.client("lambda"))
-        said["sweep"] = counts
-        lines.append("Swept: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + ".")
-    if len(lines) > 1:
-        print(json.dumps(said, indent=2) if asked.format == "json" else "\n".join(lines))
-        return code
+        answer.add("Swept: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + ".", sweep=counts)
+    return answer
+
+
+def act_on_mail(asked: argparse.Namespace, deployment: Deployment, answer: Answer) -> None:
+    """Sends a mail again, or marks it as seen."""
+    tables = Ledgers(deployment.client("dynamodb"), deployment.output("OrdersTableName"), deployment.output("EmailsTableName"))
+    mail = asked.resend or asked.seen
+    outcome = resend(tables, mail, now(), sure=bool(asked.sure)) if asked.resend else mark_as_seen(tables, mail, now())
+    answer.add(f"{mail} {outcome.value}.", failed=not outcome.is_done, emailId=mail, outcome=outcome.name.lower())
+
+
+def effects_in(deployment: Deployment, queue: str) -> Judge:
+    """What redriving letters of this queue does."""
+    return lambda letters: judge(deployment, queue, letters)
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    place = choose_aws(asked.on)
+    is_action = any((asked.requeue, asked.redrive, asked.resend, asked.seen, asked.drop, asked.sweep))
+    if is_action:
+        require_choice(asked.on, place)
+    deployment = Deployment(asked.stack, place)
+    is_json = asked.format == "json"
+    if is_action:
+        # Before anything is changed.
+        if not is_json:
+            print(deployment.where, flush=True)
+        answer = act(asked, deployment)
+        print(json.dumps(answer.fields, indent=2) if is_json else "\n".join(answer.lines))
+        return answer.code
     survey = take_survey(deployment, now(), asked.mails)
-    print(as_json(survey) if asked.format == "json" else text(survey))
+    print(as_json(survey) if is_json else text(survey))
     return NEEDS_ATTENTION if survey.troubles else 0
 
 

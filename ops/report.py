@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from work import DeadLetterQueue, Survey
+from work import DeadLetter, DeadLetterQueue, Redrive, Survey
 
 # More would scroll the most urgent rows away; JSON has them all.
 SHOWN = 50
@@ -61,19 +61,36 @@ def _mails(survey: Survey) -> list[str]:
 
 
 def _dead(survey: Survey) -> list[str]:
-    rows = [
-        (queue.queue, letter.event or "-", letter.kind or "-", letter.order or "-", moment(letter.sent), redrive)
-        for queue in survey.dead
-        for letter, redrive in queue.letters
-    ]
+    rows = [letter_row(queue.queue, letter, redrive) for queue in survey.dead for letter, redrive in queue.letters]
     counts = ", ".join(_count(queue) for queue in survey.dead)
     return [
         f"Dead letters: {counts}",
-        *table(("queue", "event", "type", "order", "sent", "a redrive does"), rows),
+        *table(LETTER_HEADS, rows),
         "",
         f"Relay failures: {survey.relay_failures}",
         "",
     ]
+
+
+LETTER_HEADS = ("queue/message", "event", "type", "order", "sent", "a redrive does")
+
+
+def letter_row(queue: str, letter: DeadLetter, redrive: Redrive) -> tuple[str, ...]:
+    """A dead letter as a row; its first cell is what `DROP` takes."""
+    name = f"{queue}/{letter.message}"
+    return name, letter.event or "-", letter.kind or "-", letter.order or "-", moment(letter.sent), redrive
+
+
+def letter_json(letter: DeadLetter, redrive: Redrive) -> dict[str, object]:
+    """A dead letter for programs."""
+    return {
+        "messageId": letter.message,
+        "eventId": letter.event,
+        "type": letter.kind,
+        "orderId": letter.order,
+        "sentAt": moment(letter.sent),
+        "redrive": redrive,
+    }
 
 
 def _count(queue: DeadLetterQueue) -> str:
@@ -122,17 +139,7 @@ def as_json(survey: Survey) -> str:
                 {
                     "queue": queue.queue,
                     "count": queue.count,
-                    "messages": [
-                        {
-                            "messageId": letter.message,
-                            "eventId": letter.event,
-                            "type": letter.kind,
-                            "orderId": letter.order,
-                            "sentAt": moment(letter.sent),
-                            "redrive": redrive,
-                        }
-                        for letter, redrive in queue.letters
-                    ],
+                    "messages": [letter_json(letter, redrive) for letter, redrive in queue.letters],
                 }
                 for queue in survey.dead
             ],

@@ -18,6 +18,7 @@ from work import (
     DeadLetter,
     DeadLetterQueue,
     Mail,
+    Redrive,
     Survey,
     order_ids,
     read_dead_letter,
@@ -46,7 +47,7 @@ PEEK_SECONDS = 30
 
 ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference"
 ORDER_NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
-MAIL_FIELDS = "emailId, #state, feedback, feedbackAt, claimedAt, settledAt, keptAt, dueTries"
+MAIL_FIELDS = "emailId, #state, feedback, feedbackAt, claimedAt, settledAt, resentAt, keptAt, seenAt, dueTries"
 MAIL_NAMES = {"#state": "state"}
 
 
@@ -88,6 +89,19 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
         ),
         relay_failures=depth(deployment.client("sqs"), deployment.output("RelayFailuresUrl")),
     )
+
+
+def judge(deployment: Deployment, queue: str, letters: Sequence[DeadLetter]) -> dict[str, Redrive]:
+    """The effect of redriving each of these letters now, by their IDs."""
+    dynamodb = deployment.client("dynamodb")
+    table, ids = deployment.output("OrdersTableName"), order_ids(letters)
+    orders = {order.id: order for order in map(read_order, batch_get(dynamodb, table, "orderId", ids, ORDER_FIELDS, ORDER_NAMES))}
+    mails: dict[str, Mail] = {}
+    if queue == "email":
+        table, ids = deployment.output("EmailsTableName"), {letter.mail for letter in letters if letter.mail}
+        rows = batch_get(dynamodb, table, "emailId", ids, MAIL_FIELDS, MAIL_NAMES)
+        mails = {mail.id: mail for mail in map(read_mail, rows)}
+    return {letter.message: letter.redrive(queue, orders, mails) for letter in letters}
 
 
 def waiting_orders(dynamodb: DynamoDBClient, table: str) -> tuple[set[str], bool]:

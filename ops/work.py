@@ -39,8 +39,14 @@ TOLD_MAIL_STATES = ("suppressed", "bounced", "complained")
 REPORTS = ("DisputeReported", "DeliveryReported")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
+# The mail about an event to the order's own address.
+OWN_MAIL_ID = re.compile(rf"(?P<order>{ORDER_ID.pattern})/(?:{'|'.join(MAILED_EVENTS)})")
+# A time in a message, in milliseconds.
+MILLIS = re.compile(r"-?[0-9]{1,18}")
 # A mail to another address than the order's: the order, the event, and a hash of the address.
 OTHER_MAIL_ID = re.compile(rf"{ORDER_ID.pattern}/(?:{'|'.join(MAILED_EVENTS)})/[0-9a-f]{{64}}")
+# Any mail: also one about no order.
+MAIL_ID = re.compile(rf"{OWN_MAIL_ID.pattern}|{OTHER_MAIL_ID.pattern}|request/[0-9A-Za-z_-]{{1,64}}")
 EVENT_ID = re.compile(
     rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|{OTHER_MAIL_ID.pattern}|request/[0-9A-Za-z_-]{{1,64}}"
     r"|webhook/[a-z]{1,16}/[0-9A-Za-z_.-]{1,255}"
@@ -77,6 +83,11 @@ class Due:
     step: str
     at: int
     tries: int
+
+
+def partition(step: str, order: str) -> str:
+    """The partition of the index `due` that an order belongs to."""
+    return f"{step}#{ord(order[-1]) % SHARDS}"
 
 
 @dataclass(frozen=True)
@@ -116,9 +127,16 @@ class Mail:
     since: int
     # How often the sweep has published the promised mail.
     tries: int = 0
+    # When an operator marked it as seen.
+    seen: int | None = None
 
     def is_parked(self, now: int) -> bool:
-        """Whether it is no longer sent, its sender crashed, or publishing it again has no effect."""
+        """Whether it is no longer sent, its sender crashed, or publishing it again has no effect.
+
+        A mail that was marked as seen is not listed until something new happens to it.
+        """
+        if self.seen is not None and self.since <= self.seen:
+            return False
         if self.state == "sending" and self.since <= now - CLAIM_STALE_AFTER:
             return True
         return self.state in ("unconfirmed", "rejected", "failed", *TOLD_MAIL_STATES) or self.tries >= OVERDUE_TRIES
@@ -136,6 +154,8 @@ class Redrive(StrEnum):
     NOTHING = "nothing"
     # The step is still missing.
     TRY_AGAIN = "try_again"
+    # The step before it is missing: the letter would return. That step's own event requests this one.
+    TOO_EARLY = "too_early"
     # The order does not exist: the letter would return.
     UNKNOWN_ORDER = "unknown_order"
     # It is not one of this service's messages: it would return.
@@ -151,6 +171,8 @@ class DeadLetter:
     event: str | None = None
     kind: str | None = None
     order: str | None = None
+    # Whether it carries the data of a mail.
+    has_mail: bool = False
 
     @property
     def mail(self) -> str | None:
@@ -164,6 +186,8 @@ class DeadLetter:
         if not self.event or not self.kind:
             return Redrive.UNREADABLE
         if queue == "email":
+            if not self.has_mail or self.kind not in MAILED_EVENTS:
+                return Redrive.UNREADABLE
             mail = mails.get(self.mail or "")
             return Redrive.NOTHING if mail and mail.state in FINAL_MAIL_STATES else Redrive.TRY_AGAIN
         # The service reads the current state from the partner again.
@@ -175,12 +199,16 @@ class DeadLetter:
         # The service reads the refund's state from the partner again, even long after its completion.
         if self.kind == "RefundRequested" and order.payment in ("refunded", "refund_failed"):
             return Redrive.TRY_AGAIN
+        is_refund = self.kind == "RefundRequested" and order.status == "refunding"
         done = {
             "billing": order.status != "pending",
             # Only an explicit request starts another attempt after a decline.
-            "payment": order.status in ("paid", "shipped", "cancelled") or order.payment == "declined",
+            "payment": (order.status not in ("pending", "invoiced") and not is_refund) or order.payment == "declined",
             "shipment": order.status in ("shipped", "refunding", "cancelled"),
         }
+        early = {"billing": False, "payment": order.status == "pending", "shipment": order.status in ("pending", "invoiced")}
+        if early[queue]:
+            return Redrive.TOO_EARLY
         return Redrive.NOTHING if done[queue] else Redrive.TRY_AGAIN
 
 
@@ -192,13 +220,22 @@ def read_dead_letter(message: str, sent: int, body: str) -> DeadLetter:
         event = None
     fields = event if isinstance(event, dict) else {}
     kind = fields.get("type")
+    if not _is_message(fields):
+        return DeadLetter(message, sent)
     return DeadLetter(
         message,
         sent,
         _matching(EVENT_ID, fields.get("id")),
         kind if kind in EVENTS + REPORTS else None,
         _matching(ORDER_ID, fields.get("subject")),
+        isinstance(fields.get("data"), dict),
     )
+
+
+def _is_message(fields: Mapping[str, Any]) -> bool:
+    """Whether the functions can read the envelope (`Message::from_json`): none reads a letter in another format."""
+    texts = all(isinstance(fields.get(name), str) for name in ("id", "source", "type", "time"))
+    return texts and fields.get("specversion") == "1.0" and _matching(MILLIS, fields.get("timemillis")) is not None
 
 
 def _matching(pattern: re.Pattern[str], value: object) -> str | None:
@@ -217,12 +254,13 @@ def read_order(item: Mapping[str, Any]) -> Order:
 def read_mail(item: Mapping[str, Any]) -> Mail:
     """A mail from its row."""
     # A promised mail that was never tried is neither settled nor claimed.
-    since = next(item[at] for at in ("feedbackAt", "settledAt", "claimedAt", "keptAt") if at in item)
+    since = next(item[at] for at in ("feedbackAt", "settledAt", "resentAt", "claimedAt", "keptAt") if at in item)
     state = item["state"]
     # As in the functions: SES's feedback counts once the sending has ended.
     if state in ("sent", "unconfirmed"):
         state = item.get("feedback", state)
-    return Mail(item["emailId"], state, int(since), int(item.get("dueTries", 0)))
+    seen = int(item["seenAt"]) if "seenAt" in item else None
+    return Mail(item["emailId"], state, int(since), int(item.get("dueTries", 0)), seen)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,11 @@ const ROWS: &[Row] = &[
         &["a_sweep_that_helps_nothing_looks_rarer_and_reports_the_order_overdue"]),
     row("Queue", "dead letters of finished orders are redriven", "nothing happens",
         &["dead_letters_that_are_redriven_after_the_order_is_shipped_do_nothing"]),
+    row("Queue", "dead letters that would return or do nothing are redriven", "left, with the reason; dropped by name",
+        &["test_what_would_return_or_do_nothing_is_left_with_its_reason_and_can_be_received_afterwards",
+          "test_one_that_a_redrive_brings_on_goes_only_by_its_id_and_if_the_operator_is_sure"]),
+    row("Queue", "the operator's tool dies while it moves or drops letters", "each letter is in one queue or in both, never hidden for longer than a minute",
+        &["test_no_letter_is_lost_or_hidden_whichever_call_fails"]),
     row("Queue", "an operator requeues an order again and again", "published each time; no check counts as a try",
         &["a_look_that_an_operator_asked_for_publishes_and_counts_as_no_try"]),
     row("Payment", "crash before opening", "one charge, order paid",
@@ -269,6 +274,10 @@ const ROWS: &[Row] = &[
         &["a_mail_that_ses_refuses_or_whose_fate_is_unknown_is_never_sent_again", HISTORIES]),
     row("Email", "crash while sending", "parked as unconfirmed",
         &["a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_again", CRASHES]),
+    row("Email", "an operator resends a mail, twice, or one that has changed since it was read", "sent once more, to the order's own address",
+        &["a_mail_that_an_operator_resends_goes_out_once_more_by_the_orders_own_contact",
+          "a_resent_mail_of_an_old_order_that_is_still_due_is_tried_and_not_given_up_at_once",
+          "test_a_row_that_changed_since_it_was_read_is_left_alone"]),
     row("Email", "throttling", "sent later, once", &["mail_trouble_is_503_and_says_what_is_known"]),
     row("Email", "the sender is not verified", "no mail is sent; it waits, overdue, and is sent once the sender is verified",
         &["a_mail_of_a_sender_that_is_not_verified_waits_and_goes_out_once_it_is"]),
@@ -387,7 +396,7 @@ pub(super) fn root() -> PathBuf {
 
 /// The text of every test file, Rust and Python.
 pub(super) fn test_sources() -> String {
-    let folders = ["tests/faults", "tests/suite", "tests/stack"];
+    let folders = ["tests/faults", "tests/ops", "tests/suite", "tests/stack"];
     folders.map(|folder| texts(&root().join(folder))).concat()
 }
 

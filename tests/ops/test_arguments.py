@@ -16,6 +16,12 @@ sys.path.insert(0, str(ROOT / "ops"))
 from overdue import arguments  # noqa: E402  (the path above makes it importable)
 
 ORDER = "ord_01JDB4XK00EXAMPVE0RDER0001"
+EVENTS = "InvoiceCreated, PaymentProcessed, OrderShipped, PaymentRefunded, OrderCancelled"
+MAIL = f"must be an order ID and an event, such as ord_…/OrderShipped; the events are {EVENTS}"
+LETTER = (
+    "a queue (billing, payment, shipment, email) and a message as they are listed, "
+    "or a queue and one of nothing, too_early, unknown_order, unreadable"
+)
 
 
 def refusal(*given: str) -> str:
@@ -48,6 +54,18 @@ class TestArguments(unittest.TestCase):
             ("redrive", "payments", "must be billing, payment, shipment or email, not 'payments'"),
             ("sweep", "no", "must be now, not 'no'"),
             ("requeue", "8080", "is not an order ID (ord_ and 26 characters)"),
+            ("resend", "8080", MAIL),
+            (
+                "resend",
+                f"{ORDER}/CartUpdated",
+                MAIL,
+            ),
+            ("seen", "x", "must be a mail as it is listed, such as ord_…/OrderShipped"),
+            ("drop", "payments/nothing", f"must be {LETTER}"),
+            ("drop", "payment/try_again", f"must be {LETTER}"),
+            ("drop", "payment", f"must be {LETTER}"),
+            ("sure", "no", "must be yes, not 'no'"),
+            ("sure", "yes", "only with RESEND (--resend) or DROP (--drop)"),
             ("mails", "0", "must be a whole number of days from 1 to 3650"),
         ):
             with self.subTest(option):
@@ -68,6 +86,23 @@ class TestArguments(unittest.TestCase):
         self.assertEqual(arguments(["--sweep"]), arguments(["--sweep", "now"]))
         self.assertEqual(arguments(["--requeue", ORDER, "--sweep"]).requeue, ORDER)
 
+    def test_mails_and_letters_are_taken_as_they_are_listed(self) -> None:
+        message = "0af76519-16cd-43dd-8448-eb211c80319c"
+        for value, read in ((f"email/{message}", ("email", message)), ("billing/unreadable", ("billing", "unreadable"))):
+            self.assertEqual(arguments(["--drop", value]).drop, read)
+        for mail in (f"{ORDER}/OrderShipped", f"{ORDER}/OrderShipped/{'0a' * 32}", "request/0af7"):
+            self.assertEqual(arguments(["--seen", mail]).seen, mail)
+        asked = arguments(["--resend", f"{ORDER}/OrderShipped", "--sure", "yes"])
+        self.assertEqual((asked.resend, asked.sure), (f"{ORDER}/OrderShipped", "yes"))
+
+    def test_make_refuses_a_variable_that_it_does_not_know(self) -> None:
+        for variable in ("REDRVE=email", "Stack=mine", "resend=x"):
+            said = subprocess.run(
+                ["make", "--dry-run", "ops-overdue", variable], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            self.assertEqual(said.returncode, 2, said)
+            self.assertIn(f"make ops-overdue knows no {variable.partition('=')[0]}", said.stderr)
+
     def test_make_hands_every_value_on_as_it_is(self) -> None:
         for variable, value in (
             ("FORMAT", "xml"),
@@ -76,6 +111,10 @@ class TestArguments(unittest.TestCase):
             ("SWEEP", "no"),
             ("REQUEUE", "8080"),
             ("MAILS", "0"),
+            ("RESEND", "8080"),
+            ("SEEN", "8080"),
+            ("DROP", "payment/x"),
+            ("SURE", "no"),
             ("STACK", "mine"),
         ):
             with self.subTest(variable):

@@ -48,6 +48,23 @@ class TestChoice(unittest.TestCase):
         place, settings = chosen(None, runs=True, AWS_ENDPOINT_URL="https://aws.example.com")
         self.assertEqual((place, settings["AWS_PROFILE"]), ("at https://aws.example.com", "shop"))
 
+    def test_an_action_changes_an_account_only_if_it_was_chosen(self) -> None:
+        for on, endpoint, is_refused in (
+            (None, "", True),
+            (None, "https://aws.example.com", True),
+            (None, LOCAL, False),
+            ("aws", "", False),
+            ("local", LOCAL, False),
+        ):
+            with self.subTest(on=on, endpoint=endpoint), patch.dict(os.environ, {"AWS_ENDPOINT_URL": endpoint}):
+                try:
+                    deployment.require_choice(on, "")
+                except deployment.Failure as failure:
+                    self.assertIn("Set ON=aws", str(failure))
+                    self.assertTrue(is_refused)
+                else:
+                    self.assertFalse(is_refused)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -41,7 +41,9 @@ def an_order(*, tries: int = 0, ahead: int = MINUTE, payment: str | None = "due"
 def a_body(**fields: object) -> str:
     """A message as the relay sends it, whole."""
     data = {"name": PERSONAL[0], "email": PERSONAL[1], "shippingAddress": PERSONAL[2], "phone": PERSONAL[3]}
-    return json.dumps({"specversion": "1.0", "id": f"{ID}/2", "type": "InvoiceCreated", "subject": ID, "data": data} | fields)
+    envelope = {"specversion": "1.0", "source": "/orderflow", "time": moment(NOW), "timemillis": str(NOW)}
+    event = {"id": f"{ID}/2", "type": "InvoiceCreated", "subject": ID, "data": data}
+    return json.dumps(envelope | event | fields)
 
 
 class TestFigures(unittest.TestCase):
@@ -145,6 +147,14 @@ class TestMails(unittest.TestCase):
         failed = Mail("m", "failed", NOW)
         self.assertTrue(failed.is_parked(NOW) and failed.needs_attention)
 
+    def test_one_that_was_seen_is_listed_again_only_if_something_new_happens_to_it(self) -> None:
+        row = {"emailId": "m", "state": "unconfirmed", "claimedAt": NOW - 9, "settledAt": NOW - 8}
+        self.assertTrue(read_mail(row).is_parked(NOW))
+        self.assertFalse(read_mail(row | {"seenAt": NOW - 7}).is_parked(NOW))
+        self.assertTrue(read_mail(row | {"seenAt": NOW - 7, "feedback": "bounced", "feedbackAt": NOW - 6}).is_parked(NOW))
+        # Sent again, and unconfirmed again.
+        self.assertTrue(read_mail(row | {"seenAt": NOW - 7, "settledAt": NOW - 5}).is_parked(NOW))
+
     def test_its_time_is_when_it_was_settled_else_claimed_else_promised(self) -> None:
         row: dict[str, object] = {"emailId": "m", "state": "queued", "keptAt": 1, "dueTries": 4}
         self.assertEqual((read_mail(row).since, read_mail(row).tries), (1, 4))
@@ -162,6 +172,10 @@ class TestDeadLetters(unittest.TestCase):
             "1",
             a_body(id=PERSONAL[0], type=PERSONAL[1], subject=PERSONAL[2]),
             a_body(id=7, type=[]),
+            a_body(specversion="0.3"),
+            a_body(timemillis=NOW),
+            a_body(time=None),
+            a_body(source=1),
         ):
             letter = read_dead_letter("m", NOW, body)
             self.assertEqual(letter.redrive("payment", {}, {}), Redrive.UNREADABLE)
@@ -171,8 +185,8 @@ class TestDeadLetters(unittest.TestCase):
     def test_a_redrive_does_nothing_once_the_step_is_done(self) -> None:
         done = {
             "billing": {"pending": False, "invoiced": True, "paid": True, "shipped": True},
-            "payment": {"pending": False, "invoiced": False, "paid": True, "shipped": True},
-            "shipment": {"pending": False, "invoiced": False, "paid": False, "shipped": True},
+            "payment": {"invoiced": False, "paid": True, "shipped": True, "refunding": True},
+            "shipment": {"paid": False, "shipped": True},
         }
         letter = read_dead_letter("m", NOW, a_body())
         for queue, statuses in done.items():
@@ -180,6 +194,20 @@ class TestDeadLetters(unittest.TestCase):
                 expected = Redrive.NOTHING if is_done else Redrive.TRY_AGAIN
                 self.assertEqual(letter.redrive(queue, {ID: Order(ID, status)}, {}), expected, (queue, status))
             self.assertEqual(letter.redrive(queue, {}, {}), Redrive.UNKNOWN_ORDER)
+
+    def test_a_letter_whose_step_cannot_begin_yet_would_return(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body())
+        for queue, status in (("payment", "pending"), ("shipment", "pending"), ("shipment", "invoiced")):
+            self.assertEqual(letter.redrive(queue, {ID: Order(ID, status)}, {}), Redrive.TOO_EARLY, (queue, status))
+
+    def test_a_refund_that_is_still_missing_is_tried_again(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body(type="RefundRequested"))
+        order = Order(ID, "refunding", payment="captured")
+        self.assertEqual(letter.redrive("payment", {ID: order}, {}), Redrive.TRY_AGAIN)
+
+    def test_a_mail_without_its_data_or_about_an_event_that_is_not_mailed_would_return(self) -> None:
+        for body in (a_body(data=None), a_body(type="CartUpdated"), a_body(type="RefundRequested")):
+            self.assertEqual(read_dead_letter("m", NOW, body).redrive("email", {}, {}), Redrive.UNREADABLE)
 
     def test_no_message_starts_another_attempt_after_a_decline(self) -> None:
         letter = read_dead_letter("m", NOW, a_body())
@@ -255,9 +283,9 @@ Mails: 1 parked (promised, or of waiting orders; MAILS=days reads the whole ledg
   ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  0      2026-11-23T10:11:05+00:00
 
 Dead letters: billing 1, payment 2 (1 of them read)
-  queue    event                             type            order                           sent                       a redrive does
-  billing  -                                 -               -                               2026-11-23T10:12:05+00:00  unreadable
-  payment  ord_01JDB4XK00EXAMPVE0RDER0001/2  InvoiceCreated  ord_01JDB4XK00EXAMPVE0RDER0001  2026-11-23T10:12:05+00:00  try_again
+  queue/message  event                             type            order                           sent                       a redrive does
+  billing/m-1    -                                 -               -                               2026-11-23T10:12:05+00:00  unreadable
+  payment/m-2    ord_01JDB4XK00EXAMPVE0RDER0001/2  InvoiceCreated  ord_01JDB4XK00EXAMPVE0RDER0001  2026-11-23T10:12:05+00:00  try_again
 
 Relay failures: 4
 

@@ -326,6 +326,13 @@ FAULTS = [
         tests="mails::promised_mails_that_fail",
     ),
     Fault(
+        "a mail that an operator resends is given up without a try",
+        "functions/relay/src/sweep.rs",
+        "&& !due.by_operator\n            && since",
+        "&& since",
+        tests="resend::",
+    ),
+    Fault(
         "a promised mail is tried for ever",
         "functions/relay/src/mails.rs",
         "let is_hopeless = mail.kept_at.plus(self.retry) <= now",
@@ -342,8 +349,8 @@ FAULTS = [
     Fault(
         "a mail is given up that nobody has tried to send",
         "functions/relay/src/sweep.rs",
-        "        due.tries >= OVERDUE_TRIES\n            && since",
-        "        due.tries < u32::MAX\n            && since",
+        "        due.tries >= OVERDUE_TRIES\n            && !due.by_operator",
+        "        due.tries < u32::MAX\n            && !due.by_operator",
         tests="mails::a_mail_that_nobody_has_tried",
     ),
     Fault(

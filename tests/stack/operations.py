@@ -207,13 +207,16 @@ class OperationsTests(unittest.TestCase):
         self.assertEqual(self.overdue().letters("payment"), [letter])
 
         self.set_customer(order, "8080")
+        # It is still missing, so it goes only if the operator is sure.
+        refused = self.overdue("--drop", f"payment/{letter['messageId']}")
+        self.assertEqual((refused.code, refused.json["moved"], refused.json["left"]), (1, 0, [letter]))
         self.assertEqual(self.overdue("--redrive", "payment").json["moved"], 1)
         self.pipeline.await_status(order, "shipped", 20)
         self.await_three_mails(address)
         self.assertEqual(self.overdue("--redrive", "payment").json["moved"], 0)
         self.assertEqual(self.overdue().letters("payment"), [])
 
-    def test_a_redrive_about_a_finished_order_does_nothing(self) -> None:
+    def test_letters_about_a_finished_order_are_left_by_a_redrive_and_dropped_by_a_drop(self) -> None:
         address = an_address()
         order = self.pipeline.place(address)
         self.pipeline.await_status(order, "shipped", 20)
@@ -230,12 +233,39 @@ class OperationsTests(unittest.TestCase):
         said = self.overdue()
         self.assertEqual([letter["redrive"] for letter in said.letters("shipment")], ["nothing"])
         self.assertEqual([(letter["orderId"], letter["redrive"]) for letter in said.letters("email")], [(order, "nothing")] * 12)
-        self.assertEqual(self.overdue("--redrive", "shipment").json["moved"], 1)
-        self.assertEqual(self.overdue("--redrive", "email").json["moved"], 12)
+        for queue, count in (("shipment", 1), ("email", 12)):
+            moved = self.overdue("--redrive", queue).json
+            self.assertEqual((moved["moved"], [each["redrive"] for each in moved["left"]]), (0, ["nothing"] * count))
+        [letter] = said.letters("shipment")
+        dropped = self.overdue("--drop", f"shipment/{letter['messageId']}")
+        self.assertEqual((dropped.code, dropped.json["letters"]), (FINE, [letter]))
+        self.assertEqual(self.overdue("--drop", f"shipment/{letter['messageId']}").code, 1)
+        self.assertEqual(self.overdue("--drop", "email/nothing").json["moved"], 12)
         self.pipeline.await_quiet()
         for queue in ("Shipping", "Email"):
             self.assertEqual(self.pipeline.depth(f"{queue}DeadLettersUrl"), 0)
         self.assertEqual((self.standing(order), len(self.pipeline.mails_to(address))), (before, 3))
+
+    def test_a_mail_is_sent_again_once_and_one_that_was_seen_is_no_longer_listed(self) -> None:
+        address = an_address()
+        order = self.pipeline.place(address)
+        self.pipeline.await_status(order, "shipped", 20)
+        self.await_three_mails(address)
+        self.overdue("--requeue", order, "--sweep")
+        mail = f"{order}/OrderShipped"
+        self.assertEqual(self.overdue("--resend", mail).json["outcome"], "sent")
+        self.put_mail(mail, "unconfirmed", now() - DAY)
+        self.assertEqual(self.overdue("--mails", "7").mails(), {mail: "unconfirmed"})
+        self.assertEqual(self.overdue("--seen", mail).json["outcome"], "marked")
+        self.assertEqual(self.overdue("--mails", "7").mails(), {})
+
+        said = self.overdue("--resend", mail, "--sweep")
+        self.assertEqual((said.code, said.json["outcome"]), (FINE, "queued"))
+        eventually("the fourth mail", lambda: len(self.pipeline.mails_to(address)) == 4, 20)
+        self.assertEqual(self.overdue("--resend", mail).json["outcome"], "sent")
+        self.pipeline.await_quiet()
+        self.assertEqual(len(self.pipeline.mails_to(address)), 4)
+        self.assertEqual(self.overdue("--resend", f"{order}/OrderCancelled").json["outcome"], "unknown")
 
     def test_what_is_not_ours_to_read_is_counted_and_never_quoted(self) -> None:
         self.put_letters("BillingDeadLettersUrl", f"poison {SHIPPING['name']} {an_address()}")

@@ -30,6 +30,7 @@ mod paypal;
 mod paypal_webhooks;
 mod privacy;
 mod problems;
+mod resend;
 mod secrets;
 mod sequences;
 mod ses;

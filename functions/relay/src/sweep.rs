@@ -434,13 +434,15 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         Ok((wanted, given_up))
     }
 
-    /// Whether SES has not accepted the mail for days, despite retries.
+    /// Whether SES has not accepted the mail for days, despite retries. An operator who asks for the
+    /// check wants another try.
     fn is_hopeless(&self, order: &Order, due: Due, mail: &Dispatch) -> bool {
         let MessageKind::Event(kind) = mail.message.kind else {
             return false;
         };
         let since = order.events.get(&kind).map(|record| record.at);
         due.tries >= OVERDUE_TRIES
+            && !due.by_operator
             && since.is_some_and(|since| since.plus(self.mail_retry) <= self.runtime.now())
     }
 }
