@@ -249,6 +249,27 @@ FAULTS = [
         tests="easypost::service::two_carriers",
     ),
     Fault(
+        "a cart promises a parcel to any address",
+        "functions/cart/src/lib.rs",
+        "        self.check_recipient(call, &request).await?;\n",
+        "",
+        tests="easypost::addresses::a_cart_refuses",
+    ),
+    Fault(
+        "an invoice promises a parcel to any address",
+        "functions/billing/src/lib.rs",
+        "        self.check_recipient(call, &request).await?;\n",
+        "",
+        tests="easypost::addresses::an_invoice_refuses",
+    ),
+    Fault(
+        "a military parcel is not declared to customs",
+        "shared/domain/src/postal.rs",
+        "                .is_some_and(|state| places::BEHIND_CUSTOMS.contains(&state))",
+        "                .is_some_and(|state| state.is_empty())",
+        tests="easypost::addresses::a_parcel_to_the_military",
+    ),
+    Fault(
         "a carrier asks about another carrier's parcel",
         "functions/shipment/src/lib.rs",
         "if parcel.carrier != self.carrier.name() {",

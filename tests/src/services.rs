@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use billing::Billing;
 use cart::Cart;
 use customer::Customers;
+use domain::CarrierName;
 use email::Emails;
 use email::mailer::Mailer;
 use email::pace::Pace;
@@ -132,6 +133,10 @@ where
         };
         let payments = Payments::new(store(), partner, shop, stage(), clock());
         let payments = payments.expiring(unpaid);
+        // A test's own carrier takes what the shop's takes.
+        let ships = carrier.name().parse().unwrap_or(CarrierName::Own);
+        let cart = Cart::new(store(), shop, clock());
+        let billing = Billing::new(store(), shop, clock());
         let shipments = Shipments::new(store(), carrier, queues.clone(), clock());
         let certificates =
             Https::with_connector(certificates.connector(), "https://api.paypal.com");
@@ -146,8 +151,8 @@ where
         };
         let webhooks = Webhooks::new(store(), queues.clone(), signers, stage(), clock());
         Self {
-            cart: Handler::new(Cart::new(store(), shop, clock()), jwt()),
-            billing: Handler::new(Billing::new(store(), shop, clock()), jwt()),
+            cart: Handler::new(cart.shipping_with(ships), jwt()),
+            billing: Handler::new(billing.shipping_with(ships), jwt()),
             payment: Handler::new(payments, jwt()),
             shipment: Handler::new(shipments, jwt()),
             email: Handler::new(

@@ -579,7 +579,7 @@ def an_endpoint_that_is_slow_for_what_it_waits_for_raises_an_alarm(template: Tem
         for name, function in of_type(template, "AWS::Lambda::Function").items():
             if f"${{{name}.Arn}}" not in text:
                 continue
-            waits = {"BILLING_PARTNER", "CARRIER", "MAILS_PER_SECOND"} & variables(function).keys()
+            waits = {"BILLING_PARTNER", "CARRIER_SECRET_ARN", "MAILS_PER_SECOND"} & variables(function).keys()
             least, most = (5000, function["Properties"]["Timeout"] * 1000 - 1) if waits else (1000, 2000)
             alarms = [
                 alarm
@@ -588,6 +588,15 @@ def an_endpoint_that_is_slow_for_what_it_waits_for_raises_an_alarm(template: Tem
             ]
             if not any(least <= alarm["Threshold"] <= most for alarm in alarms):
                 yield f"{name} is slow unseen, or alarms in normal work"
+
+
+@rule
+def who_promises_a_parcel_knows_whom_its_carrier_delivers_to(template: Template) -> Iterator[str]:
+    """Cart and invoice refuse an address that the carrier cannot use; without CARRIER they would take any."""
+    functions = of_type(template, "AWS::Lambda::Function")
+    for name in ("CartFunction", "BillingFunction", "BillingWorker"):
+        if variables(functions[name]).get("CARRIER") != {"Ref": "Carrier"}:
+            yield f"{name} takes any address"
 
 
 @rule
@@ -1252,6 +1261,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         (f"OrderFunctionRole.{ROLE}.Resource", {"Fn::GetAtt": ["InvoicesTable", "Arn"]}),
         ("Sweep.Properties.Environment.Variables.EMAIL_QUEUE_URL", None),
         ("ShipmentFunction.Properties.Environment.Variables.EMAILS_TABLE", None),
+    ],
+    "who_promises_a_parcel_knows_whom_its_carrier_delivers_to": [
+        ("CartFunction.Properties.Environment.Variables.CARRIER", None),
+        ("BillingFunction.Properties.Environment.Variables.CARRIER", "own"),
     ],
     "a_secret_is_read_by_the_functions_that_know_it_and_nobody_else": [
         ("ShipmentWorker.Properties.Environment.Variables.CARRIER_SECRET_ARN", None),

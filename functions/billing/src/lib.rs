@@ -5,7 +5,7 @@
 
 mod request;
 
-use domain::{Command, Contact, Order, OrderId, Refusal, Status};
+use domain::{CarrierName, Command, Contact, Order, OrderId, Refusal, Status};
 use messages::Message;
 use platform::config::Shop;
 use platform::runtime::Runtime;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Number;
 use service::claims::{claim_key, own_order};
 use service::error::{Error, Missing};
-use service::http::{Answer, Call, Route};
+use service::http::{Answer, Call, Named, Route, unusable_fields};
 use service::lambda::{Consumed, Function};
 use store::{InvoiceIssue, Store, StoreError};
 
@@ -27,6 +27,7 @@ const TRIES: u32 = 4;
 pub struct Billing {
     store: Store,
     shop: Shop,
+    carrier: CarrierName,
     runtime: Runtime,
 }
 
@@ -47,8 +48,15 @@ impl Billing {
         Self {
             store,
             shop,
+            carrier: CarrierName::Own,
             runtime,
         }
+    }
+
+    /// The same with a carrier that does not take every address.
+    #[must_use]
+    pub fn shipping_with(self, carrier: CarrierName) -> Self {
+        Self { carrier, ..self }
     }
 
     /// Reads the request in the shop's currency. An order that already has its invoice is answered
@@ -71,7 +79,24 @@ impl Billing {
             }
         };
         call.caller.check(&request.customer, Missing::Order)?;
+        self.check_recipient(call, &request).await?;
         Ok(request)
+    }
+
+    /// Refuses an invoice whose parcel the carrier could not deliver, before anything is promised. An
+    /// invoice that is issued is the answer, whatever the carrier is by now.
+    async fn check_recipient(&self, call: &Call, request: &InvoiceRequest) -> Result<(), Error> {
+        let errors = unusable_fields(self.carrier, &request.contact, "");
+        if errors.is_empty() {
+            return Ok(());
+        }
+        if let Named::Ours(id) = &request.order {
+            let order = own_order(&self.store, call, &request.customer, id).await?;
+            if order.is_some_and(|order| order.invoice().is_some()) {
+                return Ok(());
+            }
+        }
+        Err(Error::Invalid(errors))
     }
 
     /// Issues the invoice unless the order has one. `contact` returns whom to invoice, `None` to

@@ -1,7 +1,7 @@
 //! The billing Lambdas: the endpoint and its queue's worker.
 
 use billing::Billing;
-use platform::config::{Environment, Shop};
+use platform::config::{Environment, Shop, carrier};
 use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
@@ -10,5 +10,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let Started { store, runtime, .. } =
         Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let billing = Billing::new(store, Shop::from_environment(environment)?, runtime);
+    let billing = billing.shipping_with(carrier(environment)?);
     serve(billing, environment).await
 }

@@ -4,14 +4,14 @@
 
 mod request;
 
-use domain::{Amounts, OrderId, OrderLines, Status};
+use domain::{Amounts, CarrierName, OrderId, OrderLines, Status};
 use platform::config::Shop;
 use platform::runtime::Runtime;
 use serde::Serialize;
 use serde_json::Number;
 use service::claims::{claim_key, own_order};
 use service::error::{Error, Missing};
-use service::http::{Answer, Call, ItemBody, Route, item_bodies};
+use service::http::{Answer, Call, ItemBody, Route, item_bodies, unusable_fields};
 use service::lambda::Function;
 use store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
 
@@ -25,6 +25,7 @@ const ENDPOINT: &str = "cart";
 pub struct Cart {
     store: Store,
     shop: Shop,
+    carrier: CarrierName,
     runtime: Runtime,
 }
 
@@ -61,8 +62,15 @@ impl Cart {
         Self {
             store,
             shop,
+            carrier: CarrierName::Own,
             runtime,
         }
+    }
+
+    /// The same with a carrier that does not take every address.
+    #[must_use]
+    pub fn shipping_with(self, carrier: CarrierName) -> Self {
+        Self { carrier, ..self }
     }
 
     async fn create(&self, call: &Call, request: CartRequest) -> Result<Answer, Error> {
@@ -161,7 +169,26 @@ impl Cart {
             }
         };
         call.caller.check(&request.customer, Missing::Order)?;
+        self.check_recipient(call, &request).await?;
         Ok(request)
+    }
+
+    /// Refuses a checkout whose parcel the carrier could not deliver, before anything is promised. A
+    /// key that was used before has its promise already, whatever the carrier is by now.
+    async fn check_recipient(&self, call: &Call, request: &CartRequest) -> Result<(), Error> {
+        let Some(contact) = &request.checkout else {
+            return Ok(());
+        };
+        let errors = unusable_fields(self.carrier, contact, "/checkout");
+        if errors.is_empty() {
+            return Ok(());
+        }
+        if let Some(key) = call.key_id(ENDPOINT)
+            && self.store.is_key_used(&key, self.runtime.now()).await?
+        {
+            return Ok(());
+        }
+        Err(Error::Invalid(errors))
     }
 
     fn price(&self, request: &CartRequest) -> CartContents {

@@ -1,7 +1,7 @@
 //! The cart Lambda.
 
 use cart::Cart;
-use platform::config::{Environment, Shop};
+use platform::config::{Environment, Shop, carrier};
 use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
@@ -10,5 +10,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let Started { store, runtime, .. } =
         Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let cart = Cart::new(store, Shop::from_environment(environment)?, runtime);
+    let cart = cart.shipping_with(carrier(environment)?);
     serve(cart, environment).await
 }

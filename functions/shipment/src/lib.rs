@@ -27,7 +27,7 @@ use service::http::{Answer, Call, MailRequest, Route};
 use service::lambda::{Consumed, Function};
 use store::{Promise, Shipping, Store, StoreError};
 
-use carriers::{Carrier, CarrierError, Opened, Parcel};
+use carriers::{Carrier, CarrierError, Opened, Parcel, Worth};
 use request::ShippingRequest;
 
 /// Scope of idempotency keys, for both shipments and mails.
@@ -109,6 +109,10 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             name: contact.name.clone(),
             phone: contact.phone.clone(),
             shipping_address: contact.shipping_address.clone(),
+            worth: Worth {
+                amount: order.amounts.total,
+                currency: order.currency,
+            },
         };
         match self.carrier.open(&parcel).await.map_err(carrier_failed)? {
             Opened::Labelled(label) => {

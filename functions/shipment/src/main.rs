@@ -1,7 +1,8 @@
 //! The shipment Lambdas: the endpoint and its queue's worker.
 
+use domain::CarrierName;
 use messages::queue::Sqs;
-use platform::config::{ConfigError, Environment};
+use platform::config::{Environment, carrier};
 use service::lambda::{Started, serve};
 use shipment::Shipments;
 use shipment::carriers::{EasyPost, Own};
@@ -16,20 +17,15 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         ..
     } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let queue = Sqs::from_environment(aws.sqs(), environment);
-    match environment.required("CARRIER")?.as_str() {
-        "own" => {
+    match carrier(environment)? {
+        CarrierName::Own => {
             let shipments = Shipments::new(store, Own, queue, runtime);
             serve(shipments, environment).await
         }
-        "easypost" => {
+        CarrierName::EasyPost => {
             let carrier = EasyPost::from_environment(environment, &aws, runtime.clone()).await?;
             let shipments = Shipments::new(store, carrier, queue, runtime);
             serve(shipments, environment).await
         }
-        _ => Err(ConfigError::Wrong {
-            name: "CARRIER",
-            expected: "must be own or easypost".to_owned(),
-        }
-        .into()),
     }
 }

@@ -1,11 +1,13 @@
 //! Orders, money, identifiers and the state machine: pure values and rules, no I/O.
 
 mod agreement;
+mod carrier;
 mod delivery;
 mod dispute;
 mod ids;
 mod money;
 mod order;
+mod postal;
 mod refund;
 mod state;
 mod tax;
@@ -18,6 +20,7 @@ pub use agreement::{
     Agreement, AgreementRecord, AgreementState, MethodFingerprint, PartnerAccount, PartnerName,
     PartnerToken, PartnerTokenError, UnknownPartner,
 };
+pub use carrier::{CarrierName, Recipient, RecipientFault};
 pub use delivery::{Delivery, DeliveryState};
 pub use dispute::{Dispute, DisputeState};
 pub use ids::{
@@ -28,6 +31,7 @@ pub use order::{
     Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
     Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,
 };
+pub use postal::{AddressPart, PostalAddress, Unreadable, is_state, is_zip};
 pub use refund::{RefundNews, RefundStatus};
 pub use state::{Command, EventType, NextStep, Refusal, Status};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};

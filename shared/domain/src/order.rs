@@ -7,7 +7,8 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{
     Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, MethodFingerprint, Money,
-    OrderId, PartnerAccount, ProductId, RefundNews, Status, Text, Timestamp, TrackingNumber,
+    OrderId, PartnerAccount, ProductId, Recipient, RefundNews, Status, Text, Timestamp,
+    TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -110,6 +111,18 @@ pub struct Contact {
     pub email: Option<Email>,
     /// Where the goods go.
     pub shipping_address: Text,
+}
+
+impl Contact {
+    /// Whom the goods go to.
+    #[must_use]
+    pub fn recipient(&self) -> Recipient<'_> {
+        Recipient {
+            name: &self.name,
+            phone: &self.phone,
+            shipping_address: &self.shipping_address,
+        }
+    }
 }
 
 /// How far the charge of an invoice is.

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use domain::{Currency, TaxMode, TaxPolicy};
+use domain::{CarrierName, Currency, TaxMode, TaxPolicy};
 use rust_decimal::Decimal;
 
 use crate::endpoint::Endpoint;
@@ -93,6 +93,17 @@ impl Shop {
             tax,
         })
     }
+}
+
+/// The carrier: `CARRIER`, `own` without it.
+pub fn carrier(environment: Environment<'_>) -> Result<CarrierName, ConfigError> {
+    let Some(name) = environment.optional("CARRIER") else {
+        return Ok(CarrierName::Own);
+    };
+    name.parse().map_err(|_| ConfigError::Wrong {
+        name: "CARRIER",
+        expected: "must be own or easypost".to_owned(),
+    })
 }
 
 /// One scope of an access token (RFC 6749, section 3.3), without the characters that separate list

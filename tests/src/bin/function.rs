@@ -20,6 +20,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     match std::env::args().nth(1).as_deref() {
         Some("cart") => {
             let cart = Cart::new(store, Shop::from_environment(environment)?, runtime);
+            let cart = cart.shipping_with(platform::config::carrier(environment)?);
             serve(cart, environment).await
         }
         Some("shipment") => {

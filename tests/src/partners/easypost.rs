@@ -298,7 +298,9 @@ impl Ledger {
             .unknown_streets
             .iter()
             .any(|part| street.contains(part));
-        if is_unknown || is_blank(&address["zip"]) && is_blank(&address["city"]) {
+        // "City and state, or ZIP, are required."
+        let lacks_town = is_blank(&address["city"]) || is_blank(&address["state"]);
+        if is_unknown || is_blank(&address["zip"]) && lacks_town {
             faults.push(fault("E.ADDRESS.NOT_FOUND", "address"));
         }
         if !street.chars().any(|c| c.is_ascii_digit()) {
@@ -408,6 +410,10 @@ impl Ledger {
             let message = "These rates are too old.";
             return error(422, "SHIPMENT.RATES.UNAVAILABLE", message, &[]);
         }
+        if needs_customs(&shipment["to_address"]) && shipment["customs_info"].is_null() {
+            let message = "Customs information is required.";
+            return error(422, "SHIPMENT.CUSTOMS_INFO.REQUIRED", message, &[]);
+        }
         if self.trouble.carrier_refuses {
             let message = format!("{} is not taken", shipment["to_address"]["street1"]);
             return error(422, "SHIPMENT.POSTAGE.FAILURE", &message, &[]);
@@ -466,6 +472,12 @@ impl Ledger {
     }
 }
 
+/// The military's addresses and the territories' (USPS).
+fn needs_customs(address: &Value) -> bool {
+    let state = address["state"].as_str().unwrap_or_default();
+    ["AA", "AE", "AP", "AS", "GU", "MP", "VI"].contains(&state) || address["country"] != "US"
+}
+
 fn found(things: &BTreeMap<String, Value>, id: &str) -> Answer {
     match things.get(id) {
         Some(thing) => (200, thing.clone()),
@@ -494,7 +506,7 @@ fn normalise(address: &mut Value) {
             address[field] = text.unwrap_or_default().into();
         }
     }
-    let zip = address["zip"].as_str().unwrap_or_default();
+    let zip = address["zip"].as_str().unwrap_or("11201");
     if zip.len() == 5 {
         address["zip"] = format!("{zip}-2506").into();
     }

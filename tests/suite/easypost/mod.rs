@@ -1,6 +1,7 @@
 //! EasyPost as the carrier: one label for each order, whatever is lost, and answers that can be
 //! acted on.
 
+mod addresses;
 mod carrier;
 mod service;
 mod wire;
@@ -9,12 +10,12 @@ pub(crate) use service::{Shop, paid};
 
 use std::sync::Arc;
 
-use domain::{OrderId, Text};
+use domain::{Money, OrderId, Text};
 use platform::config::Environment;
 use platform::outbound::{Https, Secret};
 use serde_json::json;
 use shipment::carriers::{
-    Carrier, CarrierError, EasyPost, EasyPostSettings, Label, Opened, Parcel,
+    Carrier, CarrierError, EasyPost, EasyPostSettings, Label, Opened, Parcel, Worth,
 };
 use tests::partners::{DoubleRequest, EasyPostDouble, Front};
 
@@ -93,6 +94,10 @@ pub(crate) fn parcel(address: &str) -> Parcel {
         name: Text::parse("Lital Hay").unwrap(),
         phone: Text::parse("0545870006").unwrap(),
         shipping_address: Text::parse_lines(address).unwrap(),
+        worth: Worth {
+            amount: Money::from_stored("200").unwrap(),
+            currency: "USD".parse().unwrap(),
+        },
     }
 }
 

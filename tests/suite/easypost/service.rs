@@ -24,11 +24,7 @@ pub(crate) struct Shop {
 pub(crate) async fn paid(address: &str) -> Shop {
     let sides = sides();
     let cloud = Cloud::with_ends(Options::default(), Sandbox::new, sides.carrier.clone()).await;
-    let mut cart = cart_with_checkout();
-    cart["checkout"]["shipping_address"] = address.into();
-    let reply = cloud.post(CART, &cart).await;
-    assert_eq!(reply.status, 201, "{}", reply.text);
-    let order = text(&reply.body["orderId"]).to_owned();
+    let order = order_to(&cloud, address).await;
     let until_paid = [Queue::Billing, Queue::Payment];
     cloud.settle_through(&until_paid).await;
     assert_eq!(cloud.get(&order).await.body["status"], "paid");
@@ -39,8 +35,35 @@ pub(crate) async fn paid(address: &str) -> Shop {
     }
 }
 
+/// The same of a customer whose address only the own carrier takes, which EasyPost replaced since.
+pub(crate) async fn paid_under_own(address: &str) -> Shop {
+    let sides = sides();
+    let cloud = Cloud::start().await;
+    let order = order_to(&cloud, address).await;
+    cloud
+        .settle_through(&[Queue::Billing, Queue::Payment])
+        .await;
+    let partner = Sandbox::new(cloud.runtime.clone());
+    let cloud = cloud.redeployed(Options::default(), partner, sides.carrier.clone());
+    assert_eq!(cloud.get(&order).await.body["status"], "paid");
+    Shop {
+        cloud,
+        sides,
+        order,
+    }
+}
+
+/// An order with checkout to this address.
+async fn order_to<C: Carrier>(cloud: &Cloud<Sandbox, C>, address: &str) -> String {
+    let mut cart = cart_with_checkout();
+    cart["checkout"]["shipping_address"] = address.into();
+    let reply = cloud.post(CART, &cart).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    text(&reply.body["orderId"]).to_owned()
+}
+
 impl Shop {
-    async fn ship_to(&self, address: &str) -> Reply {
+    pub(crate) async fn ship_to(&self, address: &str) -> Reply {
         let mut body = shipping(&self.order);
         body["shipping_address"] = address.into();
         self.cloud.post(SHIPPING, &body).await
@@ -57,7 +80,7 @@ impl Shop {
     }
 
     /// The answer, GET and the mail all show the one label that was bought.
-    async fn assert_shipped_once(&self, reply: &Reply) {
+    pub(crate) async fn assert_shipped_once(&self, reply: &Reply) {
         assert_eq!(reply.status, 201, "{}", reply.text);
         let expected = format!("{{\"tracking_number\":\"{FIRST_CODE}\"}}");
         assert_eq!(reply.text, expected);
@@ -160,8 +183,8 @@ async fn a_label_bought_by_a_function_that_died_before_it_wrote_it_down_is_found
 
 #[tokio::test]
 async fn an_address_that_is_refused_keeps_the_order_overdue_until_a_better_one_is_sent() {
-    let example = "17 boulevard, 123 apt 6 Brooklyn NY";
-    let shop = paid(example).await;
+    let example = "17 boulevard, Brooklyn";
+    let shop = paid_under_own(example).await;
     let cloud = &shop.cloud;
     cloud.relay_stream().await;
     let messages = cloud.queues.take();
@@ -178,7 +201,7 @@ async fn an_address_that_is_refused_keeps_the_order_overdue_until_a_better_one_i
     assert_eq!(reply.pointers(), ["/shipping_address"]);
     let detail = text(&reply.body["errors"][0]["detail"]);
     assert!(
-        detail.contains("a ZIP code") && detail.contains("a city"),
+        detail.contains("a ZIP code") && detail.contains("a state"),
         "{detail}"
     );
     assert!(shop.sides.front.seen().is_empty(), "nobody was asked");

@@ -5,7 +5,7 @@ mod own;
 
 use std::future::Future;
 
-use domain::{Delivery, OrderId, Text, TrackingNumber};
+use domain::{Currency, Delivery, Money, OrderId, Recipient, Text, TrackingNumber};
 use messages::PartnerReference;
 use partner::{FromReach, Reach};
 use service::error::{FieldError, Source};
@@ -24,6 +24,29 @@ pub struct Parcel {
     pub phone: Text,
     /// Where to.
     pub shipping_address: Text,
+    /// What the goods are worth, for customs.
+    pub worth: Worth,
+}
+
+impl Parcel {
+    /// Whom it goes to.
+    #[must_use]
+    pub fn recipient(&self) -> Recipient<'_> {
+        Recipient {
+            name: &self.name,
+            phone: &self.phone,
+            shipping_address: &self.shipping_address,
+        }
+    }
+}
+
+/// What a customer pays for goods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worth {
+    /// The order's total.
+    pub amount: Money,
+    /// In which currency.
+    pub currency: Currency,
 }
 
 /// What a carrier gives for a parcel that it takes.

@@ -50,8 +50,9 @@ fn registers_nothing() -> CarrierError {
 mod tests {
     use std::collections::HashSet;
 
-    use domain::{OrderId, Text};
+    use domain::{Money, OrderId, Text};
 
+    use super::super::Worth;
     use super::*;
 
     #[tokio::test]
@@ -64,6 +65,10 @@ mod tests {
                 name: text("Lital Hay"),
                 phone: text("0545870006"),
                 shipping_address: text("17 boulevard, 123 apt 6 Brooklyn NY"),
+                worth: Worth {
+                    amount: Money::from_stored("200").unwrap(),
+                    currency: "USD".parse().unwrap(),
+                },
             };
             let Opened::Labelled(label) = Own.open(&parcel).await.unwrap() else {
                 panic!("nothing is to be bought")

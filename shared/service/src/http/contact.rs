@@ -1,8 +1,9 @@
 //! The fields of a recipient, shared by several requests.
 
-use domain::Contact;
+use domain::{CarrierName, Contact};
 
 use super::{Fields, as_email, as_text, as_text_lines};
+use crate::error::FieldError;
 
 /// Reads `name`, `phone`, `shipping_address`, and `email` of an object.
 pub fn read_contact(fields: &Fields<'_>, email_required: bool) -> Option<Contact> {
@@ -20,4 +21,16 @@ pub fn read_contact(fields: &Fields<'_>, email_required: bool) -> Option<Contact
         email: email?,
         shipping_address: shipping_address?,
     })
+}
+
+/// What the carrier cannot use of a contact that was read from the object at `pointer`.
+#[must_use]
+pub fn unusable_fields(carrier: CarrierName, contact: &Contact, pointer: &str) -> Vec<FieldError> {
+    let faults = carrier.faults(contact.recipient()).into_iter();
+    faults
+        .map(|fault| FieldError {
+            pointer: format!("{pointer}/{}", fault.field),
+            detail: fault.detail,
+        })
+        .collect()
 }

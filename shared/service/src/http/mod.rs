@@ -14,7 +14,7 @@ mod route;
 pub use answer::Answer;
 pub use call::{Call, IdempotencyKey};
 pub use caller::Caller;
-pub use contact::read_contact;
+pub use contact::{read_contact, unusable_fields};
 pub use fields::{
     Fields, Invalid, Named, Report, as_currency, as_email, as_id, as_money, as_own_id, as_text,
     as_text_lines,

@@ -15,22 +15,22 @@
 //! and may grow stale: those of the shipment are read anew before it is bought, and asked for again
 //! where EasyPost says that they are gone.
 //!
-//! **Addresses.** The order holds one text. `address.rs` splits it, for the United States only, and
-//! EasyPost then checks whether anything can be delivered there. Both happen before the reference is
-//! stored, since the parcel's address is settled from then on: who sends a bad address gets `422`
-//! with what is wrong with it, and ships by sending a better one. The contract's own example
-//! address has no ZIP code and is refused so.
+//! **Addresses.** The order holds one text. [`domain::PostalAddress`] reads it, and cart and invoice
+//! refuse what it cannot read. EasyPost then checks whether anything can be delivered there, and
+//! adds the ZIP code where the city and the state are enough. That happens before the reference is
+//! stored: who sends a bad address gets `422` with what is wrong with it, and ships by sending a
+//! better one.
 //!
 //! What EasyPost answers is read with suspicion: whatever is not of the documented shape is no
 //! answer. Its sentences may quote the customer, so that only codes and names of fields get out of
 //! here.
 
-mod address;
 mod client;
 mod settings;
 mod verdict;
 mod wire;
 
+use domain::{CarrierName, PostalAddress};
 use messages::PartnerReference;
 use partner::CallFailure::Refused;
 use partner::{FromReach as _, Unusable};
@@ -39,13 +39,14 @@ use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
 use platform::secret::Keys;
+use service::error::FieldError;
 
 use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 use client::{Client, ShipmentId, shipment_id};
 use verdict::{BOUGHT_BEFORE, choose, is_stale, label, not_bought, refused, tracked};
 use wire::{
-    ById, Consignment, Fault, KnownAddress, NewAddress, NewShipment, Rate, Recipient, Refusal,
-    Shipment,
+    ById, Consignment, CustomsInfo, Fault, KnownAddress, NewAddress, NewShipment, Rate, Recipient,
+    Refusal, Shipment,
 };
 
 pub use settings::EasyPostSettings;
@@ -98,11 +99,13 @@ impl EasyPost {
     }
 
     /// The address as EasyPost keeps it, once it is found deliverable.
-    async fn verified(&self, parcel: &Parcel) -> Result<String, CarrierError> {
-        let address = address::split(parcel.shipping_address.as_str())
-            .map_err(|incomplete| refused(incomplete.to_string()))?;
+    async fn verified(
+        &self,
+        parcel: &Parcel,
+        address: &PostalAddress,
+    ) -> Result<String, CarrierError> {
         let body = NewAddress {
-            address: Recipient::new(parcel.name.as_str(), parcel.phone.as_str(), &address),
+            address: Recipient::new(parcel.name.as_str(), parcel.phone.as_str(), address),
             verify: true,
         };
         let faults = match self.client.create_address(&body).await {
@@ -137,6 +140,23 @@ impl EasyPost {
     }
 }
 
+/// The recipient's address, if EasyPost can use the recipient at all.
+fn readable(parcel: &Parcel) -> Result<PostalAddress, CarrierError> {
+    let faults = CarrierName::EasyPost.faults(parcel.recipient());
+    match PostalAddress::read(parcel.shipping_address.as_str()) {
+        Ok(address) if faults.is_empty() => Ok(address),
+        _ => Err(CarrierError::Refused(
+            faults
+                .into_iter()
+                .map(|fault| FieldError {
+                    pointer: format!("/{}", fault.field),
+                    detail: fault.detail,
+                })
+                .collect(),
+        )),
+    }
+}
+
 fn no_rates() -> CarrierError {
     CarrierError::unavailable("EasyPost has no rate and gives no reason")
 }
@@ -147,12 +167,17 @@ impl Carrier for EasyPost {
     }
 
     async fn open(&self, parcel: &Parcel) -> Result<Opened, CarrierError> {
-        let address = self.verified(parcel).await?;
+        let read = readable(parcel)?;
+        let address = self.verified(parcel, &read).await?;
+        let customs_info = read
+            .needs_customs()
+            .then(|| CustomsInfo::new(&self.settings, &parcel.worth));
         let body = NewShipment {
             shipment: Consignment {
                 to_address: ById { id: &address },
                 from_address: &self.settings.from,
                 parcel: &self.settings.size,
+                customs_info,
                 reference: &parcel.order.to_string(),
             },
         };

@@ -3,19 +3,19 @@
 use std::fmt;
 use std::str::FromStr;
 
+use domain::{is_state, is_zip};
 use platform::config::{ConfigError, Environment};
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::address;
-
 /// Where every parcel comes from, how big it is, and who carries it.
 #[derive(Clone, Debug)]
 pub struct EasyPostSettings {
     pub(super) from: Sender,
     pub(super) size: Size,
+    pub(super) goods: Goods,
     pub(super) service: Option<Service>,
 }
 
@@ -40,8 +40,7 @@ pub(super) struct Sender {
 const SENDER: &str = r#"it must be JSON such as {"company":"Shop","street1":"388 Townsend St","city":"San Francisco","state":"CA","zip":"94107","country":"US","phone":"4155550100"}, with name or company, and street2 if there is one"#;
 
 /// Length, width and height in inches, weight in ounces.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Size {
     length: Number,
     width: Number,
@@ -49,7 +48,34 @@ pub(super) struct Size {
     weight: Number,
 }
 
-const SIZE: &str = r#"it must be JSON such as {"length":10,"width":8,"height":4,"weight":15.4}: inches and ounces, each above 0"#;
+impl Size {
+    pub(super) fn weight(&self) -> &Number {
+        &self.weight
+    }
+}
+
+/// What customs are told of the goods.
+#[derive(Clone, Debug)]
+pub(super) struct Goods {
+    pub(super) contents: String,
+    pub(super) origin_country: String,
+    pub(super) tariff_number: Option<String>,
+}
+
+/// `PARCEL` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParcelSettings {
+    length: Number,
+    width: Number,
+    height: Number,
+    weight: Number,
+    contents: Option<String>,
+    origin_country: Option<String>,
+    hs_tariff_number: Option<String>,
+}
+
+const SIZE: &str = r#"it must be JSON such as {"length":10,"width":8,"height":4,"weight":15.4}: inches and ounces, each above 0; for customs it may have contents (1 to 100 characters), origin_country (two letters) and hs_tariff_number"#;
 
 /// A carrier and one of its services, as EasyPost names them; in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,13 +114,13 @@ impl EasyPostSettings {
     /// Reads `SHIP_FROM`, `PARCEL` and, where there is one, `CARRIER_SERVICE`; without the last the
     /// cheapest rate is taken.
     ///
-    /// The shop must be in the United States, as all whom it sends to: a parcel that crosses a
-    /// border needs a customs declaration, and the order does not hold what goes into one.
+    /// The shop must be in the United States, as all whom it sends to: other countries' customs ask
+    /// for more than an order holds. What the military's and the territories' ask for is in
+    /// `PARCEL`.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let from: Sender = json(environment, "SHIP_FROM", SENDER)?;
         from.check().map_err(|what| wrong("SHIP_FROM", what))?;
-        let size: Size = json(environment, "PARCEL", SIZE)?;
-        size.check()?;
+        let (size, goods) = json::<ParcelSettings>(environment, "PARCEL", SIZE)?.checked()?;
         let service = match environment.optional("CARRIER_SERVICE") {
             Some(_) => Some(environment.parsed("CARRIER_SERVICE")?),
             None => None,
@@ -102,6 +128,7 @@ impl EasyPostSettings {
         Ok(Self {
             from,
             size,
+            goods,
             service,
         })
     }
@@ -122,16 +149,48 @@ impl Sender {
         {
             return Err("street1, city and phone must not be empty");
         }
-        if address::state(&self.state) != Some(self.state.as_str()) {
+        if !is_state(&self.state) {
             return Err("state must be the two letters of a state of the United States");
         }
-        if !address::is_zip(&self.zip) {
+        if !is_zip(&self.zip) {
             return Err("zip must be a ZIP code such as 94107 or 94107-1670");
         }
         if self.country != "US" {
             return Err("country must be US: parcels are sent within the United States only");
         }
         Ok(())
+    }
+}
+
+impl Sender {
+    /// Who answers for what customs are told.
+    pub(super) fn signer(&self) -> &str {
+        let named = [&self.name, &self.company].into_iter().flatten();
+        let mut named = named.filter(|text| !text.trim().is_empty());
+        named.next().map_or("", String::as_str)
+    }
+}
+
+impl ParcelSettings {
+    fn checked(self) -> Result<(Size, Goods), ConfigError> {
+        let goods = Goods {
+            contents: self.contents.unwrap_or_else(|| "Merchandise".to_owned()),
+            origin_country: self.origin_country.unwrap_or_else(|| "US".to_owned()),
+            tariff_number: self.hs_tariff_number,
+        };
+        let is_short = (1..=100).contains(&goods.contents.trim().chars().count());
+        let country = &goods.origin_country;
+        if !is_short || country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()) {
+            return Err(wrong("PARCEL", SIZE));
+        }
+        let size = Size {
+            length: self.length,
+            width: self.width,
+            height: self.height,
+            weight: self.weight,
+        };
+        size.check()?;
+        Ok((size, goods))
     }
 }
 
@@ -243,6 +302,8 @@ mod tests {
             r#"{"length":1e9,"width":8,"height":4,"weight":15.4}"#,
             r#"{"length":10,"width":8,"height":4,"weight":-1}"#,
             r#"{"length":10,"width":8,"height":4,"weight":15.4,"unit":"kg"}"#,
+            r#"{"length":10,"width":8,"height":4,"weight":15.4,"contents":" "}"#,
+            r#"{"length":10,"width":8,"height":4,"weight":15.4,"origin_country":"usa"}"#,
         ] {
             let error = settings(&from, size, "").unwrap_err();
             assert!(error.to_string().contains("PARCEL"), "{size}: {error}");

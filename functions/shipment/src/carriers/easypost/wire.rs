@@ -8,11 +8,10 @@ use platform::json;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::address::Address;
-use super::settings::{Sender, Size};
+use domain::PostalAddress;
 
-/// What the customers' addresses and the shop's have in common.
-pub(super) const COUNTRY: &str = "US";
+use super::settings::{EasyPostSettings, Goods, Sender, Size};
+use crate::carriers::Worth;
 
 /// The body of `POST /v2/addresses`.
 #[derive(Serialize)]
@@ -30,22 +29,24 @@ pub(super) struct Recipient<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     street2: Option<&'a str>,
     city: &'a str,
-    state: &'a str,
-    zip: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zip: Option<&'a str>,
     country: &'a str,
 }
 
 impl<'a> Recipient<'a> {
-    pub(super) fn new(name: &'a str, phone: &'a str, address: &'a Address) -> Self {
+    pub(super) fn new(name: &'a str, phone: &'a str, address: &'a PostalAddress) -> Self {
         Self {
             name,
             phone,
             street1: &address.street1,
             street2: address.street2.as_deref(),
             city: &address.city,
-            state: address.state,
-            zip: &address.zip,
-            country: COUNTRY,
+            state: address.state.as_deref(),
+            zip: address.zip.as_deref(),
+            country: address.country,
         }
     }
 }
@@ -61,8 +62,63 @@ pub(super) struct Consignment<'a> {
     pub(super) to_address: ById<'a>,
     pub(super) from_address: &'a Sender,
     pub(super) parcel: &'a Size,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) customs_info: Option<CustomsInfo<'a>>,
     /// For people who search in EasyPost's dashboard, and for [`super::verdict::tracked`].
     pub(super) reference: &'a str,
+}
+
+/// What is declared to customs ("Customs Guide").
+#[derive(Serialize)]
+pub(super) struct CustomsInfo<'a> {
+    contents_type: &'static str,
+    customs_certify: bool,
+    customs_signer: &'a str,
+    /// Up to 2 500 dollars no export filing is needed.
+    eel_pfc: &'static str,
+    non_delivery_option: &'static str,
+    restriction_type: &'static str,
+    customs_items: [CustomsItem<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct CustomsItem<'a> {
+    description: &'a str,
+    quantity: u32,
+    /// In ounces.
+    weight: &'a serde_json::Number,
+    value: String,
+    currency: &'a str,
+    origin_country: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hs_tariff_number: Option<&'a str>,
+}
+
+impl<'a> CustomsInfo<'a> {
+    pub(super) fn new(settings: &'a EasyPostSettings, worth: &'a Worth) -> Self {
+        let Goods {
+            contents,
+            origin_country,
+            tariff_number,
+        } = &settings.goods;
+        Self {
+            contents_type: "merchandise",
+            customs_certify: true,
+            customs_signer: settings.from.signer(),
+            eel_pfc: "NOEEI 30.37(a)",
+            non_delivery_option: "return",
+            restriction_type: "none",
+            customs_items: [CustomsItem {
+                description: contents,
+                quantity: 1,
+                weight: settings.size.weight(),
+                value: worth.amount.to_text(),
+                currency: worth.currency.code(),
+                origin_country,
+                hs_tariff_number: tariff_number.as_deref(),
+            }],
+        }
+    }
 }
 
 /// The body of `POST /v2/shipments/{id}/buy`.
