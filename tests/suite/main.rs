@@ -41,3 +41,4 @@ mod stripe;
 mod sweep;
 mod unkind;
 mod webhooks;
+mod words;

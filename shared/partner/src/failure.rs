@@ -10,7 +10,8 @@ use platform::secret::SecretError;
 /// How far a failed call got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// The partner did nothing, and only the operator can change that: the keys are missing or refused.
+    /// The partner did nothing, and only the operator can change that: the keys are missing or refused, or
+    /// the account may not do this.
     NotConfigured,
     /// The partner provably did nothing.
     NothingDone,
@@ -24,8 +25,8 @@ pub trait Refusal: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Reads the answer.
     fn from_answer(status: u16, body: &[u8]) -> Self;
 
-    /// How far the call got that was answered so. A code that is not known proves nothing: it MUST be
-    /// [`Reach::Unknown`].
+    /// How far the call got that was answered so. A code that is not known proves as much as its status: a
+    /// 5xx MUST be [`Reach::Unknown`].
     fn reach(&self, status: u16) -> Reach;
 }
 

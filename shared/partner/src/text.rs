@@ -27,11 +27,11 @@ impl Alphabet {
     }
 }
 
-/// A machine's word, for logs, orders and answers: 1 to 64 characters of the alphabet. `None` for
-/// anything else, which may be what a person wrote.
+/// A machine's word, for logs, orders and answers: 1 to 100 characters of the alphabet. `None` for
+/// anything else, which may be what a person wrote. The longest word that a partner publishes has 65.
 #[must_use]
 pub fn sanitize(text: &str, alphabet: Alphabet) -> Option<&str> {
-    ((1..=64).contains(&text.len()) && alphabet.allows(text)).then_some(text)
+    ((1..=100).contains(&text.len()) && alphabet.allows(text)).then_some(text)
 }
 
 /// A partner's id that may stand in a path and leads nowhere else: 1 to 255 letters, digits, `_` and
@@ -76,7 +76,7 @@ mod tests {
         ] {
             assert_eq!(sanitize(code, alphabet), Some(code));
         }
-        let long = "x".repeat(65);
+        let long = "x".repeat(101);
         for alphabet in [LowerSnake, UpperSnake, Dotted] {
             for text in ["", "Jenny Rosen", "a\nb", "10451 ", "Ünal", &long] {
                 assert_eq!(sanitize(text, alphabet), None, "{text}");

@@ -34,9 +34,11 @@ pub(crate) use front::read_request;
 pub use front::{
     DoubleReply, DoubleRequest, Failing, Front, Gate, Idle, Mishap, PartnerDouble, Passage,
 };
-pub use paypal::{Habits, Outcome as PayPalOutcome, PayPalDouble};
+pub use paypal::{Habits, Outcome as PayPalOutcome, PayPalCall, PayPalDouble};
 pub use paypal_webhook::{
     PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalCertificates, paypal_signature,
 };
 pub use secrets_manager::{SecretMishap, SecretsManagerDouble};
-pub use stripe::{Operation, Outcome, StripeCall, StripeCharge, StripeDouble, StripeMethod};
+pub use stripe::{
+    Operation, Outcome, StripeCall, StripeCharge, StripeDouble, StripeMethod, StripeRefusal,
+};

@@ -8,7 +8,7 @@ use payment::partners::{BillingPartner, PartnerError, RefundStatus};
 use platform::outbound::Https;
 use platform::runtime::Runtime;
 use serde_json::{Value, json};
-use tests::partners::{DoubleReply, Gate, Habits, Mishap, PayPalDouble, PayPalOutcome};
+use tests::partners::{DoubleReply, Gate, Habits, Mishap, PayPalCall, PayPalDouble, PayPalOutcome};
 
 use super::{
     Agreed, CARD, DEFAULT, MINUTE, ORDERS, Setting, declined, invoiced, invoiced_with, json_of,
@@ -113,35 +113,45 @@ async fn what_only_the_shop_can_mend_is_no_decline_of_the_customers() {
         "PERMISSION_DENIED",
         "NOT_ENABLED_FOR_CARD_PROCESSING",
     ] {
-        let test = invoiced([PayPalOutcome::Refused(issue)]).await;
-        assert_eq!(test.pay().await.code(), "billing_partner_unavailable");
+        let test = invoiced([]).await;
+        test.double.refuse(PayPalCall::Capture, Some((422, issue)));
+        assert_eq!(test.pay().await.code(), "billing_partner_not_configured");
         assert_eq!(test.state().await, "due");
         assert!(test.double.taken().is_empty());
+        test.double.refuse(PayPalCall::Capture, None);
+        // Mended, the attempt goes on, although PayPal would repeat its refusal for the same id.
+        assert_eq!(test.pay().await.status, 201, "{issue}");
+        test.assert_charged_once().await;
     }
 }
 
 #[tokio::test]
-async fn what_paypal_does_not_document_is_unknown_and_never_a_decline() {
-    let test = invoiced([
-        PayPalOutcome::Refused("INVENTED"),
-        PayPalOutcome::Status("INVENTED"),
-    ])
-    .await;
-    test.double.set_habits(Habits {
-        refusals_are_repeated: false,
-        ..Habits::default()
-    });
+async fn a_status_that_paypal_does_not_document_is_unknown_and_never_a_decline() {
+    let test = invoiced([PayPalOutcome::Status("INVENTED")]).await;
     for _ in 0..2 {
-        assert_eq!(test.pay().await.code(), "payment_outcome_unknown");
+        assert_eq!(test.pay().await.status, 503);
         assert_eq!(test.state().await, "unknown");
     }
     assert!(test.double.taken().is_empty());
 }
 
 #[tokio::test]
-async fn a_paid_invoice_that_is_not_ours_is_unknown_and_never_a_decline() {
-    let test = invoiced([PayPalOutcome::Refused("DUPLICATE_INVOICE_ID")]).await;
-    assert_eq!(test.pay().await.code(), "payment_outcome_unknown");
+async fn a_capture_that_paypal_refuses_in_whatever_words_is_the_customers_turn() {
+    for (issue, code) in [
+        ("PAYMENT_DENIED", "payment_denied"),
+        ("A_NEWER_ISSUE", "a_newer_issue"),
+        ("Jenny Rosen may not pay", "illegible"),
+        // Another order of this invoice was paid, and no order of this shop's shows it.
+        ("DUPLICATE_INVOICE_ID", "duplicate_invoice_id"),
+    ] {
+        let test = invoiced([PayPalOutcome::Refused(issue)]).await;
+        let expected = (402, "payment_declined", code, false);
+        assert_eq!(declined(&test.pay().await), expected, "{issue}");
+        assert_eq!(test.state().await, "declined");
+        assert!(test.double.taken().is_empty());
+        assert_eq!(test.pay().await.status, 201);
+        test.assert_charged_once().await;
+    }
 }
 
 #[tokio::test]
@@ -192,7 +202,9 @@ async fn nobody_is_charged_who_has_not_agreed_or_has_withdrawn() {
     assert_eq!(unknown.state().await, "action_required");
     assert!(unknown.double.taken().is_empty());
 
-    let withdrawn = invoiced([PayPalOutcome::Refused("AGREEMENT_ALREADY_CANCELLED")]).await;
+    let withdrawn = invoiced([]).await;
+    let refusal = Some((422, "AGREEMENT_ALREADY_CANCELLED"));
+    withdrawn.double.refuse(PayPalCall::Capture, refusal);
     assert_eq!(withdrawn.pay().await.code(), "billing_agreement_missing");
 }
 
@@ -469,12 +481,21 @@ async fn an_answer_that_is_lost_or_garbled_at_any_step_leads_to_one_capture() {
                 test.front.plan("POST", part, mishap.clone());
                 let reply = test.pay().await;
                 let state = test.state().await;
-                let expected = if part == "/capture" {
-                    ("payment_outcome_unknown", "unknown")
-                } else {
-                    ("billing_partner_unavailable", "due")
+                let is_refused = matches!(&mishap, Mishap::Garbled(reply) if reply.status == 422);
+                let expected = match (part, is_refused) {
+                    ("oauth2", true) => ("billing_partner_not_configured", "due"),
+                    (ORDERS, true) => ("payment_declined", "declined"),
+                    // The order shows that it was captured all the same.
+                    (_, true) => ("", "captured"),
+                    ("/capture", false) => ("payment_outcome_unknown", "unknown"),
+                    (_, false) => ("billing_partner_unavailable", "due"),
                 };
-                assert_eq!((reply.code(), &*state), expected, "{part}, {mishap:?}");
+                let code = if reply.status == 201 {
+                    ""
+                } else {
+                    reply.code()
+                };
+                assert_eq!((code, &*state), expected, "{part}, {mishap:?}");
                 assert_eq!(test.pay().await.status, 201, "{part}, {mishap:?}");
                 test.assert_charged_once().await;
             }

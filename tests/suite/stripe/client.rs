@@ -11,7 +11,9 @@ use payment::partners::{
 use platform::outbound::{Https, Secret};
 use serde_json::{Value, json};
 use tests::Options;
-use tests::partners::{DoubleReply, Mishap, Operation, Outcome, StripeCall, StripeDouble};
+use tests::partners::{
+    DoubleReply, Mishap, Operation, Outcome, StripeCall, StripeDouble, StripeRefusal,
+};
 
 use super::{
     Bench, CUSTOMER, POOR, VISA, agreement, bench, clock, declined, invoiced, is_captured,
@@ -438,6 +440,7 @@ async fn nobody_is_charged_without_an_agreement_that_stripe_knows() {
         );
     }
     assert!(bench.played.asked().is_empty());
+    // Of somebody else's, and of nobody's.
     let stranger = Agreement {
         partner_customer: Some(token("cus_stranger")),
         ..agreement(VISA)
@@ -458,9 +461,81 @@ async fn an_attempt_whose_card_was_taken_away_is_declined_so_that_another_can_be
     let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench.played.detach(VISA);
+    let refused = bench.stripe.confirm(&charge).await;
+    assert!(
+        matches!(&refused, Err(PartnerError::Refused { code }) if code == "refused"),
+        "{refused:?}"
+    );
+    let status = bench.stripe.cancel(&charge).await.unwrap();
+    assert_eq!(status, ChargeStatus::Cancelled);
+    // Where Stripe takes it off the intent as well.
+    let charge = opened_and_left_without_a_method(&bench).await;
     let expected = declined("payment_method_missing", false);
-    assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), expected);
     assert_eq!(bench.stripe.look_up(&charge).await.unwrap(), expected);
+}
+
+async fn opened_and_left_without_a_method(bench: &Bench) -> OpenCharge {
+    bench.played.attach(CUSTOMER, VISA);
+    let charge = bench.opened(VISA).await;
+    bench.played.set_status("requires_payment_method");
+    charge
+}
+
+#[tokio::test]
+async fn a_card_that_was_taken_away_is_declined_and_the_next_one_is_charged() {
+    let (cloud, played) = shop(Options::default(), VISA).await;
+    let (order, body) = invoiced(&cloud).await;
+    played.detach(VISA);
+    for _ in 0..2 {
+        let reply = cloud.post(PAYMENT, &body).await;
+        assert_eq!(reply.status, 402, "{}", reply.text);
+        assert_eq!(reply.code(), "payment_declined");
+        assert_eq!(reply.body["decline_code"], "refused");
+        assert_eq!(reply.body["retryable"], false);
+        assert_eq!(cloud.get(&order).await.body["payment"]["state"], "declined");
+    }
+    played.attach(CUSTOMER, "pm_card_mastercard");
+    let agreement = json!({
+        "customerId": "8080", "partner": "stripe",
+        "partnerCustomerId": CUSTOMER, "paymentMethodId": "pm_card_mastercard"
+    });
+    let reply = cloud.post("/api/customer/billing.json", &agreement).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let reply = cloud.post(PAYMENT, &body).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    assert_eq!(played.captured(), [20_000]);
+}
+
+#[tokio::test]
+async fn what_only_the_shop_can_mend_at_stripe_is_said_so_and_declines_nobody() {
+    for (status, code) in [
+        (403, Some("secret_key_required")),
+        (403, None),
+        (400, Some("testmode_charges_only")),
+        (400, Some("payment_method_unactivated")),
+    ] {
+        for operation in [Operation::Open, Operation::Confirm] {
+            let (cloud, played) = shop(Options::default(), VISA).await;
+            let (order, body) = invoiced(&cloud).await;
+            let kind = "invalid_request_error";
+            let param = None;
+            let refusal = StripeRefusal {
+                status,
+                kind,
+                code,
+                param,
+            };
+            played.refuse(operation, Some(refusal));
+            let reply = cloud.post(PAYMENT, &body).await;
+            let got = (reply.status, reply.code());
+            assert_eq!(got, (503, "billing_partner_not_configured"), "{code:?}");
+            assert_eq!(cloud.get(&order).await.body["payment"]["state"], "due");
+            played.refuse(operation, None);
+            let reply = cloud.post(PAYMENT, &body).await;
+            assert_eq!(reply.status, 201, "{code:?} {operation:?}: {}", reply.text);
+            assert_eq!(played.captured(), [20_000]);
+        }
+    }
 }
 
 #[tokio::test]
@@ -510,12 +585,14 @@ async fn a_status_that_is_new_is_an_unknown_outcome() {
     bench.played.set_status("requires_source");
     assert!(is_unanswered(&bench.stripe.look_up(&charge).await));
     assert!(is_unanswered(&bench.stripe.confirm(&charge).await));
+    // An error's type may be new: its code and its status say enough.
     let newer = r#"{"error":{"type":"newer_error","code":"card_declined"}}"#;
     bench.played.plan(
         Operation::Confirm,
         Mishap::Instead(DoubleReply::new(402, newer)),
     );
-    assert!(is_unanswered(&bench.stripe.confirm(&charge).await));
+    let expected = declined("card_declined", false);
+    assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), expected);
 }
 
 #[tokio::test]

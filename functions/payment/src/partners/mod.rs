@@ -1,5 +1,6 @@
 //! The billing partners: who moves the money.
 
+pub mod answers;
 mod paypal;
 mod sandbox;
 mod stripe;
@@ -17,7 +18,9 @@ use service::error::Source;
 
 pub use domain::RefundStatus;
 pub use paypal::PayPal;
+pub use paypal::answers as paypal_answers;
 pub use sandbox::{Entry, Ledger, Sandbox};
+pub use stripe::answers as stripe_answers;
 pub use stripe::{API_VERSION as STRIPE_VERSION, Stripe};
 
 /// One attempt at charging one invoice.
@@ -171,8 +174,8 @@ pub enum PartnerError {
         /// Why, such as `amount_too_small`.
         code: String,
     },
-    /// Nothing happened: this deployment has no keys for it, or keys that it refuses. Only the shop's
-    /// operator can change that.
+    /// Nothing happened: this deployment has no keys for it, or keys that it refuses, or its account may not
+    /// do this. Only the shop's operator can change that.
     #[error("the billing partner's keys are missing or refused")]
     NotConfigured(#[source] Source),
     /// It provably did nothing: no connection, asked for less, or is down.

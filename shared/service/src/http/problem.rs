@@ -323,8 +323,9 @@ fn not_configured(counterpart: Counterpart, outcome: Outcome) -> String {
         Outcome::Unknown => "An earlier step of this request may have been carried out.",
     };
     format!(
-        "This deployment has no valid keys for its {whose}. {known} The shop's operator must store \
-         the keys in the deployment's secret; then send the request again."
+        "This deployment has no valid keys for its {whose}, or its account there may not do this. \
+         {known} The shop's operator must correct the keys in the deployment's secret or the account; \
+         then send the request again."
     )
 }
 

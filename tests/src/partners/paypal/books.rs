@@ -6,8 +6,8 @@ use domain::{Timestamp, digest_hex};
 use platform::outbound::Secret;
 use serde_json::Value;
 
-use super::errors::{check_source, not_found, refusal};
-use super::{Habits, Outcome};
+use super::errors::{check_source, not_found, refusal, unlisted_refusal};
+use super::{Habits, Outcome, PayPalCall};
 
 /// A status and a body that say no.
 pub(super) type Refusal = (u16, Value);
@@ -96,6 +96,7 @@ pub(super) struct Books {
     pub(super) authorization: Option<Secret>,
     pub(super) refunds_end_as: Option<&'static str>,
     pub(super) refunds_are_refused: Option<&'static str>,
+    pub(super) refusals: Vec<(PayPalCall, u16, &'static str)>,
     /// By id.
     pub(super) disputes: BTreeMap<String, Dispute>,
 }
@@ -112,6 +113,15 @@ pub(super) struct Dispute {
 }
 
 impl Books {
+    /// The refusal that a test wants for this call.
+    pub(super) fn refused(&self, call: PayPalCall) -> Result<(), Refusal> {
+        let mut refusals = self.refusals.iter();
+        match refusals.find(|(each, ..)| *each == call) {
+            Some((_, status, issue)) => Err(refusal(*status, issue, None)),
+            None => Ok(()),
+        }
+    }
+
     /// Seventeen capitals and digits.
     pub(super) fn next_id(&mut self) -> String {
         self.count += 1;
@@ -170,7 +180,7 @@ impl Books {
         };
         let (status, response_code, settles) = match outcome {
             Outcome::Captured => ("COMPLETED", Some("0000"), None),
-            Outcome::Refused(issue) => return refuse(issue),
+            Outcome::Refused(issue) => return Err(unlisted_refusal(422, issue, None)),
             Outcome::Declined(code) => ("DECLINED", Some(code), None),
             Outcome::PayerMustAct => {
                 if let Some(order) = self.orders.get_mut(id) {

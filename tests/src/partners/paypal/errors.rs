@@ -1,5 +1,7 @@
-//! What PayPal refuses, and in which shape (`error`).
+//! What PayPal refuses, and in which shape (`error`). Each issue is one that PayPal publishes, or that
+//! live answers have.
 
+use payment::partners::paypal_answers as answers;
 use serde_json::{Value, json};
 
 use super::books::{Kind, Refusal};
@@ -15,6 +17,26 @@ const WHOLE_UNITS_ONLY: [&str; 3] = ["HUF", "JPY", "TWD"];
 
 /// A refusal with one issue, as the specification's `error` has it.
 pub(super) fn refusal(status: u16, issue: &str, field: Option<&str>) -> Refusal {
+    let tables = [
+        answers::CHARGE,
+        answers::REPORTED,
+        answers::REFUND,
+        answers::REPORTED_REFUND,
+    ];
+    let is_published = tables.iter().any(|words| words.meaning(issue).is_some());
+    assert!(is_published, "PayPal publishes no issue {issue}");
+    unlisted_refusal(status, issue, field)
+}
+
+/// A media type that PayPal does not read has no issue.
+pub(super) fn wrong_media_type() -> Refusal {
+    let (status, mut body) = unlisted_refusal(415, "", None);
+    body["details"] = json!([]);
+    (status, body)
+}
+
+/// The same with an issue that need not be listed anywhere.
+pub(super) fn unlisted_refusal(status: u16, issue: &str, field: Option<&str>) -> Refusal {
     let (name, message) = match status {
         400 => (
             "INVALID_REQUEST",
@@ -23,6 +45,15 @@ pub(super) fn refusal(status: u16, issue: &str, field: Option<&str>) -> Refusal 
         403 => (
             "NOT_AUTHORIZED",
             "Authorization failed due to insufficient permissions.",
+        ),
+        409 => (
+            "RESOURCE_CONFLICT",
+            "The server has detected a conflict while processing this request.",
+        ),
+        401 => (
+            "AUTHENTICATION_FAILURE",
+            "Authentication failed due to missing authorization header, or invalid authentication \
+             credentials.",
         ),
         404 => (
             "RESOURCE_NOT_FOUND",

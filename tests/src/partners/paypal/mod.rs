@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::BookedCharge;
 use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
 use books::{Account, Books, Dispute, Kind, Order, Refusal, Vaulted};
-use errors::{check_order, not_found, refusal};
+use errors::{check_order, not_found, refusal, wrong_media_type};
 
 /// What becomes of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,23 @@ pub enum Outcome {
     },
     /// 201 with a capture in this status, documented or not.
     Status(&'static str),
+}
+
+/// What a client can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayPalCall {
+    /// `POST /v2/checkout/orders`
+    Open,
+    /// `POST /v2/checkout/orders/{id}/capture`
+    Capture,
+    /// `GET /v2/checkout/orders/{id}`
+    LookUp,
+    /// `POST /v2/payments/captures/{id}/refund`
+    Refund,
+    /// `GET /v2/payments/captures/{id}`
+    ReadCapture,
+    /// `GET /v1/customer/disputes/{id}`
+    Dispute,
 }
 
 /// What PayPal, or the account, may do one way or another.
@@ -119,6 +136,15 @@ impl PayPalDouble {
     /// From now on refunds have this status.
     pub fn refunds_end_as(&self, status: &'static str) {
         self.books().refunds_end_as = Some(status);
+    }
+
+    /// From now on each such call is refused with this status and issue, and its id keeps that; `None`
+    /// ends it.
+    pub fn refuse(&self, call: PayPalCall, refusal: Option<(u16, &'static str)>) {
+        let mut books = self.books();
+        books.refusals.retain(|(each, ..)| *each != call);
+        let refusal = refusal.map(|(status, issue)| (call, status, issue));
+        books.refusals.extend(refusal);
     }
 
     /// From now on refunds are refused with this issue, or no longer.
@@ -403,7 +429,7 @@ impl PayPalDouble {
         show: impl Fn(&Books, &str) -> Value,
     ) -> (u16, Value) {
         if request.header("content-type") != Some("application/json") {
-            return refusal(415, "UNSUPPORTED_MEDIA_TYPE", None);
+            return wrong_media_type();
         }
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             return refusal(400, "MALFORMED_REQUEST_JSON", None);
@@ -452,6 +478,7 @@ impl PayPalDouble {
     fn open(&self, request: &DoubleRequest, account: Account) -> (u16, Value) {
         let now = self.runtime.now();
         let work = |books: &mut Books, body: &Value| {
+            books.refused(PayPalCall::Open)?;
             let unit = check_order(body)?;
             let id = books.next_id();
             let order = Order {
@@ -476,14 +503,29 @@ impl PayPalDouble {
 
     fn capture(&self, request: &DoubleRequest, id: &str) -> (u16, Value) {
         let now = self.runtime.now();
-        let work = |books: &mut Books, body: &Value| books.capture(id, body, now);
+        let work = |books: &mut Books, body: &Value| {
+            books.refused(PayPalCall::Capture)?;
+            books.capture(id, body, now)
+        };
         self.once(request, None, work, Books::show_order)
     }
 
     fn refund(&self, request: &DoubleRequest, capture: &str) -> (u16, Value) {
-        let work = |books: &mut Books, body: &Value| books.refund(capture, body);
+        let work = |books: &mut Books, body: &Value| {
+            books.refused(PayPalCall::Refund)?;
+            books.refund(capture, body)
+        };
         let days = Duration::from_hours(45 * 24);
         self.once(request, Some(days), work, Books::show_refund)
+    }
+
+    fn unless_refused(
+        &self,
+        call: PayPalCall,
+        answer: impl FnOnce() -> (u16, Value),
+    ) -> (u16, Value) {
+        let refused = self.books().refused(call);
+        refused.err().unwrap_or_else(answer)
     }
 
     fn order(&self, id: &str) -> (u16, Value) {
@@ -515,11 +557,17 @@ impl PartnerDouble for PayPalDouble {
             (_, ["v2", "checkout", "orders", id, ..]) if !self.owns(self.account(request), id) => {
                 not_found()
             }
-            ("GET", ["v2", "checkout", "orders", id]) => self.order(id),
+            ("GET", ["v2", "checkout", "orders", id]) => {
+                self.unless_refused(PayPalCall::LookUp, || self.order(id))
+            }
             ("POST", ["v2", "checkout", "orders", id, "capture"]) => self.capture(request, id),
             ("POST", ["v2", "payments", "captures", id, "refund"]) => self.refund(request, id),
-            ("GET", ["v2", "payments", "captures", id]) => self.books().show_capture(id),
-            ("GET", ["v1", "customer", "disputes", id]) => self.books().show_dispute(id),
+            ("GET", ["v2", "payments", "captures", id]) => {
+                self.unless_refused(PayPalCall::ReadCapture, || self.books().show_capture(id))
+            }
+            ("GET", ["v1", "customer", "disputes", id]) => {
+                self.unless_refused(PayPalCall::Dispute, || self.books().show_dispute(id))
+            }
             _ => not_found(),
         };
         DoubleReply::new(status, body.to_string())

@@ -1,5 +1,6 @@
-//! What Stripe refuses, and in which shape ("Errors").
+//! What Stripe refuses, and in which shape ("Errors"). Each code is one that Stripe publishes.
 
+use payment::partners::stripe_answers;
 use serde_json::{Value, json};
 
 use super::super::front::{DoubleReply, Mishap};
@@ -44,10 +45,27 @@ impl Answer {
         Self::not_begun(400, invalid_request(code, param, message))
     }
 
+    /// The object that the path names is not there.
     pub(super) fn missing(what: &str, id: &str, param: &str) -> Self {
         let message = format!("No such {what}: '{id}'");
         let error = invalid_request(Some("resource_missing"), Some(param), &message);
         Self::not_begun(404, error)
+    }
+
+    /// An object that a parameter names is not there.
+    pub(super) fn missing_parameter(what: &str, id: &str, param: &str) -> Self {
+        Self {
+            status: 400,
+            ..Self::missing(what, id, param)
+        }
+    }
+
+    /// A payment method that is not the customer's any more. Live answers have neither `code` nor `param`
+    /// (getlago/lago-api #3826, liberapay #2686).
+    pub(super) fn detached() -> Self {
+        let message =
+            "Played: this PaymentMethod was detached from a Customer and may not be used again.";
+        Self::refused(400, invalid_request(None, None, message))
     }
 }
 
@@ -55,6 +73,10 @@ impl Answer {
 pub(super) fn invalid_request(code: Option<&str>, param: Option<&str>, message: &str) -> Value {
     let mut error = json!({ "type": "invalid_request_error", "message": message });
     if let Some(code) = code {
+        assert!(
+            stripe_answers::CHARGE.meaning(code).is_some(),
+            "Stripe publishes no code {code}"
+        );
         error["code"] = code.into();
         error["doc_url"] = doc_url(code).into();
     }

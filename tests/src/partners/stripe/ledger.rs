@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::front::Mishap;
 use super::errors::{Answer, amount_error, doc_url, invalid_request, unknown_field};
 use super::wire::{Fields, expands, expands_charge, field, fields, metadata, route};
-use super::{Operation, Outcome, StripeCall, StripeCharge, StripeMethod};
+use super::{Operation, Outcome, StripeCall, StripeCharge, StripeMethod, StripeRefusal};
 
 #[derive(Clone, Debug)]
 pub(super) struct Charge {
@@ -84,6 +84,8 @@ pub(super) struct Ledger {
     pub(super) planned: VecDeque<(Operation, Mishap)>,
     pub(super) refund_status: Option<&'static str>,
     pub(super) rolled_key: Option<&'static str>,
+    pub(super) detached: Vec<String>,
+    pub(super) refusals: Vec<(Operation, StripeRefusal)>,
     pub(super) asked: Vec<StripeCall>,
 }
 
@@ -91,6 +93,7 @@ impl Ledger {
     pub(super) fn attach(&mut self, customer: &str, method: &str) {
         let methods = self.customers.entry(customer.to_owned()).or_default();
         methods.push(method.to_owned());
+        self.detached.retain(|each| each != method);
         self.methods
             .insert(method.to_owned(), StripeMethod::from_token(method));
     }
@@ -104,6 +107,15 @@ impl Ledger {
             .split_once('?')
             .map_or("", |(_, query)| query);
         let fields = fields(if method == "GET" { query } else { body });
+        let mut refusals = self.refusals.iter();
+        if let Some((_, refusal)) = refusals.find(|(each, _)| *each == operation) {
+            let (status, error) = (refusal.status, refusal.error());
+            // Keys and rights are checked, and others waited for, before anything begins.
+            return match status {
+                401 | 403 | 409 | 429 => Answer::not_begun(status, error),
+                _ => Answer::refused(status, error),
+            };
+        }
         match operation {
             Operation::NewCustomer => {
                 let id = format!("cus_Played{:06}", self.customers.len() + 1);
@@ -113,7 +125,7 @@ impl Ledger {
             Operation::Attach => {
                 let customer = field(&fields, "customer").unwrap_or_default();
                 if !self.customers.contains_key(customer) {
-                    return Answer::missing("customer", customer, "customer");
+                    return Answer::missing_parameter("customer", customer, "customer");
                 }
                 self.attach(customer, id);
                 Answer::done(self.method(id))
@@ -185,10 +197,13 @@ impl Ledger {
         }
         let (customer, method) = (text("customer"), text("payment_method"));
         let Some(methods) = self.customers.get(&customer) else {
-            return Answer::missing("customer", &customer, "customer");
+            return Answer::missing_parameter("customer", &customer, "customer");
         };
+        if self.detached.contains(&method) {
+            return Answer::detached();
+        }
         if !methods.contains(&method) {
-            return Answer::missing("PaymentMethod", &method, "payment_method");
+            return Answer::missing_parameter("PaymentMethod", &method, "payment_method");
         }
         let id = format!("pi_3Played{:06}", self.intents.len() + 1);
         let intent = Intent {
@@ -227,8 +242,11 @@ impl Ledger {
         let Some(method) = intent.method.clone() else {
             return self.unexpected(id, "confirm");
         };
+        if self.detached.contains(&method) {
+            return Answer::detached();
+        }
         let Some(outcome) = self.methods.get(&method).map(|each| each.outcome.clone()) else {
-            return Answer::missing("PaymentMethod", &method, "payment_method");
+            return Answer::missing_parameter("PaymentMethod", &method, "payment_method");
         };
         let off_session = field(fields, "off_session") == Some("true");
         match outcome {
@@ -353,7 +371,7 @@ impl Ledger {
         }
         let id = field(fields, "payment_intent").unwrap_or_default();
         if !self.intents.contains_key(id) {
-            return Answer::missing("payment_intent", id, "payment_intent");
+            return Answer::missing_parameter("payment_intent", id, "payment_intent");
         }
         let refunds = self.refunds.iter().rev().filter(|each| each.intent == id);
         let data: Vec<Value> = refunds.map(Refund::json).collect();
@@ -371,7 +389,7 @@ impl Ledger {
             .unwrap_or_default()
             .to_owned();
         let Some(intent) = self.intents.get(&id) else {
-            return Answer::missing("payment_intent", &id, "payment_intent");
+            return Answer::missing_parameter("payment_intent", &id, "payment_intent");
         };
         let charge = intent.latest_charge.clone().unwrap_or_default();
         let Some(entry) = self.charges.get(&charge) else {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use payment::partners::STRIPE_VERSION;
 use platform::runtime::Runtime;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::BookedCharge;
 use super::front::{DoubleReply, DoubleRequest, Failing, Front, Mishap, PartnerDouble, Passage};
@@ -107,6 +107,31 @@ impl StripeMethod {
             name: None,
             outcome,
         }
+    }
+}
+
+/// An error of Stripe's.
+#[derive(Clone, Copy, Debug)]
+pub struct StripeRefusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// `error.type`
+    pub kind: &'static str,
+    /// `error.code`
+    pub code: Option<&'static str>,
+    /// `error.param`
+    pub param: Option<&'static str>,
+}
+
+impl StripeRefusal {
+    fn error(self) -> Value {
+        let mut error = json!({ "type": self.kind, "message": "Played." });
+        for (name, value) in [("code", self.code), ("param", self.param)] {
+            if let Some(value) = value {
+                error[name] = value.into();
+            }
+        }
+        error
     }
 }
 
@@ -225,20 +250,23 @@ impl StripeDouble {
         self.ledger().attach(customer, method);
     }
 
-    /// Detaches it, as the customer does who takes a card away.
+    /// Detaches it, as the customer does who takes a card away. It can never be used again.
     pub fn detach(&self, method: &str) {
         let mut ledger = self.ledger();
-        ledger.methods.remove(method);
         for methods in ledger.customers.values_mut() {
             methods.retain(|each| each != method);
         }
-        for intent in ledger.intents.values_mut() {
-            if intent.status == "requires_confirmation" && intent.method.as_deref() == Some(method)
-            {
-                intent.method = None;
-                intent.status = "requires_payment_method";
-            }
-        }
+        ledger.detached.push(method.to_owned());
+    }
+
+    /// From now on each call of this operation is refused like this, and its key keeps that; `None` ends
+    /// it.
+    pub fn refuse(&self, operation: Operation, refusal: Option<StripeRefusal>) {
+        let mut ledger = self.ledger();
+        ledger.refusals.retain(|(each, _)| *each != operation);
+        ledger
+            .refusals
+            .extend(refusal.map(|refusal| (operation, refusal)));
     }
 
     /// Changes what is attached under this token.

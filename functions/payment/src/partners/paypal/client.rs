@@ -156,7 +156,7 @@ impl Client {
     async fn find<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, Failure> {
         match self.get(path).await {
             Ok(found) => Ok(Some(found)),
-            Err(Refused(404, Refusal::Issue { .. })) => Ok(None),
+            Err(Refused(404, _)) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -229,7 +229,8 @@ impl Client {
         let call = call.header("accept", "application/json");
         let authorization = Secret::basic_authorization(&keys.client_id, &keys.secret);
         let answer = send(&self.https, &call, authorization).await?;
-        if let status @ (400 | 401) = answer.status {
+        // Whatever it says: only other credentials or another address change that.
+        if let status @ (400..=407 | 409..=423 | 425..=428 | 430..=499) = answer.status {
             tracing::error!(status, "paypal refuses our credentials");
             return Err(Refused(status, Refusal::Credentials));
         }

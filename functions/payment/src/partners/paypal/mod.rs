@@ -45,6 +45,7 @@
 //! None but after an expired token: a call that was refused for its token did nothing. Everything
 //! else is asked again by the next claim, which looks the order up first.
 
+pub mod answers;
 mod client;
 #[cfg(test)]
 mod tests;
@@ -62,16 +63,17 @@ use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
 use platform::secret::Keys;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::answers::{Meaning, Words};
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
     Refunds,
 };
 use client::{Client, Credentials, Failure, path_id};
 use verdict::{
-    CaptureStatus, Issue, OrderStatus, RefundIssue, RefundWord, Refusal, contradiction,
-    dispute_state, not_allowed, outcome, refund_failed, refunds, standing, unknown_issue,
+    CHARGES, CaptureStatus, OrderStatus, REFUNDS, RefundWord, Refusal, contradiction,
+    dispute_state, meaning, not_allowed, outcome, refund_failed, refunds, refused, standing,
     unknown_word,
 };
 use wire::{Source, WireOrder, amount_text};
@@ -92,15 +94,26 @@ enum Refunding {
     Made(RefundStatus),
     /// There is none, for this issue.
     Refused(String),
+    /// There is none until somebody mends the shop's account.
+    NotAllowed(Failure),
 }
 
 impl Refunding {
-    fn into_status(self) -> RefundStatus {
+    fn into_status(self) -> Result<RefundStatus, PartnerError> {
         match self {
-            Self::Made(status) => status,
-            Self::Refused(issue) => refund_failed(&issue.to_ascii_lowercase()),
+            Self::Made(status) => Ok(status),
+            Self::Refused(issue) => Ok(refund_failed(&issue.to_ascii_lowercase())),
+            Self::NotAllowed(failure) => Err(not_allowed(failure)),
         }
     }
+}
+
+/// What opening an order brought.
+enum Opened {
+    /// PayPal's id of it.
+    As(String),
+    /// Nothing was done, and the attempt goes on once this is mended, as with a capture.
+    Kept(PartnerError),
 }
 
 /// How a capture ended.
@@ -108,6 +121,9 @@ enum Captured {
     Status(ChargeStatus),
     /// The token names another kind of source; nothing was done.
     OtherSource,
+    /// Nothing was done, and the attempt goes on once this is mended: PayPal may repeat it for the same
+    /// id even then.
+    Kept(PartnerError),
 }
 
 impl PayPal {
@@ -132,6 +148,32 @@ impl PayPal {
             client: Client::from_environment(environment, aws, runtime.clone()).await?,
             runtime,
         })
+    }
+
+    /// Opens an order under this id. Nothing is asked of the customer yet, and no money moves: what waiting
+    /// changes, or a failure, is for later.
+    async fn create_order(&self, id: &str, body: &Value) -> Result<Opened, PartnerError> {
+        let failure = match self.client.create_order(id, body).await {
+            Ok(order) => return Ok(Opened::As(order.id)),
+            Err(failure) => failure,
+        };
+        let Some((meaning, issue)) = refusal(CHARGES, &failure) else {
+            return Err(PartnerError::from_write(failure));
+        };
+        match meaning {
+            Meaning::Operator => Ok(Opened::Kept(not_allowed(failure))),
+            Meaning::NoAgreement => Ok(Opened::Kept(PartnerError::NoAgreement)),
+            Meaning::InDoubt | Meaning::Later => Err(PartnerError::unavailable(failure)),
+            Meaning::DeclinedForNow
+            | Meaning::Declined
+            | Meaning::CustomerMustAct
+            | Meaning::OtherSource
+            | Meaning::Refused
+            | Meaning::Malformed
+            | Meaning::RefusedUnlessDone
+            | Meaning::LookUp
+            | Meaning::Gone => Err(refused(&failure, &issue)),
+        }
     }
 
     /// The order as it stands; `None` once it has expired.
@@ -196,7 +238,8 @@ impl PayPal {
     }
 
     /// Asks for the capture with that source; `again` tells apart what is asked for once more after
-    /// the payer has acted.
+    /// the payer has acted. A refusal that may be one that PayPal repeats, also once its cause is mended,
+    /// is asked for once more under an id that was never used: an order has one capture, whatever the id.
     async fn capture(
         &self,
         charge: &OpenCharge,
@@ -204,12 +247,24 @@ impl PayPal {
         source: Source,
         again: bool,
     ) -> Result<Captured, PartnerError> {
-        let token = &agreement.payment_method;
-        let id = capture_id(charge, token, source, again);
-        let captured = self
-            .client
-            .capture(&charge.reference, &id, source.body(token));
-        let failure = match captured.await {
+        let id = capture_id(charge, &agreement.payment_method, source, again);
+        let first = self.try_capture(charge, agreement, source, &id).await?;
+        if !matches!(first, Captured::Kept(_)) {
+            return Ok(first);
+        }
+        let id = format!("pay-{}-{}", charge.reference, self.fresh());
+        self.try_capture(charge, agreement, source, &id).await
+    }
+
+    async fn try_capture(
+        &self,
+        charge: &OpenCharge,
+        agreement: &Agreement,
+        source: Source,
+        id: &str,
+    ) -> Result<Captured, PartnerError> {
+        let body = source.body(&agreement.payment_method);
+        let failure = match self.client.capture(&charge.reference, id, body).await {
             Ok(order) => {
                 let outcome = outcome(&order).map_err(PartnerError::unanswered)?;
                 return Ok(Captured::Status(match outcome {
@@ -219,32 +274,37 @@ impl PayPal {
             }
             Err(failure) => failure,
         };
-        let Refused(
-            _,
-            Refusal::Issue {
-                issue,
-                about_the_source,
-            },
-        ) = &failure
-        else {
+        let Some((meaning, issue)) = refusal(CHARGES, &failure) else {
             return Err(PartnerError::from_write(failure));
         };
-        let Some(meaning) = Issue::from_word(issue) else {
-            return Err(unknown_issue(failure));
+        let code = || issue.to_ascii_lowercase();
+        let declined = |retryable| ChargeStatus::Declined {
+            code: code(),
+            retryable,
         };
-        let code = issue.to_ascii_lowercase();
         Ok(Captured::Status(match meaning {
-            Issue::Declined { retryable } => ChargeStatus::Declined { code, retryable },
-            Issue::ActionRequired => ChargeStatus::ActionRequired,
-            Issue::AlreadyCaptured => self.settled(charge).await?,
-            Issue::NoAgreement => return Err(PartnerError::NoAgreement),
-            Issue::OtherSource => return Ok(Captured::OtherSource),
-            Issue::Malformed if *about_the_source => return Err(PartnerError::NoAgreement),
-            Issue::Refused => return Err(PartnerError::Refused { code }),
-            Issue::Malformed | Issue::Ours => return Err(not_allowed(failure)),
-            Issue::Gone if self.may_have_expired(charge) => ChargeStatus::Expired,
-            Issue::Doubtful | Issue::Gone => return Err(PartnerError::unanswered(failure)),
+            Meaning::DeclinedForNow => declined(true),
+            Meaning::Declined => declined(false),
+            Meaning::CustomerMustAct => ChargeStatus::ActionRequired,
+            Meaning::LookUp => self.settled(charge).await?,
+            Meaning::NoAgreement => return Ok(Captured::Kept(PartnerError::NoAgreement)),
+            Meaning::OtherSource => return Ok(Captured::OtherSource),
+            Meaning::Refused | Meaning::Malformed => return Err(refused(&failure, &issue)),
+            Meaning::RefusedUnlessDone => match self.standing_after(charge).await? {
+                ChargeStatus::Unconfirmed => return Err(refused(&failure, &issue)),
+                status => status,
+            },
+            Meaning::Operator => return Ok(Captured::Kept(not_allowed(failure))),
+            Meaning::Gone if self.may_have_expired(charge) => ChargeStatus::Expired,
+            Meaning::InDoubt | Meaning::Gone => return Err(PartnerError::unanswered(failure)),
+            Meaning::Later => return Err(PartnerError::unavailable(failure)),
         }))
+    }
+
+    /// A part of an id that was never used.
+    fn fresh(&self) -> String {
+        let token = self.runtime.token();
+        token.get(..16).unwrap_or(&token).to_owned()
     }
 
     /// The captured order, and what it says of its refunds.
@@ -277,13 +337,12 @@ impl PayPal {
         id: &str,
     ) -> Result<RefundStatus, PartnerError> {
         let first = self.try_refund(charge, capture, id).await?;
-        if !matches!(first, Refunding::Refused(_)) {
-            return Ok(first.into_status());
+        if matches!(first, Refunding::Made(_)) {
+            return first.into_status();
         }
-        let token = self.runtime.token();
-        let fresh = format!("{id}-{}", token.get(..16).unwrap_or(&token));
+        let fresh = format!("{id}-{}", self.fresh());
         let again = self.try_refund(charge, capture, &fresh).await?;
-        Ok(again.into_status())
+        again.into_status()
     }
 
     async fn try_refund(
@@ -305,31 +364,68 @@ impl PayPal {
             }
             Err(failure) => failure,
         };
-        let Refused(_, Refusal::Issue { issue, .. }) = &failure else {
+        let Some((meaning, issue)) = refusal(REFUNDS, &failure) else {
             return Err(PartnerError::from_write(failure));
         };
-        match RefundIssue::from_word(issue) {
-            Some(RefundIssue::FullyRefunded) => {
-                let order = self.order(charge).await;
-                let order = order.map_err(PartnerError::unanswered)?;
-                let refunds = order.as_ref().map(refunds).transpose();
-                let refunds = refunds.map_err(PartnerError::unanswered)?;
-                let standing = refunds.and_then(|refunds| refunds.standing);
+        match meaning {
+            Meaning::LookUp => {
+                let standing = self.standing_refund(charge).await?;
                 let standing = standing.ok_or_else(|| PartnerError::unanswered(contradiction()))?;
                 Ok(Refunding::Made(standing))
             }
-            Some(RefundIssue::Refused) => Ok(Refunding::Refused(issue.clone())),
-            Some(RefundIssue::Doubtful) => Err(PartnerError::unanswered(failure)),
-            Some(RefundIssue::Ours) => Err(not_allowed(failure)),
-            None => Err(unknown_issue(failure)),
+            Meaning::RefusedUnlessDone => {
+                let standing = self.standing_refund(charge).await?;
+                Ok(standing.map_or(Refunding::Refused(issue), Refunding::Made))
+            }
+            Meaning::InDoubt => Err(PartnerError::unanswered(failure)),
+            Meaning::Later => Err(PartnerError::unavailable(failure)),
+            // A capture is never gone for the account that made it.
+            Meaning::Operator | Meaning::Gone => Ok(Refunding::NotAllowed(failure)),
+            Meaning::DeclinedForNow
+            | Meaning::Declined
+            | Meaning::CustomerMustAct
+            | Meaning::NoAgreement
+            | Meaning::OtherSource
+            | Meaning::Refused
+            | Meaning::Malformed => Ok(Refunding::Refused(issue)),
         }
     }
+
+    /// What stands of the charge's refunds after one was asked for.
+    async fn standing_refund(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let order = self.order(charge).await.map_err(PartnerError::unanswered)?;
+        let refunds = order.as_ref().map(refunds).transpose();
+        let refunds = refunds.map_err(PartnerError::unanswered)?;
+        Ok(refunds.and_then(|refunds| refunds.standing))
+    }
+}
+
+/// What a refused call means by those tables, and its issue; `None` where it failed, or was refused
+/// before it was read. A malformed value of the customer's is one that PayPal does not know.
+fn refusal(tables: [Words; 2], failure: &Failure) -> Option<(Meaning, String)> {
+    let Refused(
+        status,
+        Refusal::Issue {
+            issue,
+            about_the_source,
+        },
+    ) = failure
+    else {
+        return None;
+    };
+    let meaning = match meaning(tables, *status, issue) {
+        Meaning::Malformed if *about_the_source => Meaning::NoAgreement,
+        meaning => meaning,
+    };
+    Some((meaning, issue.clone()))
 }
 
 /// Whether PayPal knows no such order, or no more.
 fn is_gone(failure: &Failure) -> bool {
-    matches!(failure, Refused(_, Refusal::Issue { issue, .. })
-        if Issue::from_word(issue) == Some(Issue::Gone))
+    refusal(CHARGES, failure).is_some_and(|(meaning, _)| meaning == Meaning::Gone)
 }
 
 /// The agreement to charge by, if it is one with PayPal.
@@ -379,18 +475,15 @@ impl BillingPartner for PayPal {
                 "amount": {"currency_code": currency.code(), "value": value},
             }],
         });
-        let failure = match self.client.create_order(&id, &body).await {
-            Ok(order) => return Ok(order.id),
-            Err(failure) => failure,
-        };
-        let Refused(_, Refusal::Issue { issue, .. }) = &failure else {
-            return Err(PartnerError::from_write(failure));
-        };
-        match Issue::from_word(issue) {
-            Some(Issue::Refused) => Err(PartnerError::refused(&issue.to_ascii_lowercase())),
-            // Nothing else is the customer's doing: nothing was asked of the customer yet.
-            Some(_) => Err(not_allowed(failure)),
-            None => Err(unknown_issue(failure)),
+        match self.create_order(&id, &body).await? {
+            Opened::As(order) => Ok(order),
+            Opened::Kept(_) => {
+                let id = format!("open-{invoice}-{attempt}-{}", self.fresh());
+                match self.create_order(&id, &body).await? {
+                    Opened::As(order) => Ok(order),
+                    Opened::Kept(error) => Err(error),
+                }
+            }
         }
     }
 
@@ -400,6 +493,7 @@ impl BillingPartner for PayPal {
             let status = match self.capture(charge, agreement, *source, false).await? {
                 Captured::Status(status) => status,
                 Captured::OtherSource => continue,
+                Captured::Kept(error) => return Err(error),
             };
             if status != ChargeStatus::ActionRequired {
                 return Ok(status);
@@ -412,6 +506,7 @@ impl BillingPartner for PayPal {
             return match self.capture(charge, agreement, *source, true).await? {
                 Captured::Status(status) => Ok(status),
                 Captured::OtherSource => Err(PartnerError::NoAgreement),
+                Captured::Kept(error) => Err(error),
             };
         }
         Err(PartnerError::NoAgreement)

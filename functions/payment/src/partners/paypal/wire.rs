@@ -104,6 +104,19 @@ pub(super) struct WireCapture {
     pub(super) id: String,
     pub(super) status: String,
     pub(super) processor_response: Option<ProcessorResponse>,
+    status_details: Option<StatusDetails>,
+}
+
+/// Why a capture has its status (`capture_status_details`).
+#[derive(Deserialize)]
+struct StatusDetails {
+    reason: Option<String>,
+}
+
+impl WireCapture {
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.status_details.as_ref()?.reason.as_deref()
+    }
 }
 
 /// What the card's issuer said (`processor_response`).
@@ -248,6 +261,7 @@ impl DisputedCapture {
 /// Why a call was refused (`error`).
 #[derive(Deserialize)]
 pub(super) struct Problem {
+    name: Option<String>,
     #[serde(default)]
     details: Vec<Detail>,
 }
@@ -259,9 +273,11 @@ struct Detail {
 }
 
 impl Problem {
-    /// The machine's name of what is wrong: `details[0].issue`.
+    /// The machine's name of what is wrong: `details[0].issue`, or the problem's own name where it has no
+    /// details.
     pub(super) fn issue(&self) -> Option<&str> {
-        self.details.first()?.issue.as_deref()
+        let issue = self.details.first().and_then(|each| each.issue.as_deref());
+        issue.or(self.name.as_deref())
     }
 
     /// Whether the payment source is what is wrong.

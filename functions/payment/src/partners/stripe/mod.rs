@@ -31,6 +31,7 @@
 //! those that failed before it.
 
 mod amount;
+pub mod answers;
 mod client;
 mod verdict;
 mod wire;
@@ -53,7 +54,7 @@ use super::{
 };
 use client::Client;
 use verdict::{
-    ALREADY_REFUNDED, CardRefusal, Confirmation, Refusal, refund_status, refunds, refused_refund,
+    CardRefusal, Confirmation, RefundRefusal, Refusal, refund_status, refunds, refused_charge,
     status_of, unanswered,
 };
 
@@ -114,6 +115,26 @@ impl Stripe {
         match self.client.confirm_intent(&charge.reference, key).await {
             Ok(intent) => Ok(Confirmation::Stands(status_of(&intent, charge))),
             Err(failure) => Confirmation::from_failure(failure),
+        }
+    }
+
+    /// Confirms a charge whose confirmation was refused for no listed reason, or for one that the
+    /// operator mends. The intent shows whether anything happened. If nothing did, the refusal may be
+    /// one that the key keeps, so it is asked for once more under a key that was never used.
+    async fn confirm_refused(
+        &self,
+        charge: &OpenCharge,
+        key: &str,
+    ) -> Result<ChargeStatus, PartnerError> {
+        let status = self.look_up(charge).await?;
+        if status != ChargeStatus::Unconfirmed {
+            return Ok(status);
+        }
+        match self.try_confirm(charge, &self.new_key(key)).await? {
+            Confirmation::Stands(status) => Ok(status),
+            Confirmation::AskTheIntent => self.look_up(charge).await.map_err(unanswered),
+            Confirmation::KeyIsSpent(failure) => Err(unanswered(failure)),
+            Confirmation::Refused(failure) => Err(refused_charge(failure)),
         }
     }
 
@@ -206,20 +227,30 @@ impl BillingPartner for Stripe {
                 let key = self.new_key(&key);
                 self.client.create_intent(&key, &fields).await
             }
+            Err(Refused(_, refusal)) if refusal.spends_its_key() => {
+                let key = self.new_key(&key);
+                self.client.create_intent(&key, &fields).await
+            }
             first => first,
         };
         match opened {
             Ok(intent) => Ok(intent.id),
             // Nothing is charged by opening: a refusal of the card is one for good, as far as this
             // attempt goes, and a failure has moved no money.
-            Err(Refused(_, Refusal::Card(CardRefusal::Declined { code, .. }))) => {
+            Err(Refused(_, Refusal::Card(refusal))) => Err(PartnerError::refused(match &refusal {
+                CardRefusal::Declined { code, .. } => code.as_str(),
+                CardRefusal::Authentication => "authentication_required",
+            })),
+            Err(Refused(_, Refusal::AskTheIntent(code))) => {
                 Err(PartnerError::refused(code.as_str()))
             }
+            // It names no other object than the customer and the payment method.
+            Err(Refused(_, Refusal::Missing)) => Err(PartnerError::NoAgreement),
             Err(failure @ Refused(_, Refusal::Failed)) => {
                 tracing::warn!(%failure, "Stripe opens no charge");
                 Err(PartnerError::unavailable(failure))
             }
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(refused_charge(failure)),
         }
     }
 
@@ -238,6 +269,7 @@ impl BillingPartner for Stripe {
             Confirmation::AskTheIntent => {
                 return self.look_up(charge).await.map_err(unanswered);
             }
+            Confirmation::Refused(_) => return self.confirm_refused(charge, &key).await,
             Confirmation::KeyIsSpent(failure) => failure,
         };
         let status = self.look_up(charge).await.map_err(unanswered)?;
@@ -250,7 +282,9 @@ impl BillingPartner for Stripe {
         let again = self.try_confirm(charge, &self.new_key(&key)).await;
         match again.map_err(unanswered)? {
             Confirmation::Stands(status) => Ok(status),
-            Confirmation::AskTheIntent => self.look_up(charge).await.map_err(unanswered),
+            Confirmation::AskTheIntent | Confirmation::Refused(_) => {
+                self.look_up(charge).await.map_err(unanswered)
+            }
             Confirmation::KeyIsSpent(failure) => Err(unanswered(failure)),
         }
     }
@@ -280,7 +314,10 @@ impl BillingPartner for Stripe {
                 let key = self.new_key(&key);
                 (self.client.refund(charge, &key).await, false)
             }
-            Err(failure) if refused_refund(&failure).is_some() => {
+            Err(failure)
+                if RefundRefusal::from_failure(&failure)
+                    .is_some_and(|refusal| refusal.spends_its_key()) =>
+            {
                 let key = self.new_key(&key);
                 (self.client.refund(charge, &key).await, true)
             }
@@ -290,18 +327,17 @@ impl BillingPartner for Stripe {
             Ok(refund) => return Ok(refund_status(&refund)),
             Err(failure) => failure,
         };
-        if let Some(code) = refused_refund(&failure) {
-            return Ok(RefundStatus::Failed {
+        match RefundRefusal::from_failure(&failure) {
+            Some(RefundRefusal::Refused(code)) => Ok(RefundStatus::Failed {
                 code: code.as_str().to_owned(),
-            });
-        }
-        match failure {
-            Refused(_, Refusal::Invalid(code)) if code.as_str() == ALREADY_REFUNDED => {
+            }),
+            Some(RefundRefusal::AlreadyMade) => {
                 let standing = self.standing_refund(charge).await?;
                 standing.ok_or_else(|| unanswered("a refunded charge shows no refund"))
             }
-            failure if first_is_known => Err(failure.into()),
-            failure => Err(unanswered(failure)),
+            Some(RefundRefusal::Operator) => Err(failure.into()),
+            None if first_is_known => Err(failure.into()),
+            None => Err(unanswered(failure)),
         }
     }
 
@@ -326,7 +362,13 @@ impl BillingPartner for Stripe {
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.client.cancel_intent(&charge.reference).await {
             Ok(intent) => Ok(status_of(&intent, charge)),
-            Err(Refused(_, Refusal::AskTheIntent)) => self.look_up(charge).await,
+            Err(Refused(
+                _,
+                Refusal::AskTheIntent(_)
+                | Refusal::Card(_)
+                | Refusal::UnknownCustomer
+                | Refusal::Refused(_),
+            )) => self.look_up(charge).await,
             Err(failure) => Err(failure.into()),
         }
     }
@@ -338,9 +380,7 @@ impl BillingPartner for Stripe {
         };
         match self.client.dispute(id).await {
             Ok(dispute) => Ok(dispute.into_disputed()),
-            Err(Refused(_, Refusal::Invalid(code))) if code.as_str() == "resource_missing" => {
-                Ok(None)
-            }
+            Err(Refused(404, _) | Refused(_, Refusal::Missing)) => Ok(None),
             Err(failure) => Err(failure.into()),
         }
     }

@@ -6,14 +6,13 @@ use partner::CallFailure::Refused;
 use partner::{self, FromReach as _, Reach};
 use service::error::Source;
 
+use super::super::answers::Meaning;
+use super::answers::{ADVICE, CHARGE, DECLINES, REFUND};
 use super::client::Failure;
 use super::wire::{
     Code, ErrorKind, ErrorObject, Intent, IntentStatus, Refund, RefundList, WireRefundStatus,
 };
 use super::{ChargeStatus, OpenCharge, PartnerError, RefundStatus, Refunds};
-
-/// Stripe's code for a charge of which nothing is left to refund.
-pub(super) const ALREADY_REFUNDED: &str = "charge_already_refunded";
 
 /// What Stripe's refusal says about what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,24 +21,27 @@ pub(super) enum Refusal {
     Card(CardRefusal),
     /// Stripe does not know the customer or the payment method; nothing happened.
     UnknownCustomer,
-    /// It will never do this with these values; nothing happened.
-    Never(Code),
+    /// Nothing happened, and waiting changes nothing: the values, the payment method, or a reason that
+    /// Stripe does not name.
+    Refused(Code),
     /// The intent is elsewhere than this needs, or says itself what became of it: ask for it.
-    AskTheIntent,
+    AskTheIntent(Code),
     /// The idempotency key was used with other parameters; nothing happened.
     KeyReused,
     /// It asks for less, or is busy with the same object or key; nothing happened.
     Busy(Code),
-    /// It failed (5xx): it may have done what was asked, and answers the same under the same key
-    /// for a day.
+    /// It failed (5xx, or 424 for what it depends on): it may have done what was asked, and answers the
+    /// same under the same key for a day.
     Failed,
     /// Our key is not accepted; nothing happened.
     Key,
-    /// Our key may not do this; nothing happened.
+    /// Our key may not do this; nothing happened. Stripe checks that before it begins.
+    Forbidden(Code),
+    /// The account is not set up for this; nothing happened.
     Account(Code),
-    /// It finds the request wrong; nothing happened.
-    Invalid(Code),
-    /// It cannot be read: anything may have happened.
+    /// There is no such object for this account; nothing happened.
+    Missing,
+    /// It is no answer of an API: anything may have happened.
     Unreadable,
 }
 
@@ -61,15 +63,16 @@ impl CardRefusal {
     pub(super) fn from_error(error: &ErrorObject) -> Self {
         let code = error.decline_code.as_ref().or(error.code.as_ref());
         let code = code.cloned().unwrap_or_else(|| Code::new("declined"));
-        if needs_customer(code.as_str()) {
+        let listed = DECLINES.meaning(code.as_str());
+        let meaning = listed.or_else(|| CHARGE.meaning(code.as_str()));
+        if meaning == Some(Meaning::CustomerMustAct) {
             return Self::Authentication;
         }
-        let retryable = match error.advice_code.as_ref().map(Code::as_str) {
-            Some("try_again_later") => true,
-            Some("do_not_try_again" | "confirm_card_data") => false,
-            // Without advice, or with one that is new: what the decline itself says.
-            _ => may_succeed_later(code.as_str()),
-        };
+        // Without advice, or with one that is new: what the decline itself says. Both lists are open; a
+        // code that is not known is not tried again.
+        let advice = error.advice_code.as_ref();
+        let advice = advice.and_then(|advice| ADVICE.meaning(advice.as_str()));
+        let retryable = advice.or(meaning) == Some(Meaning::DeclinedForNow);
         Self::Declined { code, retryable }
     }
 
@@ -84,70 +87,43 @@ impl CardRefusal {
     }
 }
 
-/// Declines that ask for the customer ("Decline codes").
-fn needs_customer(code: &str) -> bool {
-    matches!(
-        code,
-        "authentication_required"
-            | "authentication_not_handled"
-            | "mobile_device_authentication_required"
-    )
-}
-
-/// Declines after which the same card may be tried again: those whose next step is a new attempt,
-/// and those whose cause passes by itself, such as a limit or an empty account ("Decline codes").
-/// The list of codes is open; one that is not known is not tried again.
-fn may_succeed_later(code: &str) -> bool {
-    matches!(
-        code,
-        "approve_with_id"
-            | "card_velocity_exceeded"
-            | "insufficient_funds"
-            | "issuer_not_available"
-            | "processing_error"
-            | "reenter_transaction"
-            | "try_again_later"
-            | "withdrawal_count_limit_exceeded"
-    )
-}
-
 impl partner::Refusal for Refusal {
     fn from_answer(status: u16, body: &[u8]) -> Self {
         let error = ErrorObject::from_body(body);
-        let code = error
-            .as_ref()
-            .and_then(|error| error.code.clone())
-            .unwrap_or_else(|| Code::new("no_code"));
+        let code = error.as_ref().and_then(|error| error.code.clone());
+        let code = code.unwrap_or_else(|| Code::new("refused"));
         match (status, error) {
             // Whoever answers with these statuses, Stripe or something before it, has done nothing.
             (401, _) => Self::Key,
-            (403, _) => Self::Account(code),
+            (403, _) => Self::Forbidden(code),
             (409, _) => Self::Busy(code),
-            (500..=599, _) => Self::Failed,
+            (408 | 424 | 500..=599, _) => Self::Failed,
             // Also with 429: a card that was declined too often.
-            (400 | 402 | 429, Some(error)) if error.kind == ErrorKind::CardError => {
+            (400..=499, Some(error)) if error.kind == ErrorKind::CardError => {
                 Self::Card(CardRefusal::from_error(&error))
             }
             (429, _) => Self::Busy(code),
-            (400 | 404, Some(error)) => match error.kind {
-                ErrorKind::IdempotencyError => Self::KeyReused,
-                ErrorKind::InvalidRequestError => Self::from_invalid_request(&error, code),
-                ErrorKind::ApiError | ErrorKind::CardError => Self::Unreadable,
-            },
+            (400..=499, Some(error)) if error.kind == ErrorKind::IdempotencyError => {
+                Self::KeyReused
+            }
+            (400..=499, Some(error)) => Self::from_error(&error, code),
+            // No error of Stripe's, and no success: it refuses, in whatever words.
+            (400..=499, None) => Self::Refused(code),
             _ => Self::Unreadable,
         }
     }
 
     fn reach(&self, _: u16) -> Reach {
         match self {
-            Self::Key => Reach::NotConfigured,
-            Self::UnknownCustomer
-            | Self::Never(_)
-            | Self::KeyReused
-            | Self::Busy(_)
-            | Self::Account(_)
-            | Self::Invalid(_) => Reach::NothingDone,
-            Self::Card(_) | Self::AskTheIntent | Self::Failed | Self::Unreadable => Reach::Unknown,
+            Self::Key | Self::Forbidden(_) | Self::Account(_) | Self::Missing => {
+                Reach::NotConfigured
+            }
+            Self::UnknownCustomer | Self::Refused(_) | Self::KeyReused | Self::Busy(_) => {
+                Reach::NothingDone
+            }
+            Self::Card(_) | Self::AskTheIntent(_) | Self::Failed | Self::Unreadable => {
+                Reach::Unknown
+            }
         }
     }
 }
@@ -159,32 +135,29 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    fn from_invalid_request(error: &ErrorObject, code: Code) -> Self {
-        match code.as_str() {
-            "resource_missing" => match error.param.as_deref() {
+    fn from_error(error: &ErrorObject, code: Code) -> Self {
+        let card = || Self::Card(CardRefusal::from_error(error));
+        match CHARGE.meaning(code.as_str()) {
+            Some(Meaning::NoAgreement) => match error.param.as_deref() {
                 Some("customer" | "payment_method") => Self::UnknownCustomer,
-                _ => Self::Invalid(code),
+                _ => Self::Missing,
             },
-            "idempotency_key_in_use" | "lock_timeout" | "rate_limit" => Self::Busy(code),
-            "intent_invalid_state"
-            | "payment_intent_action_required"
-            | "payment_intent_authentication_failure"
-            | "payment_intent_payment_attempt_failed"
-            | "payment_intent_unexpected_state"
-            | "payment_method_customer_decline"
-            | "payment_method_not_available"
-            | "payment_method_provider_decline"
-            | "payment_method_provider_timeout" => Self::AskTheIntent,
-            "amount_too_large"
-            | "amount_too_small"
-            | "charge_exceeds_transaction_limit"
-            | "country_unsupported"
-            | "payment_intent_incompatible_payment_method"
-            | "payment_method_currency_mismatch"
-            | "payment_method_unexpected_state"
-            | "payment_method_unsupported_type" => Self::Never(code),
-            _ => Self::Invalid(code),
+            Some(Meaning::Declined | Meaning::DeclinedForNow | Meaning::CustomerMustAct) => card(),
+            Some(Meaning::Later) => Self::Busy(code),
+            Some(Meaning::LookUp) => Self::AskTheIntent(code),
+            Some(Meaning::Operator) => Self::Account(code),
+            // A code that is not listed, or none: the status alone says that nothing happened.
+            Some(_) | None => Self::Refused(code),
         }
+    }
+
+    /// Whether it did nothing and may be an answer that Stripe repeats under this key for a day, also
+    /// once its cause is mended ("Idempotent requests": what never came to execution is not kept).
+    pub(super) fn spends_its_key(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownCustomer | Self::Refused(_) | Self::Account(_) | Self::Missing
+        )
     }
 }
 
@@ -193,14 +166,32 @@ impl From<Failure> for PartnerError {
     /// more is to be made of it. Logged here, with codes only: nobody further up knows Stripe's.
     fn from(failure: Failure) -> Self {
         match &failure {
-            Refused(_, Refusal::UnknownCustomer) => return Self::NoAgreement,
-            Refused(_, Refusal::Never(code)) => return Self::refused(code.as_str()),
-            Refused(_, Refusal::Key | Refusal::Account(_) | Refusal::Invalid(_)) => {
+            Refused(
+                _,
+                Refusal::Key
+                | Refusal::Forbidden(_)
+                | Refusal::Account(_)
+                | Refusal::Missing
+                | Refusal::Refused(_),
+            ) => {
                 tracing::error!(%failure, "Stripe does not accept the key or what we send");
             }
             failure => tracing::warn!(%failure, "the call to Stripe failed"),
         }
         Self::from_write(failure)
+    }
+}
+
+/// The error for a refused call that opens or confirms: what waiting does not change is the
+/// customer's turn.
+pub(super) fn refused_charge(failure: Failure) -> PartnerError {
+    match failure {
+        Refused(_, Refusal::UnknownCustomer) => PartnerError::NoAgreement,
+        Refused(status, Refusal::Refused(code)) => {
+            tracing::error!(status, code = code.as_str(), "Stripe refuses a charge");
+            PartnerError::refused(code.as_str())
+        }
+        failure => failure.into(),
     }
 }
 
@@ -220,6 +211,8 @@ pub(super) enum Confirmation {
     AskTheIntent,
     /// The answer may be one that this key gets for a day, whatever becomes of the intent.
     KeyIsSpent(Failure),
+    /// It did nothing; this may be kept by the key, too. The intent shows whether it did.
+    Refused(Failure),
 }
 
 impl Confirmation {
@@ -229,8 +222,9 @@ impl Confirmation {
             // The intent keeps the payment method that it was opened with: only another attempt can
             // use what the customer agrees to now.
             Refused(_, Refusal::UnknownCustomer) => Ok(Self::Stands(method_missing())),
-            Refused(_, Refusal::AskTheIntent) => Ok(Self::AskTheIntent),
+            Refused(_, Refusal::AskTheIntent(_)) => Ok(Self::AskTheIntent),
             Refused(_, Refusal::Failed | Refusal::KeyReused) => Ok(Self::KeyIsSpent(failure)),
+            Refused(_, Refusal::Refused(_) | Refusal::Account(_)) => Ok(Self::Refused(failure)),
             failure => Err(failure.into()),
         }
     }
@@ -323,14 +317,50 @@ pub(super) fn refunds(list: &RefundList, whole: u64) -> Result<Refunds, PartnerE
     })
 }
 
-/// Why Stripe refuses to refund the charge; `None` where it says something else.
-pub(super) fn refused_refund(failure: &Failure) -> Option<&Code> {
-    match failure {
-        Refused(_, Refusal::Invalid(code) | Refusal::Never(code)) => {
-            let elsewhere = [ALREADY_REFUNDED, "resource_missing"];
-            Some(code).filter(|code| !elsewhere.contains(&code.as_str()))
+/// What Stripe's answer to a refund that was not made says.
+pub(super) enum RefundRefusal {
+    /// It is refused for this reason.
+    Refused(Code),
+    /// It was made before: the list of refunds tells.
+    AlreadyMade,
+    /// Nothing happened until the operator mends the account.
+    Operator,
+}
+
+impl RefundRefusal {
+    /// Whether it may be an answer that Stripe repeats under this key for a day, also once its cause is
+    /// mended.
+    pub(super) fn spends_its_key(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Operator => true,
+            Self::AlreadyMade => false,
         }
-        _ => None,
+    }
+
+    /// `None` where the answer does not prove that nothing happened, or the cause passes.
+    pub(super) fn from_failure(failure: &Failure) -> Option<Self> {
+        let Refused(_, refusal) = failure else {
+            return None;
+        };
+        let code = match refusal {
+            Refusal::Card(CardRefusal::Declined { code, .. })
+            | Refusal::Refused(code)
+            | Refusal::AskTheIntent(code) => code.clone(),
+            Refusal::Card(CardRefusal::Authentication) => Code::new("authentication_required"),
+            Refusal::Missing | Refusal::UnknownCustomer | Refusal::Account(_) => {
+                return Some(Self::Operator);
+            }
+            Refusal::Key
+            | Refusal::Forbidden(_)
+            | Refusal::KeyReused
+            | Refusal::Busy(_)
+            | Refusal::Failed
+            | Refusal::Unreadable => return None,
+        };
+        Some(match REFUND.meaning(code.as_str()) {
+            Some(Meaning::LookUp) => Self::AlreadyMade,
+            _ => Self::Refused(code),
+        })
     }
 }
 
@@ -404,7 +434,7 @@ mod tests {
             (
                 409,
                 r#""type":"idempotency_error""#.to_owned(),
-                Refusal::Busy(code("no_code")),
+                Refusal::Busy(code("refused")),
             ),
             (
                 429,
@@ -430,7 +460,7 @@ mod tests {
             (
                 403,
                 invalid(r#","code":"secret_key_required""#),
-                Refusal::Account(code("secret_key_required")),
+                Refusal::Forbidden(code("secret_key_required")),
             ),
             (500, r#""type":"api_error""#.to_owned(), Refusal::Failed),
             (503, String::new(), Refusal::Failed),
@@ -447,36 +477,69 @@ mod tests {
             (
                 404,
                 invalid(r#","code":"resource_missing","param":"intent""#),
-                Refusal::Invalid(code("resource_missing")),
+                Refusal::Missing,
             ),
             (
                 400,
                 invalid(r#","code":"amount_too_small""#),
-                Refusal::Never(code("amount_too_small")),
+                Refusal::Refused(code("amount_too_small")),
             ),
             (
                 400,
                 invalid(r#","code":"payment_intent_unexpected_state""#),
-                Refusal::AskTheIntent,
+                Refusal::AskTheIntent(code("payment_intent_unexpected_state")),
             ),
             (
                 400,
                 invalid(r#","code":"parameter_unknown""#),
-                Refusal::Invalid(code("parameter_unknown")),
+                Refusal::Refused(code("parameter_unknown")),
             ),
-            (400, invalid(""), Refusal::Invalid(code("no_code"))),
-            (400, r#""type":"api_error""#.to_owned(), Refusal::Unreadable),
-            (402, invalid(""), Refusal::Unreadable),
-            (402, r#""type":"new_error""#.to_owned(), Refusal::Unreadable),
+            (
+                400,
+                invalid(r#","code":"testmode_charges_only""#),
+                Refusal::Account(code("testmode_charges_only")),
+            ),
+            (400, invalid(""), Refusal::Refused(code("refused"))),
+            (
+                422,
+                invalid(r#","code":"a_newer_code""#),
+                Refusal::Refused(code("a_newer_code")),
+            ),
+            (
+                400,
+                r#""type":"api_error""#.to_owned(),
+                Refusal::Refused(code("refused")),
+            ),
+            (402, invalid(""), Refusal::Refused(code("refused"))),
+            (
+                402,
+                r#""type":"new_error","code":"card_declined""#.to_owned(),
+                declined("card_declined", false),
+            ),
             (302, invalid(""), Refusal::Unreadable),
         ] {
             assert_eq!(refusal(status, &error), expected, "{status} {error}");
         }
-        assert_eq!(Refusal::from_answer(402, b"<html>"), Refusal::Unreadable);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_error_of_stripes_means_what_its_status_proves() {
+        let code = Code::new;
+        for status in [400, 402, 404, 405, 413, 422, 451] {
+            let refused = Refusal::from_answer(status, b"<html>");
+            assert_eq!(refused, Refusal::Refused(code("refused")), "{status}");
+        }
+        for status in [408, 424, 500] {
+            assert_eq!(
+                Refusal::from_answer(status, b""),
+                Refusal::Failed,
+                "{status}"
+            );
+        }
         assert_eq!(Refusal::from_answer(502, b"<html>"), Refusal::Failed);
         assert_eq!(
             Refusal::from_answer(429, b""),
-            Refusal::Busy(code("no_code"))
+            Refusal::Busy(code("refused"))
         );
     }
 }
