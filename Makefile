@@ -1,5 +1,6 @@
 # make run    the whole pipeline on this machine, until Ctrl-C      PORT=9000 AWS_PORT=4566 PARTNER=stripe CURRENCY=EUR …
 # make demo   one order from cart to shipped, and its mails
+# make mails  prints the mails that a running `make run` has sent
 # make ops-overdue  what needs attention in a deployed stack  STACK=orderflow ON=aws MAILS=days FORMAT=json
 # make ops-overdue REQUEUE=ord_…     has the sweep look at one order at once  SWEEP=now
 # make ops-overdue REDRIVE=payment   moves the dead letters that can succeed back to their queue
@@ -26,7 +27,7 @@ DENY_VERSION := 0.20.2
 MDBOOK_VERSION := 0.4.52
 
 .DEFAULT_GOAL := help
-.PHONY: help tools linters docs run demo ops-overdue test test-rust test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-python rustdoc deny advisories template planted planted-fit
+.PHONY: help tools linters docs run demo mails ops-overdue test test-rust test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-python rustdoc deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -51,6 +52,9 @@ $(VENV)/linted: tests/requirements.txt $(VENV)/installed
 
 run: tools
 	@$(VENV)/bin/python local/run.py
+
+mails: tools
+	@$(VENV)/bin/python local/show_mails.py
 
 demo: tools
 	@$(VENV)/bin/python local/demo.py

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from compiles import CompileErrors
 from localaws import RUNNING
 from partner import agree, stripe
 from processes import Failure, alone, interruptible, require_free_port, run
@@ -35,7 +36,7 @@ Ready in {seconds:.0f} s. In another terminal, place an order that runs to shipp
   }}' | tee /dev/stderr | sed 's/.*"orderId":"\([^"]*\)".*/\1/')
 
   Its status:       curl -s {url}/api/order/$ORDER
-  Its mails:        curl -s {aws}/_ministack/ses/messages
+  Its mails:        make mails
   All of that:      make demo
 
 The functions' logs: tail -f {log}
@@ -99,9 +100,12 @@ def serve(stack: Stack, started: float) -> None:
         flush=True,
     )
     RUNNING.write_text(json.dumps({"url": stack.url, "aws": stack.aws.endpoint, "currency": stack.currency}))
+    errors = CompileErrors(stack.directory / "functions.log")
     try:
         while True:
             stack.check()
+            for error in errors.new():
+                print(f"{error}\n  Until this compiles, calls to its function wait.", file=sys.stderr, flush=True)
             time.sleep(0.5)
     finally:
         RUNNING.unlink()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from work import DeadLetter, DeadLetterQueue, Redrive, Survey
+from work import DeadLetter, DeadLetterQueue, Order, Redrive, Survey
 
 # More would scroll the most urgent rows away; JSON has them all.
 SHOWN = 50
@@ -38,7 +38,7 @@ def text(survey: Survey) -> str:
 def _orders(survey: Survey) -> list[str]:
     listed = survey.listed
     rows = [
-        (order.id, order.status, order.due.step, str(order.due.tries), moment(order.due.at), order.payment or "-", ", ".join(why))
+        (order.id, order.status, order.due.step, str(order.due.tries), moment(order.due.at), _payment(order), ", ".join(why))
         for order, why in listed
         if order.due
     ]
@@ -48,6 +48,12 @@ def _orders(survey: Survey) -> list[str]:
         *table(("order", "status", "waits for", "tries", "next check", "payment", "why"), rows),
         "",
     ]
+
+
+def _payment(order: Order) -> str:
+    if order.payment == "action_required" and order.wait:
+        return f"{order.payment} ({order.wait})"
+    return order.payment or "-"
 
 
 def _mails(survey: Survey) -> list[str]:
@@ -116,7 +122,7 @@ def as_json(survey: Survey) -> str:
                     "orderId": order.id,
                     "status": order.status,
                     "due": order.due and {"step": order.due.step, "at": moment(order.due.at), "tries": order.due.tries},
-                    "payment": order.payment and {"state": order.payment, "reference": order.reference},
+                    "payment": order.payment and {"state": order.payment, "reference": order.reference, "reason": order.wait},
                     "reasons": reasons,
                     "needsAttention": any(reason.needs_attention for reason in reasons),
                 }

@@ -59,6 +59,7 @@ class Reason(StrEnum):
     OVERDUE = "overdue"
     UNSWEPT = "unswept"
     PAYMENT_UNKNOWN = "payment_unknown"
+    RETRIED = "retried"
     PAYMENT_PENDING = "payment_pending"
     PAYMENT_ACTION_REQUIRED = "payment_action_required"
     DUE = "due"
@@ -66,7 +67,7 @@ class Reason(StrEnum):
     @property
     def needs_attention(self) -> bool:
         """Whether an operator should act. The others wait for the customer, the partner, or the next sweep."""
-        return self in (Reason.OVERDUE, Reason.UNSWEPT, Reason.PAYMENT_UNKNOWN)
+        return self in (Reason.OVERDUE, Reason.UNSWEPT, Reason.PAYMENT_UNKNOWN, Reason.RETRIED)
 
 
 PARKED_PAYMENTS = {
@@ -99,6 +100,8 @@ class Order:
     due: Due | None = None
     payment: str | None = None
     reference: str | None = None
+    # What its customer must do, while the payment waits for that.
+    wait: str | None = None
 
     def reasons(self, now: int) -> list[Reason]:
         """Why it is listed; empty for an order that is finished or in progress."""
@@ -109,6 +112,8 @@ class Order:
         waits_for_customer = self.due.step == "payment" and self.payment in ("action_required", "declined")
         if self.due.tries >= OVERDUE_TRIES and not waits_for_customer:
             found.add(Reason.OVERDUE)
+        elif self.due.tries and not (self.due.step == "payment" and self.payment in ("declined", *PARKED_PAYMENTS)):
+            found.add(Reason.RETRIED)
         if self.due.at < now - SWEPT_WITHIN:
             found.add(Reason.UNSWEPT)
         elif self.due.at <= now:
@@ -248,7 +253,7 @@ def read_order(item: Mapping[str, Any]) -> Order:
     due = None
     if "dueStep" in item:
         due = Due(item["dueStep"].partition("#")[0], int(item["dueAt"]), int(item.get("dueTries", 0)))
-    return Order(item["orderId"], item["status"], due, payment.get("state"), payment.get("reference"))
+    return Order(item["orderId"], item["status"], due, payment.get("state"), payment.get("reference"), payment.get("waitReason"))
 
 
 def read_mail(item: Mapping[str, Any]) -> Mail:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +21,9 @@ import demo  # noqa: E402  (the path above makes it importable)
 from partner import AGREEMENT  # noqa: E402
 from run import TRY  # noqa: E402
 
-README, API, LOCAL = ((ROOT / page).read_text() for page in ("README.md", "docs/api.md", "docs/local.md"))
+README, API, LOCAL, INTEGRATING = (
+    (ROOT / page).read_text() for page in ("README.md", "docs/api.md", "docs/local.md", "docs/integrating.md")
+)
 # What a key must not look like: a card number.
 DIGITS = re.compile(r"(?:\d[ -]?){12,19}")
 
@@ -46,7 +49,9 @@ class PlayedApi(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         number = f"{len(self.asked):026}"
-        answer = json.dumps({"orderId": f"ord_{number}", "invoiceId": f"inv_{number}"}, separators=(",", ":")).encode()
+        answer = json.dumps(
+            {"orderId": f"ord_{number}", "invoiceId": f"inv_{number}", "status": "pending"}, separators=(",", ":")
+        ).encode()
         self.send_response(201)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
@@ -145,10 +150,27 @@ class TestExamples(unittest.TestCase):
             [
                 ("POST", "/api/order/cart.json"),
                 ("GET", f"/api/order/ord_{1:026}"),
-                ("GET", "/_ministack/ses/messages"),
             ],
         )
         self.assertEqual(asked[0][3]["checkout"]["currency"], "EUR")
+
+    def test_the_clients_in_python_and_typescript_place_an_order_and_read_it(self) -> None:
+        [python] = re.findall(r"(?s)```python\n(.*?)```", INTEGRATING)
+        [typescript] = re.findall(r"(?s)```ts\n(.*?)```", INTEGRATING)
+        # The only types that it has.
+        javascript = typescript.replace("method: string, path: string, body?: object, key?: string", "method, path, body, key")
+        runs = [([sys.executable, "-"], python)]
+        if node := shutil.which("node"):
+            runs.append(([node, "--input-type=module", "-"], javascript))
+        for command, program in runs:
+            PlayedApi.asked.clear()
+            env = os.environ | {"API": self.url, "TOKEN": ""}
+            done = subprocess.run(command, input=program, env=env, capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stdout), (0, "pending\n"), done.stderr)
+            self.assert_keyed(PlayedApi.asked)
+            self.assertEqual(
+                [call[:2] for call in PlayedApi.asked], [("POST", "/api/order/cart.json"), ("GET", f"/api/order/ord_{1:026}")]
+            )
 
     def test_the_demo_sends_a_key(self) -> None:
         PlayedApi.asked.clear()

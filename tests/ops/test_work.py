@@ -82,7 +82,7 @@ class TestFigures(unittest.TestCase):
 
 class TestOrders(unittest.TestCase):
     def test_an_order_on_its_way_is_not_listed(self) -> None:
-        self.assertEqual(an_order(tries=2).reasons(NOW), [])
+        self.assertEqual(an_order(tries=0).reasons(NOW), [])
         self.assertEqual(Order(ID, "shipped").reasons(NOW), [])
 
     def test_the_third_publication_makes_it_overdue_unless_it_waits_for_its_customer(self) -> None:
@@ -93,6 +93,12 @@ class TestOrders(unittest.TestCase):
         # What it waits for then is a mail.
         unmailed = Order(ID, "invoiced", Due("email", NOW + MINUTE, 3), "declined")
         self.assertEqual(unmailed.reasons(NOW), [Reason.OVERDUE])
+
+    def test_a_step_that_failed_once_is_listed_unless_the_payment_waits_for_somebody(self) -> None:
+        self.assertEqual(an_order(tries=1).reasons(NOW), [Reason.RETRIED])
+        self.assertEqual(Survey("", NOW, (an_order(tries=1),), dead=QUIET).troubles, ["orders: 1"])
+        for payment, why in (("pending", [Reason.PAYMENT_PENDING]), ("declined", []), ("unknown", [Reason.PAYMENT_UNKNOWN])):
+            self.assertEqual(an_order(tries=2, payment=payment).reasons(NOW), why)
 
     def test_a_parked_payment_is_listed_before_its_time(self) -> None:
         self.assertEqual(an_order(payment="pending").reasons(NOW), [Reason.PAYMENT_PENDING])

@@ -17,7 +17,7 @@ pub use cloud::{Cloud, Options};
 pub use database::{Capacity, Database, SentWrite, SentWrites, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
 pub use services::{
-    EASYPOST_WEBHOOK_SECRET, Ends, Reply, STRIPE_WEBHOOK_SECRET, Services, batch, customer_request,
-    hmac_sha256_hex, invoke, invoke_relay, question, request, unlimited_pace,
+    EASYPOST_WEBHOOK_SECRET, Ends, REQUEST_ID, Reply, STRIPE_WEBHOOK_SECRET, Services, batch,
+    customer_request, hmac_sha256_hex, invoke, invoke_relay, question, request, unlimited_pace,
 };
 pub use ses::{Idle, SesDouble, SesRefusal, TakenMail};

@@ -183,7 +183,7 @@ where
                 invoke(&self.customer, event).await
             }
             Some(Route::Webhook) => invoke(&self.webhook, event).await,
-            Some(Route::Order) | None => invoke(&self.order, event).await,
+            Some(Route::Order | Route::Health) | None => invoke(&self.order, event).await,
         };
         let text = answer["body"].as_str().unwrap_or_default().to_owned();
         Reply {
@@ -332,9 +332,14 @@ pub fn batch(bodies: &[String]) -> Value {
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
+/// The ID that Lambda gives every invocation of a test.
+pub const REQUEST_ID: &str = "6bc4f3d0-5a1e-4a55-9c3e-0f7a2b1c8d9e";
+
 fn lambda_event(event: &Value) -> LambdaEvent<Box<RawValue>> {
     let payload = to_raw_value(event).expect("a JSON value can be written");
-    LambdaEvent::new(payload, Context::default())
+    let mut context = Context::default();
+    REQUEST_ID.clone_into(&mut context.request_id);
+    LambdaEvent::new(payload, context)
 }
 
 /// Gives an event to a handler as Lambda would.

@@ -19,12 +19,14 @@ use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use service::lambda::Handler;
 use store::Store;
+use tests::partners::EasyPostHabits;
 use tests::{Cloud, Database, Options, PlayedPartner, invoke, request, unlimited_pace};
 use tokio::sync::Notify;
 use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 
 use crate::contract::{cart, cart_with_checkout, invoice, text};
+use crate::easypost;
 use crate::privacy::Log;
 use crate::shop::{self, Shop, played};
 use crate::webhooks;
@@ -41,6 +43,14 @@ const OVERDUE: Duration = Duration::from_mins(61);
 /// Each metric that an alarm of `template.yaml` stands on, and the tests that make its trouble
 /// happen. A new alarm needs a row, and a row an alarm.
 const TROUBLES: &[(&str, &[&str])] = &[
+    (
+        "BillingPartnerFailed",
+        &["a_dependency_that_cannot_be_used_is_counted_each_time"],
+    ),
+    (
+        "CarrierFailed",
+        &["a_carrier_that_cannot_be_used_is_counted_each_time"],
+    ),
     (
         "ChargeDisputed",
         &[
@@ -74,6 +84,10 @@ const TROUBLES: &[(&str, &[&str])] = &[
             "a_table_that_is_missing_is_counted_as_a_fault_of_ours",
             "a_message_that_meets_a_fault_of_ours_is_counted",
         ],
+    ),
+    (
+        "MailServiceFailed",
+        &["a_dependency_that_cannot_be_used_is_counted_each_time"],
     ),
     (
         "MailsOverdue",
@@ -236,6 +250,8 @@ fn every_metric_that_is_counted_has_an_alarm_or_needs_none() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut named = BTreeSet::from(["InternalErrors".to_owned()]);
     named_in(&root.join("functions"), &mut named);
+    let dependencies = ["BillingPartnerFailed", "CarrierFailed", "MailServiceFailed"];
+    named.extend(dependencies.map(str::to_owned));
     let mut known = alarmed();
     known.extend(WITHOUT_ALARM.map(str::to_owned));
     assert_eq!(named, known);
@@ -411,7 +427,8 @@ async fn a_mail_whose_answer_is_lost_is_counted_once() {
         .fail_next(FailureKind::Refused, Some("BadRequestException"));
     let refused = cloud.post_with_key(EMAIL, "other", &mail()).await;
     assert_eq!(refused.status, 422);
-    metrics.assert_none();
+    metrics.assert_only("MailServiceFailed", 1);
+    let metrics = Metrics::start();
     cloud.mailer.fail_next(FailureKind::Unanswered, None);
     for _ in 0..3 {
         assert_eq!(cloud.post_with_key(EMAIL, "k", &mail()).await.status, 409);
@@ -508,7 +525,8 @@ async fn a_charge_whose_answer_is_lost_is_counted() {
     // Of a charge that is not confirmed, and of one that is asked about, nothing is unknown.
     partner.refuse("confirm");
     assert_eq!(shop::pay(&cloud, &order).await.status, 503);
-    metrics.assert_none();
+    metrics.assert_only("BillingPartnerFailed", 1);
+    let metrics = Metrics::start();
     partner.lose_answer("confirm");
     let reply = shop::pay(&cloud, &order).await;
     assert_eq!(reply.code(), "payment_outcome_unknown");
@@ -546,6 +564,50 @@ async fn a_dispute_is_counted_and_nothing_else() {
             .await;
     }
     metrics.assert_only("ChargeDisputed", 1);
+}
+
+#[tokio::test]
+async fn a_dependency_that_cannot_be_used_is_counted_each_time() {
+    let cloud = Cloud::start().await;
+    let mut cart = cart_with_checkout();
+    cart["customerId"] = "sandbox-outage".into();
+    shop::place(&cloud, &cart).await;
+    let metrics = Metrics::start();
+    cloud.settle_through(&[Queue::Billing]).await;
+    cloud.relay_stream().await;
+    for (queue, message) in cloud.queues.take() {
+        if queue == Queue::Payment {
+            for _ in 0..2 {
+                assert!(!cloud.deliver(queue, &message).await);
+            }
+        }
+    }
+    metrics.assert_only("BillingPartnerFailed", 2);
+
+    let metrics = Metrics::start();
+    assert_eq!(cloud.post(SHIPPING, &mail()).await.status, 200);
+    for (queue, message) in cloud.queues.take() {
+        cloud
+            .mailer
+            .fail_next(FailureKind::Refused, Some("MessageRejected"));
+        assert!(!cloud.deliver(queue, &message).await);
+        assert!(cloud.deliver(queue, &message).await);
+    }
+    metrics.assert_only("MailServiceFailed", 1);
+}
+
+#[tokio::test]
+async fn a_carrier_that_cannot_be_used_is_counted_each_time() {
+    let shop = easypost::paid(easypost::ADDRESS).await;
+    shop.sides.double.set_trouble(EasyPostHabits {
+        verification_down: true,
+        ..EasyPostHabits::default()
+    });
+    let metrics = Metrics::start();
+    for _ in 0..2 {
+        assert_eq!(shop.ship().await.code(), "carrier_unavailable");
+    }
+    metrics.assert_only("CarrierFailed", 2);
 }
 
 /// The function answers, so that Lambda sees no error.

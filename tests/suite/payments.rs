@@ -203,7 +203,7 @@ async fn a_frozen_worker_that_wakes_after_its_lease_changes_nothing() {
             .release_payment(
                 &order,
                 frozen,
-                ChargeState::Due,
+                ChargeState::Due.into(),
                 Confirmation::Answered,
                 now,
             )

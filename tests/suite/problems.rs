@@ -9,7 +9,7 @@ use service::error::{
     CardPlace, Counterpart, Dependency, Difference, Error, FieldError, Missing, Outcome,
     RequestPart, Source,
 };
-use service::http::Repeat;
+use service::http::{Repeat, RequestId};
 
 /// Examples of every variant of a type: a variant without any fails to compile, or this test.
 macro_rules! examples {
@@ -159,9 +159,12 @@ fn errors() -> Vec<Error> {
     })
 }
 
+const REQUEST: &str = "6bc4f3d0-5a1e-4a55-9c3e-0f7a2b1c8d9e";
+
 /// What a caller gets: status, headers, body.
 fn answer(error: &Error, repeat: Repeat) -> String {
-    let response = error.to_response(repeat);
+    let request = RequestId::new(REQUEST.to_owned());
+    let response = error.to_response(repeat, &request);
     let mut answer = format!("{}\n", response.status());
     for (name, value) in response.headers() {
         writeln!(answer, "{name}: {}", value.to_str().unwrap()).unwrap();

@@ -30,8 +30,9 @@ from loops import unrolled  # noqa: E402  (the path above makes it importable)
 PAYMENT_LEASE = 90
 # API Gateway gives up on an integration after 30 s.
 API_TIMEOUT = 30
-# The one route without a token.
+# The routes without a token: the partners', and the one that says nothing but that the API answers.
 OPEN_ROUTE = ("post", "/api/partner/{partner}/webhook")
+HEALTH_ROUTE = ("get", "/api/health")
 # What it exists under: a partner or a carrier that sends webhooks.
 OPEN_CONDITION = "TakesWebhooks"
 # The translator puts parameters in where it resolves them: here it resolves this one.
@@ -395,7 +396,7 @@ def a_table_or_index_that_is_throttled_raises_an_alarm(template: Template) -> It
 
 
 @rule
-def every_route_but_the_partners_asks_for_a_token(template: Template) -> Iterator[str]:
+def every_route_but_the_partners_and_the_health_asks_for_a_token(template: Template) -> Iterator[str]:
     """Partners cannot have our tokens; their one route is the webhook's, which checks signatures."""
     for name, path, method, operation in operations(template):
         schemes = template["Resources"][name]["Properties"]["Body"].get("components", {}).get("securitySchemes", {})
@@ -406,7 +407,7 @@ def every_route_but_the_partners_asks_for_a_token(template: Template) -> Iterato
         }
         used = {scheme for requirement in operation.get("security", []) for scheme in requirement}
         # Not even a scheme NONE, which no document defines: its import may fail.
-        is_right = not used if (method, path) == OPEN_ROUTE else used and used <= jwt
+        is_right = not used if (method, path) in (OPEN_ROUTE, HEALTH_ROUTE) else used and used <= jwt
         if not is_right:
             yield f"{name}: {method} {path}"
     for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
@@ -428,18 +429,18 @@ def the_open_route_is_there_only_for_partners_that_call_it(template: Template) -
 
 
 @rule
-def the_open_route_has_a_throttle_of_its_own(template: Template) -> Iterator[str]:
-    method, path = OPEN_ROUTE
+def each_open_route_has_a_throttle_of_its_own(template: Template) -> Iterator[str]:
     for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
         others = stage["Properties"].get("DefaultRouteSettings", {})
-        settings = stage["Properties"].get("RouteSettings")
-        # A stage with settings of a route that does not exist cannot be made.
-        if condition(settings) != OPEN_CONDITION:
-            yield f"{name}: without a condition"
-        own = (chosen(settings) or {}).get(f"{method.upper()} {path}", {})
-        for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
-            if not 0 < own.get(limit, 0) < default(template, others.get(limit, 0)):
-                yield f"{name}: {limit}"
+        settings = stage["Properties"].get("RouteSettings", {})
+        for (method, path), wanted in ((OPEN_ROUTE, OPEN_CONDITION), (HEALTH_ROUTE, None)):
+            own = settings.get(f"{method.upper()} {path}", {})
+            # A stage with settings of a route that does not exist cannot be made.
+            if condition(own) != wanted:
+                yield f"{name}: {path} without its condition"
+            for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+                if not 0 < chosen(own).get(limit, 0) < default(template, others.get(limit, 0)):
+                    yield f"{name}: {path}: {limit}"
 
 
 @rule
@@ -459,7 +460,7 @@ def browsers_are_served_only_where_origins_are_given(template: Template) -> Iter
             yield f"{name} lets pages call {cors.get('allowMethods')}"
         if set(cors.get("allowHeaders", [])) != {"authorization", "content-type", "idempotency-key", "traceparent"}:
             yield f"{name} lets pages send {cors.get('allowHeaders')}"
-        if set(cors.get("exposeHeaders", [])) != {"location", "retry-after", "idempotent-replayed"}:
+        if set(cors.get("exposeHeaders", [])) != {"location", "retry-after", "idempotent-replayed", "x-request-id"}:
             yield f"{name} lets pages read {cors.get('exposeHeaders')}"
         if cors.get("allowCredentials"):
             yield f"{name} takes cookies"
@@ -479,6 +480,7 @@ SAMPLES = {
     "$context.integrationErrorMessage": ("-", "The Lambda function returned an error."),
     "$context.requestTime": ("23/Nov/2026:10:12:05 +0000",),
     "$context.requestId": ("JKJaXmPLvHcESHA=",),
+    "$context.awsEndpointRequestId": ("-", "6bc4f3d0-5a1e-4a55-9c3e-0f7a2b1c8d9e"),
     "$context.routeKey": ("-", "GET /api/order/{orderId}", "$default"),
     "$context.status": ("200", "401"),
     "$context.responseLatency": ("-", "12"),
@@ -1006,7 +1008,8 @@ MAIL_STATEMENT = "Properties.Policies.0.PolicyDocument.Statement.1"
 ROLE = "Properties.Policies.0.PolicyDocument.Statement.0"
 # Of a role whose first policy is about a secret.
 SECRET = "Properties.Policies.0.Fn::If.1.PolicyDocument.Statement.0"
-THROTTLE = "Fn::If.1.POST /api/partner/{partner}/webhook"
+WEBHOOK_ROUTE = "POST /api/partner/{partner}/webhook"
+THROTTLE = f"{WEBHOOK_ROUTE}.Fn::If.1"
 WEBHOOK = "Api.Properties.Body.paths./api/partner/{partner}/webhook.Fn::If.1"
 BREACHES: dict[str, list[tuple[str, Any]]] = {
     "every_queue_has_a_dead_letter_queue_after_five_receives_and_the_mails_after_ten": [
@@ -1079,7 +1082,9 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("InvoicesReadsThrottled", None),
         ("EmailsWritesThrottled.Properties.MetricName", "ThrottledRequests"),
     ],
-    "every_route_but_the_partners_asks_for_a_token": [
+    "every_route_but_the_partners_and_the_health_asks_for_a_token": [
+        ("Api.Properties.Body.paths./api/health.get.security", [{"Tokens": []}]),
+        ("Api.Properties.Body.paths./api/health.post", {}),
         (f"{WEBHOOK}.get", {"security": [{"NONE": []}]}),
         (f"{WEBHOOK}.x-amazon-apigateway-any-method", {}),
         ("Api.Properties.Body.paths./api/partner/{partner}/other", {"post": {"security": [{"NONE": []}]}}),
@@ -1308,9 +1313,11 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("WebhookFunctionRole.Condition", "HasPartner"),
         ("WebhookFunctionErrors.Condition", None),
     ],
-    "the_open_route_has_a_throttle_of_its_own": [
+    "each_open_route_has_a_throttle_of_its_own": [
         ("ApiApiGatewayDefaultStage.Properties.RouteSettings", None),
-        ("ApiApiGatewayDefaultStage.Properties.RouteSettings.Fn::If.0", "HasPartner"),
+        ("ApiApiGatewayDefaultStage.Properties.RouteSettings.GET /api/health", None),
+        ("ApiApiGatewayDefaultStage.Properties.RouteSettings.GET /api/health.ThrottlingRateLimit", 100),
+        (f"ApiApiGatewayDefaultStage.Properties.RouteSettings.{WEBHOOK_ROUTE}.Fn::If.0", "HasPartner"),
         (f"ApiApiGatewayDefaultStage.Properties.RouteSettings.{THROTTLE}.ThrottlingRateLimit", 100),
         (f"ApiApiGatewayDefaultStage.Properties.RouteSettings.{THROTTLE}.ThrottlingBurstLimit", None),
     ],

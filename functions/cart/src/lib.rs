@@ -7,6 +7,7 @@ mod request;
 use domain::{Amounts, CarrierName, OrderId, OrderLines, Status};
 use platform::config::Shop;
 use platform::runtime::Runtime;
+use platform::telemetry;
 use serde::Serialize;
 use serde_json::Number;
 use service::claims::{claim_key, own_order};
@@ -81,6 +82,7 @@ impl Cart {
             }
             None => (self.runtime.order_id(), None),
         };
+        telemetry::about_order(&id);
         let new = NewOrder {
             id,
             contents: self.price(&request),

@@ -207,6 +207,9 @@ impl<M: Mailer> Emails<M> {
         feedback: Feedback,
         addresses: &[Email],
     ) -> Result<Consumed, Error> {
+        if let Some(order) = email_id.and_then(messages::order_of_email) {
+            telemetry::about_order(&order);
+        }
         let now = self.runtime.now();
         if feedback.ends_mails() {
             for address in addresses {
@@ -355,6 +358,7 @@ impl<M: Mailer> Function for Emails<M> {
         match self.send(&message).await {
             // The quota outlasts the queue's receives: the sweep publishes the mail again.
             Ok(Sending::Later(failure)) => {
+                telemetry::count_failure("MailServiceFailed");
                 tracing::warn!(%failure, "the 24-hour quota is used up; left to the sweep");
                 Ok(Consumed::Done)
             }

@@ -1,6 +1,6 @@
-//! Shows an order.
+//! Shows an order, and says that the API answers.
 //!
-//! `GET /api/order/{orderId}`
+//! `GET /api/order/{orderId}`, `GET /api/health`
 
 use domain::{ChargeState, Dispute, EventType, Order, OrderId, Text, TrackingNumber};
 use serde::Serialize;
@@ -56,6 +56,9 @@ struct PaymentBody<'a> {
     transaction_id: Option<u64>,
     brand: Option<&'a str>,
     last_digits: Option<&'a str>,
+    /// What the customer must do, while the payment waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decline_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +166,9 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
         .declines
         .last()
         .filter(|_| payment.state == ChargeState::Declined);
+    let reason = payment
+        .wait_reason
+        .filter(|_| payment.state == ChargeState::ActionRequired);
     Some(PaymentBody {
         state: payment.state.as_str(),
         attempt: payment.attempt,
@@ -170,6 +176,7 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
         transaction_id: payment.charge.as_ref().map(|charge| charge.transaction_id),
         brand: card.and_then(|card| card.brand.as_deref()),
         last_digits: card.and_then(|card| card.last_digits.as_deref()),
+        reason: reason.map(Into::into),
         decline_code: decline.map(|decline| decline.code.as_str()),
         retryable: decline.map(|decline| decline.retryable),
         refund: payment.refund.as_ref().map(|refund| RefundBody {
@@ -206,7 +213,7 @@ fn timeline(order: &Order) -> Vec<TimelineBody> {
 }
 
 impl Function for Orders {
-    const ROUTES: &'static [Route] = &[Route::Order];
+    const ROUTES: &'static [Route] = &[Route::Order, Route::Health];
 
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let missing = || Error::NotFound(Missing::Order);

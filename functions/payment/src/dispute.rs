@@ -24,6 +24,7 @@ impl<P: BillingPartner> Payments<P> {
             return Ok(());
         };
         let order = disputed.order;
+        telemetry::about_order(&order);
         let news = Dispute {
             id: Some(id.as_str().to_owned()),
             state: disputed.state,

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use domain::{
     Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
-    Status, Timestamp, UnpaidOrders, number_from_digest,
+    Status, Timestamp, UnpaidOrders, WaitReason, number_from_digest,
 };
 use messages::{Message, MessageKind};
 use platform::config::Shop;
@@ -30,10 +30,10 @@ use platform::telemetry;
 use service::claims::{claim_key, own_order};
 use service::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
 use service::http::{Answer, Call, Route};
-use service::lambda::{Consumed, Function};
+use service::lambda::{Consumed, Function, count_dependency};
 use store::{
     CancelBasis, Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence,
-    MAX_PAYMENT_KEYS, NextCharge, OpenedCharge, PaymentTerms, Settlement, Store,
+    MAX_PAYMENT_KEYS, NextCharge, OpenedCharge, PaymentTerms, Released, Settlement, Store,
 };
 
 use cancel::Closing;
@@ -492,8 +492,11 @@ impl<P: BillingPartner> Payments<P> {
             .await
         {
             Ok(Some(agreement)) => return Ok(Some(agreement)),
-            Ok(None) => (ChargeState::ActionRequired, Error::NoAgreement),
-            Err(error) => (ChargeState::Due, error.into()),
+            Ok(None) => (
+                Released::from(WaitReason::AgreementMissing),
+                Error::NoAgreement,
+            ),
+            Err(error) => (ChargeState::Due.into(), error.into()),
         };
         self.release(order, fence, state, Confirmation::AsBefore)
             .await?;
@@ -573,7 +576,7 @@ impl<P: BillingPartner> Payments<P> {
                 self.release(
                     order,
                     fence,
-                    ChargeState::ActionRequired,
+                    WaitReason::ConfirmationRequired,
                     Confirmation::Answered,
                 )
                 .await?;
@@ -681,17 +684,26 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Releases the claim. A no-op if another worker has since claimed the payment.
+    /// Releases the claim. A no-op if another worker has since claimed the payment. Logs once that the
+    /// order begins to wait for its customer.
     async fn release(
         &self,
         order: &Order,
         fence: Fence,
-        state: ChargeState,
+        to: impl Into<Released>,
         confirmation: Confirmation,
     ) -> Result<(), Error> {
-        self.store
-            .release_payment(order, fence, state, confirmation, self.runtime.now())
+        let (to, now) = (to.into(), self.runtime.now());
+        let released = self
+            .store
+            .release_payment(order, fence, to, confirmation, now)
             .await?;
+        if let (Released::ToCustomer(reason), Settlement::Written(_)) = (to, released)
+            && !waits_already(order, reason)
+        {
+            let code = reason.as_str();
+            tracing::info!(order_id = %order.id, code, "waiting for the customer");
+        }
         Ok(())
     }
 
@@ -702,6 +714,7 @@ impl<P: BillingPartner> Payments<P> {
         if !order.is_some_and(|order| self.is_watched(&order)) {
             return Err(error);
         }
+        count_dependency(&error);
         tracing::error!(order_id = %id, code = error.code(), %error, "left to the sweep");
         Ok(Consumed::Done)
     }
@@ -829,16 +842,24 @@ fn after_claim(error: Error) -> Error {
     }
 }
 
+/// Whether the customer was waited for, for this reason, before the claim under which `order` was read.
+fn waits_already(order: &Order, reason: WaitReason) -> bool {
+    order.payment.as_ref().is_some_and(|payment| {
+        payment.claimed_from == Some(ChargeState::ActionRequired)
+            && payment.wait_reason == Some(reason)
+    })
+}
+
 /// The charge's state after an error that moved no money. Without an agreement only the customer
 /// can continue.
-fn state_after(error: &PartnerError) -> ChargeState {
+fn state_after(error: &PartnerError) -> Released {
     match error {
-        PartnerError::NoAgreement => ChargeState::ActionRequired,
+        PartnerError::NoAgreement => WaitReason::AgreementMissing.into(),
         PartnerError::Refused { .. }
         | PartnerError::OtherMethod
         | PartnerError::NotConfigured(_)
         | PartnerError::Unavailable(_)
-        | PartnerError::Unanswered(_) => ChargeState::Due,
+        | PartnerError::Unanswered(_) => ChargeState::Due.into(),
     }
 }
 

@@ -94,7 +94,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         &self,
         event: LambdaEvent<Box<RawValue>>,
     ) -> Result<Box<RawValue>, serde_json::Error> {
-        let span = tracing::info_span!("invocation", request_id = %event.context.request_id);
+        let span = tracing::error_span!("invocation", request_id = %event.context.request_id);
         let answer = self.answer(&event.payload).instrument(span);
         deadline::until(event.context.deadline(), answer).await
     }

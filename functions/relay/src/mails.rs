@@ -11,7 +11,7 @@ use domain::{DueStep, Timestamp};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use messages::queue::{EventQueue, Queue, QueueError};
-use messages::{Message, MessageError};
+use messages::{Message, MessageError, order_of_email};
 use platform::runtime::Runtime;
 use store::{DueEmail, EmailState, Store, StoreError};
 
@@ -140,19 +140,20 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
 impl MailReport {
     fn count(&mut self, due: &DueEmail, outcome: Result<MailCheck, CheckError>) {
         let tries = due.tries.saturating_add(1);
+        let order_id = order_of_email(&due.id).map(|order| order.to_string());
         match outcome {
             Ok(MailCheck::Unchanged) => return,
             Ok(MailCheck::GivenUp) => {
-                tracing::error!(email_id = due.id, "mail given up");
+                tracing::error!(order_id, email_id = due.id, "mail given up");
                 self.given_up += 1;
                 return;
             }
             Ok(MailCheck::Published) => {
-                tracing::info!(email_id = due.id, tries, "mail published again");
+                tracing::info!(order_id, email_id = due.id, tries, "mail published again");
                 self.published += 1;
             }
             Err(error) => {
-                tracing::warn!(email_id = due.id, %error, "mail could not be published again");
+                tracing::warn!(order_id, email_id = due.id, %error, "mail could not be published again");
                 self.failed += 1;
             }
         }

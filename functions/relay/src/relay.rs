@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::panic::catch_unwind;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{EventType, Order};
+use domain::{EventType, Order, OrderId};
 use messages::queue::{EventQueue, Queue};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use store::order_from_item;
 
@@ -59,6 +60,13 @@ fn sequence_number(record: &RawValue) -> String {
         |_| String::new(),
         |numbered: Numbered| numbered.dynamodb.sequence_number,
     )
+}
+
+/// The order of a record that may be damaged otherwise.
+fn order_of(record: &RawValue) -> Option<String> {
+    let record: Value = serde_json::from_str(record.get()).ok()?;
+    let id = record.pointer("/dynamodb/NewImage/orderId/S")?.as_str()?;
+    OrderId::parse(id).ok().map(|id| id.to_string())
 }
 
 impl RelayFailures {
@@ -142,7 +150,8 @@ pub(crate) async fn relay(
                 }));
             }
             Err(error) => {
-                tracing::error!(code = "poison_record", %error, "not published");
+                let order_id = order_of(record);
+                tracing::error!(order_id, code = "poison_record", %error, "not published");
                 failed.push(index);
             }
         }

@@ -21,6 +21,7 @@ use platform::runtime::Runtime;
 use service::error::Error;
 use store::{Corrupt, DueCursor, DueMark, DueOrder, EmailState, Store};
 use tokio::time::error::Elapsed;
+use tracing::Instrument as _;
 
 use crate::mails::MailReport;
 use crate::publish::{Dispatch, dispatches, mail_dispatch, send};
@@ -285,6 +286,11 @@ struct Sweeper<'a, Q> {
 impl<Q: EventQueue> Sweeper<'_, Q> {
     /// Checks one order. A failure affects only this order and moves its next check.
     async fn check(&self, mark: &DueMark) -> SweepReport {
+        let span = tracing::error_span!("check", order_id = mark.order());
+        self.check_within(mark).instrument(span).await
+    }
+
+    async fn check_within(&self, mark: &DueMark) -> SweepReport {
         let checked = AssertUnwindSafe(self.try_check(mark)).catch_unwind().await;
         let checked = checked.unwrap_or_else(|_| Err(Error::Internal("the check panicked".into())));
         match checked {

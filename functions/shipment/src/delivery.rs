@@ -2,6 +2,7 @@
 
 use messages::PartnerReference;
 use messages::queue::EventQueue;
+use platform::telemetry;
 use service::error::Error;
 use store::Noted;
 
@@ -21,6 +22,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             return Ok(());
         };
         let (order, delivery) = (tracked.order, tracked.delivery);
+        telemetry::about_order(&order);
         let reference = parcel.as_str();
         let carrier = self.carrier.name();
         let noted = self

@@ -24,7 +24,7 @@ use serde::Serialize;
 use service::claims::claim_key;
 use service::error::{Counterpart, Dependency, Error, Missing, Outcome};
 use service::http::{Answer, Call, MailRequest, Route};
-use service::lambda::{Consumed, Function};
+use service::lambda::{Consumed, Function, count_dependency};
 use store::{Promise, Shipping, Store, StoreError};
 
 use carriers::{Carrier, CarrierError, Opened, Parcel, Worth};
@@ -296,6 +296,7 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
             // The sweep continues the order once the keys are there, so the message need not become
             // a dead letter.
             Err(error @ Error::NotConfigured { .. }) if is_due => {
+                count_dependency(&error);
                 tracing::error!(order_id = %id, code = error.code(), %error, "left to the sweep");
                 Ok(Consumed::Done)
             }

@@ -196,6 +196,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         waits: impl Fn(&Order) -> bool,
         kind: EventType,
     ) -> Result<bool, Error> {
+        telemetry::about_order(id);
         let Some(order) = self.store.order(id).await? else {
             return Ok(false);
         };

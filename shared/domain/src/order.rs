@@ -152,6 +152,25 @@ pub enum ChargeState {
     RefundFailed,
 }
 
+/// What an order waits for from its customer while its charge is [`ChargeState::ActionRequired`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum WaitReason {
+    /// The customer has not agreed to be charged by the billing partner, has revoked the agreement, or
+    /// the partner no longer accepts it.
+    AgreementMissing,
+    /// The customer must confirm this charge with the bank or at the partner.
+    ConfirmationRequired,
+}
+
+impl WaitReason {
+    /// The name in answers, in logs, and in the store.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        self.into()
+    }
+}
+
 impl ChargeState {
     /// Every state.
     pub const ALL: &'static [Self] = Self::VARIANTS;
@@ -195,6 +214,8 @@ pub struct Payment {
     /// Since when the customer is waited for, while that is so: since the last attempt, or since there
     /// was no agreement to charge by. Earlier versions did not keep it.
     pub waiting_since: Option<Timestamp>,
+    /// What the customer was last waited for. Earlier versions did not keep it.
+    pub wait_reason: Option<WaitReason>,
     /// Past and current refusals, oldest first.
     pub declines: Vec<Decline>,
     /// The captured charge.

@@ -5,4 +5,5 @@ pub mod queue;
 
 pub use message::{
     MailData, MailLine, Message, MessageError, MessageKind, PartnerReference, email_id,
+    order_of_email,
 };

@@ -324,6 +324,13 @@ pub fn email_id(order: &impl fmt::Display, kind: EventType) -> String {
     format!("{order}/{kind}")
 }
 
+/// The order that a mail is about, by the key of its ledger row.
+#[must_use]
+pub fn order_of_email(id: &str) -> Option<OrderId> {
+    let (order, _) = id.split_once('/')?;
+    OrderId::parse(order).ok()
+}
+
 /// The key of the ledger row of a mail about `kind` to another address. The hash includes the
 /// order, so rows of two orders do not reveal a shared address.
 fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {

@@ -229,7 +229,7 @@ pub enum FailureKind {
 
 /// A failed AWS call, without AWS's own message, which may quote addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{operation} failed: {kind:?}, code {code:?}, AWS request id {request_id:?}")]
+#[error("{}", self.text())]
 pub struct AwsFailure {
     /// The API operation.
     pub operation: &'static str,
@@ -239,6 +239,16 @@ pub struct AwsFailure {
     pub code: Option<String>,
     /// AWS's request ID.
     pub request_id: Option<String>,
+}
+
+/// The service that has this operation.
+fn service_of(operation: &str) -> &'static str {
+    match operation {
+        "SendEmail" => "SES",
+        "SendMessage" | "SendMessageBatch" => "SQS",
+        "GetSecretValue" => "Secrets Manager",
+        _ => "DynamoDB",
+    }
 }
 
 impl AwsFailure {
@@ -256,6 +266,24 @@ impl AwsFailure {
             }
             FailureKind::Unanswered | FailureKind::ServerFault => Outcome::Unknown,
         }
+    }
+
+    /// What happened, for the log.
+    fn text(&self) -> String {
+        let (service, operation) = (service_of(self.operation), self.operation);
+        let what = match self.kind {
+            FailureKind::NotSent => format!("{service} could not be reached for {operation}"),
+            FailureKind::Unanswered => format!("{service} did not answer {operation}"),
+            FailureKind::Throttled => format!("{service} throttled {operation}"),
+            FailureKind::Refused => format!("{service} refused {operation}"),
+            FailureKind::ServerFault => format!("{service} failed at {operation}"),
+        };
+        let code = self.code.as_ref().map(|code| format!(": {code}"));
+        let request = self
+            .request_id
+            .as_ref()
+            .map(|id| format!(" (AWS request {id})"));
+        what + &code.unwrap_or_default() + &request.unwrap_or_default()
     }
 
     /// A call abandoned before it was answered.

@@ -313,6 +313,34 @@ impl Error {
         failure.kind == FailureKind::Refused
     }
 
+    /// The metric of the dependency outside AWS's own infrastructure that could not be used.
+    #[must_use]
+    pub fn metric(&self) -> Option<&'static str> {
+        match self {
+            Self::Unavailable {
+                dependency: Dependency::BillingPartner,
+                ..
+            }
+            | Self::NotConfigured {
+                counterpart: Counterpart::BillingPartner,
+                ..
+            } => Some("BillingPartnerFailed"),
+            Self::Unavailable {
+                dependency: Dependency::Carrier,
+                ..
+            }
+            | Self::NotConfigured {
+                counterpart: Counterpart::Carrier,
+                ..
+            } => Some("CarrierFailed"),
+            Self::Unavailable {
+                dependency: Dependency::Mail,
+                ..
+            } => Some("MailServiceFailed"),
+            _ => None,
+        }
+    }
+
     /// The stable code of the error, for programs and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -31,7 +31,7 @@ pub use news::{Noted, NotedDispute};
 pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
 pub use payments::{
     Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence, MAX_PAYMENT_KEYS,
-    NextCharge, OpenedCharge, PaymentTerms, Settlement,
+    NextCharge, OpenedCharge, PaymentTerms, Released, Settlement,
 };
 
 use item::Item;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
     Charge, ChargeState, Command, CustomerId, Decline, Due, DueStep, MethodFingerprint, Money,
-    Order, OrderId, PartnerAccount, Payment, Status, Timestamp,
+    Order, OrderId, PartnerAccount, Payment, Status, Timestamp, WaitReason,
 };
 
 use super::item::{charge_value, decline_value, money, n, s};
@@ -113,6 +113,36 @@ pub enum Confirmation {
     AsBefore,
     /// One was sent under this claim, and its answer was lost.
     Unanswered,
+}
+
+/// How a claim is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// With the charge in this state.
+    As(ChargeState),
+    /// To the customer, who is waited for, for this reason.
+    ToCustomer(WaitReason),
+}
+
+impl Released {
+    fn state(self) -> ChargeState {
+        match self {
+            Self::As(state) => state,
+            Self::ToCustomer(_) => ChargeState::ActionRequired,
+        }
+    }
+}
+
+impl From<ChargeState> for Released {
+    fn from(state: ChargeState) -> Self {
+        Self::As(state)
+    }
+}
+
+impl From<WaitReason> for Released {
+    fn from(reason: WaitReason) -> Self {
+        Self::ToCustomer(reason)
+    }
 }
 
 /// What became of a write under a fence.
@@ -391,22 +421,26 @@ impl Store {
         self.settled(closed, |_| false).await
     }
 
-    /// Gives the claim back with the charge in `state`, neither captured nor declined; one write.
+    /// Gives the claim back, with the charge neither captured nor declined; one write.
     /// What is due stays due: the sweep asks again. From the first release on that leaves it to the
     /// customer, the customer is waited for, until money may be moving.
     pub async fn release_payment(
         &self,
         order: &Order,
         fence: Fence,
-        state: ChargeState,
+        to: Released,
         confirmation: Confirmation,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
+        let state = to.state();
         let mut released = under(&order.id, fence)
             .set("payment.state", s(state.as_str()))
             .remove(CLAIM);
         if state == ChargeState::ActionRequired {
             released = waiting(released, order, now);
+        }
+        if let Released::ToCustomer(reason) = to {
+            released = released.set("payment.waitReason", s(reason.as_str()));
         }
         if confirmation == Confirmation::Answered {
             released = released.remove(["payment.unansweredSince"]);

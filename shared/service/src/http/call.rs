@@ -1,6 +1,6 @@
 //! An HTTP request after the checks that every endpoint shares.
 
-use domain::digest_hex;
+use domain::{InvoiceId, OrderId, digest_hex};
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, RequestExt};
@@ -112,6 +112,18 @@ impl Call {
     #[must_use]
     pub fn last_segment(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The order that the request names, by its own ID or by its invoice's.
+    #[must_use]
+    pub fn order(&self) -> Option<OrderId> {
+        let named = |name: &str| self.body.as_ref()?.get(name)?.as_str();
+        let in_path = || OrderId::parse(self.last_segment()).ok();
+        let by_invoice = || Some(InvoiceId::parse(named("invoiceId")?).ok()?.order());
+        named("orderId")
+            .and_then(|id| OrderId::parse(id).ok())
+            .or_else(by_invoice)
+            .or_else(in_path)
     }
 
     /// A hash of the body's values. White space and the order of fields do not change it.

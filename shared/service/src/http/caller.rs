@@ -61,7 +61,7 @@ impl Caller {
         match (route.callers(), &self.only) {
             (Callers::Backend | Callers::Customers, None) | (Callers::Customers, Some(_)) => Ok(()),
             (Callers::Backend, Some(_)) => Err(Error::BackendOnly),
-            (Callers::Partners, _) => Err(Error::NotFound(Missing::Route)),
+            (Callers::Partners | Callers::Anyone, _) => Err(Error::NotFound(Missing::Route)),
         }
     }
 

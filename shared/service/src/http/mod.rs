@@ -9,6 +9,7 @@ mod fields;
 mod items;
 mod mail_request;
 mod problem;
+mod request_id;
 mod route;
 
 pub use answer::Answer;
@@ -22,4 +23,5 @@ pub use fields::{
 pub use items::{ItemBody, item_bodies, read_items};
 pub use mail_request::{MAILS, MailRequest};
 pub use problem::Repeat;
+pub use request_id::RequestId;
 pub use route::{Callers, Route};

@@ -7,6 +7,7 @@ use lambda_http::http::{HeaderMap, HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
+use super::RequestId;
 use super::answer::json_response;
 use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome, RequestPart};
 
@@ -199,7 +200,7 @@ impl Error {
 
     /// The answer to the caller.
     #[must_use]
-    pub fn to_response(&self, repeat: Repeat) -> Response<Body> {
+    pub fn to_response(&self, repeat: Repeat, request: &RequestId) -> Response<Body> {
         let status = self.status();
         let mut problem = Map::new();
         problem.insert("type".to_owned(), "about:blank".into());
@@ -210,6 +211,9 @@ impl Error {
         problem.insert("status".to_owned(), status.as_u16().into());
         problem.insert("code".to_owned(), self.code().into());
         problem.insert("detail".to_owned(), self.detail(repeat).into());
+        if !request.as_str().is_empty() {
+            problem.insert("requestId".to_owned(), request.as_str().into());
+        }
         match self {
             Self::Invalid(errors) => {
                 let errors = errors

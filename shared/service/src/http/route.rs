@@ -13,6 +13,8 @@ pub enum Callers {
     Customers,
     /// Partners. They have no token; the function verifies their signature.
     Partners,
+    /// Anyone, without a token: the answer says nothing about the shop.
+    Anyone,
 }
 
 /// One route: a method and a path.
@@ -40,11 +42,13 @@ pub enum Route {
     Revocation,
     /// Receives a partner's webhooks.
     Webhook,
+    /// Says that the API answers.
+    Health,
 }
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cart,
         Self::Invoice,
         Self::Payment,
@@ -56,6 +60,7 @@ impl Route {
         Self::Agreements,
         Self::Revocation,
         Self::Webhook,
+        Self::Health,
     ];
 
     /// Who may call the route.
@@ -69,6 +74,7 @@ impl Route {
                 Callers::Customers
             }
             Self::Webhook => Callers::Partners,
+            Self::Health => Callers::Anyone,
         }
     }
 
@@ -87,6 +93,7 @@ impl Route {
             Self::Agreements => "GET /api/customer/{customerId}/billing",
             Self::Revocation => "DELETE /api/customer/{customerId}/billing",
             Self::Webhook => "POST /api/partner/{partner}/webhook",
+            Self::Health => "GET /api/health",
         }
     }
 

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use messages::{Message, MessageError};
 use serde_json::value::RawValue;
 use tracing::Instrument as _;
+use tracing::field::{Empty, display};
 
 use super::gateway::Fields;
 use super::{Function, Handler, log_failure};
@@ -59,7 +60,7 @@ impl<F: Function> Handler<F> {
     pub(super) async fn consume_batch(&self, records: &[&RawValue]) -> SqsBatchResponse {
         let records: Vec<Record> = records.iter().map(|record| Record::read(record)).collect();
         let dispositions = records.iter().map(|record| {
-            let span = tracing::info_span!("message", message_id = record.id);
+            let span = tracing::error_span!("message", message_id = record.id, order_id = Empty);
             self.consume_record(record).instrument(span)
         });
         let dispositions = join_all(dispositions).await;
@@ -83,13 +84,16 @@ impl<F: Function> Handler<F> {
             Err(error) => return self.consume_foreign(record, &error).await,
         };
         let (event_id, kind) = (message.id.clone(), message.kind.as_str());
-        let span = tracing::info_span!(
+        let span = tracing::error_span!(
             "event",
             event_id,
             event = kind,
-            order_id = message.order.map(|order| order.to_string()),
+            order_id = Empty,
             traceparent = message.traceparent,
         );
+        if let Some(order) = &message.order {
+            span.record("order_id", display(order));
+        }
         let consumed = AssertUnwindSafe(self.function.consume(message))
             .catch_unwind()
             .instrument(span.clone())

@@ -15,15 +15,17 @@ use platform::aws::Aws;
 use platform::config::{Authentication, ConfigError, Environment, Tables};
 use platform::runtime::Runtime;
 use platform::{deadline, telemetry};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use store::Store;
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
 pub use batch::Consumed;
 use gateway::Fields;
 
 use crate::error::{Error, Missing};
-use crate::http::{Answer, Call, Callers, Repeat, Route};
+use crate::http::{Answer, Call, Callers, Repeat, RequestId, Route};
 
 /// What every function needs at start.
 #[derive(Debug)]
@@ -174,7 +176,8 @@ impl<F: Function> Handler<F> {
         event: LambdaEvent<Box<RawValue>>,
     ) -> Result<Box<RawValue>, EventError> {
         let LambdaEvent { payload, context } = event;
-        let span = tracing::info_span!("invocation", request_id = %context.request_id);
+        let request_id = RequestId::new(context.request_id);
+        let span = tracing::error_span!("invocation", request_id = %request_id, order_id = Empty);
         let event: Fields<'_> =
             serde_json::from_str(payload.get()).map_err(EventError::Unreadable)?;
         if let Some(records) = event.get("Records") {
@@ -186,44 +189,68 @@ impl<F: Function> Handler<F> {
         if !event.is_request() {
             return Err(EventError::Unknown);
         }
-        let response = match event.request() {
+        let mut response = match event.request() {
             // Boxed: the whole state machine exceeds the compiler's depth limit.
-            Ok(request) => Box::pin(self.answer(&request)).instrument(span).await,
-            Err(error) => span.in_scope(|| refuse(&error, Repeat::Unkeyed)),
+            Ok(request) => {
+                let answer = self.answer(&request, &request_id);
+                Box::pin(answer).instrument(span).await
+            }
+            Err(error) => span.in_scope(|| refuse(&error, Repeat::Unkeyed, &request_id)),
         };
+        request_id.name(&mut response);
         to_raw_value(&gateway::response(response)).map_err(EventError::Answer)
     }
 
     /// Passes a request to a partner's route on unchecked, and any other through the common checks.
     async fn respond(&self, request: &Request) -> Result<Answer, Error> {
         let route = Route::from_request(request).filter(|route| F::ROUTES.contains(route));
-        if route.is_some_and(|route| route.callers() == Callers::Partners) {
-            return self.function.receive_webhook(request).await;
+        match route.map(Route::callers) {
+            Some(Callers::Partners) => return self.function.receive_webhook(request).await,
+            Some(Callers::Anyone) => return Answer::ok(&Health { status: "OK" }),
+            Some(Callers::Backend | Callers::Customers) | None => {}
         }
         let call = Call::from_request(request, route, &self.authentication)?;
+        if let Some(order) = call.order() {
+            telemetry::about_order(&order);
+        }
         self.function.answer(call).await
     }
 
-    async fn answer(&self, request: &Request) -> Response<Body> {
+    async fn answer(&self, request: &Request, id: &RequestId) -> Response<Body> {
         let answer = AssertUnwindSafe(self.respond(request))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Error::Internal("the handler panicked".into())));
         match answer {
             Ok(answer) => answer.into_response(),
-            Err(error) => refuse(&error, Repeat::from_headers(request.headers())),
+            Err(error) => refuse(&error, Repeat::from_headers(request.headers()), id),
         }
     }
 }
 
-fn refuse(error: &Error, repeat: Repeat) -> Response<Body> {
-    log_failure(error);
-    error.to_response(repeat)
+/// The answer of an open route.
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
 }
 
-/// Logs a failure once, with the source that the caller never sees, and counts internal faults.
+fn refuse(error: &Error, repeat: Repeat, id: &RequestId) -> Response<Body> {
+    log_failure(error);
+    error.to_response(repeat, id)
+}
+
+/// Counts the failure of a dependency, if the error is one.
+pub fn count_dependency(error: &Error) {
+    if let Some(metric) = error.metric() {
+        telemetry::count_failure(metric);
+    }
+}
+
+/// Logs a failure once, with the source that the caller never sees, and counts internal faults and
+/// failed dependencies.
 fn log_failure(error: &Error) {
     let code = error.code();
+    count_dependency(error);
     if matches!(error, Error::Internal(_) | Error::NoQueue) || error.needs_operator() {
         telemetry::count_fault();
     }

@@ -183,6 +183,10 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         method: reader.parsed("method", MethodFingerprint::parse)?,
         unanswered_since: reader.time("unansweredSince")?,
         waiting_since: reader.time("waitingSince")?,
+        // Only shown: one of a newer version is as good as none.
+        wait_reason: reader
+            .text("waitReason")?
+            .and_then(|reason| reason.parse().ok()),
         declines,
         charge: reader.map("charge")?.as_ref().map(charge).transpose()?,
         refund: reader.map("refund")?.as_ref().map(refund).transpose()?,
