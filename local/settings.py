@@ -17,6 +17,10 @@ PRODUCTION = ("prod", "production", "live")
 TEST_KEY = re.compile(r"[sr]k_test_\w+")
 # EasyPost requires these; the functions read the secret from their environment.
 EASYPOST_NEEDS = ("SHIP_FROM", "PARCEL", "CARRIER_SECRET")
+# What `make run` takes beside the template's parameters: its own variables, make's, and those that the functions read.
+OWN = ("PORT", "AWS_PORT", "PARTNER", "STRIPE_KEY", "STRIPE_WEBHOOK_SECRET", "ALLOWED_ORIGINS", "PYTHON")
+INHERITED = ("BILLING_PARTNER", "LOG_LEVEL", "STRIPE_URL", "PAYPAL_URL", "EASYPOST_URL")
+SECRETS = ("PARTNER_SECRET", "PARTNER_WEBHOOK_SECRET", "CARRIER_SECRET", "CARRIER_WEBHOOK_SECRET")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Settings:
     @classmethod
     def read(cls, template: Mapping[str, Any], given: Mapping[str, str]) -> Settings:
         """Raises `Failure` naming an invalid variable. An empty value counts as absent."""
+        _refuse_unknown(template, given.get("MAKEFLAGS", ""))
         given = {name: value for name, value in given.items() if value}
         partner = _partner(given)
         return cls(
@@ -66,6 +71,15 @@ def by_variable(template: Mapping[str, Any]) -> dict[str, str]:
         for name, value in function.get("Environment", {}).get("Variables", {}).items()
         if isinstance(value, dict) and value.get("Ref") in template["Parameters"]
     }
+
+
+def _refuse_unknown(template: Mapping[str, Any], flags: str) -> None:
+    """Refuses a variable of make's command line that nothing reads. `flags` is MAKEFLAGS: options, `--`, variables."""
+    _, _, variables = f" {flags}".partition(" -- ")
+    known = {*OWN, *INHERITED, *SECRETS, *by_variable(template)}
+    for name in re.findall(r"(?:^|(?<!\\) )(\w+)[:+?]?=", variables):
+        if name not in known:
+            raise Failure(f"make run knows no {name}. It takes {', '.join(sorted(known))}.")
 
 
 def _parameters(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:

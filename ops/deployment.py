@@ -15,7 +15,7 @@ from botocore.config import Config
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
 
 # The path above makes them importable; the other modules here import `Failure` from here.
-from localaws import credentials, running
+from localaws import RUNNING, credentials, running
 from processes import Failure as Failure
 from work import QUEUES
 
@@ -40,6 +40,8 @@ def choose_aws(on: str | None) -> str:
         addresses = running()
         if addresses:
             return _local(addresses["aws"])
+        if RUNNING.exists():
+            print("A `make run` of this checkout has started and does not answer. If it still runs, restart it.", file=sys.stderr)
         if on == "local":
             raise Failure("No `make run` is running in this checkout. Start one, or set ON=aws.")
     if endpoint and urlsplit(endpoint).hostname in LOOPBACK:

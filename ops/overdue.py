@@ -217,6 +217,9 @@ def run(asked: argparse.Namespace) -> int:
         answer = act(asked, deployment)
         print(json.dumps(answer.fields, indent=2) if is_json else "\n".join(answer.lines))
         return answer.code
+    if not is_json:
+        # Before anything is read: AWS may be slow, and the place may be another one than expected.
+        print(f"Looking at {deployment.where} …", file=sys.stderr, flush=True)
     survey = take_survey(deployment, now(), asked.mails)
     print(as_json(survey) if is_json else text(survey))
     return NEEDS_ATTENTION if survey.troubles else 0

@@ -121,6 +121,16 @@ class TestSettings(unittest.TestCase):
             given = {name: value for name, value in SHOP.items() if name != missing}
             self.assertIn(missing, self.refused(**given))
 
+    def test_a_variable_that_nothing_reads_is_refused_where_make_was_given_it(self) -> None:
+        for flags, unknown in (
+            ("s -- TAXRATE=0.2", "TAXRATE"),
+            (" -- CURRENCY=EUR tax_rate=0.2", "tax_rate"),
+            ("--no-print-directory -- PARTNER:=stripe STRIPEKEY=x", "STRIPEKEY"),
+        ):
+            self.assertIn(f"make run knows no {unknown}. ", self.refused(MAKEFLAGS=flags))
+        for flags in ("", "s", "w -- CURRENCY=EUR PORT=9001 LOG_LEVEL=debug", r' -- SHIP_FROM={"name":\ "x=1"}'):
+            settings(MAKEFLAGS=flags)
+
 
 if __name__ == "__main__":
     unittest.main()
