@@ -983,6 +983,13 @@ FAULTS = [
         tests="words::paypal::each_issue_of_paypals_has_its_outcome_where_an_order_is_captured",
     ),
     Fault(
+        "what PayPal's own filter declined counts as passing",
+        "functions/payment/src/partners/paypal/verdict.rs",
+        "let retryable = meaning != Some(Meaning::Declined);",
+        "let retryable = meaning != Some(Meaning::NoAgreement);",
+        tests="words::paypal::each_status",
+    ),
+    Fault(
         "a declined charge that was made all the same is forgotten with its order",
         "functions/payment/src/cancel.rs",
         "            status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {",

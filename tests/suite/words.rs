@@ -1,6 +1,7 @@
 //! Every word that the billing partners publish, played through the real clients against the doubles: the
 //! lists are `tests/published/*.tsv`, and what each word means is in the clients' tables.
 
+mod keys;
 mod paypal;
 mod stripe;
 

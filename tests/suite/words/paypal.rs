@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use domain::{Agreement, DisputeState, Money, PartnerName, PartnerToken};
 use messages::PartnerReference;
 use payment::partners::answers::{Meaning, Words};
 use payment::partners::paypal_answers::{
-    ADVICE, CHARGE, PENDING_REASONS, PROCESSOR, REFUND, REPORTED, REPORTED_REFUND,
+    ADVICE, CHARGE, PROCESSOR, REASONS, REFUND, REPORTED, REPORTED_REFUND,
 };
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PayPal, RefundStatus,
@@ -26,15 +27,15 @@ use crate::stripe::clock;
 const LIST: &str = include_str!("../../published/paypal.tsv");
 const CARD: &str = "8kk8451t";
 
-struct Bench {
-    double: Arc<PayPalDouble>,
-    front: Front,
-    paypal: PayPal,
+pub(super) struct Bench {
+    pub(super) double: Arc<PayPalDouble>,
+    pub(super) front: Front,
+    pub(super) paypal: PayPal,
     runtime: Runtime,
     time: Arc<AtomicI64>,
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let (runtime, time) = clock();
     let double = Arc::new(PayPalDouble::new(runtime.clone()));
     double.vault_card(CARD, []);
@@ -50,7 +51,7 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    fn request(&self) -> ChargeRequest {
+    pub(super) fn request(&self) -> ChargeRequest {
         ChargeRequest {
             invoice: self.runtime.order_id().invoice(),
             attempt: 1,
@@ -66,14 +67,14 @@ impl Bench {
         }
     }
 
-    async fn opened(&self) -> OpenCharge {
+    pub(super) async fn opened(&self) -> OpenCharge {
         let request = self.request();
         let reference = self.paypal.open(&request).await.unwrap();
         let account = self.paypal.account();
         OpenCharge::new(request, reference, account, self.runtime.now())
     }
 
-    async fn captured(&self) -> OpenCharge {
+    pub(super) async fn captured(&self) -> OpenCharge {
         let charge = self.opened().await;
         let status = self.paypal.confirm(&charge).await.unwrap();
         assert!(matches!(status, ChargeStatus::Captured(_)), "{status:?}");
@@ -86,9 +87,9 @@ impl Bench {
         PartnerReference::parse(&self.double.disputes()[0]).unwrap()
     }
 
-    /// So much later that an order nobody captured has expired.
-    fn expire(&self) {
-        self.time.fetch_add(4 * 3_600_000, Ordering::SeqCst);
+    pub(super) fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        self.time.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
@@ -121,7 +122,7 @@ fn every_word_of_paypals_has_a_meaning_and_no_other_has() {
     let charges = ["open", "look_up", "capture", "read_capture"];
     assert_same(&list, &charges, &[CHARGE, REPORTED]);
     assert_same(&list, &["refund"], &[REFUND, REPORTED_REFUND]);
-    assert_same(&list, &["capture.reason"], &[PENDING_REASONS]);
+    assert_same(&list, &["capture.reason"], &[REASONS]);
     assert_same(&list, &["advice"], &[ADVICE]);
     let of = |place| list.iter().filter(move |row| row.place == place);
     let published: BTreeSet<_> = of("processor").map(|row| row.word).collect();
@@ -187,7 +188,7 @@ async fn each_issue_of_paypals_has_its_outcome_where_an_order_is_captured() {
         );
         assert!(bench.double.taken().is_empty(), "{word}");
         if meaning == Meaning::Gone {
-            bench.expire();
+            bench.pass(Duration::from_hours(4));
             let status = bench.paypal.confirm(&charge).await.unwrap();
             assert_eq!(status, ChargeStatus::Expired, "{word}");
             continue;
@@ -292,6 +293,18 @@ async fn each_status_of_paypals_objects_is_understood() {
                 assert!(captured.is_ok(), "{}: {captured:?}", row.word);
                 let looked = bench.paypal.look_up(&charge).await;
                 assert_eq!(looked.unwrap(), captured.unwrap(), "{}", row.word);
+            }
+            "capture.reason" => {
+                let meaning = REASONS.meaning(row.word).unwrap();
+                let (status, expected) = match meaning {
+                    Meaning::Declined => ("DECLINED", declined(row.word, false)),
+                    _ => ("PENDING", ChargeStatus::Pending),
+                };
+                let outcome = PayPalOutcome::For(status, row.word);
+                bench.double.vault_card(CARD, [outcome]);
+                let charge = bench.opened().await;
+                assert_eq!(bench.paypal.confirm(&charge).await.unwrap(), expected);
+                assert_eq!(bench.paypal.look_up(&charge).await.unwrap(), expected);
             }
             "refund.status" => {
                 let charge = bench.captured().await;

@@ -20,13 +20,13 @@ const LIST: &str = include_str!("../../published/stripe.tsv");
 const CUSTOMER: &str = "cus_played";
 const VISA: &str = "pm_card_visa";
 
-struct Bench {
-    double: StripeDouble,
-    stripe: Stripe,
+pub(super) struct Bench {
+    pub(super) double: StripeDouble,
+    pub(super) stripe: Stripe,
     runtime: Runtime,
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     let (runtime, _) = clock();
     let double = StripeDouble::new(runtime.clone());
     double.attach(CUSTOMER, VISA);
@@ -40,7 +40,7 @@ fn bench() -> Bench {
 }
 
 impl Bench {
-    fn request(&self) -> ChargeRequest {
+    pub(super) fn request(&self) -> ChargeRequest {
         ChargeRequest {
             invoice: self.runtime.order_id().invoice(),
             attempt: 1,
@@ -56,14 +56,14 @@ impl Bench {
         }
     }
 
-    async fn opened(&self) -> OpenCharge {
+    pub(super) async fn opened(&self) -> OpenCharge {
         let request = self.request();
         let reference = self.stripe.open(&request).await.unwrap();
         let account = self.stripe.account();
         OpenCharge::new(request, reference, account, self.runtime.now())
     }
 
-    async fn captured(&self) -> OpenCharge {
+    pub(super) async fn captured(&self) -> OpenCharge {
         let charge = self.opened().await;
         let status = self.stripe.confirm(&charge).await.unwrap();
         assert!(matches!(status, ChargeStatus::Captured(_)), "{status:?}");

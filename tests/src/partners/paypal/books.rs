@@ -52,6 +52,7 @@ pub(super) struct Capture {
     pub(super) id: String,
     pub(super) status: &'static str,
     pub(super) response_code: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
     pub(super) settles: Option<(Timestamp, &'static str)>,
     pub(super) refunds: Vec<Refund>,
 }
@@ -189,12 +190,17 @@ impl Books {
                 return refuse("PAYER_ACTION_REQUIRED");
             }
             Outcome::Pending { after, as_ } => ("PENDING", None, Some((now.plus(after), as_))),
-            Outcome::Status(status) => (status, None, None),
+            Outcome::Status(status) | Outcome::For(status, _) => (status, None, None),
+        };
+        let reason = match outcome {
+            Outcome::For(_, reason) => Some(reason),
+            _ => (status == "PENDING").then_some("PENDING_REVIEW"),
         };
         let capture = Capture {
             id: self.next_id(),
             status,
             response_code: response_code.filter(|_| kind == Kind::Card),
+            reason,
             settles,
             refunds: Vec::new(),
         };

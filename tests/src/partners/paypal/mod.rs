@@ -38,6 +38,8 @@ pub enum Outcome {
     },
     /// 201 with a capture in this status, documented or not.
     Status(&'static str),
+    /// The same, with this reason for it.
+    For(&'static str, &'static str),
 }
 
 /// What a client can ask for.
@@ -374,6 +376,7 @@ impl PayPalDouble {
                 && now >= at
             {
                 capture.status = status;
+                capture.reason = None;
                 capture.settles = None;
             }
         }

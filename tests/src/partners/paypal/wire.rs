@@ -142,8 +142,10 @@ pub(super) fn show_payments(order: &Order, capture: &Capture) -> Value {
         shown["processor_response"] =
             json!({"avs_code": "A", "cvv_code": "M", "response_code": code});
     }
-    if capture.status == "PENDING" {
-        shown["status_details"] = json!({"reason": "PENDING_REVIEW"});
+    if let Some(reason) = capture.reason
+        && matches!(capture.status, "PENDING" | "DECLINED")
+    {
+        shown["status_details"] = json!({"reason": reason});
     }
     let mut payments = json!({"captures": [shown]});
     if !capture.refunds.is_empty() {

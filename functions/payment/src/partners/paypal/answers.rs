@@ -166,9 +166,9 @@ pub const REPORTED_REFUND: Words = Words::new(&[
     (Meaning::Operator, "NOT_AUTHORIZED PERMISSION_NOT_GRANTED"),
 ]);
 
-/// Why a capture is pending (`capture_status_details.reason`). Those for the operator wait for a decision
+/// Why a capture is pending or declined (`capture_status_details.reason`). Those for the operator wait for a decision
 /// in the account; the others end by themselves, an electronic check within some working days.
-pub const PENDING_REASONS: Words = Words::new(&[
+pub const REASONS: Words = Words::new(&[
     (
         Meaning::Later,
         "

@@ -10,9 +10,7 @@ use domain::{DisputeState, RefundStatus};
 use partner::{self, Alphabet, FromReach as _, Reach, Unusable, sanitize};
 
 use super::super::answers::{Meaning, Words};
-use super::answers::{
-    ADVICE, CHARGE, PENDING_REASONS, PROCESSOR, REFUND, REPORTED, REPORTED_REFUND,
-};
+use super::answers::{ADVICE, CHARGE, PROCESSOR, REASONS, REFUND, REPORTED, REPORTED_REFUND};
 use super::client::Failure;
 use super::wire::{Problem, WireCapture, WireOrder};
 use super::{ChargeStatus, PartnerError, Refunds};
@@ -326,7 +324,7 @@ fn captured(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
 fn warn_of_pending(capture: &WireCapture) {
     let reason = capture.reason().map(sanitized);
     let Some(reason) = reason else { return };
-    if PENDING_REASONS.meaning(&reason) == Some(Meaning::Operator) {
+    if REASONS.meaning(&reason) == Some(Meaning::Operator) {
         tracing::error!(
             reason,
             "paypal holds a capture until the shop's account accepts it"
@@ -345,7 +343,14 @@ fn decline(capture: &WireCapture) -> ChargeStatus {
             tracing::warn!(word, "a processor's code that we do not know");
             (format!("processor_{}", word.to_ascii_lowercase()), false)
         }
-        None => ("declined".to_owned(), true),
+        None => match capture.reason().map(sanitized) {
+            Some(reason) => {
+                let meaning = REASONS.meaning(&reason);
+                let retryable = meaning != Some(Meaning::Declined);
+                (reason.to_ascii_lowercase(), retryable)
+            }
+            None => ("declined".to_owned(), true),
+        },
     };
     ChargeStatus::Declined {
         code,
