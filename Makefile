@@ -7,6 +7,8 @@
 # make ops-overdue RESEND=ord_…/OrderShipped   sends that mail again  SURE=yes
 # make ops-overdue SEEN=ord_…/OrderShipped     no longer lists a parked mail
 # make ops-overdue DROP=payment/message        deletes a dead letter  SURE=yes
+# make console   the operator's page for a deployed stack  STACK=orderflow ON=aws PORT=9100 WRITE=yes PERSONAL=yes
+# make screenshots   the pictures of docs/console.md
 # make test   every test
 # make check  format, spelling, lints, documentation, licences, template; .ci/run does this and then make test
 # make test-backlog  sweeps 100 000 due orders and prints how many a second
@@ -27,7 +29,7 @@ DENY_VERSION := 0.20.2
 MDBOOK_VERSION := 0.4.52
 
 .DEFAULT_GOAL := help
-.PHONY: help tools linters docs run demo mails ops-overdue test test-rust test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-python rustdoc deny advisories template planted planted-fit
+.PHONY: help browser console screenshots test-console tools linters docs run demo mails ops-overdue test test-rust test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-python rustdoc deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -73,7 +75,12 @@ ops-overdue: tools
 	  $(if $(REQUEUE),--requeue '$(REQUEUE)') $(if $(REDRIVE),--redrive '$(REDRIVE)') \
 	  $(if $(RESEND),--resend '$(RESEND)') $(if $(SEEN),--seen '$(SEEN)') $(if $(DROP),--drop '$(DROP)') $(if $(SURE),--sure '$(SURE)')
 
-test: test-template test-ops test-local test-rust test-wire test-stack
+console: tools
+	$(call refuse_unknown,console,STACK ON PORT WRITE PERSONAL)
+	@$(VENV)/bin/python ops/console.py $(if $(STACK),--stack '$(STACK)') $(if $(ON),--on '$(ON)') $(if $(PORT),--port '$(PORT)') \
+	  $(if $(WRITE),--write) $(if $(PERSONAL),--personal)
+
+test: test-template test-ops test-local test-rust test-wire test-stack test-console
 
 # nextest where it is installed: it runs test binaries side by side. It has no doc tests.
 test-rust:
@@ -113,6 +120,18 @@ test-wire: tools
 # The real template, built by `sam build` and deployed to a local AWS.
 test-stack: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
+
+# The page of `make run` in headless Chromium.
+test-console: linters browser
+	$(VENV)/bin/python -m unittest discover --start-directory tests/console
+
+screenshots: linters browser
+	SCREENSHOTS=docs/images $(VENV)/bin/python -m unittest discover --start-directory tests/console
+
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { apt-get install --yes --quiet chromium >/dev/null 2>&1 || { apt-get update --quiet >/dev/null && apt-get install --yes --quiet chromium >/dev/null; }; } \
+	  || { echo 'The tests of the console need Chromium; on Debian and Ubuntu: apt install chromium' >&2; exit 1; }
 
 # Cheapest first.
 check: format typos lint-python docs template deny planted-fit lint rustdoc

@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterator
 
 from compiles import CompileErrors
+from front import Front
 from localaws import RUNNING
 from partner import agree, stripe
-from processes import Failure, alone, interruptible, require_free_port, run
+from playground import Playground
+from processes import Failure, alone, free_port, interruptible, require_free_port, run
+from recorder import Recorder
 from settings import Settings
 from stack import ROOT, Stack, source_template
 
@@ -38,6 +41,7 @@ Ready in {seconds:.0f} s. In another terminal, place an order that runs to shipp
   Its status:       curl -s {url}/api/order/$ORDER
   Its mails:        make mails
   All of that:      make demo
+  Watch it live:    {console}
 
 The functions' logs: tail -f {log}
 Saving a file reloads its function. Ctrl-C stops everything.
@@ -69,16 +73,24 @@ def pipeline() -> Iterator[Stack]:
         elif settings.stripe_key:
             variables = settings.stripe_variables()
         print("Starting the local AWS, deploying template.yaml to it, starting the functions …", flush=True)
+        recorder, watch = Recorder(), free_port()
+        # It listens first: MiniStack calls the functions through it.
+        front = running.enter_context(Front(settings.port, watch, recorder))
         stack = running.enter_context(
             Stack(
-                settings.port,
+                watch,
                 settings.aws_port,
                 DIRECTORY,
                 reload=True,
                 variables=variables,
                 parameters=settings.parameters,
+                front=settings.port,
             )
         )
+        console = Playground(stack, recorder)
+        front.page, front.before, front.crash = console.answer, console.before, console.crash
+        recorder.start(stack.aws, stack.directory / "functions.log")
+        running.callback(recorder.stop)
         if double:
             agree(stack.url)
             print("Customer 8080 has a billing agreement. To see the calls to Stripe's double: tail -f .local/stripe.log")
@@ -93,6 +105,7 @@ def serve(stack: Stack, started: float) -> None:
         TRY.format(
             seconds=time.monotonic() - started,
             url=stack.url,
+            console=stack.url.replace("127.0.0.1", "localhost") + "/",
             aws=stack.aws.endpoint,
             log=(stack.directory / "functions.log").relative_to(ROOT),
             currency=stack.currency,

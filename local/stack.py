@@ -34,13 +34,18 @@ class Stack:
         reload: bool,
         variables: dict[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
+        front: int | None = None,
     ) -> None:
-        """`parameters` are template.yaml's; `variables` override the functions' variables of template.yaml."""
-        self.url = f"http://127.0.0.1:{port}"
+        """`parameters` are template.yaml's; `variables` override the functions' variables of template.yaml.
+
+        With `front`, callers and MiniStack reach the functions through that port of this machine instead of `port`.
+        """
+        self.url = f"http://127.0.0.1:{front or port}"
+        self._watch = f"http://127.0.0.1:{port}"
         self.directory = directory
         # The sandbox's ledger, one file per charge. Removed together with the orders, and not shared with another
         # stack.
-        self.ledger = directory / f"charges-{port}"
+        self.ledger = directory / f"charges-{front or port}"
         self._port = port
         self._reload = reload
         self._over = variables or {}
@@ -127,7 +132,7 @@ class Stack:
         command = watch_command(self._port, reload=self._reload, browsers="AllowedOrigins" in self._parameters)
         log = self.directory / "functions.log"
         self.functions = Child("cargo lambda watch", command, self._variables, log, append=append)
-        wait_until("Starting cargo lambda watch", lambda: answers(self.url), 30, self._children())
+        wait_until("Starting cargo lambda watch", lambda: answers(self._watch), 30, self._children())
 
     def restart_functions(self) -> None:
         """Restarts the functions after `functions.kill()`. Each starts with its first call."""
@@ -137,13 +142,15 @@ class Stack:
         """Calls a function once with no work: watch starts it on its first call, which would delay a user's request."""
         match binary:
             case "cart":
-                request = urllib.request.Request(f"{self.url}/api/order/cart.json", b"{}", {"Content-Type": "application/json"})
+                request = urllib.request.Request(
+                    f"{self._watch}/api/order/cart.json", b"{}", {"Content-Type": "application/json"}
+                )
             case "order":
-                request = urllib.request.Request(f"{self.url}/api/order/none")
+                request = urllib.request.Request(f"{self._watch}/api/order/none")
             case "customer":
-                request = urllib.request.Request(f"{self.url}/api/customer/none/billing")
+                request = urllib.request.Request(f"{self._watch}/api/customer/none/billing")
             case _:
-                request = urllib.request.Request(invocations(self.url, binary), b'{"Records":[]}')
+                request = urllib.request.Request(invocations(self._watch, binary), b'{"Records":[]}')
         try:
             urllib.request.urlopen(request, timeout=60).close()
         except urllib.error.HTTPError as error:

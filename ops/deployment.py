@@ -39,13 +39,13 @@ def choose_aws(on: str | None) -> str:
     if on == "local" or (on is None and not endpoint):
         addresses = running()
         if addresses:
-            return _local(addresses["aws"])
+            return point_at(addresses["aws"])
         if RUNNING.exists():
             print("A `make run` of this checkout has started and does not answer. If it still runs, restart it.", file=sys.stderr)
         if on == "local":
             raise Failure("No `make run` is running in this checkout. Start one, or set ON=aws.")
     if endpoint and urlsplit(endpoint).hostname in LOOPBACK:
-        return _local(endpoint)
+        return point_at(endpoint)
     return f"at {endpoint}" if endpoint else ""
 
 
@@ -62,8 +62,8 @@ def is_local() -> bool:
     return urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in LOOPBACK
 
 
-def _local(endpoint: str) -> str:
-    """Removes the caller's own AWS settings, which a local stack must not see."""
+def point_at(endpoint: str) -> str:
+    """Points this process at a local AWS and removes the caller's own settings, which it must not see. Returns a description."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(credentials(urlsplit(endpoint).port or 80))

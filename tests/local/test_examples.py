@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "local"))
 
 import demo  # noqa: E402  (the path above makes it importable)
+import sample  # noqa: E402
 from partner import AGREEMENT  # noqa: E402
 from run import TRY  # noqa: E402
 
@@ -175,7 +176,7 @@ class TestExamples(unittest.TestCase):
     def test_the_demo_sends_a_key(self) -> None:
         PlayedApi.asked.clear()
         for _ in range(2):
-            demo.call(f"{self.url}/api/order/cart.json", demo.cart("USD"))
+            demo.call(f"{self.url}/api/order/cart.json", sample.cart("USD"))
         self.assert_keyed(PlayedApi.asked)
 
 

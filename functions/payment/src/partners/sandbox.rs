@@ -63,6 +63,10 @@ impl Sandbox {
         }
     }
 
+    fn answers(&self) -> Result<(), PartnerError> {
+        self.ledger.as_ref().map_or(Ok(()), Ledger::answers)
+    }
+
     fn outcome(&self, charge: &OpenCharge) -> ChargeStatus {
         let declined = |code: &str, retryable| ChargeStatus::Declined {
             code: code.to_owned(),
@@ -110,6 +114,7 @@ fn example_card() -> Card {
 
 impl BillingPartner for Sandbox {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
+        self.answers()?;
         if request.customer.as_str() == "sandbox-outage" {
             return Err(PartnerError::Unavailable(
                 "the sandbox plays an outage".into(),
@@ -123,6 +128,7 @@ impl BillingPartner for Sandbox {
     }
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.answers()?;
         let outcome = self.outcome(charge);
         if let Some(ledger) = &self.ledger
             && matches!(outcome, ChargeStatus::Captured(_) | ChargeStatus::Pending)
@@ -138,6 +144,7 @@ impl BillingPartner for Sandbox {
     }
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+        self.answers()?;
         match (&self.ledger, self.outcome(charge)) {
             // Confirming gives this outcome too, however often.
             (_, ChargeStatus::Declined { .. }) => Ok(ChargeStatus::Unconfirmed),
@@ -152,6 +159,7 @@ impl BillingPartner for Sandbox {
     }
 
     async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
+        self.answers()?;
         Ok(RefundStatus::Refunded)
     }
 

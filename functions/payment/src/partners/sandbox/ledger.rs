@@ -77,6 +77,16 @@ impl Ledger {
         self.path(reference).try_exists().map_err(unavailable)
     }
 
+    /// Fails while a file `throttled` is in the directory: a person plays that the partner refuses
+    /// every call.
+    pub(super) fn answers(&self) -> Result<(), PartnerError> {
+        let throttled = self.directory.join("throttled");
+        if throttled.try_exists().map_err(unavailable)? {
+            return Err(PartnerError::Unavailable("the sandbox is throttled".into()));
+        }
+        Ok(())
+    }
+
     fn path(&self, reference: &str) -> PathBuf {
         self.directory.join(format!("{reference}.json"))
     }

@@ -1,0 +1,209 @@
+"""`make console`: serves a deployed stack's console on loopback, with the operator's own credentials.
+
+Read-only unless `--write` allows the operator's actions; without personal data unless `--personal` shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deployment import CONFIG, Deployment, Failure, choose_aws
+
+# From local/, which `deployment` made importable.
+from front import Front, Request, Response
+from overdue import act, arguments
+from processes import interruptible, require_free_port
+from recorder import Recorder
+from report import as_json
+from survey import depth, plain, take_survey
+from work import ORDER_ID, QUEUES
+
+PAGE = Path(__file__).resolve().parent / "page"
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+# The actions of `make ops-overdue` that the page offers.
+ACTIONS = ("requeue", "redrive", "resend", "seen", "drop")
+# How long a survey is shown before it is taken again, in seconds.
+FRESH = 2.0
+HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+# The attributes of an order that may be shown without `personal`.
+SHOWN = (
+    "orderId, #status, version, currency, subTotal, tax, total, createdAt, dueStep, dueAt, dueTries, events, payment.#state, "
+    "payment.attempt, payment.fence, payment.leaseUntil, payment.#reference, payment.declines, disputes, delivery, "
+    "shipment.trackingNumber, shipment.carrier"
+)
+NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
+
+
+@dataclass
+class Console:
+    """What the page asks of a deployed stack."""
+
+    deployment: Deployment
+    writes: bool
+    personal: bool
+
+    def __post_init__(self) -> None:
+        self._survey: tuple[float, dict[str, Any]] = (0.0, {})
+
+    def answer(self, request: Request, body: bytes) -> Response | None:
+        """The answer to a request; None if no page has this path."""
+        if refused := self._refused(request):
+            return Response.of_json({"detail": refused}, 403)
+        try:
+            match request.method, request.segments:
+                case "GET", [""]:
+                    return file("index.html")
+                case "GET", ["console", "page", name]:
+                    return file(name)
+                case "GET", ["console", "state"]:
+                    return Response.of_json(self.state())
+                case "GET", ["console", "order", order] if ORDER_ID.fullmatch(order):
+                    found = self.order(order)
+                    return Response.of_json(found, 200 if found else 404)
+                case "POST", ["console", action]:
+                    return Response.of_json(self.act(action, json.loads(body or b"{}")))
+                case _:
+                    return None
+        except Failure as failure:
+            return Response.of_json({"detail": str(failure)}, 409)
+        except ClientError as error:
+            return Response.of_json({"detail": f"AWS refused {error.operation_name}: {error.response['Error']['Code']}"}, 502)
+        except BotoCoreError:
+            return Response.of_json({"detail": "AWS could not be reached."}, 502)
+        except (ValueError, KeyError, TypeError):
+            return Response.of_json({"detail": "The request cannot be read."}, 400)
+
+    def _refused(self, request: Request) -> str | None:
+        """Why a request is refused: another page may have sent it through the browser (DNS rebinding, request forgery)."""
+        host = request.headers.get("host", "").rsplit(":", 1)[0]
+        if host not in HOSTS:
+            return "The console answers on loopback only."
+        if request.method == "POST" and "x-console" not in request.headers:
+            return "The console takes actions from its own page only."
+        if request.method == "POST" and not self.writes:
+            return "This console is read-only. Start it with WRITE=yes."
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """Everything on the first screen."""
+        taken, survey = self._survey
+        if time.monotonic() - taken > FRESH:
+            survey = json.loads(as_json(take_survey(self.deployment, time.time_ns() // 1_000_000)))
+            self._survey = (time.monotonic(), survey)
+        return {
+            "mode": "aws",
+            "writes": self.writes,
+            "personal": self.personal,
+            "attention": survey,
+            "queues": self.queues(),
+            "alarms": self.alarms(),
+            "orders": [{"orderId": order["orderId"], "status": order["status"]} | order for order in survey.get("orders", [])],
+        }
+
+    def queues(self) -> list[dict[str, Any]]:
+        """Each queue's depth."""
+        sqs = self.deployment.client("sqs")
+        return [
+            {
+                "queue": queue,
+                "messages": depth(sqs, self.deployment.queue(queue)),
+                "deadLetters": depth(sqs, self.deployment.dead_letters(queue)),
+            }
+            for queue in QUEUES
+        ]
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """The stack's alarms, those in alarm first."""
+        client = boto3.client("cloudwatch", config=CONFIG)
+        prefix = self.deployment.where.split(" ", 1)[0]
+        found = [
+            {"name": alarm["AlarmName"], "state": alarm["StateValue"], "description": alarm.get("AlarmDescription", "")}
+            for page in client.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{prefix}-")
+            for alarm in page["MetricAlarms"]
+        ]
+        return sorted(found, key=lambda alarm: (alarm["state"] != "ALARM", alarm["name"]))
+
+    def order(self, order: str) -> dict[str, Any] | None:
+        """One order's item, and its steps as far as they are known."""
+        projection: dict[str, Any] = {} if self.personal else {"ProjectionExpression": SHOWN, "ExpressionAttributeNames": NAMES}
+        answer = self.deployment.client("dynamodb").get_item(
+            TableName=self.deployment.output("OrdersTableName"), Key={"orderId": {"S": order}}, ConsistentRead=True, **projection
+        )
+        if "Item" not in answer:
+            return None
+        item = plain(answer["Item"])
+        events = sorted((item.get("events") or {}).items(), key=lambda event: event[1]["version"])
+        steps = [
+            {"number": number, "lane": "table", "title": kind, "at": record["at"], "end": record["at"], "outcome": "ok"}
+            for number, (kind, record) in enumerate(events)
+        ]
+        return {"order": item, "steps": steps}
+
+    def act(self, action: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """One of the actions of `make ops-overdue`; `Failure` says why not."""
+        if action not in ACTIONS or not isinstance(asked.get("what"), str):
+            raise Failure("There is no such action.")
+        given = [f"--{action}", asked["what"], *(["--sure", "yes"] if asked.get("sure") is True else [])]
+        try:
+            answer = act(arguments(given), self.deployment)
+        except SystemExit:
+            raise Failure(f"{asked['what']} is not what {action} takes.") from None
+        self._survey = (0.0, {})
+        if answer.code:
+            raise Failure(" ".join(answer.lines))
+        return {"said": answer.lines[0]}
+
+
+def file(name: str) -> Response | None:
+    """A file of the page."""
+    path = PAGE / name
+    if path.parent != PAGE or path.suffix not in TYPES or not path.is_file():
+        return None
+    return Response(200, TYPES[path.suffix], path.read_bytes())
+
+
+def asked_for() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Serve the console of a deployed stack on loopback.", allow_abbrev=False)
+    parser.add_argument("--stack", default="orderflow", help="name of the CloudFormation stack")
+    parser.add_argument("--on", choices=("local", "aws"), help="a running `make run`, or AWS by your settings")
+    parser.add_argument("--port", type=int, default=9100, help="the console's port on loopback")
+    parser.add_argument("--write", action="store_true", help="allow requeue and redrive")
+    parser.add_argument("--personal", action="store_true", help="show names, addresses, and carts")
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = asked_for()
+    interruptible()
+    try:
+        console = Console(Deployment(asked.stack, choose_aws(asked.on)), asked.write, asked.personal)
+        require_free_port(asked.port, "PORT")
+        with Front(asked.port, None, Recorder()) as front:
+            front.page = console.answer
+            print(f"{console.deployment.where}: http://localhost:{asked.port}/ (Ctrl-C stops it)", flush=True)
+            while True:
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 0
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+    except ClientError as error:
+        print(f"AWS refused {error.operation_name}: {error.response['Error']['Code']}", file=sys.stderr)
+    except BotoCoreError as error:
+        print(f"AWS could not be reached: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

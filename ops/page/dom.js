@@ -1,0 +1,94 @@
+// Small tools for building the page. Text is always set as text, so nothing that the API returns can become markup.
+
+/** An element with properties (`on…` listeners, `dataset`, attributes) and children (elements or text). */
+export function el(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (key === "class") made.className = value;
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+/** A table; `rows` are arrays of cells. */
+export function table(caption, heads, rows) {
+  if (!rows.length) return null;
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+    el("table", {},
+      el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell ?? "–")))))));
+}
+
+/** A state as a coloured word. */
+export function word(text, kind = "") {
+  return el("span", { class: `word ${kind}` }, text ?? "–");
+}
+
+const GOOD = ["shipped", "paid", "captured", "refunded", "free", "ok", "sent", "OK"];
+const BAD = ["declined", "refund_failed", "unknown", "failed", "overdue", "unswept", "payment_unknown", "ALARM"];
+
+/** A status or a payment state as a coloured word. */
+export function state(text) {
+  return text ? word(text, GOOD.includes(text) ? "ok" : BAD.includes(text) ? "bad" : "wait") : "–";
+}
+
+/** A link to an order's page. */
+export function orderLink(id) {
+  return id ? el("a", { href: `#/order/${id}`, class: "mono" }, id) : "–";
+}
+
+/** A time of day, from milliseconds or an ISO text. */
+export function clock(at) {
+  if (at === undefined || at === null) return "–";
+  return new Date(typeof at === "string" && !/^\d+$/.test(at) ? at : Number(at)).toLocaleTimeString([], { hour12: false });
+}
+
+/** JSON for people; a text is shown as it is. */
+export function pretty(value) {
+  return el("pre", { tabindex: 0 }, typeof value === "string" ? value : JSON.stringify(value, null, 2));
+}
+
+/** A JSON text with line breaks. Numbers keep their digits, which parsing would lose: 36.0 is not 36. */
+export function indented(text) {
+  try { JSON.parse(text); } catch { return text; }
+  let depth = 0;
+  const line = (change) => `\n${"  ".repeat((depth += change))}`;
+  return text.replace(/"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s"[\]{},:]+|\s+/g, (token) => {
+    if (/^\s/.test(token)) return "";
+    switch (token) {
+      case "{": case "[": return token + line(1);
+      case "}": case "]": return line(-1) + token;
+      case ",": return token + line(0);
+      case ":": return ": ";
+      default: return token;
+    }
+  });
+}
+
+/** Says something to everybody, also to screen readers. */
+export function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+/** One of the console's actions; says what was done or why not. */
+export async function act(action, asked = {}) {
+  try {
+    const answer = await fetch(`/console/${action}`, {
+      method: "POST", headers: { "content-type": "application/json", "x-console": "1" }, body: JSON.stringify(asked),
+    });
+    const said = await answer.json();
+    say(said.said ?? said.detail);
+    return answer.ok;
+  } catch {
+    say("The console does not answer. Is it still running?");
+    return false;
+  }
+}
+
+/** A button. */
+export function button(text, pressed, properties = {}) {
+  return el("button", { type: "button", onclick: pressed, ...properties }, text);
+}

@@ -1,0 +1,94 @@
+// What needs attention, red first; then, on a developer's machine, orders to place.
+import { act, button, clock, el, orderLink, state, table, word } from "./dom.js";
+import { place } from "./place.js";
+
+const REDRIVES = {
+  nothing: "does nothing: the step is done",
+  try_again: "tries the step again",
+  too_early: "returns: an earlier step is missing",
+  unknown_order: "returns: the order does not exist",
+  unreadable: "returns: not a message of this service",
+};
+
+export function overview() {
+  const attention = el("section", { "aria-labelledby": "attention" });
+  const placing = el("section", {});
+  const queues = el("section", {});
+  const ledger = el("section", {});
+  let placed = false;
+  let before = "";
+  return {
+    root: el("div", {}, attention, placing, queues, ledger),
+    update(now) {
+      if (now.mode === "local" && !placed) {
+        placing.replaceChildren(place(now));
+        placed = true;
+      }
+      // The survey's time changes with every survey.
+      const facts = JSON.stringify([{ ...now.attention, at: 0 }, now.queues, now.alarms, now.ledger]);
+      if (facts === before) return;
+      before = facts;
+      attention.replaceChildren(...needs(now));
+      queues.replaceChildren(...depths(now));
+      ledger.replaceChildren(...(now.ledger ? charges(now) : []));
+    },
+  };
+}
+
+function needs(now) {
+  const survey = now.attention;
+  const alarms = (now.alarms ?? []).filter((alarm) => alarm.state === "ALARM");
+  const calm = !survey.needsAttention && !alarms.length;
+  const dead = survey.deadLetters.flatMap((queue) => queue.messages.map((message) => ({ ...message, queue: queue.queue })));
+  return [
+    el("h2", { id: "attention" }, "What needs attention"),
+    el("p", { class: calm ? "calm" : "alert" }, calm ? "Nothing needs attention." : "Something needs attention: see the lists below."),
+    alarms.length ? el("ul", {}, alarms.map((alarm) => el("li", {}, word(alarm.name, "bad"), ` ${alarm.description}`))) : null,
+    survey.orders.length ? el("h3", {}, "Waiting orders") : null,
+    table("Waiting orders", ["Order", "Status", "Payment", "Waits for", "Next check", "Tries", "Why", ""],
+      survey.orders.map((order) => [
+        orderLink(order.orderId), state(order.status), state(order.payment?.state), order.due?.step, clock(order.due?.at),
+        order.due?.tries, el("span", {}, order.reasons.flatMap((reason) => [state(reason), " "])),
+        now.writes && button("Check now", () => act("requeue", { what: order.orderId })),
+      ])),
+    dead.length ? el("h3", {}, "Dead letters") : null,
+    table("Dead letters", ["Queue", "Event", "Order", "Sent", "A redrive", ""],
+      dead.map((letter) => [
+        letter.queue, letter.type ?? "unreadable", orderLink(letter.orderId), clock(letter.sentAt), REDRIVES[letter.redrive] ?? letter.redrive,
+        now.writes && letter.redrive !== "try_again" && button("Drop", () => act("drop", { what: `${letter.queue}/${letter.messageId}` }))])),
+    survey.mails.length ? el("h3", {}, "Parked mails") : null,
+    table("Parked mails", ["Mail", "State", "Tries", "Since", ""],
+      survey.mails.map((mail) => [
+        el("span", { class: "mono" }, mail.emailId), state(mail.state), mail.tries, clock(mail.since),
+        now.writes && el("span", { class: "row" },
+          button("Send again", () => act("resend", { what: mail.emailId })), button("Seen", () => act("seen", { what: mail.emailId })))])),
+    survey.relayFailures ? el("p", { class: "alert" }, `Relay failures: ${survey.relayFailures}`) : null,
+  ].filter(Boolean);
+}
+
+function depths(now) {
+  return [
+    el("h2", {}, "Queues"),
+    el("div", { class: "cards" }, now.queues.map((queue) => el("div", { class: "card" },
+      el("strong", {}, queue.queue), el("div", {}, `${queue.messages} waiting`, queue.oldest ? `, the oldest for ${queue.oldest} s` : ""),
+      el("div", {}, queue.deadLetters ? word(`${queue.deadLetters} dead letters`, "bad") : "no dead letters"),
+      now.writes && queue.deadLetters ? button("Redrive", () => act("redrive", { what: queue.queue }), { "aria-label": `Redrive ${queue.queue}` }) : null))),
+    now.writes && now.mode === "local" ? el("p", {}, button("Run the sweep now", () => act("sweep"))) : null,
+  ].filter(Boolean);
+}
+
+function charges(now) {
+  const counts = new Map();
+  for (const charge of now.ledger) counts.set(charge.invoiceId, (counts.get(charge.invoiceId) ?? 0) + 1);
+  const twice = [...counts].filter(([, count]) => count > 1);
+  return [
+    el("h2", {}, "The billing partner's ledger"),
+    el("p", { class: twice.length ? "alert" : "calm" }, twice.length
+      ? `Charged more than once: ${twice.map(([invoice]) => invoice).join(", ")}`
+      : `Charges: ${now.ledger.length}. Invoices: ${counts.size}. No invoice was charged twice.`),
+    table("Charges", ["Invoice", "Attempt", "Amount", "Reference"],
+      now.ledger.slice(-20).reverse().map((charge) => [
+        el("span", { class: "mono" }, charge.invoiceId), charge.attempt, `${charge.amount} ${charge.currency}`,
+        el("span", { class: "mono" }, charge.reference)])),
+  ].filter(Boolean);
+}
