@@ -45,6 +45,13 @@ const PROMISES: &[Promise] = &[
         remains: "After `Currency` has changed, a pending order of the old currency can be cancelled or paid through the chain, but not updated",
     },
     Promise {
+        sentence: "An order with `checkout` or an invoice has a total that its billing partner charges in form and size, or costs nothing and is paid without a partner.",
+        write: "none: checked before `create_order`, `update_cart`, and `issue_invoice`; `paid_free` repeats `total = 0`",
+        tests: &["no_accepted_order_has_a_total_that_its_partner_refuses", "a_total_out_of_the_partners_limits_is_refused_at_the_cart_and_at_the_invoice",
+                 "a_free_order_is_paid_through_http_without_asking_a_partner"],
+        remains: "Only Stripe knows the minimum of an account that is paid out in another currency than the shop's. An order that was accepted before `BillingPartner` or `Currency` changed may be declined",
+    },
+    Promise {
         sentence: "A charge that one account opened never counts as dead because another account does not find it, and no other partner is asked about it.",
         write: "`charge_opened` stores the account",
         tests: &["what_another_account_does_not_find_is_neither_charged_again_nor_cancelled", "only_the_account_that_opened_a_charge_says_that_it_has_expired_and_not_while_it_is_asked",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::{TaxMode, TaxPolicy, Timestamp, UnpaidOrders};
+use domain::{ChargeLimits, PartnerName, TaxMode, TaxPolicy, Timestamp, UnpaidOrders};
 use messages::Message;
 use messages::queue::Queue;
 use payment::partners::{BillingPartner, Sandbox};
@@ -27,6 +27,8 @@ pub(crate) const START: i64 = 1_795_428_725_000;
 pub struct Options {
     /// ISO 4217.
     pub currency: &'static str,
+    /// Whose limits hold for what is charged; the sandbox's without one.
+    pub partner: Option<PartnerName>,
     /// How tax is computed.
     pub tax_mode: TaxMode,
     /// As a decimal.
@@ -41,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             currency: "USD",
+            partner: None,
             tax_mode: TaxMode::OfTotal,
             tax_rate: "0.18",
             unpaid: UnpaidOrders::expire_after(Duration::from_hours(14 * 24)),
@@ -61,8 +64,10 @@ impl Options {
             .tax_rate
             .parse()
             .expect("a test's tax rate is a decimal");
+        let currency = self.currency.parse().expect("a test's currency is one");
         Shop {
-            currency: self.currency.parse().expect("a test's currency is one"),
+            limits: ChargeLimits::of(self.partner, currency)
+                .expect("a test's billing partner charges in its currency"),
             tax: TaxPolicy::new(self.tax_mode, rate).expect("a test's tax rate is one"),
         }
     }

@@ -535,7 +535,7 @@ async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
     let store = Store::new(aws.dynamodb(), tests::Database::tables(), runtime.clone());
     let tax = TaxPolicy::new(TaxMode::OfTotal, "0.18".parse().unwrap()).unwrap();
     let shop = Shop {
-        currency: "USD".parse().unwrap(),
+        limits: domain::ChargeLimits::of(None, "USD".parse().unwrap()).unwrap(),
         tax,
     };
     let cart_service = cart::Cart::new(store, shop, runtime);

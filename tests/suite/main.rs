@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod agreements;
+mod amounts;
+mod boundaries;
 mod callers;
 mod cancel;
 mod chain;
@@ -15,6 +17,7 @@ mod easypost_webhooks;
 mod errors;
 mod events;
 mod expiry;
+mod free;
 mod glue;
 mod idempotency;
 mod keys;

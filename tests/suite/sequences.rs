@@ -89,14 +89,14 @@ pub(crate) fn with_paypal(token: &str) -> Value {
     json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": token})
 }
 
-fn paypal_client(front: &Front, client: &str, runtime: Runtime) -> PayPal {
+pub(crate) fn paypal_client(front: &Front, client: &str, runtime: Runtime) -> PayPal {
     let https = Https::with_connector(front.connector(), "http://paypal.test");
     let secret = Secret::new(PayPalDouble::SECRET);
     PayPal::new(https, client.to_owned(), secret, runtime)
 }
 
 /// PayPal with two cards of the customer's, whose captures end like this, and after that in success.
-fn paypal_with(
+pub(crate) fn paypal_with(
     runtime: Runtime,
     first: impl IntoIterator<Item = PayPalOutcome>,
     other: impl IntoIterator<Item = PayPalOutcome>,
@@ -434,7 +434,7 @@ pub(crate) fn with_stripe(method: &str) -> Value {
     })
 }
 
-fn stripe_client(front: &Front, runtime: Runtime) -> Stripe {
+pub(crate) fn stripe_client(front: &Front, runtime: Runtime) -> Stripe {
     let https = Https::with_connector(front.connector(), "http://stripe.test");
     Stripe::new(https, Secret::new(StripeDouble::api_key()), runtime)
 }

@@ -1,6 +1,9 @@
 //! Each write's condition, and exact numbers, on the database itself.
 
-use domain::{Command, Contact, EventType, Money, Order, OrderId, Shipment, Status, TaxMode, Text};
+use domain::{
+    Command, Contact, EventType, Money, OpenParcel, Order, OrderId, Shipment, Status, TaxMode, Text,
+};
+use messages::queue::Queue;
 use serde_json::Value;
 use store::{
     CancelBasis, CartContents, CartUpdate, Claim, ClaimRefusal, InvoiceIssue, Settlement, Shipping,
@@ -8,6 +11,8 @@ use store::{
 use tests::{Cloud, Options};
 
 use crate::contract::{cart, invoice, payment, shipping, text};
+use crate::free::free_cart;
+use crate::shop::place;
 
 type TestCloud = Cloud<payment::partners::Sandbox>;
 
@@ -55,6 +60,17 @@ async fn order_in(cloud: &TestCloud, status: Status) -> Order {
     }
     let order = read(cloud, &OrderId::parse(&order).unwrap()).await;
     assert_eq!(order.status, status);
+    order
+}
+
+/// An order that costs nothing, paid.
+async fn paid_free(cloud: &TestCloud) -> Order {
+    let order = place(cloud, &free_cart()).await;
+    cloud
+        .settle_through(&[Queue::Billing, Queue::Payment])
+        .await;
+    let order = read(cloud, &OrderId::parse(&order).unwrap()).await;
+    assert!(order.is_paid_free());
     order
 }
 
@@ -131,6 +147,10 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
             let cancelled = store.cancel_order(&order, basis, None, now).await.unwrap();
             is_new(&cancelled, order.version)
         }
+        Command::CancelFree => {
+            let cancelled = store.cancel_free_order(order, None, now).await.unwrap();
+            is_new(&cancelled, order.version)
+        }
         Command::RequestRefund => {
             let requested = store.request_refund(order, None, now).await.unwrap();
             is_new(&requested, order.version)
@@ -152,7 +172,10 @@ async fn the_database_refuses_every_write_that_the_state_table_refuses() {
     let cloud = Cloud::start().await;
     for &status in Status::ALL {
         for &command in Command::ALL {
-            let order = order_in(&cloud, status).await;
+            let order = match (status, command) {
+                (Status::Paid, Command::CancelFree) => paid_free(&cloud).await,
+                _ => order_in(&cloud, status).await,
+            };
             let carried_out = try_write(&cloud, &order, command).await;
             let after = read(&cloud, &order.id).await;
             if let Ok(next) = status.apply(command) {
@@ -169,6 +192,28 @@ async fn the_database_refuses_every_write_that_the_state_table_refuses() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn only_a_payment_without_a_charge_is_cancelled_without_a_refund() {
+    let cloud = Cloud::start().await;
+    let charged = order_in(&cloud, Status::Paid).await;
+    assert!(!try_write(&cloud, &charged, Command::CancelFree).await);
+    assert_eq!(read(&cloud, &charged.id).await, charged);
+
+    // Its parcel is registered with a carrier.
+    let free = paid_free(&cloud).await;
+    let contact = contact();
+    let parcel = OpenParcel {
+        reference: "shp_1".to_owned(),
+        carrier: "easypost".to_owned(),
+        name: contact.name,
+        phone: contact.phone,
+        shipping_address: contact.shipping_address,
+    };
+    cloud.store.open_parcel(&free.id, &parcel).await.unwrap();
+    assert!(!try_write(&cloud, &free, Command::CancelFree).await);
+    assert_eq!(read(&cloud, &free.id).await.status, Status::Paid);
 }
 
 #[tokio::test]

@@ -581,7 +581,8 @@ def an_endpoint_that_is_slow_for_what_it_waits_for_raises_an_alarm(template: Tem
         for name, function in of_type(template, "AWS::Lambda::Function").items():
             if f"${{{name}.Arn}}" not in text:
                 continue
-            waits = {"BILLING_PARTNER", "CARRIER_SECRET_ARN", "MAILS_PER_SECOND"} & variables(function).keys()
+            partners = {"PARTNER_SECRET_ARN", "PARTNER_WEBHOOK_SECRET_ARN", "CARRIER_SECRET_ARN"}
+            waits = (partners | {"MAILS_PER_SECOND"}) & variables(function).keys()
             least, most = (5000, function["Properties"]["Timeout"] * 1000 - 1) if waits else (1000, 2000)
             alarms = [
                 alarm
@@ -626,6 +627,24 @@ def goods_ship_unpaid_only_where_that_was_asked_for(template: Template) -> Itera
         for given in ({"BillingPartner": "stripe"}, {"SandboxInProd": "yes"}):
             if refusals(template, Stage=stage, **given):
                 yield f"{stage} is refused with {given}"
+
+
+@rule
+def a_partner_that_does_not_charge_in_the_currency_is_refused(template: Template) -> Iterator[str]:
+    """The functions would not start. A test in Rust compares the lists with the partners' tables."""
+    for partner, charged, refused in (("stripe", "KWD", "IQD"), ("paypal", "HUF", "KWD"), ("sandbox", "IQD", None)):
+        if refusals(template, BillingPartner=partner, Currency=charged):
+            yield f"{partner} is refused with {charged}"
+        if refused and not any("Currency" in text for text in refusals(template, BillingPartner=partner, Currency=refused)):
+            yield f"{partner} is not refused with {refused}"
+
+
+@rule
+def whoever_prices_or_charges_knows_the_billing_partner(template: Template) -> Iterator[str]:
+    for name, function in of_type(template, "AWS::Lambda::Function").items():
+        own = variables(function)
+        if "CURRENCY" in own and own.get("BILLING_PARTNER") != {"Ref": "BillingPartner"}:
+            yield name
 
 
 @rule
@@ -720,7 +739,7 @@ def an_alarm_on_a_metric_of_ours_is_this_stages(template: Template) -> Iterator[
 def a_payment_ends_well_before_its_lease(template: Template) -> Iterator[str]:
     for name, function in of_type(template, "AWS::Lambda::Function").items():
         timeout = function["Properties"]["Timeout"]
-        if "BILLING_PARTNER" in variables(function) and timeout * 2 > PAYMENT_LEASE:
+        if "PARTNER_SECRET_ARN" in variables(function) and timeout * 2 > PAYMENT_LEASE:
             yield f"{name} may take {timeout} s"
 
 
@@ -1161,6 +1180,17 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("/Rules.ProductionIsPaid.RuleCondition", None),
         ("/Rules.ProductionIsPaid.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "Currency"}, "USD"]}),
         ("/Rules.ProductionIsPaid.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "Currency"}, "EUR"]}),
+    ],
+    "a_partner_that_does_not_charge_in_the_currency_is_refused": [
+        ("/Rules.StripeChargesInTheCurrency", None),
+        ("/Rules.PayPalChargesInTheCurrency", None),
+        ("/Rules.StripeChargesInTheCurrency.RuleCondition", None),
+        ("/Rules.PayPalChargesInTheCurrency.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "Currency"}, "USD"]}),
+        ("/Rules.PayPalChargesInTheCurrency.Assertions.0.AssertDescription", "No."),
+    ],
+    "whoever_prices_or_charges_knows_the_billing_partner": [
+        ("CartFunction.Properties.Environment.Variables.BILLING_PARTNER", None),
+        ("BillingWorker.Properties.Environment.Variables.BILLING_PARTNER", "sandbox"),
     ],
     "partitions_without_its_services_are_refused_and_govcloud_has_its_own_hosts": [
         ("/Rules.NotInChina", None),

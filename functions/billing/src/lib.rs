@@ -12,7 +12,7 @@ use platform::runtime::Runtime;
 use serde::Serialize;
 use serde_json::Number;
 use service::claims::{claim_key, own_order};
-use service::error::{Error, Missing};
+use service::error::{Error, FieldError, Missing};
 use service::http::{Answer, Call, Named, Route, unusable_fields};
 use service::lambda::{Consumed, Function};
 use store::{InvoiceIssue, Store, StoreError};
@@ -59,11 +59,11 @@ impl Billing {
         Self { carrier, ..self }
     }
 
-    /// Reads the request in the shop's currency. An order that already has its invoice is answered
-    /// in its own currency, even if the shop's has since changed.
+    /// Reads the request in the shop's unit. An order that already has its invoice is answered in its
+    /// own currency, even if the shop's parameters have since changed.
     async fn read(&self, call: &Call) -> Result<InvoiceRequest, Error> {
         let body = call.body()?;
-        let request = match InvoiceRequest::read(body, self.shop.currency) {
+        let request = match InvoiceRequest::read(body, self.shop.unit()) {
             Ok(request) => request,
             Err(error) => {
                 let Some((currency, customer, id)) = order_named_by(body) else {
@@ -75,7 +75,7 @@ impl Billing {
                 if !is_issued {
                     return Err(error);
                 }
-                InvoiceRequest::read(body, currency)?
+                InvoiceRequest::read(body, currency.into())?
             }
         };
         call.caller.check(&request.customer, Missing::Order)?;
@@ -97,6 +97,21 @@ impl Billing {
             }
         }
         Err(Error::Invalid(errors))
+    }
+
+    /// Refuses to invoice a total that the billing partner never charges. The chain does not check: what
+    /// its cart was accepted for is invoiced, and declined if the partner has changed since.
+    fn check_total(&self, order: &Order) -> Result<(), Error> {
+        if order.invoice().is_some() {
+            return Ok(());
+        }
+        let total = order.amounts.total;
+        self.shop.limits.check(total).map_err(|error| {
+            Error::Invalid(vec![FieldError {
+                pointer: "/totalAmount".to_owned(),
+                detail: error.to_string(),
+            }])
+        })
     }
 
     /// Issues the invoice unless the order has one. `contact` returns whom to invoice, `None` to
@@ -159,6 +174,7 @@ impl Function for Billing {
             if !differences.is_empty() {
                 return Err(Error::Mismatch(differences));
             }
+            self.check_total(order)?;
             let mut contact = request.contact.clone();
             if contact.email.is_none() {
                 // Fall back to the address from the cart's checkout.

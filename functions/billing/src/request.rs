@@ -1,6 +1,6 @@
 //! The request of an invoice.
 
-use domain::{Amounts, Contact, Currency, CustomerId, Money, Order, OrderId, OrderLines};
+use domain::{Amounts, Contact, Currency, CustomerId, Money, Order, OrderId, OrderLines, Unit};
 use serde_json::Value;
 use service::error::{Difference, Error};
 use service::http::{
@@ -19,17 +19,17 @@ pub(crate) struct InvoiceRequest {
 }
 
 impl InvoiceRequest {
-    pub(crate) fn read(body: &Value, currency: Currency) -> Result<Self, Error> {
+    pub(crate) fn read(body: &Value, unit: Unit) -> Result<Self, Error> {
         let report = Report::default();
         let request = report.body(body).and_then(|fields| {
-            let amount = |name| fields.required(name, as_money(currency, Money::MAX_AMOUNT));
+            let amount = |name| fields.required(name, as_money(unit, Money::MAX_AMOUNT));
             let customer = fields.required("customerId", as_id(CustomerId::parse));
             let order = fields.required("orderId", as_own_id(OrderId::parse));
             let tax = amount("tax");
             let sub_total = amount("subTotalAmount");
             let total = amount("totalAmount");
-            let named = fields.required("currency", as_currency(currency));
-            let lines = read_items(&fields, currency);
+            let named = fields.required("currency", as_currency(unit.currency()));
+            let lines = read_items(&fields, unit);
             let contact = read_contact(&fields, false);
             fields.close();
             Some(Self {

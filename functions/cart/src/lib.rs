@@ -10,8 +10,8 @@ use platform::runtime::Runtime;
 use platform::telemetry;
 use serde::Serialize;
 use serde_json::Number;
-use service::claims::{claim_key, own_order};
-use service::error::{Error, Missing};
+use service::claims::{claim_key, own_order, recorded_answer};
+use service::error::{Error, FieldError, Missing};
 use service::http::{Answer, Call, ItemBody, Route, item_bodies, unusable_fields};
 use service::lambda::Function;
 use store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
@@ -147,68 +147,110 @@ impl Cart {
             }),
             CartUpdate::OtherCurrency(order) => Err(Error::CurrencyMismatch {
                 order,
-                shop: self.shop.currency,
+                shop: self.shop.currency(),
             }),
             CartUpdate::Answered(answer) => Ok(Answer::recorded(answer)),
             CartUpdate::KeyReused => Err(Error::KeyReused),
         }
     }
 
-    /// Reads the request in the shop's currency, or else in that of the order it updates or
-    /// created: the shop's currency may have changed since the order was placed.
-    async fn read(&self, call: &Call) -> Result<CartRequest, Error> {
+    /// Reads the request in the shop's unit, or else in the currency of the order it updates or
+    /// created: the shop's parameters may have changed since the order was placed. With it comes the
+    /// reason why only a repeat of it is answered, if there is one.
+    async fn read(&self, call: &Call) -> Result<(CartRequest, Option<Error>), Error> {
         let body = call.body()?;
-        let request = match CartRequest::read(body, self.shop.currency) {
-            Ok(request) => request,
+        let (request, objection) = match CartRequest::read(body, self.shop.unit()) {
+            Ok(request) => {
+                let faults = [self.recipient_faults(&request), self.total_faults(&request)];
+                (request, invalid(faults.concat()))
+            }
             Err(error) => {
                 let Some((customer, id)) = order_named_by(call)? else {
                     return Err(error);
                 };
                 match own_order(&self.store, call, &customer, &id).await? {
-                    Some(order) => CartRequest::read(body, order.currency)?,
+                    Some(order) => {
+                        let request = CartRequest::read(body, order.currency.into())?;
+                        let objection = if order.currency == self.shop.currency() {
+                            Some(error)
+                        } else {
+                            invalid(self.recipient_faults(&request))
+                        };
+                        (request, objection)
+                    }
                     None => return Err(error),
                 }
             }
         };
         call.caller.check(&request.customer, Missing::Order)?;
-        self.check_recipient(call, &request).await?;
-        Ok(request)
+        Ok((request, objection))
     }
 
-    /// Refuses a checkout whose parcel the carrier could not deliver, before anything is promised. A
-    /// key that was used before has its promise already, whatever the carrier is by now.
-    async fn check_recipient(&self, call: &Call, request: &CartRequest) -> Result<(), Error> {
-        let Some(contact) = &request.checkout else {
-            return Ok(());
-        };
-        let errors = unusable_fields(self.carrier, contact, "/checkout");
-        if errors.is_empty() {
-            return Ok(());
+    /// Why the carrier could not deliver the checkout's parcel.
+    fn recipient_faults(&self, request: &CartRequest) -> Vec<FieldError> {
+        let contact = request.checkout.as_ref();
+        contact.map_or_else(Vec::new, |contact| {
+            unusable_fields(self.carrier, contact, "/checkout")
+        })
+    }
+
+    /// Why the billing partner never charges the total. A cart with checkout is charged as it is; one
+    /// without may still grow.
+    fn total_faults(&self, request: &CartRequest) -> Vec<FieldError> {
+        if request.checkout.is_none() {
+            return Vec::new();
         }
-        if let Some(key) = call.key_id(ENDPOINT)
-            && self.store.is_key_used(&key, self.runtime.now()).await?
+        let total = self.price(request).amounts.total;
+        let fault = self.shop.limits.check(total).err();
+        let fault = fault.map(|error| FieldError {
+            pointer: "/items".to_owned(),
+            detail: error.to_string(),
+        });
+        fault.into_iter().collect()
+    }
+
+    /// Whether this is a repeat of what was promised before, whatever the shop's parameters are by now:
+    /// its answer, where that is recorded, or the order that its key has created.
+    async fn is_promised(&self, call: &Call, request: &CartRequest) -> Result<bool, Error> {
+        let now = self.runtime.now();
+        if recorded_answer(&self.store, call, ENDPOINT, now)
+            .await?
+            .is_some()
         {
-            return Ok(());
+            return Ok(true);
         }
-        Err(Error::Invalid(errors))
+        let (Some(key), None) = (&call.key, &request.order) else {
+            return Ok(false);
+        };
+        let id = OrderId::from_key(call.caller.id(), &request.customer, key.as_str());
+        Ok(self.store.order(&id).await?.is_some())
     }
 
     fn price(&self, request: &CartRequest) -> CartContents {
         CartContents {
-            currency: self.shop.currency,
-            amounts: self.shop.tax.amounts(&request.lines, self.shop.currency),
+            currency: self.shop.currency(),
+            amounts: self.shop.tax.amounts(&request.lines, self.shop.unit()),
             lines: request.lines.clone(),
             checkout: request.checkout.clone(),
         }
     }
 }
 
+fn invalid(faults: Vec<FieldError>) -> Option<Error> {
+    (!faults.is_empty()).then_some(Error::Invalid(faults))
+}
+
 impl Function for Cart {
     const ROUTES: &'static [Route] = &[Route::Cart];
 
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        let request = self.read(&call).await?;
+        let (request, objection) = self.read(&call).await?;
         let now = self.runtime.now();
+        if let Some(objection) = objection
+            && !self.is_promised(&call, &request).await?
+        {
+            return Err(objection);
+        }
         if let Some(answer) = claim_key(&self.store, &call, ENDPOINT, now).await? {
             return Ok(Answer::recorded(answer));
         }

@@ -1,6 +1,6 @@
 //! The request of a cart.
 
-use domain::{Contact, Currency, CustomerId, OrderId, OrderLines};
+use domain::{Contact, Currency, CustomerId, OrderId, OrderLines, Unit};
 use serde_json::Value;
 use service::error::Error;
 use service::http::{
@@ -17,17 +17,17 @@ pub(crate) struct CartRequest {
 }
 
 impl CartRequest {
-    pub(crate) fn read(body: &Value, currency: Currency) -> Result<Self, Error> {
+    pub(crate) fn read(body: &Value, unit: Unit) -> Result<Self, Error> {
         let report = Report::default();
         let request = report.body(body).and_then(|fields| {
             let customer = fields.required("customerId", as_id(CustomerId::parse));
             let order = fields.optional("orderId", as_own_id(OrderId::parse));
-            let lines = read_items(&fields, currency);
+            let lines = read_items(&fields, unit);
             let checkout = match fields.value("checkout") {
                 None => Some(None),
                 Some(value) => report
                     .object(value, fields.pointer("checkout"))
-                    .and_then(|checkout| read_checkout(checkout, currency))
+                    .and_then(|checkout| read_checkout(checkout, unit.currency()))
                     .map(Some),
             };
             fields.close();

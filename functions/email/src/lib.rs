@@ -316,8 +316,13 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         card: card.map(|(brand, last_digits)| MailCard { brand, last_digits }),
         tracking_number: data.tracking_number.clone(),
         shipping_address: data.shipping_address.clone(),
+        free: data.total.as_ref().is_some_and(is_zero),
         expired: data.cancel_reason.as_deref() == Some(Order::EXPIRED),
     })
+}
+
+fn is_zero(number: &Number) -> bool {
+    Decimal::from_str_exact(number.as_str()).is_ok_and(|value| value.is_zero())
 }
 
 fn display(number: &Number, currency: Option<Currency>) -> Option<String> {

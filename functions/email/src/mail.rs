@@ -75,6 +75,8 @@ pub struct MailFacts {
     pub shipping_address: Option<String>,
     /// Whether the order expired unpaid; shown in [`MailKind::OrderCancelled`] only.
     pub expired: bool,
+    /// Whether the order costs nothing: no mail speaks of money then.
+    pub free: bool,
 }
 
 /// One line of the order. Amounts here and in [`MailAmounts`] are shown unchanged: format them with
@@ -236,6 +238,7 @@ struct View {
     amounts: Option<MailAmounts>,
     total_label: &'static str,
     expired: bool,
+    free: bool,
 }
 
 /// A labelled value. The main one is highlighted.
@@ -286,7 +289,7 @@ impl View {
         };
 
         Self {
-            subject: subject(facts.kind, order_id.as_deref(), invoice_id.as_deref()),
+            subject: subject(facts, order_id.as_deref(), invoice_id.as_deref()),
             name: greeting_name(&facts.name),
             facts: labelled
                 .into_iter()
@@ -311,9 +314,11 @@ impl View {
             total_label: match facts.kind {
                 MailKind::InvoiceCreated | MailKind::OrderCancelled => "Total",
                 MailKind::PaymentRefunded => "Total paid back",
+                MailKind::PaymentProcessed | MailKind::OrderShipped if facts.free => "Total",
                 MailKind::PaymentProcessed | MailKind::OrderShipped => "Total paid",
             },
             expired: facts.expired,
+            free: facts.free,
         }
     }
 
@@ -323,11 +328,15 @@ impl View {
 }
 
 /// The subject, with the order ID, or else the invoice ID, or else neither.
-fn subject(kind: MailKind, order_id: Option<&str>, invoice_id: Option<&str>) -> String {
-    let subject = match (kind, order_id, invoice_id) {
+fn subject(facts: &MailFacts, order_id: Option<&str>, invoice_id: Option<&str>) -> String {
+    let subject = match (facts.kind, order_id, invoice_id) {
         (MailKind::InvoiceCreated, Some(order), _) => format!("Your invoice for order {order}"),
         (MailKind::InvoiceCreated, None, Some(invoice)) => format!("Your invoice {invoice}"),
         (MailKind::InvoiceCreated, None, None) => "Your invoice is ready".to_owned(),
+        (MailKind::PaymentProcessed, Some(order), _) if facts.free => {
+            format!("Your order {order} is confirmed")
+        }
+        (MailKind::PaymentProcessed, None, _) if facts.free => "Your order is confirmed".to_owned(),
         (MailKind::PaymentProcessed, Some(order), _) => {
             format!("We received your payment for order {order}")
         }
@@ -580,6 +589,7 @@ mod tests {
             tracking_number: Some("12345678".into()),
             shipping_address: Some("17 boulevard, 123 apt 6 Brooklyn NY".into()),
             expired: false,
+            free: false,
         }
     }
 
@@ -620,6 +630,7 @@ mod tests {
             tracking_number: some(),
             shipping_address: some(),
             expired: false,
+            free: false,
         }
     }
 
@@ -670,7 +681,7 @@ mod tests {
 
     #[test]
     fn every_mail_has_its_text_when_one_fact_differs() {
-        let changes: [Change; 10] = [
+        let changes: [Change; 11] = [
             ("without a name", |facts| facts.name.clear()),
             ("without an order", |facts| facts.order_id = None),
             ("without an invoice", |facts| facts.invoice_id = None),
@@ -681,6 +692,7 @@ mod tests {
             ("without a number", |facts| facts.tracking_number = None),
             ("without an address", |facts| facts.shipping_address = None),
             ("expired", |facts| facts.expired = true),
+            ("free", |facts| facts.free = true),
         ];
         let mut shown = String::new();
         for kind in KINDS {

@@ -108,6 +108,10 @@ impl<P: BillingPartner> Payments<P> {
                 }
                 Status::Invoiced => self.cancel_invoiced(order, reason).await?,
                 Status::Paid if order.parcel.is_some() => return Err(too_late(&order)),
+                Status::Paid if order.is_paid_free() => {
+                    let now = self.runtime.now();
+                    step(self.store.cancel_free_order(&order, reason, now).await?)?
+                }
                 Status::Paid => {
                     let now = self.runtime.now();
                     match self.store.request_refund(&order, reason, now).await? {

@@ -20,8 +20,8 @@ mod request;
 use std::time::Duration;
 
 use domain::{
-    Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, Order, OrderId, Payment,
-    Status, Timestamp, UnpaidOrders, WaitReason, number_from_digest,
+    Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, InvoiceId, Order, OrderId,
+    Payment, Status, Timestamp, UnpaidOrders, WaitReason, number_from_digest,
 };
 use messages::{Message, MessageKind};
 use platform::config::Shop;
@@ -118,7 +118,7 @@ impl<P: BillingPartner> Payments<P> {
     /// have changed since the order was placed.
     async fn read(&self, call: &Call) -> Result<PaymentRequest, Error> {
         let body = call.body()?;
-        let request = match PaymentRequest::read(body, self.shop.currency) {
+        let request = match PaymentRequest::read(body, self.shop.currency()) {
             Ok(request) => request,
             Err(error) => {
                 let Some((customer, invoice)) = invoice_named_by(body) else {
@@ -318,6 +318,9 @@ impl<P: BillingPartner> Payments<P> {
         let Some(payment) = &order.payment else {
             return Err(Error::Internal("an invoiced order has no payment".into()));
         };
+        if order.costs_nothing() {
+            return self.pay_free(&order, fence, payment.attempt).await;
+        }
         let charge = match self.charge_of(&order, payment) {
             Ok(charge) => charge,
             Err(error) => {
@@ -358,6 +361,22 @@ impl<P: BillingPartner> Payments<P> {
             self.record_confirmation(&order, fence, &mut charge).await?;
         }
         self.confirm(&order, fence, &charge).await
+    }
+
+    /// Marks an order that costs nothing paid. No partner is asked, and no agreement is needed.
+    async fn pay_free(&self, order: &Order, fence: Fence, attempt: u32) -> Result<Order, Error> {
+        let now = self.runtime.now();
+        let payment = Charge {
+            transaction_id: transaction_number(&order.id.invoice(), attempt),
+            created_at: now,
+            completed_at: now,
+            card: Card::default(),
+        };
+        let paid = self.store.paid_free(order, fence, &payment, now).await?;
+        if let Settlement::Written(order) = &paid {
+            tracing::info!(order_id = %order.id, "order paid free of charge");
+        }
+        order_after(paid)
     }
 
     /// Continues with a charge whose payment method the customer has replaced: closes it and opens
@@ -604,9 +623,8 @@ impl<P: BillingPartner> Payments<P> {
     ) -> Result<Order, Error> {
         let now = self.runtime.now();
         let attempt = charge.request.attempt;
-        let number = [&*charge.request.invoice.to_string(), &*attempt.to_string()];
         let captured = Charge {
-            transaction_id: number_from_digest(&number),
+            transaction_id: transaction_number(&charge.request.invoice, attempt),
             created_at: charge.opened_at,
             completed_at: now,
             card,
@@ -736,6 +754,11 @@ impl<P: BillingPartner> Payments<P> {
         }
         Ok(charge)
     }
+}
+
+/// The number of an attempt's transaction.
+fn transaction_number(invoice: &InvoiceId, attempt: u32) -> u64 {
+    number_from_digest(&[&*invoice.to_string(), &*attempt.to_string()])
 }
 
 fn in_progress() -> Error {

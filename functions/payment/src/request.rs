@@ -15,11 +15,12 @@ pub(crate) struct PaymentRequest {
 
 impl PaymentRequest {
     pub(crate) fn read(body: &Value, currency: Currency) -> Result<Self, Error> {
+        let unit = currency.into();
         let report = Report::default();
         let request = report.body(body).and_then(|fields| {
             let customer = fields.required("customerId", as_id(CustomerId::parse));
             let invoice = fields.required("invoiceId", as_own_id(InvoiceId::parse));
-            let total = fields.required("totalAmount", as_money(currency, Money::MAX_AMOUNT));
+            let total = fields.required("totalAmount", as_money(unit, Money::MAX_AMOUNT));
             fields.close();
             Some(Self {
                 invoice: invoice?,

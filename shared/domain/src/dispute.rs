@@ -93,12 +93,15 @@ mod tests {
             dispute("c", DisputeState::Open, 1),
             dispute("d", DisputeState::Lost, 2),
             dispute("e", DisputeState::Open, 3),
+            dispute("g", DisputeState::Open, 2),
+            dispute("f", DisputeState::Open, 2),
         ];
         Dispute::sort(&mut disputes);
         let order: Vec<_> = disputes
             .iter()
             .filter_map(|each| each.id.as_deref())
             .collect();
-        assert_eq!(order, ["e", "c", "d", "b", "a"]);
+        // Of two that are alike, the one whose id comes first.
+        assert_eq!(order, ["e", "f", "g", "c", "d", "b", "a"]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod carrier;
+mod charge_limits;
 mod delivery;
 mod dispute;
 mod ids;
@@ -21,12 +22,13 @@ pub use agreement::{
     PartnerToken, PartnerTokenError, UnknownPartner,
 };
 pub use carrier::{CarrierName, Recipient, RecipientFault};
+pub use charge_limits::{ChargeLimits, Unchargeable, UnsupportedCurrency};
 pub use delivery::{Delivery, DeliveryState};
 pub use dispute::{Dispute, DisputeState};
 pub use ids::{
     CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
 };
-pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError};
+pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError, Unit};
 pub use order::{
     Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
     Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment, WaitReason,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 
 /// The shop's currency: an ISO 4217 code and how many decimals its minor unit has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,65 @@ impl fmt::Display for Currency {
     }
 }
 
+/// The smallest amount that amounts are counted in: a currency's minor unit, or a coarser one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    currency: Currency,
+    decimals: u32,
+}
+
+impl Unit {
+    /// The unit of that many decimals; never finer than the currency's minor unit.
+    #[must_use]
+    pub fn of(currency: Currency, decimals: u32) -> Self {
+        let decimals = decimals.min(currency.minor_digits());
+        Self { currency, decimals }
+    }
+
+    /// Its currency.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    /// How many decimals an amount may have.
+    #[must_use]
+    pub fn decimals(&self) -> u32 {
+        self.decimals
+    }
+
+    /// One unit.
+    #[must_use]
+    pub fn amount(&self) -> Money {
+        Money(Decimal::new(1, self.decimals))
+    }
+
+    /// Whether the amount is a multiple of the unit.
+    #[must_use]
+    pub fn divides(&self, amount: Money) -> bool {
+        amount.0.normalize().scale() <= self.decimals
+    }
+
+    /// The nearest multiple of the unit; half a unit is rounded away from zero.
+    #[must_use]
+    pub fn round(&self, value: Decimal) -> Decimal {
+        value.round_dp_with_strategy(self.decimals, RoundingStrategy::MidpointAwayFromZero)
+    }
+}
+
+impl From<Currency> for Unit {
+    fn from(currency: Currency) -> Self {
+        Self::of(currency, currency.minor_digits())
+    }
+}
+
+/// As a price: `0.01 USD`, `1 JPY`.
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.amount(), self.currency)
+    }
+}
+
 /// An amount of money: exact, never negative, in units of the currency (not minor units).
 ///
 /// Trailing zeros carry no meaning: `19.90` and `19.9` are the same value.
@@ -65,7 +124,7 @@ impl fmt::Display for Currency {
 ///
 /// // An amount is never rounded.
 /// let refused = Money::parse("19.905", dollars, Money::MAX_PRICE);
-/// assert_eq!(refused, Err(MoneyError::TooPrecise { minor_digits: 2 }));
+/// assert_eq!(refused, Err(MoneyError::TooPrecise { unit: dollars.into() }));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,11 +139,11 @@ pub enum MoneyError {
     /// Below zero.
     #[error("must not be negative")]
     Negative,
-    /// More decimals than the currency has.
-    #[error("has more decimals than the currency's {minor_digits}")]
+    /// No multiple of the unit.
+    #[error("must be a multiple of {unit}, the smallest unit that can be charged")]
     TooPrecise {
-        /// What the currency allows.
-        minor_digits: u32,
+        /// What amounts are counted in.
+        unit: Unit,
     },
     /// Above the limit.
     #[error("is more than {limit}")]
@@ -110,9 +169,10 @@ impl Money {
     /// tax, and small enough that every amount is exact with three decimals.
     pub const MAX_AMOUNT: Self = Self(Decimal::from_parts(1_874_919_424, 2_328_306, 0, false, 0));
 
-    /// Reads a JSON number's text (`50`, `19.90`, `2e3`) as an amount in `currency` of at most
-    /// `limit`. More decimals than the currency has is an error, never a rounding.
-    pub fn parse(text: &str, currency: Currency, limit: Self) -> Result<Self, MoneyError> {
+    /// Reads a JSON number's text (`50`, `19.90`, `2e3`) as an amount in `unit` of at most `limit`.
+    /// More decimals than the unit has is an error, never a rounding.
+    pub fn parse(text: &str, unit: impl Into<Unit>, limit: Self) -> Result<Self, MoneyError> {
+        let unit = unit.into();
         let value = if text.contains(['e', 'E']) {
             Decimal::from_scientific(text)
         } else {
@@ -123,10 +183,8 @@ impl Money {
         if value.is_sign_negative() && !value.is_zero() {
             return Err(MoneyError::Negative);
         }
-        if value.scale() > currency.minor_digits() {
-            return Err(MoneyError::TooPrecise {
-                minor_digits: currency.minor_digits(),
-            });
+        if value.scale() > unit.decimals() {
+            return Err(MoneyError::TooPrecise { unit });
         }
         if value > limit.0 {
             return Err(MoneyError::TooLarge { limit });
@@ -258,17 +316,17 @@ mod tests {
 
     #[test]
     fn more_decimals_than_the_currency_has_are_refused_not_rounded() {
-        let kwd = "KWD".parse().unwrap();
-        let jpy = "JPY".parse().unwrap();
-        let price = |text, currency| Money::parse(text, currency, Money::MAX_PRICE);
+        let kwd: Currency = "KWD".parse().unwrap();
+        let jpy: Currency = "JPY".parse().unwrap();
+        let price = |text, currency: Currency| Money::parse(text, currency, Money::MAX_PRICE);
         assert_eq!(
             price("1.999", usd()),
-            Err(MoneyError::TooPrecise { minor_digits: 2 })
+            Err(MoneyError::TooPrecise { unit: usd().into() })
         );
         assert_eq!(price("1.999", kwd).unwrap().to_text(), "1.999");
         assert_eq!(
             price("1.5", jpy),
-            Err(MoneyError::TooPrecise { minor_digits: 0 })
+            Err(MoneyError::TooPrecise { unit: jpy.into() })
         );
         assert_eq!(price("1.500", usd()).unwrap().to_text(), "1.5");
     }

@@ -143,6 +143,8 @@ pub enum ChargeState {
     Declined,
     /// The money was taken.
     Captured,
+    /// The order costs nothing: it is paid, and no partner is asked.
+    Free,
     /// The order was cancelled; nothing can be charged any more.
     Cancelled,
     /// The money was taken and has gone back.
@@ -218,7 +220,7 @@ pub struct Payment {
     pub wait_reason: Option<WaitReason>,
     /// Past and current refusals, oldest first.
     pub declines: Vec<Decline>,
-    /// The captured charge.
+    /// The captured charge; of an order that costs nothing, its number and times.
     pub charge: Option<Charge>,
     /// What the partner last said of its refund, where that is more than that the money went back at
     /// once.
@@ -236,7 +238,7 @@ pub struct Decline {
     pub retryable: bool,
 }
 
-/// A captured charge, as the partner confirmed it.
+/// A captured charge, as the partner confirmed it, or the payment of an order that costs nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
     /// Our number of the transaction: positive, exact in JSON.
@@ -474,6 +476,7 @@ impl Order {
             | ChargeState::Pending
             | ChargeState::Unknown
             | ChargeState::Captured
+            | ChargeState::Free
             | ChargeState::Cancelled
             | ChargeState::Refunded
             | ChargeState::RefundFailed => None,
@@ -488,7 +491,21 @@ impl Order {
         state == Some(ChargeState::Cancelled) && reason == Some(Self::EXPIRED)
     }
 
-    /// The captured charge, if the customer was ever charged.
+    /// Whether it costs nothing: it is paid without a charge.
+    #[must_use]
+    pub fn costs_nothing(&self) -> bool {
+        self.amounts.total == Money::ZERO
+    }
+
+    /// Whether it was paid without a charge: there is nothing to refund.
+    #[must_use]
+    pub fn is_paid_free(&self) -> bool {
+        let state = self.payment.as_ref().map(|payment| payment.state);
+        self.status == Status::Paid && state == Some(ChargeState::Free)
+    }
+
+    /// What it was paid by, if it ever was: the captured charge, or the record that nothing was to be
+    /// charged.
     #[must_use]
     pub fn charge(&self) -> Option<&Charge> {
         self.payment.as_ref()?.charge.as_ref()
@@ -542,6 +559,7 @@ mod tests {
             "unknown",
             "declined",
             "captured",
+            "free",
             "cancelled",
             "refunded",
             "refund_failed",

@@ -47,6 +47,8 @@ pub enum Command {
     Ship,
     /// Cancel what is not paid.
     Cancel,
+    /// Cancel what was paid without a charge: no money is to go back.
+    CancelFree,
     /// Cancel what is paid: the money is to go back first.
     RequestRefund,
     /// Finish the cancellation: the money has gone back.
@@ -65,7 +67,7 @@ impl Command {
             Self::IssueInvoice => EventType::InvoiceCreated,
             Self::CapturePayment => EventType::PaymentProcessed,
             Self::Ship => EventType::OrderShipped,
-            Self::Cancel | Self::FinishRefund => EventType::OrderCancelled,
+            Self::Cancel | Self::CancelFree | Self::FinishRefund => EventType::OrderCancelled,
             Self::RequestRefund => EventType::RefundRequested,
         }
     }
@@ -80,6 +82,7 @@ impl Command {
             | Self::CapturePayment
             | Self::Ship
             | Self::Cancel
+            | Self::CancelFree
             | Self::RequestRefund => None,
         }
     }
@@ -91,7 +94,9 @@ impl Command {
             Self::UpdateCart => NextStep::AtCheckout(DueStep::Billing),
             Self::IssueInvoice | Self::RequestRefund => NextStep::Always(DueStep::Payment),
             Self::CapturePayment => NextStep::Always(DueStep::Shipping),
-            Self::Ship | Self::Cancel | Self::FinishRefund => NextStep::WithMails(DueStep::Email),
+            Self::Ship | Self::Cancel | Self::CancelFree | Self::FinishRefund => {
+                NextStep::WithMails(DueStep::Email)
+            }
         }
     }
 
@@ -140,7 +145,8 @@ impl Status {
     /// ```
     pub fn apply(self, command: Command) -> Result<Self, Refusal> {
         use Command::{
-            Cancel, CapturePayment, FinishRefund, IssueInvoice, RequestRefund, Ship, UpdateCart,
+            Cancel, CancelFree, CapturePayment, FinishRefund, IssueInvoice, RequestRefund, Ship,
+            UpdateCart,
         };
         use Refusal::{AlreadyDone, TooEarly, TooLate};
         use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
@@ -164,7 +170,11 @@ impl Status {
 
             (Pending | Invoiced, Cancel) => Ok(Cancelled),
             (Paid | Shipped | Refunding, Cancel) => Err(TooLate),
-            (Cancelled, Cancel | RequestRefund | FinishRefund) => Err(AlreadyDone),
+            (Cancelled, Cancel | CancelFree | RequestRefund | FinishRefund) => Err(AlreadyDone),
+
+            (Pending | Invoiced, CancelFree) => Err(TooEarly),
+            (Paid, CancelFree) => Ok(Cancelled),
+            (Shipped | Refunding, CancelFree) => Err(TooLate),
 
             (Pending | Invoiced, RequestRefund) => Err(TooEarly),
             (Paid, RequestRefund) => Ok(Refunding),
@@ -237,7 +247,7 @@ mod tests {
         use Refusal::{AlreadyDone, TooEarly, TooLate};
         use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
         let (done, early, late) = (Err(AlreadyDone), Err(TooEarly), Err(TooLate));
-        // Update, invoice, capture, ship, cancel, request a refund, finish it.
+        // Update, invoice, capture, ship, cancel, cancel what is free, request a refund, finish it.
         let expected = [
             (
                 Pending,
@@ -249,22 +259,41 @@ mod tests {
                     Ok(Cancelled),
                     early,
                     early,
+                    early,
                 ],
             ),
             (
                 Invoiced,
-                [late, done, Ok(Paid), early, Ok(Cancelled), early, early],
+                [
+                    late,
+                    done,
+                    Ok(Paid),
+                    early,
+                    Ok(Cancelled),
+                    early,
+                    early,
+                    early,
+                ],
             ),
             (
                 Paid,
-                [late, done, done, Ok(Shipped), late, Ok(Refunding), early],
+                [
+                    late,
+                    done,
+                    done,
+                    Ok(Shipped),
+                    late,
+                    Ok(Cancelled),
+                    Ok(Refunding),
+                    early,
+                ],
             ),
-            (Shipped, [late, done, done, done, late, late, late]),
+            (Shipped, [late, done, done, done, late, late, late, late]),
             (
                 Refunding,
-                [late, done, done, late, late, done, Ok(Cancelled)],
+                [late, done, done, late, late, late, done, Ok(Cancelled)],
             ),
-            (Cancelled, [late, late, late, late, done, done, done]),
+            (Cancelled, [late, late, late, late, done, done, done, done]),
         ];
         assert_eq!(expected.map(|(status, _)| status), Status::ALL);
         for (status, row) in expected {
@@ -288,6 +317,7 @@ mod tests {
             NextStep::AtCheckout(DueStep::Billing),
             NextStep::Always(DueStep::Payment),
             NextStep::Always(DueStep::Shipping),
+            NextStep::WithMails(DueStep::Email),
             NextStep::WithMails(DueStep::Email),
             NextStep::WithMails(DueStep::Email),
             NextStep::Always(DueStep::Payment),

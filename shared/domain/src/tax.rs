@@ -1,9 +1,9 @@
 //! How tax follows from the prices.
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 use strum::EnumString;
 
-use super::{Amounts, Currency, Money, OrderLines};
+use super::{Amounts, Money, OrderLines, Unit};
 
 /// What the rate applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
@@ -49,22 +49,22 @@ impl TaxPolicy {
         Ok(Self { mode, rate })
     }
 
-    /// Tax, subtotal and total of `lines`: rounded once, half away from zero, to the currency's
-    /// minor unit, so that subtotal + tax = total always.
+    /// Tax, subtotal and total of `lines`: rounded once, half away from zero, to `unit`, so that
+    /// subtotal + tax = total always. The prices are multiples of the unit.
     #[must_use]
-    pub fn amounts(&self, lines: &OrderLines, currency: Currency) -> Amounts {
+    pub fn amounts(&self, lines: &OrderLines, unit: Unit) -> Amounts {
         let sum = lines.sum().decimal();
         let (sub_total, tax, total) = match self.mode {
             TaxMode::OfTotal => {
-                let tax = round(sum * self.rate, currency);
+                let tax = unit.round(sum * self.rate);
                 (sum - tax, tax, sum)
             }
             TaxMode::Included => {
-                let tax = round(sum * self.rate / (Decimal::ONE + self.rate), currency);
+                let tax = unit.round(sum * self.rate / (Decimal::ONE + self.rate));
                 (sum - tax, tax, sum)
             }
             TaxMode::Added => {
-                let tax = round(sum * self.rate, currency);
+                let tax = unit.round(sum * self.rate);
                 (sum, tax, sum + tax)
             }
         };
@@ -78,17 +78,10 @@ impl TaxPolicy {
     }
 }
 
-fn round(value: Decimal, currency: Currency) -> Decimal {
-    value.round_dp_with_strategy(
-        currency.minor_digits(),
-        RoundingStrategy::MidpointAwayFromZero,
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Line, ProductId, Quantity};
+    use crate::{Currency, Line, ProductId, Quantity};
     use proptest::prelude::*;
 
     fn lines(of: &[(u32, &str)]) -> OrderLines {
@@ -107,7 +100,7 @@ mod tests {
     fn amounts(mode: TaxMode, rate: &str, of: &[(u32, &str)]) -> [String; 3] {
         let amounts = TaxPolicy::new(mode, rate.parse().unwrap())
             .unwrap()
-            .amounts(&lines(of), "USD".parse().unwrap());
+            .amounts(&lines(of), "USD".parse::<Currency>().unwrap().into());
         [amounts.sub_total, amounts.tax, amounts.total].map(|money| money.to_amount_text())
     }
 
@@ -148,10 +141,135 @@ mod tests {
         );
     }
 
+    /// How else somebody might compute the tax.
+    #[derive(Clone, Copy, Debug)]
+    enum Neighbour {
+        HalfToEven,
+        HalfDown,
+        Truncated,
+        Up,
+        /// Each line is rounded.
+        ByLine,
+        /// Rounded to one decimal more, and then once more.
+        Twice,
+        /// The subtotal is rounded, and the tax is what is left.
+        BySubtotal,
+    }
+
+    impl Neighbour {
+        const ALL: [Self; 7] = [
+            Self::HalfToEven,
+            Self::HalfDown,
+            Self::Truncated,
+            Self::Up,
+            Self::ByLine,
+            Self::Twice,
+            Self::BySubtotal,
+        ];
+
+        fn tax(self, mode: TaxMode, rate: Decimal, lines: &OrderLines, unit: Unit) -> Decimal {
+            use rust_decimal::RoundingStrategy::{
+                MidpointAwayFromZero, MidpointNearestEven, MidpointTowardZero, ToPositiveInfinity,
+                ToZero,
+            };
+            let exact = |sum: Decimal| match mode {
+                TaxMode::OfTotal | TaxMode::Added => sum * rate,
+                TaxMode::Included => sum * rate / (Decimal::ONE + rate),
+            };
+            let sum = lines.sum().decimal();
+            let decimals = unit.decimals();
+            let by = |strategy| exact(sum).round_dp_with_strategy(decimals, strategy);
+            match self {
+                Self::HalfToEven => by(MidpointNearestEven),
+                Self::HalfDown => by(MidpointTowardZero),
+                Self::Truncated => by(ToZero),
+                Self::Up => by(ToPositiveInfinity),
+                Self::ByLine => lines
+                    .iter()
+                    .map(|line| unit.round(exact(line.total().decimal())))
+                    .sum(),
+                Self::Twice => {
+                    let first =
+                        exact(sum).round_dp_with_strategy(decimals + 1, MidpointAwayFromZero);
+                    unit.round(first)
+                }
+                Self::BySubtotal => sum - unit.round(sum - exact(sum)),
+            }
+        }
+    }
+
+    /// A rule that no row tells from the one of the contract could take its place unseen.
+    #[test]
+    fn each_mode_and_unit_has_amounts_at_which_any_other_rule_gives_another_tax() {
+        // In hundredths of the unit's hundredfold: 25 is 0.25 USD, 25 JPY, 0.025 KWD.
+        let sales: [(TaxMode, &str, &[i64], i64); 10] = [
+            (TaxMode::OfTotal, "0.18", &[25], 5),
+            (TaxMode::OfTotal, "0.18", &[25, 25, 25], 14),
+            (TaxMode::OfTotal, "0.18", &[47], 8),
+            (TaxMode::Included, "0.6", &[12], 5),
+            (TaxMode::Included, "0.6", &[12, 12, 12], 14),
+            (TaxMode::Included, "0.18", &[3], 0),
+            (TaxMode::Added, "0.18", &[25], 5),
+            (TaxMode::Added, "0.18", &[25, 25, 25], 14),
+            (TaxMode::Added, "0.18", &[47], 8),
+            (TaxMode::Added, "0.18", &[50], 9),
+        ];
+        // The last three are what partners charge in currencies with a finer minor unit.
+        for (code, decimals) in [
+            ("USD", 2),
+            ("JPY", 0),
+            ("KWD", 3),
+            ("KWD", 2),
+            ("HUF", 0),
+            ("MGA", 0),
+        ] {
+            let unit = Unit::of(code.parse().unwrap(), decimals);
+            for mode in [TaxMode::OfTotal, TaxMode::Included, TaxMode::Added] {
+                let mut untold: Vec<_> = Neighbour::ALL.to_vec();
+                for (_, rate, prices, expected) in sales.iter().filter(|sale| sale.0 == mode) {
+                    let prices = prices.iter().map(|price| Decimal::new(*price, decimals));
+                    let prices: Vec<_> = prices.map(|price| price.to_string()).collect();
+                    let prices: Vec<_> = prices.iter().map(|price| (1, price.as_str())).collect();
+                    let (lines, rate) = (lines(&prices), rate.parse().unwrap());
+                    let tax = TaxPolicy::new(mode, rate)
+                        .unwrap()
+                        .amounts(&lines, unit)
+                        .tax;
+                    let expected = Decimal::new(*expected, decimals);
+                    assert_eq!(tax.decimal(), expected, "{unit} {mode:?} {prices:?}");
+                    untold.retain(|rule| rule.tax(mode, rate, &lines, unit) == expected);
+                }
+                assert!(untold.is_empty(), "{unit} {mode:?}: {untold:?}");
+            }
+        }
+    }
+
+    /// Rounding to the currency's minor unit first gives another amount.
+    #[test]
+    fn tax_is_rounded_once_to_the_partners_unit_and_not_to_the_minor_unit_before() {
+        let cents = Unit::of("KWD".parse().unwrap(), 2);
+        let policy = TaxPolicy::new(TaxMode::Added, "0.18".parse().unwrap()).unwrap();
+        let amounts = policy.amounts(&lines(&[(1, "0.47")]), cents);
+        assert_eq!(
+            amounts.tax.to_text(),
+            "0.08",
+            "0.0846, by way of 0.085 it were 0.09"
+        );
+        assert_eq!(amounts.total.to_text(), "0.55");
+    }
+
     #[test]
     fn a_rate_outside_zero_to_one_is_refused() {
-        assert!(TaxPolicy::new(TaxMode::Added, Decimal::from(18)).is_err());
-        assert!(TaxPolicy::new(TaxMode::Added, Decimal::from(-1)).is_err());
+        for (rate, is_valid) in [
+            ("0", true),
+            ("1", true),
+            ("1.000001", false),
+            ("-0.000001", false),
+            ("18", false),
+        ] {
+            let policy = TaxPolicy::new(TaxMode::Added, rate.parse().unwrap());
+            assert_eq!(policy.is_ok(), is_valid, "{rate}");
+        }
     }
 
     proptest! {
@@ -171,7 +289,7 @@ mod tests {
                     .min(Money::MAX_PRICE),
             }).collect()).unwrap();
             let policy = TaxPolicy::new(mode, Decimal::new(rate, 4)).unwrap();
-            let amounts = policy.amounts(&lines, currency);
+            let amounts = policy.amounts(&lines, currency.into());
             prop_assert_eq!(
                 amounts.sub_total.decimal() + amounts.tax.decimal(),
                 amounts.total.decimal()

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use domain::{CarrierName, Currency, TaxMode, TaxPolicy};
+use domain::{CarrierName, ChargeLimits, Currency, PartnerName, TaxMode, TaxPolicy, Unit};
 use rust_decimal::Decimal;
 
 use crate::endpoint::Endpoint;
@@ -70,17 +70,19 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// The shop's currency and tax.
+/// The shop's currency, what can be charged in it, and its tax.
 #[derive(Clone, Copy, Debug)]
 pub struct Shop {
-    /// The currency of all new orders: `CURRENCY`.
-    pub currency: Currency,
+    /// What the billing partner (`BILLING_PARTNER`) charges in the currency of all new orders
+    /// (`CURRENCY`).
+    pub limits: ChargeLimits,
     /// How tax is computed: `TAX_MODE`, `TAX_RATE`.
     pub tax: TaxPolicy,
 }
 
 impl Shop {
-    /// Reads `CURRENCY`, `TAX_MODE` and `TAX_RATE`.
+    /// Reads `CURRENCY`, `BILLING_PARTNER`, `TAX_MODE` and `TAX_RATE`. A currency in which the billing
+    /// partner does not charge is an error.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let rate: Decimal = environment.parsed("TAX_RATE")?;
         let mode: TaxMode = environment.parsed("TAX_MODE")?;
@@ -88,10 +90,36 @@ impl Shop {
             name: "TAX_RATE",
             expected: error.to_string(),
         })?;
-        Ok(Self {
-            currency: environment.parsed("CURRENCY")?,
-            tax,
-        })
+        let partner = match environment.required("BILLING_PARTNER")?.as_str() {
+            "sandbox" => None,
+            name => Some(
+                name.parse::<PartnerName>()
+                    .map_err(|_| ConfigError::Wrong {
+                        name: "BILLING_PARTNER",
+                        expected: "must be sandbox, stripe, or paypal".to_owned(),
+                    })?,
+            ),
+        };
+        let limits =
+            ChargeLimits::of(partner, environment.parsed("CURRENCY")?).map_err(|error| {
+                ConfigError::Wrong {
+                    name: "CURRENCY",
+                    expected: error.to_string(),
+                }
+            })?;
+        Ok(Self { limits, tax })
+    }
+
+    /// The currency of all new orders.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        self.unit().currency()
+    }
+
+    /// The unit of all prices and amounts of new orders.
+    #[must_use]
+    pub fn unit(&self) -> Unit {
+        self.limits.unit()
     }
 }
 
@@ -218,10 +246,15 @@ mod tests {
     use super::*;
 
     fn shop(rate: &str, mode: &str, currency: &str) -> Result<Shop, ConfigError> {
+        shop_at("sandbox", rate, mode, currency)
+    }
+
+    fn shop_at(partner: &str, rate: &str, mode: &str, currency: &str) -> Result<Shop, ConfigError> {
         let read = |name: &str| {
             Some(match name {
                 "TAX_RATE" => rate.to_owned(),
                 "TAX_MODE" => mode.to_owned(),
+                "BILLING_PARTNER" => partner.to_owned(),
                 _ => currency.to_owned(),
             })
         };
@@ -246,6 +279,42 @@ mod tests {
             shop("", "added", "USD").unwrap_err(),
             ConfigError::Missing("TAX_RATE")
         );
+    }
+
+    #[test]
+    fn a_currency_that_the_billing_partner_does_not_charge_stops_the_start() {
+        for (partner, currency, starts) in [
+            ("sandbox", "IQD", true),
+            ("stripe", "KWD", true),
+            ("stripe", "IQD", false),
+            ("stripe", "CLF", false),
+            ("stripe", "IRR", false),
+            ("paypal", "HUF", true),
+            ("paypal", "KWD", false),
+            ("paypal", "INR", false),
+        ] {
+            let started = shop_at(partner, "0.18", "added", currency);
+            assert_eq!(started.is_ok(), starts, "{partner} {currency}");
+            let Err(error) = started else { continue };
+            assert!(
+                matches!(&error, ConfigError::Wrong { name, .. } if *name == "CURRENCY"),
+                "{error}"
+            );
+            let text = error.to_string();
+            assert!(text.contains(partner) && text.contains(currency), "{text}");
+        }
+        for (partner, error) in [
+            ("", ConfigError::Missing("BILLING_PARTNER")),
+            (
+                "square",
+                ConfigError::Wrong {
+                    name: "BILLING_PARTNER",
+                    expected: "must be sandbox, stripe, or paypal".to_owned(),
+                },
+            ),
+        ] {
+            assert_eq!(shop_at(partner, "0.18", "added", "USD").unwrap_err(), error);
+        }
     }
 
     #[test]

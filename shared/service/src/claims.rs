@@ -28,6 +28,24 @@ pub async fn claim_key(
     }
 }
 
+/// The answer recorded for the caller's key at `endpoint`, without using the key up. A key that was
+/// used with another body is refused.
+pub async fn recorded_answer(
+    store: &Store,
+    call: &Call,
+    endpoint: &str,
+    now: Timestamp,
+) -> Result<Option<String>, Error> {
+    let Some(key) = call.key_id(endpoint) else {
+        return Ok(None);
+    };
+    match store.key_use(&key, &call.body_hash()?, now).await? {
+        KeyUse::Fits => Ok(None),
+        KeyUse::Answered(answer) => Ok(Some(answer)),
+        KeyUse::OtherBody => Err(Error::KeyReused),
+    }
+}
+
 /// Reads the order; `None` unless it is the customer's and the caller acts for that customer.
 pub async fn own_order(
     store: &Store,

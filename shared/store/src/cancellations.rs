@@ -43,6 +43,24 @@ impl Store {
         self.settled(cancelled, stands_already).await
     }
 
+    /// Cancels an order that was paid without a charge, with its `OrderCancelled` event; one write.
+    /// Refused once its parcel is registered with a carrier: then it is being shipped.
+    pub async fn cancel_free_order(
+        &self,
+        order: &Order,
+        reason: Option<&Text>,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let cancelled = self
+            .transition(order, Command::CancelFree, now)
+            .when_is("payment.state", s(ChargeState::Free.as_str()))
+            .when("attribute_not_exists(parcel)")
+            .set("payment.state", s(ChargeState::Cancelled.as_str()));
+        let stands_already = |order: &Order| order.status == Status::Cancelled;
+        self.settled(because(cancelled, reason), stands_already)
+            .await
+    }
+
     /// Marks a paid order as to be refunded, with its `RefundRequested` event; one write. Refused
     /// once its parcel is registered with a carrier: then it is being shipped.
     pub async fn request_refund(

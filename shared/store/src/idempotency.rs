@@ -56,6 +56,23 @@ impl Store {
         }
     }
 
+    /// What `key` was used with so far; a consistent read.
+    pub async fn key_use(
+        &self,
+        key: &str,
+        body_hash: &str,
+        now: Timestamp,
+    ) -> Result<KeyUse, StoreError> {
+        if !self.is_key_used(key, now).await? {
+            return Ok(KeyUse::Fits);
+        }
+        let row = self.item(self.idempotency_table()?, [("keyId", s(key))]);
+        match row.await? {
+            Some(row) => key_use(&row, body_hash),
+            None => Ok(KeyUse::Fits),
+        }
+    }
+
     /// Whether `key` was remembered and has not expired; a consistent read.
     pub async fn is_key_used(&self, key: &str, now: Timestamp) -> Result<bool, StoreError> {
         let table = self.idempotency_table()?;

@@ -363,6 +363,27 @@ impl Store {
             .await
     }
 
+    /// Marks an order that costs nothing paid, with its `PaymentProcessed` event; one write. Its
+    /// payment belongs to no partner's charge.
+    pub async fn paid_free(
+        &self,
+        order: &Order,
+        fence: Fence,
+        payment: &Charge,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let paid = self
+            .transition(order, Command::CapturePayment, now)
+            .when_claimed(fence)
+            .when_is("total", money(Money::ZERO))
+            .set("payment.state", s(ChargeState::Free.as_str()))
+            .set("payment.charge", charge_value(payment))
+            .remove(CLAIM)
+            .remove(FORGOTTEN_WITH_A_CHARGE)
+            .remove(["payment.waitingSince"]);
+        self.settled(paid, |order| order.charge().is_some()).await
+    }
+
     /// Records that the partner refused the attempt; one write. While somebody could still confirm
     /// the refused charge ([`DeclinedCharge::Open`]), the payment stays due: the partner is asked
     /// until that is over. After that, what remains due are the mails. From the attempt on, the

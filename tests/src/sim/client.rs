@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Value, json};
 
 use super::ends::REFUSED_DOMAIN;
-use super::scenario::{Act, Keys, Mailing, Scenario};
+use super::scenario::{Act, Keys, Mailing, Price, Scenario};
 use crate::cloud::START;
 use crate::services::{Reply, customer_request, request};
 
@@ -190,9 +190,13 @@ impl Client {
     }
 
     fn cart(&self, quantity: u32) -> Value {
+        let price = match self.scenario.price {
+            Price::Usual => 50 + self.number,
+            Price::Nothing => 0,
+        };
         let mut cart = json!({
             "customerId": self.customer(),
-            "items": [{"productId": "1234", "quantity": quantity, "price": 50 + self.number}]
+            "items": [{"productId": "1234", "quantity": quantity, "price": price}]
         });
         if self.scenario.checkout {
             cart["checkout"] = json!({

@@ -31,6 +31,8 @@ pub enum Violation {
     RefundedWrongly(String),
     /// Money went back of an order that nobody cancelled.
     RefundedUnasked(String),
+    /// A partner was asked to charge an order that costs nothing.
+    ChargedNothing(String),
     /// A charge is not of the invoice's total, or in another currency.
     WrongAmount(String),
     /// The invoice's document is not that of its order.
@@ -261,6 +263,15 @@ fn check_charges(charges: &[BookedCharge], order: &Order, plan: &Plan) -> Result
             || charge.refunded != charge.amount * Decimal::from(charge.refunds)
     }) {
         return Err(Violation::RefundedWrongly(format!("{charges:?}")));
+    }
+    if order.amounts.total.decimal().is_zero() {
+        let payment = order.payment.as_ref();
+        let is_free = payment.is_some_and(|payment| payment.state == ChargeState::Free);
+        return if charges.is_empty() && is_free == is_paid(order) {
+            Ok(())
+        } else {
+            Err(Violation::ChargedNothing(format!("{order:?} {charges:?}")))
+        };
     }
     let kept: u32 = charges.iter().map(|charge| kept(charge)).sum();
     // A refund that failed after it had succeeded left the money with the shop, and the order says so.

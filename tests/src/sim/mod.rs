@@ -26,5 +26,7 @@ pub use database::client_within_the_process;
 pub use invariants::Violation;
 pub use random::Random;
 pub use run::Simulation;
-pub use scenario::{Act, Approvals, Change, Histories, Keys, Mailing, Method, Plan, Scenario};
+pub use scenario::{
+    Act, Approvals, Change, Histories, Keys, Mailing, Method, Plan, Price, Scenario,
+};
 pub use world::{Faults, Protocol, World};

@@ -61,11 +61,22 @@ pub enum Keys {
     Misused,
 }
 
+/// What a cart costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Price {
+    /// Its items have prices.
+    Usual,
+    /// All its items have the price 0.
+    Nothing,
+}
+
 /// A customer's wish: one POST after the other, each repeated until it is answered for good.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Decides what becomes of the charge; see the played partner.
     pub customer: &'static str,
+    /// What the cart costs.
+    pub price: Price,
     /// Whether the cart carries `checkout`.
     pub checkout: bool,
     /// Whether the client also makes the later calls itself.
@@ -95,6 +106,7 @@ impl Scenario {
     /// The cart goes all the way by itself.
     pub const CHECKOUT: Self = Self {
         customer: "8080",
+        price: Price::Usual,
         checkout: true,
         explicit: false,
         update: false,
@@ -216,11 +228,25 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
+    /// It costs nothing, and everybody pays it.
+    pub const FREE: Self = Self {
+        price: Price::Nothing,
+        rival_after: Some(130),
+        ..Self::BOTH
+    };
+
+    /// It costs nothing, and is cancelled about when it is paid.
+    pub const FREE_THEN_CANCELLED: Self = Self {
+        price: Price::Nothing,
+        cancel_after: Some(200),
+        ..Self::CHECKOUT
+    };
+
     /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
     pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
 
     /// Every scenario.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::CHECKOUT,
         Self::EXPLICIT,
         Self::BOTH,
@@ -239,6 +265,8 @@ impl Scenario {
         Self::DECLINED_THEN_EXPIRED,
         Self::MUST_ACT_THEN_EXPIRED,
         Self::PAID_WHEN_EXPIRED,
+        Self::FREE,
+        Self::FREE_THEN_CANCELLED,
     ];
 
     /// The same, but cancelled sooner or later if it is cancelled, so that it meets every step.

@@ -78,6 +78,7 @@ impl Function {
                 ("STAGE", "test"),
                 ("SENDER_EMAIL", "orders@example.com"),
                 ("CURRENCY", "USD"),
+                ("BILLING_PARTNER", "sandbox"),
                 ("TAX_RATE", "0.18"),
                 ("TAX_MODE", "of-total"),
                 ("EMAIL_QUEUE_URL", "http://localhost/1/Email"),

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use domain::{Currency, Email, IdError, Money, Text};
+use domain::{Currency, Email, IdError, Money, Text, Unit};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, FieldError, Missing};
@@ -279,10 +279,10 @@ pub fn as_email(value: &Value) -> Result<Email, Invalid> {
     Ok(Email::parse(string(value)?)?)
 }
 
-/// A JSON number that is an amount in `currency`, at most `limit`.
-pub fn as_money(currency: Currency, limit: Money) -> impl Fn(&Value) -> Result<Money, Invalid> {
+/// A JSON number that is an amount in `unit`, at most `limit`.
+pub fn as_money(unit: Unit, limit: Money) -> impl Fn(&Value) -> Result<Money, Invalid> {
     move |value| match value {
-        Value::Number(number) => Ok(Money::parse(number.as_str(), currency, limit)?),
+        Value::Number(number) => Ok(Money::parse(number.as_str(), unit, limit)?),
         _ => Err(Invalid("must be a number".to_owned())),
     }
 }

@@ -1,17 +1,18 @@
 //! `items`, shared by the requests and answers of cart and invoice.
 
-use domain::{Currency, Line, Money, OrderLines, ProductId, Quantity};
+use domain::{Line, Money, OrderLines, ProductId, Quantity, Unit};
 use serde::Serialize;
 use serde_json::{Number, Value};
 
 use super::{Fields, Invalid, as_id, as_money};
 
-/// Reads `items`: 1 to 100 objects with `productId`, `quantity`, and `price`.
-pub fn read_items(fields: &Fields<'_>, currency: Currency) -> Option<OrderLines> {
+/// Reads `items`: 1 to 100 objects with `productId`, `quantity`, and `price` in
+/// `unit`.
+pub fn read_items(fields: &Fields<'_>, unit: Unit) -> Option<OrderLines> {
     let lines = fields.objects("items", (1, OrderLines::MAX), |item| {
         let product_id = item.required("productId", as_id(ProductId::parse));
         let quantity = item.required("quantity", as_quantity);
-        let price = item.required("price", as_money(currency, Money::MAX_PRICE));
+        let price = item.required("price", as_money(unit, Money::MAX_PRICE));
         item.close();
         Some(Line {
             product_id: product_id?,

@@ -1,19 +1,11 @@
 //! What PayPal refuses, and in which shape (`error`). Each issue is one that PayPal publishes, or that
 //! live answers have.
 
+use domain::{ChargeLimits, Money, PartnerName};
 use payment::partners::paypal_answers as answers;
 use serde_json::{Value, json};
 
 use super::books::{Kind, Refusal};
-
-/// The currencies that PayPal has ("Currency codes").
-const CURRENCIES: [&str; 25] = [
-    "AUD", "BRL", "CAD", "CNY", "CZK", "DKK", "EUR", "HKD", "HUF", "ILS", "JPY", "MYR", "MXN",
-    "TWD", "NZD", "NOK", "PHP", "PLN", "GBP", "SGD", "SEK", "CHF", "THB", "USD", "RUB",
-];
-
-/// Those of them that take no decimals.
-const WHOLE_UNITS_ONLY: [&str; 3] = ["HUF", "JPY", "TWD"];
 
 /// A refusal with one issue, as the specification's `error` has it.
 pub(super) fn refusal(status: u16, issue: &str, field: Option<&str>) -> Refusal {
@@ -119,19 +111,22 @@ pub(super) fn check_order(body: &Value) -> Result<Value, Refusal> {
         return missing("/purchase_units/@reference_id=='default'/amount");
     };
     let refuse = |issue| Err(refusal(422, issue, Some("/purchase_units/amount/value")));
-    if !CURRENCIES.contains(&currency) {
+    let named = currency.parse().ok();
+    let limits = named.and_then(|named| ChargeLimits::of(Some(PartnerName::PayPal), named).ok());
+    let Some(limits) = limits else {
         return refuse("INVALID_CURRENCY_CODE");
-    }
+    };
     let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(decimals) {
         return Err(refusal(400, "INVALID_PARAMETER_SYNTAX", None));
     }
-    let takes_none = WHOLE_UNITS_ONLY.contains(&currency);
+    let takes_none = limits.unit().decimals() == 0;
     if decimals.len() > 2 || (takes_none && value.contains('.')) {
         return refuse("DECIMAL_PRECISION");
     }
-    if whole.len() > 15 {
+    let amount = Money::from_stored(value);
+    if amount.is_ok_and(|amount| amount > limits.maximum()) || whole.len() > 15 {
         return refuse("MAX_VALUE_EXCEEDED");
     }
     if value.bytes().all(|b| b == b'0' || b == b'.') {

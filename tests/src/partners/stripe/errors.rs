@@ -1,6 +1,8 @@
 //! What Stripe refuses, and in which shape ("Errors"). Each code is one that Stripe publishes.
 
+use domain::{ChargeLimits, PartnerName};
 use payment::partners::stripe_answers;
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::super::front::{DoubleReply, Mishap};
@@ -115,19 +117,22 @@ pub(super) fn unknown_field(fields: &Fields, known: &[&str]) -> Option<Answer> {
     })
 }
 
-/// What an amount must be in its currency.
+/// What an amount must be in its currency, which an account is paid out in.
 pub(super) fn amount_error(amount: u64, currency: &str) -> Option<Answer> {
     let invalid = |code| Answer::invalid(Some(code), Some("amount"), "The amount cannot be taken.");
-    let step = match currency {
-        "bhd" | "jod" | "kwd" | "omr" | "tnd" => 10,
-        "isk" | "ugx" => 100,
-        _ => 1,
+    let named = currency.to_ascii_uppercase().parse().ok();
+    let limits = named.and_then(|named| ChargeLimits::of(Some(PartnerName::Stripe), named).ok());
+    let Some(limits) = limits else {
+        let text = format!("Invalid currency: {currency}.");
+        return Some(Answer::invalid(None, Some("currency"), &text));
     };
+    let step = 10_u64.pow(limits.sent_decimals() - limits.unit().decimals());
     if amount == 0 || !amount.is_multiple_of(step) {
         return Some(invalid("parameter_invalid_integer"));
     }
-    if amount > 99_999_999 {
+    let value = Decimal::from_i128_with_scale(amount.into(), limits.sent_decimals());
+    if value > limits.maximum().decimal() {
         return Some(invalid("amount_too_large"));
     }
-    (amount < 50).then(|| invalid("amount_too_small"))
+    (value < limits.minimum().decimal()).then(|| invalid("amount_too_small"))
 }

@@ -1,13 +1,11 @@
 //! PayPal's JSON: what it is sent and what is read of its answers. Fields that are not named here are
 //! not looked at.
 
-use domain::{Card, Currency, InvoiceId, Money, PartnerToken, Timestamp};
+use domain::{
+    Card, ChargeLimits, Currency, InvoiceId, Money, PartnerName, PartnerToken, Timestamp,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// Currencies that PayPal takes no decimals of, though their minor unit has two
-/// ("Currency codes").
-const WHOLE_UNITS_ONLY: [&str; 2] = ["HUF", "TWD"];
 
 /// What the customer's token names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +64,11 @@ impl Source {
 /// An amount as PayPal wants it: `36.00`, `3600` for a currency without decimals. `None` where it
 /// takes no such amount.
 pub(super) fn amount_text(amount: Money, currency: Currency) -> Option<String> {
-    if currency.minor_digits() > 2 {
-        return None;
-    }
-    if !WHOLE_UNITS_ONLY.contains(&currency.code()) {
-        return Some(amount.to_display_text(currency));
-    }
-    (amount.decimal().normalize().scale() == 0).then(|| amount.to_text())
+    let limits = ChargeLimits::of(Some(PartnerName::PayPal), currency).ok()?;
+    let is_fit = limits.unit().divides(amount) && amount <= limits.maximum();
+    let mut value = amount.decimal();
+    value.rescale(limits.sent_decimals());
+    is_fit.then(|| value.to_string())
 }
 
 /// An order (`order`, Orders v2).

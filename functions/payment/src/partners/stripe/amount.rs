@@ -1,19 +1,7 @@
-//! Amounts as Stripe counts them ("Supported currencies", "Zero-decimal currencies", "Special
-//! cases"). Its table is not that of ISO 4217, and a wrong row is wrong by a factor of a hundred.
+//! Amounts as Stripe counts them. Its table is not that of ISO 4217, and a wrong row is wrong by a
+//! factor of a hundred.
 
-use domain::{Currency, Money};
-
-/// Charged in whole units, even where ISO 4217 knows a smaller one (MGA).
-const WHOLE_UNITS: [&str; 15] = [
-    "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
-    "XOF", "XPF",
-];
-
-/// Without a smaller unit, and sent in hundredths all the same: 5 ISK are 500.
-const WHOLE_UNITS_IN_HUNDREDTHS: [&str; 2] = ["ISK", "UGX"];
-
-/// Charged in thousandths, of which the last digit must be zero.
-const THOUSANDTHS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
+use domain::{ChargeLimits, Currency, Money, PartnerName};
 
 /// Why Stripe can never charge an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +12,7 @@ pub(super) enum Unchargeable {
     TooPrecise,
     /// It has more digits than any amount there.
     TooLarge,
-    /// It is not known in which unit Stripe counts this currency.
+    /// Stripe does not charge in this currency.
     Currency,
 }
 
@@ -42,27 +30,14 @@ impl Unchargeable {
 
 /// The amount in Stripe's unit of the currency.
 pub(super) fn minor_units(amount: Money, currency: Currency) -> Result<u64, Unchargeable> {
-    let code = currency.code();
-    // How many decimals are sent, and how many of them may be other than zero.
-    let (sent, used) = if WHOLE_UNITS.contains(&code) {
-        (0, 0)
-    } else if WHOLE_UNITS_IN_HUNDREDTHS.contains(&code) {
-        (2, 0)
-    } else if THOUSANDTHS.contains(&code) {
-        (3, 2)
-    } else if currency.minor_digits() == 2 {
-        (2, 2)
-    } else {
-        // Thousandths by ISO 4217 and in none of Stripe's lists (IQD, LYD): better none than ten
-        // times too much.
-        return Err(Unchargeable::Currency);
-    };
-    let text = amount.to_text();
-    let (units, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    if fraction.len() > used {
+    let limits = ChargeLimits::of(Some(PartnerName::Stripe), currency)
+        .map_err(|_| Unchargeable::Currency)?;
+    if !limits.unit().divides(amount) {
         return Err(Unchargeable::TooPrecise);
     }
-    match format!("{units}{fraction:0<sent$}").parse() {
+    let mut sent = amount.decimal();
+    sent.rescale(limits.sent_decimals());
+    match u64::try_from(sent.mantissa()) {
         Ok(0) => Err(Unchargeable::Nothing),
         Ok(minor) => Ok(minor),
         Err(_) => Err(Unchargeable::TooLarge),
