@@ -71,7 +71,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         type=one_of("yes"),
         nargs="?",
         const="yes",
-        help="with --resend or --drop: also where a mail or letter counts twice",
+        help="with --resend: also a mail that SES accepted; with --drop: also a letter that a redrive would bring on",
     )
     parser.add_argument(
         "--sweep", type=one_of("now"), nargs="?", const="now", help="run the sweep now instead of within a minute"
