@@ -79,6 +79,7 @@ def demo(url: str, aws: str, currency: str) -> None:
     placed = call(f"{url}/api/order/cart.json", body)
     print(f"{json.dumps(placed, indent=2)}\n")
     order = placed["orderId"]
+    print(f"Watch it: {url.replace('127.0.0.1', 'localhost')}/#/order/{order}\n")
     reached = follow(url, order, started)
     mails = await_mails(aws, known, started)
     print(f"\n{json.dumps(call(f'{url}/api/order/{order}'), indent=2)}\n\nMails:")

@@ -141,7 +141,7 @@ class TestExamples(unittest.TestCase):
         self.assertLessEqual(set(re.findall(r"pm_\w+", API + LOCAL)), {*methods, "pm_"})
 
     def test_the_start_message_can_be_pasted(self) -> None:
-        message = TRY.format(seconds=1, url=self.url, aws=self.url, log="log", currency="EUR")
+        message = TRY.format(seconds=1, url=self.url, aws=self.url, console=self.url, log="log", currency="EUR")
         order, *others = re.findall(r"(?ms)^  (ORDER=\$\(.*?\\1/'\))$|^  .*?(curl -s http\S+)$", message)
         script = "\n".join([order[0], *(command for _, command in others)])
         asked = calls_of(script, self.url)
