@@ -146,6 +146,39 @@ fn an_opened_and_a_captured_intent_have_the_published_shape() {
 }
 
 #[test]
+fn each_object_has_the_published_fields_and_no_other() {
+    let wire = Wire::new(VISA);
+    let id = wire.open(VISA);
+    let (_, intent) = wire.confirm(&id, "confirm", "off_session=true&expand[]=latest_charge");
+    wire.0.dispute();
+    let path = format!("/v1/disputes/{}", wire.0.disputes()[0]);
+    let (_, dispute) = wire.ask("GET", &path, "", "");
+    wire.0.set_dispute_status("won");
+    let body = format!("payment_intent={id}");
+    let (_, refund) = wire.ask("POST", "/v1/refunds", "refund", &body);
+    let published = include_str!("../../published/stripe_objects.tsv");
+    let mut objects = published.lines().filter(|line| !line.starts_with('#'));
+    for (name, shown) in [
+        ("payment_intent", &intent),
+        ("charge", &intent["latest_charge"]),
+        ("refund", &refund),
+        ("dispute", &dispute),
+    ] {
+        let (object, fields) = objects.next().unwrap().split_once('\t').unwrap();
+        assert_eq!(object, name);
+        let mut shown: Vec<&str> = shown
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        shown.sort_unstable();
+        let published: Vec<&str> = fields.split(' ').collect();
+        assert_eq!(shown, published, "{name}");
+    }
+}
+
+#[test]
 fn a_decline_has_the_recorded_shape_and_takes_the_payment_method_off_the_intent() {
     for (method, code, decline_code) in [
         ("pm_card_chargeDeclined", "card_declined", "generic_decline"),

@@ -83,6 +83,29 @@ pub(super) fn metadata(fields: &Fields) -> Value {
     values
 }
 
+/// Fields of an intent that this service never gives a value.
+const UNUSED_BY_INTENTS: &str = "
+    application application_fee_amount automatic_payment_methods customer_account
+    excluded_payment_method_types on_behalf_of payment_method_configuration_details review source
+    statement_descriptor statement_descriptor_suffix transfer_group";
+
+/// The same of a charge.
+const UNUSED_BY_CHARGES: &str = "
+    application application_fee application_fee_amount balance_transaction
+    calculated_statement_descriptor description failure_balance_transaction on_behalf_of
+    receipt_email receipt_number review shipping source source_transfer statement_descriptor
+    statement_descriptor_suffix transfer_data transfer_group";
+
+/// The same of a refund.
+const UNUSED_BY_REFUNDS: &str = "customer customer_account payment_method";
+
+fn and_null(mut object: Value, names: &str) -> Value {
+    for name in names.split_whitespace() {
+        object[name] = Value::Null;
+    }
+    object
+}
+
 impl Ledger {
     /// The intent as JSON ("The `PaymentIntent` object").
     pub(super) fn intent(&self, id: &str, expand: bool) -> Value {
@@ -96,9 +119,10 @@ impl Ledger {
             Some(charge) if expand => self.charge_json(charge),
             other => json!(other),
         };
-        json!({
+        let shown = json!({
             "id": id, "object": "payment_intent",
-            "amount": intent.amount, "amount_capturable": 0, "amount_received": received,
+            "amount": intent.amount, "amount_capturable": 0, "amount_details": { "tip": {} },
+            "amount_received": received, "managed_payments": { "enabled": false },
             "canceled_at": null, "cancellation_reason": intent.cancellation_reason,
             "capture_method": "automatic", "client_secret": format!("{id}_secret_played"),
             "confirmation_method": "automatic", "created": 1_795_428_725, "currency": intent.currency,
@@ -108,7 +132,8 @@ impl Ledger {
             "payment_method_options": {}, "payment_method_types": ["card"], "processing": null,
             "receipt_email": null, "setup_future_usage": null, "shipping": null,
             "status": intent.status, "transfer_data": null,
-        })
+        });
+        and_null(shown, UNUSED_BY_INTENTS)
     }
 
     /// The charge as JSON ("The Charge object").
@@ -127,10 +152,10 @@ impl Ledger {
                 "seller_message": "Played.", "type": "issuer_declined",
             }),
         };
-        json!({
+        let shown = json!({
             "id": id, "object": "charge", "amount": charge.seen.amount,
             "amount_captured": if taken { charge.seen.amount } else { 0 },
-            "amount_refunded": charge.seen.refunded,
+            "amount_refunded": charge.seen.refunded, "fraud_details": {},
             "billing_details": {
                 "address": {
                     "city": null, "country": null, "line1": null, "line2": null,
@@ -148,7 +173,8 @@ impl Ledger {
             "payment_method_details": { "card": card_json(&method), "type": "card" },
             "receipt_url": null, "refunded": charge.seen.refunded == charge.seen.amount,
             "status": charge.seen.status,
-        })
+        });
+        and_null(shown, UNUSED_BY_CHARGES)
     }
 
     /// A dispute as JSON ("The Dispute object").
@@ -205,13 +231,15 @@ pub(super) fn card_json(method: &StripeMethod) -> Value {
 impl Refund {
     /// As JSON ("The Refund object").
     pub(super) fn json(&self) -> Value {
-        let mut refund = json!({
+        let refund = json!({
             "id": self.id, "object": "refund", "amount": self.amount, "balance_transaction": null,
             "charge": self.charge, "created": 1_795_428_725, "currency": self.currency,
             "metadata": self.metadata, "payment_intent": self.intent, "reason": self.reason,
             "receipt_number": null, "source_transfer_reversal": null, "status": self.status,
             "transfer_reversal": null,
+            "destination_details": { "card": { "type": "pending" }, "type": "card" },
         });
+        let mut refund = and_null(refund, UNUSED_BY_REFUNDS);
         if let Some(reason) = self.failure_reason {
             refund["failure_reason"] = reason.into();
             refund["failure_balance_transaction"] = "txn_played".into();
