@@ -305,9 +305,13 @@ fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_easypost() {
     let easypost = scenarios
         .into_iter()
         .map(|each| (RealCarrier::EasyPost, each));
-    let stale = shipped.map(|each| (RealCarrier::EasyPostWithStaleRates, each));
+    let stale = shipped
+        .clone()
+        .map(|each| (RealCarrier::EasyPostWithStaleRates, each));
+    let refusing = shipped.map(|each| (RealCarrier::EasyPostThatRefuses, each));
     let plans: Vec<Vec<Plan>> = easypost
         .chain(stale)
+        .chain(refusing)
         .map(|(carrier, scenario)| {
             let calm = Plan {
                 carrier: Some(carrier),
@@ -329,7 +333,11 @@ fn an_answer_lost_at_any_effect_breaks_nothing_through_the_real_clients() {
             ..Plan::calm(scenario)
         }));
     }
-    for carrier in [RealCarrier::EasyPost, RealCarrier::EasyPostWithStaleRates] {
+    for carrier in [
+        RealCarrier::EasyPost,
+        RealCarrier::EasyPostWithStaleRates,
+        RealCarrier::EasyPostThatRefuses,
+    ] {
         calm.extend([Scenario::CHECKOUT, Scenario::BOTH].map(|scenario| Plan {
             carrier: Some(carrier),
             ..Plan::calm(scenario)
@@ -350,6 +358,7 @@ fn plan_on_the_wire(seed: u64) -> Plan {
         None,
         Some(RealCarrier::EasyPost),
         Some(RealCarrier::EasyPostWithStaleRates),
+        Some(RealCarrier::EasyPostThatRefuses),
     ];
     let mut random = Random::new(seed);
     let partner = PartnerName::ALL[random.below(2)];

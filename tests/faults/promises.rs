@@ -72,10 +72,10 @@ const PROMISES: &[Promise] = &[
         remains: "An order keeps 20 disputes; further ones are counted and logged. Stripe gives no time for a dispute's state; the time of the question is used instead",
     },
     Promise {
-        sentence: "An order has one parcel, at one carrier.",
-        write: "`open_parcel`: paid, no parcel; `ship`: paid, version, and the parcel that the label is for, or none",
+        sentence: "An order has one label, at one carrier.",
+        write: "`open_parcel`: paid, no parcel; `give_up_parcel`: its label refused, no purchase of it open; `ship`: paid, version, and the parcel that the label is for, or none",
         tests: &["a_carrier_ships_no_parcel_of_another_carriers", "a_crash_at_any_effect_breaks_nothing_through_the_client_of_easypost", HISTORIES],
-        remains: "After `Carrier` has changed, an order whose parcel is registered at the old carrier waits for that carrier",
+        remains: "After `Carrier` has changed, an order whose parcel is registered at the old carrier waits for that carrier. A label that a person buys at the carrier for a parcel that was given up is not known",
     },
     Promise {
         sentence: "Each address gets one mail about an event of an order; an address that is rejected ends no other mail.",

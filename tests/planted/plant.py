@@ -213,8 +213,8 @@ FAULTS = [
     Fault(
         "a free order whose parcel is registered is cancelled",
         f"{STORE}/cancellations.rs",
-        '.when_is("payment.state", s(ChargeState::Free.as_str())) .when("attribute_not_exists(parcel)")',
-        '.when_is("payment.state", s(ChargeState::Free.as_str()))',
+        "unless_shipped(self.transition(order, Command::CancelFree, now))",
+        "self.transition(order, Command::CancelFree, now)",
         tests="store::only_a_payment_without_a_charge",
     ),
     Fault(
@@ -425,10 +425,45 @@ FAULTS = [
     ),
     Fault(
         "a label is written whichever parcel the order has",
-        f"{STORE}/orders.rs",
+        f"{STORE}/parcels.rs",
         'None => shipped.when("attribute_not_exists(parcel)"),',
         "None => shipped,",
         tests="easypost::service::two_carriers",
+    ),
+    Fault(
+        "a refused parcel is given up while its label may be bought",
+        "functions/shipment/src/lib.rs",
+        "        if open.is_none_or(|open| open > expired.len()) {",
+        "        if open.is_none_or(|open| open > expired.len() + 1) {",
+        tests="easypost::refusals::while_a_purchase",
+    ),
+    Fault(
+        "an order is paid back while its label may be bought",
+        "shared/domain/src/order.rs",
+        "self.parcel.is_some() && !(self.shipping_refusal.is_some() && is_answered)",
+        "self.parcel.is_some() && !(self.shipping_refusal.is_some() || is_answered)",
+        tests="easypost::refusals::while_a_purchase",
+    ),
+    Fault(
+        "a refused label is asked for again",
+        f"{STORE}/parcels.rs",
+        '            .when("attribute_not_exists(shippingRefusal)");',
+        '            .when("attribute_exists(orderId)");',
+        tests="easypost::refusals::a_label_that_was_refused_meanwhile",
+    ),
+    Fault(
+        "a refusal counts whatever the shipment shows",
+        "functions/shipment/src/carriers/easypost/mod.rs",
+        "label_of(&shipment, CarrierError::unanswered)?.ok_or(refusal)",
+        "label_of(&shipment, CarrierError::unanswered)?.filter(|_| false).ok_or(refusal)",
+        tests="easypost::refusals::a_refusal_counts",
+    ),
+    Fault(
+        "whoever reads an order gets its label",
+        "functions/order/src/lib.rs",
+        "    let is_backend = call.caller.only().is_none();\n",
+        "    let is_backend = call.caller.only().is_none() || order.shipment.is_some();\n",
+        tests="easypost::refusals::only_the_back_end",
     ),
     Fault(
         "a cart promises a parcel to any address",
@@ -1011,7 +1046,7 @@ FAULTS = [
     ),
     Fault(
         "a parcel's reference is written over the one that is there",
-        f"{STORE}/orders.rs",
+        f"{STORE}/parcels.rs",
         '            .when("attribute_not_exists(parcel)")\n            .set("parcel"',
         '            .set("parcel"',
         tests="easypost::",

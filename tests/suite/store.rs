@@ -211,7 +211,12 @@ async fn only_a_payment_without_a_charge_is_cancelled_without_a_refund() {
         phone: contact.phone,
         shipping_address: contact.shipping_address,
     };
-    cloud.store.open_parcel(&free.id, &parcel).await.unwrap();
+    let purchase = store::Purchase {
+        name: "first",
+        at: cloud.runtime.now(),
+    };
+    let opened = cloud.store.open_parcel(&free.id, &parcel, purchase);
+    opened.await.unwrap();
     assert!(!try_write(&cloud, &free, Command::CancelFree).await);
     assert_eq!(read(&cloud, &free.id).await.status, Status::Paid);
 }

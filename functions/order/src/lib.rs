@@ -33,6 +33,12 @@ struct OrderBody<'a> {
     payment: Option<PaymentBody<'a>>,
     #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
     tracking_number: Option<TrackingNumber>,
+    /// Where the label can be fetched; for the back end only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label_url: Option<&'a str>,
+    /// Why the carrier refused the parcel, until it takes it or another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shipping_refusal: Option<ShippingRefusalBody<'a>>,
     /// Where the parcel is, once the carrier has reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<DeliveryBody>,
@@ -109,6 +115,13 @@ impl DisputeBody {
             at: dispute.at.to_string(),
         }
     }
+}
+
+#[derive(Serialize)]
+struct ShippingRefusalBody<'a> {
+    /// The carrier's code, or this service's.
+    code: &'a str,
+    at: String,
 }
 
 #[derive(Serialize)]
@@ -189,6 +202,13 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
     })
 }
 
+/// A label shows name and address, and whoever has it can use it.
+fn label_url<'a>(call: &Call, order: &'a Order) -> Option<&'a str> {
+    let shipment = order.shipment.as_ref()?;
+    let is_backend = call.caller.only().is_none();
+    shipment.label_url.as_deref().filter(|_| is_backend)
+}
+
 fn emails(order: &Order, states: impl Fn(EventType) -> Option<EmailState>) -> Vec<EmailBody> {
     if order.email().is_none() {
         return Vec::new();
@@ -239,6 +259,14 @@ impl Function for Orders {
                 .shipment
                 .as_ref()
                 .map(|shipment| shipment.tracking_number.clone()),
+            label_url: label_url(&call, &order),
+            shipping_refusal: order
+                .shipping_refusal
+                .as_ref()
+                .map(|refusal| ShippingRefusalBody {
+                    code: &refusal.code,
+                    at: refusal.at.to_string(),
+                }),
             delivery: order.delivery.map(|delivery| DeliveryBody {
                 state: delivery.state.as_str(),
                 at: delivery.at.to_string(),

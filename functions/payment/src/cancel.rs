@@ -107,7 +107,11 @@ impl<P: BillingPartner> Payments<P> {
                     )?
                 }
                 Status::Invoiced => self.cancel_invoiced(order, reason).await?,
-                Status::Paid if order.parcel.is_some() => return Err(too_late(&order)),
+                // Its label was refused, and an earlier purchase is not settled yet.
+                Status::Paid if order.is_being_shipped() && order.shipping_refusal.is_some() => {
+                    return Err(in_progress());
+                }
+                Status::Paid if order.is_being_shipped() => return Err(too_late(&order)),
                 Status::Paid if order.is_paid_free() => {
                     let now = self.runtime.now();
                     step(self.store.cancel_free_order(&order, reason, now).await?)?

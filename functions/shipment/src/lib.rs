@@ -13,9 +13,12 @@ pub mod carriers;
 mod delivery;
 mod request;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use domain::{
-    Command, Contact, DueStep, OpenParcel, Order, OrderId, Refusal, Shipment, Status,
-    TrackingNumber,
+    Command, Contact, DueStep, OpenParcel, Order, OrderId, Refusal, Shipment, ShippingRefusal,
+    Status, TrackingNumber,
 };
 use messages::queue::{EventQueue, Queue};
 use messages::{Message, MessageKind};
@@ -25,9 +28,9 @@ use service::claims::claim_key;
 use service::error::{Counterpart, Dependency, Error, Missing, Outcome};
 use service::http::{Answer, Call, MailRequest, Route};
 use service::lambda::{Consumed, Function, count_dependency};
-use store::{Promise, Shipping, Store, StoreError};
+use store::{Promise, Purchase, Shipping, Store, StoreError};
 
-use carriers::{Carrier, CarrierError, Opened, Parcel, Worth};
+use carriers::{Carrier, CarrierError, CarrierRefusal, Label, Opened, Parcel, Worth};
 use request::ShippingRequest;
 
 /// Scope of idempotency keys, for both shipments and mails.
@@ -44,6 +47,19 @@ pub struct Shipments<C, Q> {
 
 /// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
+
+/// How long a purchase whose answer was lost may still take effect: longer than a request can be on
+/// its way after the function that sent it was frozen.
+const PURCHASE_MAY_TAKE: Duration = Duration::from_mins(30);
+
+/// Who wants the order shipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The shop, with a recipient of its choice.
+    Request,
+    /// The chain: it asks for what was refused no more.
+    Chain,
+}
 
 /// Outcome of one try to ship.
 enum Step {
@@ -78,9 +94,14 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
 
     /// Ships the order unless it is already shipped. The first recorded tracking number wins. If
     /// the order changes concurrently, the service continues with the changed order.
-    async fn ship(&self, mut order: Order, contact: &Contact) -> Result<Shipment, Error> {
+    async fn ship(
+        &self,
+        mut order: Order,
+        contact: &Contact,
+        origin: Origin,
+    ) -> Result<Shipment, Error> {
         for _ in 0..TRIES {
-            match self.try_to_ship(order, contact).await? {
+            match self.try_to_ship(order, contact, origin).await? {
                 Step::Done(shipment) => return Ok(*shipment),
                 Step::Again(changed) => order = *changed,
             }
@@ -88,7 +109,12 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         Err(StoreError::Conflict.into())
     }
 
-    async fn try_to_ship(&self, order: Order, contact: &Contact) -> Result<Step, Error> {
+    async fn try_to_ship(
+        &self,
+        order: Order,
+        contact: &Contact,
+        origin: Origin,
+    ) -> Result<Step, Error> {
         match order.status.apply(Command::Ship) {
             Ok(_) => {}
             Err(Refusal::AlreadyDone) => return recorded(&order),
@@ -100,10 +126,22 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                 });
             }
         }
-        if order.parcel.is_some() {
+        match (&order.parcel, &order.shipping_refusal) {
+            (None, _) => self.open(order, contact).await,
             // A previous worker registered the parcel. Its label may already be bought.
-            return self.buy(order, true).await;
+            (Some(parcel), None) => {
+                let parcel = parcel.clone();
+                self.buy_again(order, &parcel).await
+            }
+            (Some(parcel), Some(_)) => {
+                let parcel = parcel.clone();
+                self.mend(order, &parcel, origin).await
+            }
         }
+    }
+
+    /// Registers a parcel and buys its label.
+    async fn open(&self, order: Order, contact: &Contact) -> Result<Step, Error> {
         let parcel = Parcel {
             order: order.id,
             name: contact.name.clone(),
@@ -114,7 +152,18 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                 currency: order.currency,
             },
         };
-        match self.carrier.open(&parcel).await.map_err(carrier_failed)? {
+        let opened = match self.carrier.open(&parcel).await {
+            Err(CarrierError::Refused(refusal)) => {
+                let refused = self.refusal(&order, &refusal);
+                let refused = self.store.refuse_parcel(&order.id, &refused).await?;
+                return match standing(refused)? {
+                    Step::Again(_) => Err(Error::Invalid(refusal.errors)),
+                    done @ Step::Done(_) => Ok(done),
+                };
+            }
+            opened => opened.map_err(carrier_failed)?,
+        };
+        match opened {
             Opened::Labelled(label) => {
                 let shipment = Shipment {
                     tracking_number: label.tracking_number,
@@ -134,44 +183,166 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                     phone: parcel.phone,
                     shipping_address: parcel.shipping_address,
                 };
-                match self.store.open_parcel(&order.id, &parcel).await? {
-                    Shipping::Open(order) => {
-                        // Another worker's reference may already have its label.
-                        let is_ours = order.parcel.as_ref() == Some(&parcel);
-                        let shipped = self.buy(*order, !is_ours).await;
-                        // Once the reference is stored, the request has taken effect.
-                        shipped.map_err(Error::after_an_effect)
-                    }
-                    Shipping::Shipped(order) => recorded(&order),
-                    Shipping::Refused(status) => Err(not_paid(status)),
-                    Shipping::NotFound => Err(Error::NotFound(Missing::Order)),
-                }
+                let name = self.runtime.token();
+                let purchase = self.purchase(&name);
+                let opened = self.store.open_parcel(&order.id, &parcel, purchase).await?;
+                let order = match standing(opened)? {
+                    Step::Again(order) => order,
+                    done @ Step::Done(_) => return Ok(done),
+                };
+                // Another worker's reference may already have its label.
+                let purchases = order.purchases.as_ref();
+                let is_ours = purchases.is_some_and(|purchases| purchases.contains_key(&name));
+                let shipped = if is_ours {
+                    self.buy(*order, &parcel, &name).await
+                } else {
+                    Ok(Step::Again(order))
+                };
+                // Once the reference is stored, the request has taken effect.
+                shipped.map_err(Error::after_an_effect)
             }
         }
     }
 
-    /// Buys the label of the order's parcel unless it is already bought. Only the carrier that
-    /// registered the parcel knows its reference; no other is called.
-    async fn buy(&self, order: Order, may_be_bought: bool) -> Result<Step, Error> {
-        let Some(parcel) = &order.parcel else {
-            return Err(Error::Internal("an open parcel has no reference".into()));
-        };
+    fn purchase<'a>(&self, name: &'a str) -> Purchase<'a> {
+        Purchase {
+            name,
+            at: self.runtime.now(),
+        }
+    }
+
+    /// What the order shows of a refusal.
+    fn refusal(&self, order: &Order, refusal: &CarrierRefusal) -> ShippingRefusal {
+        let code = refusal.code.clone();
+        let pointers = refusal.errors.iter().map(|error| error.pointer.as_str());
+        let fields = pointers.collect::<Vec<_>>().join(", ");
+        tracing::warn!(order_id = %order.id, code, fields, "the carrier refuses the parcel");
+        ShippingRefusal {
+            code,
+            at: self.runtime.now(),
+        }
+    }
+
+    /// Only the carrier that registered the parcel knows its reference; no other is called.
+    fn check_carrier(&self, order: &Order, parcel: &OpenParcel) -> Result<(), Error> {
         if parcel.carrier != self.carrier.name() {
             let (carrier, code) = (parcel.carrier.as_str(), "parcel_of_another_carrier");
             tracing::error!(order_id = %order.id, carrier, code, "not shipped");
             return Err(carrier_failed(CarrierError::Unavailable(code.into())));
         }
-        let reference = &parcel.reference;
-        let bought = if may_be_bought {
-            let found = self.carrier.look_up(reference).await;
-            found.map_err(carrier_failed)?
+        Ok(())
+    }
+
+    /// Looks the label up, and buys it unless it is already bought.
+    async fn buy_again(&self, order: Order, parcel: &OpenParcel) -> Result<Step, Error> {
+        self.check_carrier(&order, parcel)?;
+        match self.carrier.look_up(&parcel.reference).await {
+            Ok(Some(label)) => return self.finish_with(&order, parcel, label).await,
+            Ok(None) => {}
+            // It is bought for good, and carries nothing.
+            Err(CarrierError::Refused(refusal)) => return self.refuse(&order, &[], refusal).await,
+            Err(error) => return Err(carrier_failed(error)),
+        }
+        let name = self.runtime.token();
+        let expired = self.expired(&order);
+        let begun = self
+            .store
+            .begin_purchase(&order, self.purchase(&name), &expired)
+            .await?;
+        let order = match standing(begun)? {
+            Step::Again(order) => order,
+            done @ Step::Done(_) => return Ok(done),
+        };
+        let purchases = order.purchases.as_ref();
+        if purchases.is_some_and(|purchases| purchases.contains_key(&name)) {
+            self.buy(*order, parcel, &name).await
         } else {
-            None
-        };
-        let label = match bought {
-            Some(label) => label,
-            None => self.carrier.buy(reference).await.map_err(carrier_failed)?,
-        };
+            Ok(Step::Again(order))
+        }
+    }
+
+    /// Buys the label of the order's parcel; the purchase is written down under this name.
+    async fn buy(&self, order: Order, parcel: &OpenParcel, name: &str) -> Result<Step, Error> {
+        match self.carrier.buy(&parcel.reference).await {
+            Ok(label) => self.finish_with(&order, parcel, label).await,
+            Err(CarrierError::Refused(refusal)) => {
+                self.refuse(&order, &[name.to_owned()], refusal).await
+            }
+            Err(error @ CarrierError::Unanswered(_)) => Err(carrier_failed(error)),
+            Err(error) => {
+                // It is provably not bought. Should this write fail, the purchase counts as open for a
+                // while, and no harm is done.
+                let ended = self.store.end_purchases(&order, &[name.to_owned()]).await;
+                if let Err(error) = ended {
+                    tracing::warn!(order_id = %order.id, %error, "the purchase is left open");
+                }
+                Err(carrier_failed(error))
+            }
+        }
+    }
+
+    /// Records that the label was refused.
+    async fn refuse(
+        &self,
+        order: &Order,
+        names: &[String],
+        refusal: CarrierRefusal,
+    ) -> Result<Step, Error> {
+        let refused = self.refusal(order, &refusal);
+        let refused = self.store.refuse_purchase(order, names, &refused).await?;
+        match standing(refused)? {
+            Step::Again(order) if order.shipping_refusal.is_some() => {
+                Err(Error::Invalid(refusal.errors))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Purchases of the order that can take effect no more.
+    fn expired(&self, order: &Order) -> Vec<String> {
+        let now = self.runtime.now();
+        let purchases = order.purchases.iter().flatten();
+        let expired = purchases.filter(|(_, at)| at.plus(PURCHASE_MAY_TAKE) < now);
+        expired.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Continues an order whose label was refused: it may have been bought by hand, or by a purchase
+    /// that was on its way. If it provably was not and never will be, the shop's request gives the
+    /// parcel up for another one.
+    async fn mend(&self, order: Order, parcel: &OpenParcel, origin: Origin) -> Result<Step, Error> {
+        let expired = self.expired(&order);
+        let open = order.purchases.as_ref().map(BTreeMap::len);
+        if open != Some(0) || parcel.carrier == self.carrier.name() {
+            self.check_carrier(&order, parcel)?;
+            match self.carrier.look_up(&parcel.reference).await {
+                Ok(Some(label)) => return self.finish_with(&order, parcel, label).await,
+                Ok(None) | Err(CarrierError::Refused(_)) => {}
+                Err(error) => return Err(carrier_failed(error)),
+            }
+        }
+        if origin == Origin::Chain {
+            if !expired.is_empty() {
+                standing(self.store.end_purchases(&order, &expired).await?)?;
+            }
+            return Err(Error::WrongState {
+                status: order.status,
+                detail: "the carrier has refused its parcel",
+            });
+        }
+        if open.is_none_or(|open| open > expired.len()) {
+            return Err(Error::InProgress {
+                retry_after: Duration::from_mins(1),
+            });
+        }
+        standing(self.store.give_up_parcel(&order).await?)
+    }
+
+    async fn finish_with(
+        &self,
+        order: &Order,
+        parcel: &OpenParcel,
+        label: Label,
+    ) -> Result<Step, Error> {
         let shipment = Shipment {
             tracking_number: label.tracking_number,
             label_url: label.url,
@@ -180,21 +351,17 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             phone: parcel.phone.clone(),
             shipping_address: parcel.shipping_address.clone(),
         };
-        let finished = self.finish(&order, &shipment).await;
+        let finished = self.finish(order, &shipment).await;
         finished.map_err(Error::after_an_effect)
     }
 
     /// Records the shipment.
     async fn finish(&self, order: &Order, shipment: &Shipment) -> Result<Step, Error> {
-        match self.store.ship(order, shipment, self.runtime.now()).await? {
-            Shipping::Shipped(order) => {
-                tracing::info!(order_id = %order.id, "order shipped");
-                recorded(&order)
-            }
-            Shipping::Open(order) => Ok(Step::Again(order)),
-            Shipping::Refused(status) => Err(not_paid(status)),
-            Shipping::NotFound => Err(Error::NotFound(Missing::Order)),
+        let shipped = self.store.ship(order, shipment, self.runtime.now()).await?;
+        if matches!(shipped, Shipping::Shipped(_)) {
+            tracing::info!(order_id = %order.id, "order shipped");
         }
+        standing(shipped)
     }
 
     async fn find(&self, id: &OrderId) -> Result<Order, Error> {
@@ -221,6 +388,16 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
     }
 }
 
+/// What a write of the shipment leaves to do.
+fn standing(shipping: Shipping) -> Result<Step, Error> {
+    match shipping {
+        Shipping::Shipped(order) => recorded(&order),
+        Shipping::Open(order) => Ok(Step::Again(order)),
+        Shipping::Refused(status) => Err(not_paid(status)),
+        Shipping::NotFound => Err(Error::NotFound(Missing::Order)),
+    }
+}
+
 fn recorded(order: &Order) -> Result<Step, Error> {
     let shipment = order.shipment.clone().map(Box::new);
     shipment
@@ -230,7 +407,7 @@ fn recorded(order: &Order) -> Result<Step, Error> {
 
 fn carrier_failed(error: CarrierError) -> Error {
     match error {
-        CarrierError::Refused(errors) => Error::Invalid(errors),
+        CarrierError::Refused(refusal) => Error::Invalid(refusal.errors),
         CarrierError::Unavailable(_) => Error::Unavailable {
             dependency: Dependency::Carrier,
             outcome: Outcome::NothingDone,
@@ -268,7 +445,7 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
         let order = self.find(&id.or_missing(Missing::Order)?).await?;
         call.caller.check(&order.customer, Missing::Order)?;
         let location = format!("/api/order/{}", order.id);
-        let shipment = self.ship(order, &contact).await?;
+        let shipment = self.ship(order, &contact, Origin::Request).await?;
         let body = TrackingBody {
             tracking_number: shipment.tracking_number,
         };
@@ -289,9 +466,12 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
         let Some(contact) = order.contact.clone() else {
             return Err(not_paid(order.status));
         };
+        let is_refused = order.parcel.is_some() && order.shipping_refusal.is_some();
         let is_due = order.due.is_some_and(|due| due.step == DueStep::Shipping);
-        match self.ship(order, &contact).await {
+        match self.ship(order, &contact, Origin::Chain).await {
             Ok(_) => Ok(Consumed::Done),
+            // The shop's turn. The sweep looks again, because the label may be bought by hand.
+            Err(Error::WrongState { .. }) if is_refused && is_due => Ok(Consumed::Done),
             Err(Error::WrongState { .. }) => Ok(Consumed::NotYet),
             // The sweep continues the order once the keys are there, so the message need not become
             // a dead letter.

@@ -31,7 +31,8 @@ pub use ids::{
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError, Unit};
 pub use order::{
     Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
-    Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment, WaitReason,
+    Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,
+    ShippingRefusal, WaitReason,
 };
 pub use postal::{AddressPart, PostalAddress, Unreadable, is_state, is_zip};
 pub use refund::{RefundNews, RefundStatus};

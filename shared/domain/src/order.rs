@@ -286,6 +286,15 @@ pub struct OpenParcel {
     pub shipping_address: Text,
 }
 
+/// Why the carrier does not take the parcel of a paid order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShippingRefusal {
+    /// The carrier's code, or the service's own, such as `no_rates`.
+    pub code: String,
+    /// When it answered so.
+    pub at: Timestamp,
+}
+
 /// What the carrier took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shipment {
@@ -428,6 +437,12 @@ pub struct Order {
     pub disputes: Vec<Dispute>,
     /// The parcel at a remote carrier, once it was registered there.
     pub parcel: Option<OpenParcel>,
+    /// When each purchase of that parcel's label was asked for whose outcome is not proven, by the
+    /// purchase's random name; `None` for a parcel that an earlier version registered.
+    pub purchases: Option<BTreeMap<String, Timestamp>>,
+    /// Why the carrier refused the parcel, if that was its last answer. With a parcel, its label was
+    /// refused, and nobody asks for it any more.
+    pub shipping_refusal: Option<ShippingRefusal>,
     /// The shipment, once shipped.
     pub shipment: Option<Shipment>,
     /// Where its parcel is, once a remote carrier has told.
@@ -449,6 +464,14 @@ pub struct Order {
 impl Order {
     /// The reason of a cancellation whose customer let the time to pay pass.
     pub const EXPIRED: &str = "expired";
+
+    /// Whether its label may be bought: then it cannot be cancelled. A parcel whose label was refused
+    /// may no longer be bought once every purchase is answered.
+    #[must_use]
+    pub fn is_being_shipped(&self) -> bool {
+        let is_answered = self.purchases.as_ref().is_some_and(BTreeMap::is_empty);
+        self.parcel.is_some() && !(self.shipping_refusal.is_some() && is_answered)
+    }
 
     /// Its invoice, once issued.
     #[must_use]

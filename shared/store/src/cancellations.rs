@@ -2,7 +2,7 @@
 
 use domain::{ChargeState, Command, Order, Status, Text, Timestamp};
 
-use super::item::s;
+use super::item::{n, s};
 use super::payments::CLAIM;
 use super::transition::Transition;
 use super::{Fence, Settlement, Store, StoreError};
@@ -44,17 +44,15 @@ impl Store {
     }
 
     /// Cancels an order that was paid without a charge, with its `OrderCancelled` event; one write.
-    /// Refused once its parcel is registered with a carrier: then it is being shipped.
+    /// Refused as [`Store::request_refund`] is.
     pub async fn cancel_free_order(
         &self,
         order: &Order,
         reason: Option<&Text>,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let cancelled = self
-            .transition(order, Command::CancelFree, now)
+        let cancelled = unless_shipped(self.transition(order, Command::CancelFree, now))
             .when_is("payment.state", s(ChargeState::Free.as_str()))
-            .when("attribute_not_exists(parcel)")
             .set("payment.state", s(ChargeState::Cancelled.as_str()));
         let stands_already = |order: &Order| order.status == Status::Cancelled;
         self.settled(because(cancelled, reason), stands_already)
@@ -62,16 +60,15 @@ impl Store {
     }
 
     /// Marks a paid order as to be refunded, with its `RefundRequested` event; one write. Refused
-    /// once its parcel is registered with a carrier: then it is being shipped.
+    /// once its parcel is registered with a carrier: then it is being shipped, unless the carrier has
+    /// refused the label and no purchase of it is open.
     pub async fn request_refund(
         &self,
         order: &Order,
         reason: Option<&Text>,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let requested = self
-            .transition(order, Command::RequestRefund, now)
-            .when("attribute_not_exists(parcel)");
+        let requested = unless_shipped(self.transition(order, Command::RequestRefund, now));
         self.settled(because(requested, reason), |order| {
             matches!(order.status, Status::Refunding | Status::Cancelled)
         })
@@ -93,6 +90,16 @@ impl Store {
         let stands_already = |order: &Order| order.status == Status::Cancelled;
         self.settled(finished, stands_already).await
     }
+}
+
+/// Refused while the label of the order's parcel may be bought.
+fn unless_shipped(write: Transition) -> Transition {
+    write
+        .when(
+            "attribute_not_exists(parcel) \
+             OR (attribute_exists(shippingRefusal) AND size(purchases) = :none)",
+        )
+        .value(":none", n(0))
 }
 
 fn because(write: Transition, reason: Option<&Text>) -> Transition {

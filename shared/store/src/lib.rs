@@ -9,6 +9,7 @@ mod invoices;
 mod item;
 mod news;
 mod orders;
+mod parcels;
 mod payments;
 mod refused;
 mod transition;
@@ -28,7 +29,8 @@ pub use idempotency::KeyUse;
 pub use invoices::InvoiceIssue;
 pub use item::{Corrupt, order_from_item};
 pub use news::{Noted, NotedDispute};
-pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Shipping};
+pub use orders::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder};
+pub use parcels::{Purchase, Shipping};
 pub use payments::{
     Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence, MAX_PAYMENT_KEYS,
     NextCharge, OpenedCharge, PaymentTerms, Released, Settlement,

@@ -6,16 +6,14 @@ use aws_sdk_dynamodb::types::{
     AttributeValue as Value, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
 };
 use domain::{
-    Amounts, Command, Contact, Currency, CustomerId, EventType, OpenParcel, Order, OrderId,
-    OrderLines, Shipment, Status, Timestamp,
+    Amounts, Command, Contact, Currency, CustomerId, EventType, Order, OrderId, OrderLines, Status,
+    Timestamp,
 };
 use messages::email_id;
 
 use super::emails::{EmailState, email_state};
 use super::idempotency::key_use;
-use super::item::{
-    Item, contact_value, lines_value, money, new_order_item, parcel_value, s, shipment_value,
-};
+use super::item::{Item, contact_value, lines_value, money, new_order_item, s};
 use super::refused::{complete, unless_refused};
 use super::transition::{Transition, read};
 use super::{KeyUse, Store, StoreError, TRIES, damaged, failed};
@@ -85,31 +83,6 @@ pub enum CartUpdate {
     KeyReused,
 }
 
-/// What became of a shipment.
-#[derive(Clone, Debug)]
-pub enum Shipping {
-    /// It is shipped, now or before: this is the order as it stands.
-    Shipped(Box<Order>),
-    /// It is paid and not shipped; from [`Store::open_parcel`], with its parcel, now or before.
-    Open(Box<Order>),
-    /// The order is not paid.
-    Refused(Status),
-    /// No such order.
-    NotFound,
-}
-
-impl Shipping {
-    /// By the order that refused a write.
-    fn standing(order: Option<Order>) -> Self {
-        match order {
-            None => Self::NotFound,
-            Some(order) if order.shipment.is_some() => Self::Shipped(Box::new(order)),
-            Some(order) if order.status == Status::Paid => Self::Open(Box::new(order)),
-            Some(order) => Self::Refused(order.status),
-        }
-    }
-}
-
 impl Store {
     /// Writes a new order and its `CartUpdated` event unless one with this id exists; one write.
     pub async fn create_order(
@@ -134,6 +107,8 @@ impl Store {
             disputes: Vec::new(),
             delivery: None,
             parcel: None,
+            purchases: None,
+            shipping_refusal: None,
             cancel_reason: None,
             shipment: None,
             event: None,
@@ -232,48 +207,6 @@ impl Store {
             Some(contact) => update.set("contact", contact_value(contact)),
             None => update.remove(["contact"]),
         }
-    }
-
-    /// Keeps a remote carrier's reference of a paid order's parcel, before its label is bought; one
-    /// write. The first reference stays: whoever comes later is given that one.
-    pub async fn open_parcel(
-        &self,
-        id: &OrderId,
-        parcel: &OpenParcel,
-    ) -> Result<Shipping, StoreError> {
-        let opened = Self::change(id)
-            .when_status(Status::Paid)
-            .when("attribute_not_exists(parcel)")
-            .set("parcel", parcel_value(parcel));
-        Ok(match self.conditional(opened).await? {
-            Ok(order) => Shipping::Open(Box::new(order)),
-            Err(standing) => Shipping::standing(standing),
-        })
-    }
-
-    /// Ships a paid order; one write. What an order that was shipped before got stays as it is.
-    ///
-    /// `order` is as it was read, with the parcel that the label is for: a label that needed none is
-    /// refused by an order that has one. [`Shipping::Open`] is an order that is still to be shipped
-    /// and has changed since it was read.
-    pub async fn ship(
-        &self,
-        order: &Order,
-        shipment: &Shipment,
-        now: Timestamp,
-    ) -> Result<Shipping, StoreError> {
-        let shipped = self.transition(order, Command::Ship, now);
-        let shipped = match &order.parcel {
-            None => shipped.when("attribute_not_exists(parcel)"),
-            Some(parcel) => shipped
-                .when_is("parcel.reference", s(&parcel.reference))
-                .when_is("parcel.carrier", s(&parcel.carrier)),
-        };
-        let shipped = shipped.set("shipment", shipment_value(shipment));
-        Ok(match self.conditional(shipped).await? {
-            Ok(order) => Shipping::Shipped(Box::new(order)),
-            Err(standing) => Shipping::standing(standing),
-        })
     }
 
     /// The order as it is now; a consistent read.

@@ -61,6 +61,8 @@ struct Ledger {
     trackers: BTreeMap<String, Value>,
     stale: BTreeSet<String>,
     starts_stale: bool,
+    refuses_first: bool,
+    first: BTreeMap<String, String>,
     bought: Vec<BoughtLabel>,
     offers: Vec<Offer>,
     unknown_streets: Vec<&'static str>,
@@ -146,6 +148,11 @@ impl EasyPostDouble {
         self.ledger().starts_stale = true;
     }
 
+    /// From now on the label of the first shipment with each reference is refused.
+    pub fn refuse_first_labels(&self) {
+        self.ledger().refuses_first = true;
+    }
+
     /// Nothing can be delivered to a street with that in its name.
     pub fn forget_street(&self, part: &'static str) {
         self.ledger().unknown_streets.push(part);
@@ -162,6 +169,13 @@ impl EasyPostDouble {
         ledger
             .trackers
             .insert(id.trim_matches('"').to_owned(), tracker);
+    }
+
+    /// Somebody asks in the dashboard for the money of a label, and the carrier answers so.
+    pub fn give_back(&self, shipment: &str, status: &str) {
+        let mut ledger = self.ledger();
+        let shipment = ledger.shipments.get_mut(shipment);
+        shipment.expect("a test gives back what it has bought")["refund_status"] = status.into();
     }
 
     /// From now on this goes wrong, and nothing else.
@@ -388,6 +402,8 @@ impl Ledger {
         if self.starts_stale {
             self.stale.insert(id.clone());
         }
+        let called = reference.unwrap_or_default().to_owned();
+        self.first.entry(called).or_insert_with(|| id.clone());
         self.shipments.insert(id, shipment.clone());
         (201, shipment)
     }
@@ -414,7 +430,9 @@ impl Ledger {
             let message = "Customs information is required.";
             return error(422, "SHIPMENT.CUSTOMS_INFO.REQUIRED", message, &[]);
         }
-        if self.trouble.carrier_refuses {
+        let called = shipment["reference"].as_str().unwrap_or_default();
+        let is_first = self.first.get(called).is_some_and(|first| first == id);
+        if self.trouble.carrier_refuses || self.refuses_first && is_first {
             let message = format!("{} is not taken", shipment["to_address"]["street1"]);
             return error(422, "SHIPMENT.POSTAGE.FAILURE", &message, &[]);
         }

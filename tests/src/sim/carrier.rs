@@ -28,6 +28,8 @@ pub enum RealCarrier {
     EasyPost,
     /// EasyPost where a shipment's first rates are gone before its label is bought.
     EasyPostWithStaleRates,
+    /// EasyPost whose carrier refuses the label of each order's first shipment.
+    EasyPostThatRefuses,
 }
 
 /// The other side of a history's shipments.
@@ -58,8 +60,10 @@ impl Depot {
             return Self::Played;
         };
         let double = EasyPostDouble::new(KEY);
-        if carrier == RealCarrier::EasyPostWithStaleRates {
-            double.let_first_rates_expire();
+        match carrier {
+            RealCarrier::EasyPost => {}
+            RealCarrier::EasyPostWithStaleRates => double.let_first_rates_expire(),
+            RealCarrier::EasyPostThatRefuses => double.refuse_first_labels(),
         }
         Self::EasyPost(double)
     }

@@ -256,19 +256,22 @@ impl Client {
                 self.wish(Role::Shop, "/api/order/payment.json", wish.body.clone());
             }
             "/api/order/payment.json" if reply.status == 402 => {}
-            "/api/order/payment.json" => {
-                let shipping = json!({
-                    "orderId": self.order, "name": "Lital Hay", "phone": "0545870006",
-                    "shipping_address": ADDRESS
-                });
-                self.wish(Role::Shop, "/api/order/shipping.json", shipping);
-            }
+            "/api/order/payment.json" => self.want_shipped(),
             "/api/order/shipping.json" if wish.body.get("event").is_some() => {
                 let to = wish.body["email"].as_str().unwrap_or_default();
                 self.promised.push(to.to_owned());
             }
             _ => {}
         }
+    }
+
+    /// The shop ships the order, or has a refused parcel replaced.
+    pub(super) fn want_shipped(&mut self) {
+        let shipping = json!({
+            "orderId": self.order, "name": "Lital Hay", "phone": "0545870006",
+            "shipping_address": ADDRESS
+        });
+        self.wish(Role::Shop, "/api/order/shipping.json", shipping);
     }
 
     /// Sets everybody else going.
@@ -458,6 +461,8 @@ fn verdict(wish: &Wish, reply: &Reply, may_disturb: bool) -> Verdict {
         (409, "wrong_state") => Verdict::Final,
         // A second caller may be there before the invoice is.
         (404, "invoice_not_found") => Verdict::Later,
+        // The carrier refuses the parcel: the shop has another one registered.
+        (422, "invalid_fields") if wish.path == "/api/order/shipping.json" => Verdict::Later,
         (409 | 422, "mismatch" | "invalid_fields" | "currency_mismatch") if may_disturb => {
             Verdict::Disturbed
         }

@@ -369,6 +369,7 @@ impl Simulation {
         let now = self.world.now();
         for number in 0..self.clients.len() {
             self.let_customer_act(number, now).await;
+            self.let_shop_mend(number).await;
             for role in Role::ALL {
                 self.start_requests(number, role, now);
             }

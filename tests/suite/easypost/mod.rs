@@ -3,6 +3,7 @@
 
 mod addresses;
 mod carrier;
+mod refusals;
 mod service;
 mod wire;
 

@@ -321,9 +321,14 @@ mod two_carriers {
     use service::lambda::Function;
     use shipment::Shipments;
     use shipment::carriers::Own;
-    use store::Shipping;
+    use store::{Purchase, Shipping};
 
     use super::*;
+
+    const PURCHASE: Purchase<'_> = Purchase {
+        name: "first",
+        at: domain::Timestamp::from_millis(1_795_428_725_000),
+    };
 
     fn own(shop: &Shop) -> Shipments<Own, tests::PlayedQueues> {
         let queues = shop.cloud.queues.clone();
@@ -359,7 +364,7 @@ mod two_carriers {
         let opened = shop
             .cloud
             .store
-            .open_parcel(&order.id, &parcel("easypost"))
+            .open_parcel(&order.id, &parcel("easypost"), PURCHASE)
             .await;
         assert!(matches!(opened.unwrap(), Shipping::Open(_)));
         let call = Call::new(
@@ -368,7 +373,7 @@ mod two_carriers {
             None,
             Some(shipping(&shop.order)),
         );
-        let error = own(&shop).answer(call).await.unwrap_err();
+        let error = Box::pin(own(&shop).answer(call)).await.unwrap_err();
         assert_eq!(error.code(), "carrier_unavailable");
         shop.cloud.relay_stream().await;
         let (_, message) = shop.cloud.queues.take().pop().unwrap();
@@ -382,7 +387,7 @@ mod two_carriers {
         let opened = shop
             .cloud
             .store
-            .open_parcel(&order.id, &parcel("acme"))
+            .open_parcel(&order.id, &parcel("acme"), PURCHASE)
             .await;
         assert!(matches!(opened.unwrap(), Shipping::Open(_)));
         let calls = shop.sides.calls().len();
@@ -401,7 +406,10 @@ mod two_carriers {
         }
 
         async fn open(&self, own: &Parcel) -> Result<Opened, CarrierError> {
-            let opened = self.0.open_parcel(&own.order, &parcel("easypost")).await;
+            let opened = self
+                .0
+                .open_parcel(&own.order, &parcel("easypost"), PURCHASE)
+                .await;
             assert!(matches!(opened.unwrap(), Shipping::Open(_)));
             Own.open(own).await
         }
@@ -447,7 +455,10 @@ mod two_carriers {
             ..parcel("easypost")
         };
         for registered in [&first, &second] {
-            let opened = store.open_parcel(&order.id, registered).await.unwrap();
+            let opened = store
+                .open_parcel(&order.id, registered, PURCHASE)
+                .await
+                .unwrap();
             let Shipping::Open(order) = opened else {
                 panic!("{opened:?}")
             };
@@ -469,7 +480,9 @@ mod two_carriers {
             shipping_address: parcel("x").shipping_address,
         };
         let (store, now) = (&shop.cloud.store, shop.cloud.runtime.now());
-        let opened = store.open_parcel(&before.id, &parcel("easypost")).await;
+        let opened = store
+            .open_parcel(&before.id, &parcel("easypost"), PURCHASE)
+            .await;
         assert!(matches!(opened.unwrap(), Shipping::Open(_)));
         // As the order was read: without a parcel, with another reference, at another carrier.
         let mut other = stored(&shop).await;

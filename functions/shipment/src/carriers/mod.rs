@@ -1,6 +1,6 @@
 //! The carriers: who takes the goods.
 
-mod easypost;
+pub mod easypost;
 mod own;
 
 use std::future::Future;
@@ -90,9 +90,18 @@ pub enum CarrierError {
     /// Its answer was lost; it may have done what it was asked.
     #[error("the carrier's answer was lost")]
     Unanswered(#[source] Source),
-    /// It does not carry this parcel: what is wrong with it, field by field.
+    /// It does not carry this parcel: nothing was bought, and the same request would be refused again.
     #[error("the carrier refuses the parcel")]
-    Refused(Vec<FieldError>),
+    Refused(CarrierRefusal),
+}
+
+/// Why a carrier does not carry a parcel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarrierRefusal {
+    /// A machine's word, kept on the order: the carrier's code, or one of ours.
+    pub code: String,
+    /// What is wrong with the request, field by field; quotes nothing.
+    pub errors: Vec<FieldError>,
 }
 
 impl FromReach for CarrierError {
@@ -107,8 +116,9 @@ impl FromReach for CarrierError {
 
 /// Takes parcels.
 ///
-/// The sequence is open, store the reference, buy. The store keeps the first reference of an order
-/// and no other, so a crash at any point is mended by asking for that reference.
+/// The sequence is open, store the reference, buy. The store keeps the first reference of an order,
+/// so a crash at any point is mended by asking for that reference. Another one takes its place only
+/// after its label was refused and can provably not be bought any more.
 pub trait Carrier: Send + Sync + 'static {
     /// The carrier's name, as it is kept on the order. A parcel under another name is another
     /// carrier's: this one is never asked about it.
@@ -125,7 +135,8 @@ pub trait Carrier: Send + Sync + 'static {
     ///
     /// MUST take effect at most once for a reference, however often and by however many it is
     /// called; once it has, it gives that label again. MUST return [`CarrierError::Unanswered`] when
-    /// it is not known whether it was bought.
+    /// it is not known whether it was bought, and [`CarrierError::Refused`] only if it was not: the
+    /// shop may then have another parcel registered.
     fn buy(&self, reference: &str) -> impl Future<Output = Result<Label, CarrierError>> + Send;
 
     /// The label of a registered parcel, if it was bought.

@@ -8,7 +8,7 @@ use domain::{
     Amounts, Card, Charge, Contact, CustomerId, Decline, Delivery, Dispute, Due, DueStep, Email,
     EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, OpenParcel, Order, OrderId,
     OrderLines, PartnerAccount, Payment, ProductId, Quantity, RefundNews, RefundStatus, Shipment,
-    Text, Timestamp, TrackingNumber,
+    ShippingRefusal, Text, Timestamp, TrackingNumber,
 };
 
 use super::{Corrupt, Item};
@@ -269,6 +269,22 @@ fn parcel(reader: &Reader<'_>) -> Result<OpenParcel, Corrupt> {
     })
 }
 
+fn purchases(reader: &Reader<'_>) -> Result<BTreeMap<String, Timestamp>, Corrupt> {
+    let asked = |(name, value): (&String, &Value)| {
+        let at = value.as_n().ok().and_then(|text| text.parse().ok());
+        at.map(|at| (name.clone(), Timestamp::from_millis(at)))
+    };
+    let asked: Option<_> = reader.0.iter().map(asked).collect();
+    asked.ok_or(Corrupt("purchases"))
+}
+
+fn shipping_refusal(reader: &Reader<'_>) -> Result<ShippingRefusal, Corrupt> {
+    Ok(ShippingRefusal {
+        code: reader.required_text("code")?.to_owned(),
+        at: reader.required_time("at")?,
+    })
+}
+
 /// Reads an order's item, as it is stored or as the table's stream shows it.
 #[expect(
     clippy::implicit_hasher,
@@ -336,6 +352,16 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         payment: reader.map("payment")?.as_ref().map(payment).transpose()?,
         disputes: disputes(&reader)?,
         parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
+        purchases: reader
+            .map("purchases")?
+            .as_ref()
+            .map(purchases)
+            .transpose()?,
+        shipping_refusal: reader
+            .map("shippingRefusal")?
+            .as_ref()
+            .map(shipping_refusal)
+            .transpose()?,
         shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
         delivery: reader.map("delivery")?.as_ref().map(delivery).transpose()?,
         cancel_reason: reader.parsed("cancelReason", |text| Text::parse_lines(text).ok())?,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
     Charge, ChargeState, Contact, Decline, Delivery, Dispute, EventRecord, EventType, OpenParcel,
-    Order, OrderLines, RefundNews, Shipment,
+    Order, OrderLines, RefundNews, Shipment, ShippingRefusal, Timestamp,
 };
 
 use super::{Item, money, n, s};
@@ -160,6 +160,20 @@ pub(crate) fn parcel_value(parcel: &OpenParcel) -> Value {
         ("name", Some(s(parcel.name.as_str()))),
         ("phone", Some(s(parcel.phone.as_str()))),
         ("shippingAddress", Some(s(parcel.shipping_address.as_str()))),
+    ])
+}
+
+/// Purchases of a label, by their names.
+pub(crate) fn purchases_value(purchases: &[(&str, Timestamp)]) -> Value {
+    let values = purchases.iter();
+    let values = values.map(|(name, at)| ((*name).to_owned(), n(at.millis())));
+    Value::M(values.collect())
+}
+
+pub(crate) fn shipping_refusal_value(refusal: &ShippingRefusal) -> Value {
+    map([
+        ("code", Some(s(&refusal.code))),
+        ("at", Some(n(refusal.at.millis()))),
     ])
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use domain::Status;
 use serde_json::json;
 
 use super::{Outcome, ParseId as _, Purpose, Simulation};
 use crate::services::{Reply, question, request};
+use crate::sim::carrier::RealCarrier;
 use crate::sim::client::{Expects, Role, Wish};
 use crate::sim::fleet::Lambda;
 use crate::sim::scenario::{Act, Approvals, Method};
@@ -163,6 +165,27 @@ impl Simulation {
         let caller = self.clients[number].caller(Role::Customer);
         caller.next_at = now;
         caller.wishes.push_back(wish);
+    }
+
+    /// The shop looks at its orders, and has each refused parcel replaced.
+    pub(super) async fn let_shop_mend(&mut self, number: usize) {
+        if self.plan.carrier != Some(RealCarrier::EasyPostThatRefuses)
+            || !self.clients[number].caller(Role::Shop).wishes.is_empty()
+        {
+            return;
+        }
+        let Some(order) = &self.clients[number].order else {
+            return;
+        };
+        let order = self.store.order(&order.parse_id()).await.ok().flatten();
+        let is_refused = order.is_some_and(|order| {
+            order.status == Status::Paid
+                && order.parcel.is_some()
+                && order.shipping_refusal.is_some()
+        });
+        if is_refused {
+            self.clients[number].want_shipped();
+        }
     }
 
     pub(super) fn replied(

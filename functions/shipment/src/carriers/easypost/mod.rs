@@ -26,6 +26,7 @@
 //! here.
 
 mod client;
+pub mod published;
 mod settings;
 mod verdict;
 mod wire;
@@ -41,12 +42,13 @@ use platform::runtime::Runtime;
 use platform::secret::Keys;
 use service::error::FieldError;
 
-use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
+use super::{Carrier, CarrierError, CarrierRefusal, Label, Opened, Parcel, Tracked};
 use client::{Client, ShipmentId, shipment_id};
-use verdict::{BOUGHT_BEFORE, choose, is_stale, label, not_bought, refused, tracked};
+use published::{Meaning, is_given_back};
+use verdict::{choose, is_stale, label, meaning_of, refused, refused_or, tracked};
 use wire::{
-    ById, Consignment, CustomsInfo, Fault, KnownAddress, NewAddress, NewShipment, Rate, Recipient,
-    Refusal, Shipment,
+    ById, Code, Consignment, CustomsInfo, Fault, KnownAddress, NewAddress, NewShipment, Rate,
+    Recipient, Shipment,
 };
 
 pub use settings::EasyPostSettings;
@@ -113,14 +115,13 @@ impl EasyPost {
                 return Ok(id);
             }
             Ok(KnownAddress { verifications, .. }) => verifications.delivery.faults(),
-            Err(Refused(
-                400 | 422,
-                Refusal {
-                    code: Some(code),
-                    faults,
-                },
-            )) if !code.as_str().ends_with("UNAVAILABLE") => faults,
-            Err(failure) => return Err(CarrierError::from_harmless(failure)),
+            Err(failure) => {
+                return Err(refused_or(
+                    failure,
+                    "is not found by EasyPost; correct it and ship again",
+                    CarrierError::from_harmless,
+                ));
+            }
         };
         if faults.iter().any(Fault::is_outage) {
             return Err(CarrierError::unavailable(
@@ -129,15 +130,46 @@ impl EasyPost {
         }
         let found = Fault::list(&faults);
         tracing::info!(order_id = %parcel.order, faults = found, "easypost does not find the address");
+        let code = faults.iter().find_map(|fault| fault.code.as_ref());
+        let code = code.map_or("address_not_found", Code::as_str);
         let found = if found.is_empty() {
             "nothing can be delivered there".to_owned()
         } else {
             found
         };
-        Err(refused(format!(
-            "is not found by EasyPost: {found}; correct it and ship again"
-        )))
+        Err(refused(
+            code,
+            format!("is not found by EasyPost: {found}; correct it and ship again"),
+        ))
     }
+
+    /// A refusal counts once the shipment itself shows that it has no label.
+    async fn unless_bought(
+        &self,
+        id: ShipmentId<'_>,
+        refusal: CarrierError,
+    ) -> Result<Label, CarrierError> {
+        let shipment = self.client.shipment(id).await;
+        let shipment = shipment.map_err(CarrierError::unanswered)?;
+        label_of(&shipment, CarrierError::unanswered)?.ok_or(refusal)
+    }
+}
+
+/// The label of a shipment; one that was given back carries nothing, and the shipment has no other.
+fn label_of(
+    shipment: &Shipment,
+    unusable: impl FnOnce(Unusable) -> CarrierError,
+) -> Result<Option<Label>, CarrierError> {
+    let found = label(shipment).map_err(unusable)?;
+    let is_gone = shipment.refund_status.as_str().is_some_and(is_given_back);
+    if found.is_some() && is_gone {
+        return Err(refused(
+            "label_given_back",
+            "has a label that was given back at EasyPost; ship again, or cancel the order"
+                .to_owned(),
+        ));
+    }
+    Ok(found)
 }
 
 /// The recipient's address, if EasyPost can use the recipient at all.
@@ -145,20 +177,32 @@ fn readable(parcel: &Parcel) -> Result<PostalAddress, CarrierError> {
     let faults = CarrierName::EasyPost.faults(parcel.recipient());
     match PostalAddress::read(parcel.shipping_address.as_str()) {
         Ok(address) if faults.is_empty() => Ok(address),
-        _ => Err(CarrierError::Refused(
-            faults
+        _ => Err(CarrierError::Refused(CarrierRefusal {
+            code: "recipient_unusable".to_owned(),
+            errors: faults
                 .into_iter()
                 .map(|fault| FieldError {
                     pointer: format!("/{}", fault.field),
                     detail: fault.detail,
                 })
                 .collect(),
-        )),
+        })),
     }
 }
 
-fn no_rates() -> CarrierError {
-    CarrierError::unavailable("EasyPost has no rate and gives no reason")
+/// Nothing can be bought, whatever the reason: to wait for a rate would be to wait for ever.
+fn no_rates(settings: &EasyPostSettings) -> CarrierError {
+    let offer = match &settings.service {
+        Some(service) => format!("{service} offers no rate"),
+        None => "no carrier offers a rate".to_owned(),
+    };
+    refused(
+        "no_rates",
+        format!(
+            "{offer} for a parcel to it; if it is right, see to the carrier accounts and the \
+             parcel's size"
+        ),
+    )
 }
 
 impl Carrier for EasyPost {
@@ -182,30 +226,30 @@ impl Carrier for EasyPost {
             },
         };
         let shipment = self.client.create_shipment(&body).await;
-        let shipment = shipment.map_err(CarrierError::from_harmless)?;
+        let shipment = shipment.map_err(|failure| {
+            refused_or(
+                failure,
+                "is not taken by EasyPost; correct the recipient or the parcel's settings and ship \
+                 again",
+                CarrierError::from_harmless,
+            )
+        })?;
         let id = shipment_id(&shipment.id).map_err(CarrierError::from_harmless)?;
+        if label_of(&shipment, CarrierError::unavailable)?.is_some() {
+            return Err(CarrierError::unavailable("a new shipment has a label"));
+        }
         let rate = self.choose(&shipment.rates)?;
         if rate.is_some() {
             return Ok(Opened::Registered(id.as_str().to_owned()));
         }
         let (rates, reasons) = (shipment.rates.len(), shipment.reasons());
         tracing::error!(order_id = %parcel.order, shipment = %id, rates, reasons, "easypost has no rate");
-        if rates == 0 && reasons == 0 {
-            return Err(no_rates());
-        }
-        let offer = match &self.settings.service {
-            Some(service) => format!("{service} offers no rate"),
-            None => "no carrier offers a rate".to_owned(),
-        };
-        Err(refused(format!(
-            "{offer} for a parcel to it; if it is right, see to the carrier accounts at EasyPost"
-        )))
+        Err(no_rates(&self.settings))
     }
 
     async fn buy(&self, reference: &str) -> Result<Label, CarrierError> {
         let (id, shipment) = self.shipment(reference).await?;
-        let found = label(&shipment).map_err(CarrierError::unanswered)?;
-        if let Some(label) = found {
+        if let Some(label) = label_of(&shipment, CarrierError::unanswered)? {
             return Ok(label);
         }
         let first = match self.choose(&shipment.rates)? {
@@ -217,27 +261,43 @@ impl Carrier for EasyPost {
             _ => {
                 let rates = self.client.rerate(id).await;
                 let rates = rates.map_err(CarrierError::from_harmless)?;
-                let rate = self.choose(&rates)?.ok_or_else(no_rates)?;
-                self.client.buy(id, rate).await
+                match self.choose(&rates)? {
+                    Some(rate) => self.client.buy(id, rate).await,
+                    None => return self.unless_bought(id, no_rates(&self.settings)).await,
+                }
             }
         };
-        let shipment = match bought {
-            Ok(shipment) => shipment,
+        let failure = match bought {
+            Ok(shipment) => {
+                let label = label_of(&shipment, CarrierError::unanswered)?;
+                return label.ok_or_else(|| CarrierError::unanswered("no label was made"));
+            }
+            Err(failure) => failure,
+        };
+        match meaning_of(&failure) {
             // Somebody else's purchase, or an earlier one of ours whose answer was lost.
-            Err(Refused(_, refusal)) if refusal.code() == BOUGHT_BEFORE => {
-                let found = self.client.shipment(id).await;
-                found.map_err(CarrierError::unanswered)?
+            Some(Meaning::Bought) => {
+                let missing = CarrierError::unanswered("no label was made");
+                self.unless_bought(id, missing).await
             }
-            Err(failure) => return Err(not_bought(failure)),
-        };
-        label(&shipment)
-            .and_then(|label| label.ok_or_else(|| Unusable::new("no label was made")))
-            .map_err(CarrierError::unanswered)
+            Some(Meaning::ShopsTurn) => {
+                let refusal = refused_or(
+                    failure,
+                    "is refused by EasyPost's carrier, which shows its reason with the order's \
+                     shipment; ship again with a better address or parcel, or cancel the order",
+                    CarrierError::from_write,
+                );
+                self.unless_bought(id, refusal).await
+            }
+            // Rates that are gone twice over.
+            Some(Meaning::RatesGone) => self.unless_bought(id, no_rates(&self.settings)).await,
+            _ => Err(CarrierError::from_write(failure)),
+        }
     }
 
     async fn look_up(&self, reference: &str) -> Result<Option<Label>, CarrierError> {
         let (_, shipment) = self.shipment(reference).await?;
-        label(&shipment).map_err(CarrierError::unavailable)
+        label_of(&shipment, CarrierError::unavailable)
     }
 
     /// The shipment's own `reference` names the order. It is not unique and need not be: an order that

@@ -2,30 +2,19 @@
 
 use domain::{Delivery, DeliveryState, OrderId, Timestamp, TrackingNumber};
 use partner::CallFailure::Refused;
-use partner::{self, FromReach as _, Reach, Unusable};
+use partner::{self, Reach, Unusable};
 use rust_decimal::Decimal;
 use service::error::FieldError;
 
 use super::client::Failure;
+use super::published::{Meaning, TRACKER_STATUSES, meaning};
 use super::settings::Service;
-use super::wire::{Rate, Refusal, Shipment};
-use crate::carriers::{CarrierError, Label, Tracked};
+use super::wire::{Fault, Rate, Refusal, Shipment};
+use crate::carriers::{CarrierError, CarrierRefusal, Label, Tracked};
 
 /// Postage within the United States is stated in dollars. A rate in another currency cannot be
 /// compared and is never taken.
 const CURRENCY: &str = "USD";
-
-/// The shipment has its label.
-pub(super) const BOUGHT_BEFORE: &str = "SHIPMENT.POSTAGE.EXISTS";
-
-/// The rates cannot be bought any more; nothing was.
-const RATES_GONE: [&str; 2] = ["SHIPMENT.RATES.UNAVAILABLE", "SHIPMENT.MISSING_RATE"];
-
-/// The carrier does not take the parcel; nothing was bought, and trying again would change nothing.
-const CARRIER_REFUSES: &str = "SHIPMENT.POSTAGE.FAILURE";
-
-/// EasyPost found fault with the request itself; nothing was bought.
-const NOT_BOUGHT: [&str; 2] = ["SHIPMENT.INVALID_PARAMS", "SHIPMENT.PURCHASE.FAILURE"];
 
 const ADDRESS: &str = "/shipping_address";
 
@@ -35,52 +24,60 @@ impl partner::Refusal for Refusal {
     }
 
     fn reach(&self, status: u16) -> Reach {
-        if is_of_the_key(status, self) {
-            Reach::NotConfigured
-        } else if is_not_bought(status, self) {
-            Reach::NothingDone
-        } else {
-            Reach::Unknown
+        match meaning(status, self.code()) {
+            Meaning::Key => Reach::NotConfigured,
+            Meaning::Operator | Meaning::Later | Meaning::RatesGone | Meaning::ShopsTurn => {
+                Reach::NothingDone
+            }
+            Meaning::Bought | Meaning::Unknown => Reach::Unknown,
         }
     }
 }
 
-/// Whether EasyPost refuses the key, and nothing else ("Errors", `APIKEY.…`).
-fn is_of_the_key(status: u16, refusal: &Refusal) -> bool {
-    status == 401 || refusal.code().starts_with("APIKEY.")
-}
-
-/// Whether an answer proves that a purchase did not take place. An unknown code proves nothing.
-fn is_not_bought(status: u16, refusal: &Refusal) -> bool {
-    let code = refusal.code();
-    // No funds, no right, no such shipment, not now.
-    matches!(status, 401 | 402 | 403 | 404 | 429)
-        || RATES_GONE.contains(&code)
-        || NOT_BOUGHT.contains(&code)
+/// What EasyPost's answer means, if it is a refusal.
+pub(super) fn meaning_of(failure: &Failure) -> Option<Meaning> {
+    match failure {
+        Refused(status, refusal) => Some(meaning(*status, refusal.code())),
+        _ => None,
+    }
 }
 
 /// Whether the rates that were chosen from cannot be bought any more.
 pub(super) fn is_stale(bought: &Result<Shipment, Failure>) -> bool {
-    matches!(bought, Err(Refused(_, refusal)) if RATES_GONE.contains(&refusal.code()))
+    let failure = bought.as_ref().err();
+    failure.and_then(meaning_of) == Some(Meaning::RatesGone)
 }
 
-/// What a purchase without a label means: what may have been carried out was not answered.
-pub(super) fn not_bought(failure: Failure) -> CarrierError {
-    match failure {
-        Refused(_, refusal) if refusal.code() == CARRIER_REFUSES => refused(format!(
-            "EasyPost's carrier takes no parcel for this address ({CARRIER_REFUSES}); EasyPost shows \
-             its reason with the order's shipment"
-        )),
-        failure => CarrierError::from_write(failure),
+/// What a call without an answer that can be used means, where a refusal is the shop's turn.
+/// `from_call` makes an error of what is not.
+pub(super) fn refused_or(
+    failure: Failure,
+    detail: &str,
+    from_call: impl FnOnce(Failure) -> CarrierError,
+) -> CarrierError {
+    match (meaning_of(&failure), &failure) {
+        (Some(Meaning::ShopsTurn), Refused(status, refusal)) => {
+            let code = match refusal.code() {
+                "" => format!("status_{status}"),
+                code => code.to_owned(),
+            };
+            let faults = Fault::list(&refusal.faults);
+            let found = if faults.is_empty() { &code } else { &faults };
+            refused(&code, format!("{detail} ({found})"))
+        }
+        _ => from_call(failure),
     }
 }
 
-/// The parcel is not carried, for its address.
-pub(super) fn refused(detail: String) -> CarrierError {
-    CarrierError::Refused(vec![FieldError {
-        pointer: ADDRESS.to_owned(),
-        detail,
-    }])
+/// The parcel is not carried.
+pub(super) fn refused(code: &str, detail: String) -> CarrierError {
+    CarrierError::Refused(CarrierRefusal {
+        code: code.to_owned(),
+        errors: vec![FieldError {
+            pointer: ADDRESS.to_owned(),
+            detail,
+        }],
+    })
 }
 
 /// The label, once it is bought.
@@ -143,30 +140,21 @@ pub(super) fn tracked(shipment: &Shipment) -> Option<Tracked> {
     })
 }
 
-/// What EasyPost's word says ("The Tracker object", `status`); `None` for `unknown`, `error` and
-/// words that are new.
+/// What EasyPost's word says; `None` for words that say nothing, or are new.
 fn delivery_state(status: &str) -> Option<DeliveryState> {
-    Some(match status {
-        "pre_transit" => DeliveryState::PreTransit,
-        "in_transit" => DeliveryState::InTransit,
-        "out_for_delivery" => DeliveryState::OutForDelivery,
-        "available_for_pickup" => DeliveryState::AvailableForPickup,
-        "delivered" => DeliveryState::Delivered,
-        "return_to_sender" => DeliveryState::ReturnToSender,
-        "failure" => DeliveryState::Failed,
-        "cancelled" => DeliveryState::Cancelled,
-        _ => return None,
-    })
+    let mut words = TRACKER_STATUSES.iter();
+    words.find(|(word, _)| *word == status)?.1
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use partner::Refusal as _;
+    use partner::{FromReach as _, Refusal as _};
     use platform::outbound::HttpsError;
     use serde_json::{Value, json};
 
+    use super::super::published::PUBLISHED;
     use super::*;
 
     const URL: &str = "https://files.example/label.png";
@@ -283,48 +271,82 @@ mod tests {
         }
     }
 
+    fn outcome(failure: Failure) -> &'static str {
+        match refused_or(failure, "is refused", CarrierError::from_write) {
+            CarrierError::NotConfigured(_) => "not configured",
+            CarrierError::Unavailable(_) => "unavailable",
+            CarrierError::Unanswered(_) => "unanswered",
+            CarrierError::Refused(_) => "refused",
+        }
+    }
+
+    fn answered(status: u16, code: &str) -> &'static str {
+        let body = json!({"error": {"code": code, "message": "17 Boulevard", "errors": []}});
+        let refusal = Refusal::from_answer(status, body.to_string().as_bytes());
+        outcome(Refused(status, refusal))
+    }
+
     #[test]
-    fn only_an_answer_that_proves_it_says_that_nothing_was_bought() {
-        let outcome = |status, code: &str| {
-            let body = json!({"error": {"code": code, "message": "17 Boulevard", "errors": []}});
-            let refusal = Refusal::from_answer(status, body.to_string().as_bytes());
-            match not_bought(Refused(status, refusal)) {
-                CarrierError::NotConfigured(_) => "not configured",
-                CarrierError::Unavailable(_) => "unavailable",
-                CarrierError::Unanswered(_) => "unanswered",
-                CarrierError::Refused(_) => "refused",
-            }
-        };
+    fn every_published_answer_is_understood_as_the_list_says() {
+        for answer in PUBLISHED {
+            let expected = match answer.meaning {
+                Meaning::Key => "not configured",
+                Meaning::Operator | Meaning::Later | Meaning::RatesGone => "unavailable",
+                Meaning::ShopsTurn => "refused",
+                Meaning::Bought | Meaning::Unknown => "unanswered",
+            };
+            let found = answered(answer.status, answer.code);
+            assert_eq!(found, expected, "{} {}", answer.status, answer.code);
+        }
+    }
+
+    #[test]
+    fn what_no_list_holds_is_decided_by_what_it_proves() {
         for (status, code, expected) in [
-            (401, "UNAUTHORIZED", "not configured"),
-            (402, "PAYMENT_REQUIRED", "unavailable"),
-            (403, "APIKEY.INACTIVE", "not configured"),
-            (403, "FORBIDDEN", "unavailable"),
-            (404, "NOT_FOUND", "unavailable"),
-            (429, "RATE_LIMITED", "unavailable"),
-            (422, "SHIPMENT.RATES.UNAVAILABLE", "unavailable"),
-            (422, "SHIPMENT.INVALID_PARAMS", "unavailable"),
-            (422, "SHIPMENT.POSTAGE.FAILURE", "refused"),
-            (400, "SHIPMENT.POSTAGE.FAILURE", "refused"),
-            (422, "SHIPMENT.POSTAGE.TIMED_OUT", "unanswered"),
-            (422, "SHIPMENT.POSTAGE.NO_RESPONSE", "unanswered"),
-            (409, "SHIPMENT.PURCHASE.IN_PROGRESS", "unanswered"),
-            (422, "SOMETHING.NEW", "unanswered"),
-            (422, "", "unanswered"),
-            (500, "INTERNAL_SERVER_ERROR", "unanswered"),
+            (401, "", "not configured"),
+            (403, "APIKEY.SOMETHING", "not configured"),
+            (402, "", "unavailable"),
+            (403, "", "unavailable"),
+            (404, "", "unavailable"),
+            (429, "", "unavailable"),
+            // A refusal, whatever words it lacks.
+            (400, "", "refused"),
+            (422, "", "refused"),
+            (422, "SOMETHING.NEW", "refused"),
+            (406, "SOMETHING.NEW", "refused"),
+            // No proof.
+            (408, "", "unanswered"),
+            (409, "SOMETHING.NEW", "unanswered"),
+            (422, "SHIPMENT.LABEL.TIMED_OUT", "unanswered"),
+            (422, "SHIPMENT.POSTAGE.IN_PROGRESS", "unanswered"),
+            (500, "SOMETHING.NEW", "unanswered"),
             (503, "", "unanswered"),
             (302, "", "unanswered"),
         ] {
-            assert_eq!(outcome(status, code), expected, "{status} {code}");
+            assert_eq!(answered(status, code), expected, "{status} {code}");
         }
         let late = HttpsError::TimedOut(Duration::from_secs(8));
-        assert!(matches!(
-            not_bought(Failure::NoAnswer(late)),
-            CarrierError::Unanswered(_)
-        ));
-        assert!(matches!(
-            not_bought(Failure::NoAnswer(HttpsError::NoTime)),
-            CarrierError::Unavailable(_)
-        ));
+        assert_eq!(outcome(Failure::NoAnswer(late)), "unanswered");
+        assert_eq!(
+            outcome(Failure::NoAnswer(HttpsError::NoTime)),
+            "unavailable"
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_its_fields_and_quotes_nothing() {
+        let body = json!({"error": {"code": "SHIPMENT.INVALID_PARAMS", "message": "17 Boulevard",
+            "errors": [{"to_address": "17 Boulevard"}, {"field": "zip", "message": "x"}]}});
+        let refusal = Refusal::from_answer(422, body.to_string().as_bytes());
+        let error = refused_or(
+            Refused(422, refusal),
+            "is refused",
+            CarrierError::from_write,
+        );
+        let CarrierError::Refused(refusal) = error else {
+            panic!("it is a refusal")
+        };
+        assert_eq!(refusal.code, "SHIPMENT.INVALID_PARAMS");
+        assert_eq!(refusal.errors[0].detail, "is refused (to_address, zip)");
     }
 }

@@ -171,6 +171,8 @@ pub(super) struct Shipment {
     #[serde(default)]
     pub(super) reference: Value,
     #[serde(default)]
+    pub(super) refund_status: Value,
+    #[serde(default)]
     pub(super) tracker: Value,
 }
 
@@ -240,9 +242,18 @@ pub(super) struct Fault {
 }
 
 impl Fault {
+    /// `{"field", "code", "message"}`, or `{"to_address": "Required and missing."}`.
     fn from_value(value: &Value) -> Self {
+        let keys = value
+            .as_object()
+            .into_iter()
+            .flat_map(serde_json::Map::keys);
+        let named = ["field", "code", "message", "suggestion"];
+        let mut others = keys.filter(|key| !named.contains(&key.as_str()));
+        let alone = others.next().map(|key| Value::from(key.as_str()));
         Self {
-            field: Code::from_value(&value["field"]),
+            field: Code::from_value(&value["field"])
+                .or_else(|| Code::from_value(alone.as_ref().unwrap_or(&Value::Null))),
             code: Code::from_value(&value["code"]),
         }
     }

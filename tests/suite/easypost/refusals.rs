@@ -1,0 +1,411 @@
+//! What the carrier refuses is the shop's turn: it is shown, and a better parcel or a cancellation may
+//! follow, once the first provably was never bought.
+
+use std::time::Duration;
+
+use futures_util::future::join;
+use messages::queue::Queue;
+use serde_json::{Value, json};
+use shipment::carriers::Carrier;
+use shipment::carriers::easypost::published::{Endpoint, Meaning, PUBLISHED};
+use tests::Reply;
+use tests::partners::{DoubleReply, EasyPostHabits, Gate, Mishap};
+
+use super::service::{Shop, paid};
+use super::{ADDRESS, outcome, sides};
+
+const BETTER: &str = "18 Boulevard, Brooklyn, NY 11201";
+
+const REFUSES: EasyPostHabits = EasyPostHabits {
+    verification_down: false,
+    unserved: false,
+    carrier_refuses: true,
+};
+
+fn refuse_all(shop: &Shop) {
+    shop.sides.double.set_trouble(REFUSES);
+}
+
+fn accept_all(shop: &Shop) {
+    shop.sides.double.set_trouble(EasyPostHabits::default());
+}
+
+/// A paid order whose label was refused.
+async fn refused() -> Shop {
+    let shop = paid(ADDRESS).await;
+    refuse_all(&shop);
+    let reply = shop.ship().await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (422, "invalid_fields"),
+        "{}",
+        reply.text
+    );
+    assert_eq!(reply.pointers(), ["/shipping_address"]);
+    shop
+}
+
+async fn cancel(shop: &Shop) -> Reply {
+    let body = json!({"customerId": "8080", "orderId": shop.order});
+    shop.cloud.post("/api/order/cancel.json", &body).await
+}
+
+async fn shown(shop: &Shop) -> Value {
+    shop.cloud.get(&shop.order).await.body
+}
+
+async fn assert_cancelled(shop: &Shop) {
+    let reply = cancel(shop).await;
+    assert_eq!(reply.body["status"], "cancelled", "{}", reply.text);
+    assert_eq!(shown(shop).await["payment"]["state"], "refunded");
+    accept_all(shop);
+    assert_eq!(shop.ship().await.code(), "wrong_state");
+    assert!(shop.sides.double.bought().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_label_is_shown_and_a_better_address_starts_another_parcel() {
+    let shop = refused().await;
+    let first = shop.reference().await;
+    let refusal = &shown(&shop).await["shippingRefusal"];
+    assert_eq!(refusal["code"], "SHIPMENT.POSTAGE.FAILURE");
+    assert_eq!(refusal["at"], "2026-11-23T10:12:05+00:00");
+    accept_all(&shop);
+    let reply = shop.ship_to(BETTER).await;
+    shop.assert_shipped_once(&reply).await;
+    let second = shop.reference().await;
+    assert_ne!(first, second);
+    assert_eq!(shop.sides.double.bought()[0].shipment, second);
+    let after = shown(&shop).await;
+    assert_eq!(after["shippingRefusal"], Value::Null);
+    let shipment = shop.sides.double.shipment(&second).unwrap();
+    assert_eq!(shipment["to_address"]["street1"], "18 BOULEVARD");
+}
+
+#[tokio::test]
+async fn a_refused_label_lets_the_order_be_cancelled_and_paid_back() {
+    let shop = refused().await;
+    assert_cancelled(&shop).await;
+}
+
+#[tokio::test]
+async fn the_chain_asks_for_a_refused_label_no_more_and_finds_one_that_was_bought_by_hand() {
+    let shop = refused().await;
+    let buys = |shop: &Shop| {
+        let calls = shop.sides.calls();
+        calls.iter().filter(|call| call.ends_with("/buy")).count()
+    };
+    let before = (buys(&shop), shop.sides.double.registered());
+    for _ in 0..3 {
+        shop.cloud.pass(Duration::from_secs(3_700));
+        shop.cloud.sweep().await;
+        for (queue, message) in shop.cloud.queues.take() {
+            let is_done = shop.cloud.deliver(queue, &message).await;
+            assert!(is_done, "no dead letter: {queue:?}");
+        }
+    }
+    assert_eq!((buys(&shop), shop.sides.double.registered()), before);
+    let after = shown(&shop).await;
+    assert_eq!(
+        (&after["status"], &after["due"]["step"]),
+        (&json!("paid"), &json!("shipping"))
+    );
+    shop.sides.double.buy_by_hand(&shop.reference().await);
+    shop.cloud.pass(Duration::from_secs(3_700));
+    shop.cloud.sweep().await;
+    for (queue, message) in shop.cloud.queues.take() {
+        assert!(shop.cloud.deliver(queue, &message).await);
+    }
+    let reply = shop.ship().await;
+    shop.assert_shipped_once(&reply).await;
+}
+
+#[tokio::test]
+async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund() {
+    // Its answer is lost, and it comes late; another purchase is refused before.
+    let shop = paid(ADDRESS).await;
+    shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
+    assert_eq!(shop.ship().await.status, 503);
+    assert_eq!(
+        cancel(&shop).await.code(),
+        "wrong_state",
+        "it may be bought"
+    );
+    refuse_all(&shop);
+    assert_eq!(shop.ship().await.status, 422);
+    let first = shop.reference().await;
+    let reply = shop.ship_to(BETTER).await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (409, "in_progress"),
+        "{}",
+        reply.text
+    );
+    assert_eq!(cancel(&shop).await.code(), "in_progress");
+    assert_eq!(shop.reference().await, first);
+    // The late one arrives.
+    accept_all(&shop);
+    shop.sides.carrier.buy(&first).await.unwrap();
+    let reply = shop.ship_to(BETTER).await;
+    shop.assert_shipped_once(&reply).await;
+    assert_eq!(shop.reference().await, first);
+
+    // It never arrives.
+    for ends_in_cancellation in [false, true] {
+        let shop = paid(ADDRESS).await;
+        shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
+        assert_eq!(shop.ship().await.status, 503);
+        refuse_all(&shop);
+        assert_eq!(shop.ship().await.status, 422);
+        shop.cloud.pass(Duration::from_mins(31));
+        // Only the carrier can tell, and the payment function does not ask it.
+        assert_eq!(cancel(&shop).await.code(), "in_progress");
+        if ends_in_cancellation {
+            shop.cloud.sweep().await;
+            for (queue, message) in shop.cloud.queues.take() {
+                assert!(shop.cloud.deliver(queue, &message).await);
+            }
+            assert_cancelled(&shop).await;
+        } else {
+            accept_all(&shop);
+            let reply = shop.ship_to(BETTER).await;
+            shop.assert_shipped_once(&reply).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_callers_with_better_addresses_have_one_label_bought() {
+    for (method, path) in [
+        ("GET", "/shipments/"),
+        ("POST", "/addresses"),
+        ("POST", "/shipments"),
+        ("POST", "/buy"),
+    ] {
+        let shop = refused().await;
+        accept_all(&shop);
+        let gate = Gate::default();
+        shop.sides
+            .front
+            .plan(method, path, Mishap::Held(gate.clone()));
+        let late = shop.ship_to(ADDRESS);
+        let quick = async {
+            gate.arrived().await;
+            let reply = shop.ship_to(BETTER).await;
+            gate.open();
+            reply
+        };
+        let (late, quick) = join(late, quick).await;
+        assert_eq!((late.status, &late.text), (201, &quick.text), "{path}");
+        shop.assert_shipped_once(&late).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_beside_a_better_address_leaves_a_label_or_a_refund() {
+    for (method, path) in [
+        ("GET", "/shipments/"),
+        ("POST", "/addresses"),
+        ("POST", "/shipments"),
+        ("POST", "/buy"),
+    ] {
+        let shop = refused().await;
+        accept_all(&shop);
+        let gate = Gate::default();
+        shop.sides
+            .front
+            .plan(method, path, Mishap::Held(gate.clone()));
+        let shipping = shop.ship_to(BETTER);
+        let cancelling = async {
+            gate.arrived().await;
+            let reply = cancel(&shop).await;
+            gate.open();
+            reply
+        };
+        let (shipped, cancelled) = join(shipping, cancelling).await;
+        let labels = shop.sides.double.bought().len();
+        let status = shown(&shop).await["status"].clone();
+        match path {
+            "/buy" => assert_eq!((shipped.status, labels, status), (201, 1, json!("shipped"))),
+            _ => assert_eq!(
+                (cancelled.status, labels, status),
+                (200, 0, json!("cancelled")),
+                "{path}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_lost_at_any_call_of_the_second_parcel_buys_no_second_label() {
+    for (method, path) in [
+        ("GET", "/shipments/"),
+        ("POST", "/addresses"),
+        ("POST", "/shipments"),
+        ("POST", "/buy"),
+    ] {
+        let shop = refused().await;
+        accept_all(&shop);
+        shop.sides.front.plan(method, path, Mishap::AnswerLost);
+        let reply = shop.ship_to(BETTER).await;
+        assert_eq!(
+            (reply.status, reply.code()),
+            (503, "carrier_unavailable"),
+            "{path}"
+        );
+        let reply = shop.ship_to(BETTER).await;
+        shop.assert_shipped_once(&reply).await;
+    }
+}
+
+#[tokio::test]
+async fn a_label_that_was_refused_meanwhile_is_not_asked_for() {
+    let shop = paid(ADDRESS).await;
+    shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
+    assert_eq!(shop.ship().await.status, 503);
+    refuse_all(&shop);
+    // One has looked the parcel up and comes to its purchase; another is refused before.
+    let gate = Gate::default();
+    let held = Mishap::Held(gate.clone());
+    shop.sides.front.plan("GET", "/shipments/", held);
+    let late = shop.ship();
+    let quick = async {
+        gate.arrived().await;
+        let reply = shop.ship().await;
+        accept_all(&shop);
+        gate.open();
+        reply
+    };
+    let (late, quick) = join(late, quick).await;
+    assert_eq!(quick.status, 422, "{}", quick.text);
+    assert_eq!(
+        (late.status, late.code()),
+        (409, "in_progress"),
+        "{}",
+        late.text
+    );
+    assert!(shop.sides.double.bought().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_counts_only_once_the_shipment_shows_no_label() {
+    // The purchase took effect, and its answer says otherwise.
+    let shop = paid(ADDRESS).await;
+    let refusal = r#"{"error":{"code":"SHIPMENT.POSTAGE.FAILURE","message":"x","errors":[]}}"#;
+    let garbled = Mishap::Garbled(DoubleReply::new(422, refusal));
+    shop.sides.front.plan("POST", "/buy", garbled);
+    let reply = shop.ship().await;
+    shop.assert_shipped_once(&reply).await;
+}
+
+#[tokio::test]
+async fn no_rate_is_the_shops_turn_also_without_a_reason() {
+    let shop = paid(ADDRESS).await;
+    shop.sides.double.set_trouble(EasyPostHabits {
+        unserved: true,
+        ..EasyPostHabits::default()
+    });
+    // Before the label: no rates and, as recorded, no message.
+    let answer = json!({"id": "shp_1", "rates": [], "messages": [], "tracking_code": null,
+        "postage_label": null});
+    let none = Mishap::Instead(DoubleReply::new(201, answer.to_string()));
+    shop.sides.front.plan("POST", "/shipments", none);
+    let reply = shop.ship().await;
+    assert_eq!(
+        (reply.status, reply.pointers()),
+        (422, vec!["/shipping_address"])
+    );
+    assert_eq!(shown(&shop).await["shippingRefusal"]["code"], "no_rates");
+    assert_cancelled(&shop).await;
+
+    // At the label: the rates are gone, and no others come.
+    let shop = paid(ADDRESS).await;
+    shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
+    assert_eq!(shop.ship().await.status, 503);
+    shop.sides.double.let_rates_expire();
+    shop.sides.double.set_trouble(EasyPostHabits {
+        unserved: true,
+        ..EasyPostHabits::default()
+    });
+    assert_eq!(shop.ship().await.status, 422);
+    assert_eq!(shown(&shop).await["shippingRefusal"]["code"], "no_rates");
+}
+
+#[tokio::test]
+async fn a_label_that_was_given_back_makes_room_for_another_parcel() {
+    for status in ["submitted", "refunded"] {
+        let shop = paid(ADDRESS).await;
+        shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
+        assert_eq!(shop.ship().await.status, 503);
+        let first = shop.reference().await;
+        shop.sides.carrier.buy(&first).await.unwrap();
+        shop.sides.double.give_back(&first, status);
+        let reply = shop.ship().await;
+        assert_eq!(reply.status, 422, "{}", reply.text);
+        assert_eq!(
+            shown(&shop).await["shippingRefusal"]["code"],
+            "label_given_back"
+        );
+        shop.cloud.pass(Duration::from_mins(31));
+        let reply = shop.ship_to(BETTER).await;
+        assert_eq!(reply.status, 201, "{}", reply.text);
+        assert_ne!(shop.reference().await, first);
+    }
+}
+
+/// What a published answer makes of each call, as callers see it.
+#[tokio::test]
+async fn every_published_answer_has_its_outcome_at_every_call() {
+    for answer in PUBLISHED {
+        let body = json!({"error": {"code": answer.code, "message": "17 Boulevard", "errors": []}});
+        let given = || Mishap::Instead(DoubleReply::new(answer.status, body.to_string()));
+        let harmless = match answer.meaning {
+            Meaning::Key => "not configured",
+            Meaning::ShopsTurn => "refused",
+            _ => "unavailable",
+        };
+        for (endpoint, path) in [
+            (Endpoint::Address, "/addresses"),
+            (Endpoint::Shipment, "/shipments"),
+        ] {
+            if [Endpoint::Any, endpoint].contains(&answer.endpoint) {
+                let sides = sides();
+                sides.front.plan("POST", path, given());
+                let found = sides.open(ADDRESS).await;
+                assert_eq!(outcome(&found), harmless, "{path} {}", answer.code);
+            }
+        }
+        if [Endpoint::Any, Endpoint::Buy].contains(&answer.endpoint) {
+            let sides = sides();
+            let reference = sides.open(ADDRESS).await.unwrap();
+            sides.front.plan("POST", "/buy", given());
+            let expected = match answer.meaning {
+                Meaning::Key => "not configured",
+                Meaning::Operator | Meaning::Later => "unavailable",
+                Meaning::ShopsTurn => "refused",
+                Meaning::Bought | Meaning::Unknown => "unanswered",
+                // New rates are bought at once.
+                Meaning::RatesGone => "done",
+            };
+            let found = sides.carrier.buy(&reference).await;
+            assert_eq!(outcome(&found), expected, "buy {}", answer.code);
+            let labels = usize::from(answer.meaning == Meaning::RatesGone);
+            assert_eq!(sides.double.bought().len(), labels, "{}", answer.code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_back_end_is_shown_where_the_label_is() {
+    let shop = paid(ADDRESS).await;
+    assert_eq!(shop.ship().await.status, 201);
+    let label = shown(&shop).await["labelUrl"].clone();
+    assert!(label.as_str().unwrap().starts_with("https://"), "{label}");
+    let mut event = tests::question(&shop.order);
+    let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
+    *claims = json!({"sub": "8080"});
+    let reply = shop.cloud.send(&event).await;
+    assert_eq!((reply.status, &reply.body["labelUrl"]), (200, &Value::Null));
+    assert_eq!(reply.body["status"], "shipped");
+    shop.cloud.settle_through(&[Queue::Email]).await;
+}
