@@ -53,9 +53,10 @@ const PROMISES: &[Promise] = &[
     },
     Promise {
         sentence: "A charge that one account opened never counts as dead because another account does not find it, and no other partner is asked about it.",
-        write: "`charge_opened` stores the account",
+        write: "`charge_opened` stores the partner and the account",
         tests: &["what_another_account_does_not_find_is_neither_charged_again_nor_cancelled", "only_the_account_that_opened_a_charge_says_that_it_has_expired_and_not_while_it_is_asked",
-                 "a_charge_at_paypal_is_asked_for_at_neither_the_sandbox_nor_stripe"],
+                 "a_charge_at_paypal_is_asked_for_at_neither_the_sandbox_nor_stripe",
+                 "an_open_charge_is_asked_for_and_confirmed_at_its_own_partner_after_a_change"],
         remains: "Such an order is `unknown` until its credentials are back; manual action is required. A charge from before accounts were stored counts as another account's",
     },
     Promise {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::{ChargeLimits, PartnerName, TaxMode, TaxPolicy, Timestamp, UnpaidOrders};
 use messages::Message;
 use messages::queue::Queue;
-use payment::partners::{BillingPartner, Sandbox};
+use payment::partners::{BillingPartner, Partners, Sandbox};
 use platform::config::{Environment, Shop};
 use platform::runtime::Runtime;
 use relay::{Relay, SweepReport};
@@ -148,7 +148,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         let mailer = PlayedMailer::default();
         let certificates = Front::new(Arc::new(PayPalCertificates));
         let ends = Ends {
-            partner: partner(runtime.clone()),
+            partners: partner(runtime.clone()).into(),
             carrier,
             queues: queues.clone(),
             mailer: mailer.clone(),
@@ -175,8 +175,18 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         partner: Q,
         carrier: D,
     ) -> Cloud<Q, D> {
+        self.redeployed_with(options, partner.into(), carrier)
+    }
+
+    /// The same with several billing partners.
+    pub fn redeployed_with<Q: BillingPartner, D: Carrier>(
+        self,
+        options: Options,
+        partners: Partners<Q>,
+        carrier: D,
+    ) -> Cloud<Q, D> {
         let ends = Ends {
-            partner,
+            partners,
             carrier,
             queues: self.queues.clone(),
             mailer: self.mailer.clone(),

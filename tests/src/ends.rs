@@ -348,8 +348,12 @@ impl BillingPartner for PlayedPartner {
         self.answer("refund", status)
     }
 
+    fn name(&self) -> PartnerName {
+        self.agreement_with().unwrap_or(PartnerName::Sandbox)
+    }
+
     fn account(&self) -> PartnerAccount {
-        PartnerAccount::new("played", "")
+        PartnerAccount::new(self.name(), "")
     }
 
     async fn refund_status(

@@ -13,7 +13,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use messages::queue::{EventQueue, Queue};
 use order::Orders;
 use payment::Payments;
-use payment::partners::BillingPartner;
+use payment::partners::{BillingPartner, Partners};
 use platform::config::Authentication;
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
@@ -81,7 +81,7 @@ impl Reply {
 #[derive(Clone, Debug)]
 pub struct Ends<P, C, Q, M> {
     /// Who moves the money.
-    pub partner: P,
+    pub partners: Partners<P>,
     /// Who takes the goods.
     pub carrier: C,
     /// Where messages go.
@@ -117,7 +117,7 @@ where
     /// Wires them over one store.
     pub fn new(store: &Store, options: Options, runtime: &Runtime, ends: Ends<P, C, Q, M>) -> Self {
         let Ends {
-            partner,
+            partners,
             carrier,
             queues,
             mailer,
@@ -131,7 +131,7 @@ where
             backend_scope: "orderflow/backend".parse().expect("a test's scope is one"),
             customer_claim: "sub".to_owned(),
         };
-        let payments = Payments::new(store(), partner, shop, stage(), clock());
+        let payments = Payments::new(store(), partners, shop, stage(), clock());
         let payments = payments.expiring(unpaid);
         // A test's own carrier takes what the shop's takes.
         let ships = carrier.name().parse().unwrap_or(CarrierName::Own);

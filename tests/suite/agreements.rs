@@ -68,6 +68,7 @@ impl PlayedShop {
         let reference = self.partner.open(&request).await.unwrap();
         let opened = OpenedCharge {
             reference: &reference,
+            partner: self.partner.name(),
             account: self.partner.account(),
             method: request.method(),
             at: now,

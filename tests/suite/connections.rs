@@ -34,8 +34,7 @@ async fn charge_and_refund<P: BillingPartner>(
         replaces: None,
     };
     let reference = partner.open(&request).await.expect("it is opened");
-    let account = partner.account();
-    let charge = OpenCharge::new(request, reference, account, runtime.now());
+    let charge = OpenCharge::new(request, reference, &partner, runtime.now());
     let confirmed = partner.confirm(&charge).await;
     assert!(
         matches!(confirmed, Ok(ChargeStatus::Captured(_))),

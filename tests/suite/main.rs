@@ -28,6 +28,7 @@ mod mails;
 mod metrics;
 mod obligations;
 mod parameters;
+mod partners;
 mod payments;
 mod paypal;
 mod paypal_webhooks;

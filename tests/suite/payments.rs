@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{ChargeState, PartnerAccount, Timestamp};
+use domain::{ChargeState, PartnerAccount, PartnerName, Timestamp};
 use futures_util::future::join_all;
 use messages::queue::Queue;
 use payment::partners::{ChargeStatus, OpenCharge};
@@ -15,7 +15,8 @@ use crate::shop::{PlayedShop, Shop, played};
 fn opened_charge(reference: &str, at: Timestamp) -> OpenedCharge<'_> {
     OpenedCharge {
         reference,
-        account: PartnerAccount::new("played", ""),
+        partner: PartnerName::Sandbox,
+        account: PartnerAccount::new(PartnerName::Sandbox, ""),
         method: None,
         at,
     }
@@ -305,7 +306,7 @@ async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_l
     let charge = OpenCharge::new(
         request(&order),
         "charge_1".to_owned(),
-        test.partner.account(),
+        &test.partner,
         test.cloud.runtime.now(),
     );
     assert_eq!(
@@ -486,8 +487,7 @@ async fn two_workers_that_confirm_the_same_charge_take_the_money_once() {
     test.lease_ends();
     assert_eq!(test.pay().await.status, 201);
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
-    let account = test.partner.account();
-    let charge = OpenCharge::new(request(&order), reference, account, now);
+    let charge = OpenCharge::new(request(&order), reference, &test.partner, now);
     let again = test.partner.confirm(&charge).await.unwrap();
     assert!(matches!(again, ChargeStatus::Captured(_)));
     test.assert_charged_once().await;

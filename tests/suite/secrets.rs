@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::PartnerName;
 use messages::queue::Queue;
 use messages::{Message, MessageKind, PartnerReference};
 use payment::partners::{BillingPartner, PayPal, Stripe};
 use platform::aws::Aws;
 use platform::config::{Authentication, Environment};
 use platform::runtime::Runtime;
+use platform::secret;
 use serde_json::{Value, json};
 use service::lambda::Handler;
 use shipment::carriers::{Carrier, EasyPost, Own};
@@ -89,7 +91,7 @@ async fn stripe_of(secrets: &SecretsManagerDouble, url: &str, runtime: Runtime) 
     let read = |name: &str| variable(&aws, url, "stripe", name);
     let environment = Environment::new(&read);
     let aws = Aws::from_environment(environment).unwrap();
-    Stripe::from_environment(environment, &aws, runtime)
+    Stripe::from_environment(environment, &aws, secret::PARTNER.current, runtime)
         .await
         .expect("it starts without keys")
 }
@@ -185,7 +187,10 @@ async fn without_keys_a_payment_is_503_and_it_is_made_once_they_are_put_in() {
     assert_eq!(shop.shown().await["due"], due);
     // One that no order remembers is kept.
     let dispute = Message {
-        kind: MessageKind::Dispute(PartnerReference::parse("du_1").unwrap()),
+        kind: MessageKind::Dispute(
+            PartnerName::Stripe,
+            PartnerReference::parse("du_1").unwrap(),
+        ),
         order: None,
         ..messages[0].1.clone()
     };
@@ -395,7 +400,13 @@ async fn a_secret_that_is_not_answered_holds_up_a_call_for_seconds_only() {
     let read = |name: &str| variable(&aws, &url, "stripe", name);
     let environment = Environment::new(&read);
     let aws = Aws::from_environment(environment).unwrap();
-    let stripe = Stripe::from_environment(environment, &aws, cloud.runtime.clone()).await;
+    let stripe = Stripe::from_environment(
+        environment,
+        &aws,
+        secret::PARTNER.current,
+        cloud.runtime.clone(),
+    )
+    .await;
     let cloud = cloud.redeployed(Options::default(), stripe.unwrap(), Own);
     let agreement = json!({"customerId": "8080", "partner": "stripe",
         "partnerCustomerId": "cus_played", "paymentMethodId": "pm_card_visa"});
@@ -420,7 +431,13 @@ async fn a_replaced_secret_of_the_same_paypal_client_is_the_same_account() {
     let read = |name: &str| variable(&aws, &url, "paypal", name);
     let environment = Environment::new(&read);
     let aws = Aws::from_environment(environment).unwrap();
-    let paypal = PayPal::from_environment(environment, &aws, cloud.runtime.clone()).await;
+    let paypal = PayPal::from_environment(
+        environment,
+        &aws,
+        secret::PARTNER.current,
+        cloud.runtime.clone(),
+    )
+    .await;
     let cloud = cloud.redeployed(Options::default(), paypal.unwrap(), Own);
     let agreement = json!({"customerId": "8080", "partner": "paypal",
         "paymentMethodId": "8kk8451t"});

@@ -32,21 +32,21 @@ pub(crate) const FIRST: &str = "card_one";
 pub(crate) const OTHER: &str = "card_two";
 pub(crate) const REFUSED: PayPalOutcome = PayPalOutcome::Refused("INSTRUMENT_DECLINED");
 
-const CUSTOMER: &str = "cus_played";
+pub(crate) const CUSTOMER: &str = "cus_played";
 pub(crate) const VISA: &str = "pm_card_visa";
-const MASTERCARD: &str = "pm_card_mastercard";
+pub(crate) const MASTERCARD: &str = "pm_card_mastercard";
 pub(crate) const POOR: &str = "pm_card_chargeDeclinedInsufficientFunds";
 pub(crate) const AUTHENTICATES: &str = "pm_card_authenticationRequired";
 
 impl<P: BillingPartner> Shop<P, ()> {
     /// What is due next, or an empty text.
-    async fn due(&self) -> String {
+    pub(crate) async fn due(&self) -> String {
         let shown = self.shown().await;
         shown["due"]["step"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The order as it is stored.
-    async fn item(&self) -> HashMap<String, AttributeValue> {
+    pub(crate) async fn item(&self) -> HashMap<String, AttributeValue> {
         let item = self.cloud.database.client.get_item();
         let key = AttributeValue::S(self.order.clone());
         let item = item.table_name("OrdersTable").key("orderId", key);
@@ -60,7 +60,7 @@ impl<P: BillingPartner> Shop<P, ()> {
 
     /// Runs the sweep and delivers everything it publishes. Returns how many orders it counts as
     /// overdue.
-    async fn sweep(&self) -> u64 {
+    pub(crate) async fn sweep(&self) -> u64 {
         self.cloud.pass(61 * MINUTE);
         let report = self.cloud.sweep().await;
         self.cloud.settle().await;
@@ -68,7 +68,7 @@ impl<P: BillingPartner> Shop<P, ()> {
     }
 
     /// The payment is recorded, the customer gets the mail, and the order ships.
-    async fn assert_paid(&self) {
+    pub(crate) async fn assert_paid(&self) {
         assert_eq!(self.state().await, "captured");
         self.cloud.settle().await;
         let shown = self.shown().await;
@@ -808,7 +808,7 @@ impl AtPayPal {
     /// Nothing is asked of PayPal, whoever asks for what.
     async fn assert_nothing_is_asked(&self, replies: &[Reply]) {
         for reply in replies {
-            assert_problem(reply, 503, "billing_partner_unavailable");
+            assert_problem(reply, 503, "billing_partner_not_configured");
         }
         let state = self.shop.state().await;
         self.shop.cloud.pass(61 * MINUTE);
@@ -926,7 +926,7 @@ async fn assert_refused<P: BillingPartner>(shop: &Shop<P, ()>, left: Left) {
         replies.push(shop.pay_with("k2").await);
     }
     for reply in replies {
-        assert_problem(&reply, 503, "billing_partner_unavailable");
+        assert_problem(&reply, 503, "billing_partner_not_configured");
     }
     let state = shop.state().await;
     shop.cloud.pass(61 * MINUTE);

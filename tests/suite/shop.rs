@@ -1,7 +1,7 @@
 //! A shop with one order at the stage where a test begins, and the calls that bring an order there.
 
 use domain::OrderId;
-use payment::partners::BillingPartner;
+use payment::partners::{BillingPartner, Partners};
 use platform::runtime::Runtime;
 use serde_json::{Value, json};
 use shipment::carriers::{Carrier, Own};
@@ -158,8 +158,14 @@ impl<P: BillingPartner, D> Shop<P, D> {
 
     /// The same order under functions that bill by another client.
     pub(crate) fn redeployed<Q: BillingPartner>(self, client: Q) -> Shop<Q, D> {
+        self.redeployed_with(client.into())
+    }
+
+    /// The same with several billing partners.
+    pub(crate) fn redeployed_with<Q: BillingPartner>(self, partners: Partners<Q>) -> Shop<Q, D> {
+        let options = Options::default();
         Shop {
-            cloud: self.cloud.redeployed(Options::default(), client, Own),
+            cloud: self.cloud.redeployed_with(options, partners, Own),
             partner: self.partner,
             order: self.order,
         }

@@ -415,7 +415,23 @@ async fn what_partners_are_known_by_is_named_where_a_deployment_has_none() {
     assert!(stripe.stripe.is_some() && stripe.paypal.is_none() && stripe.easypost.is_some());
     let paypal = start("paypal", keys, "own", carrier).await.unwrap();
     assert!(paypal.stripe.is_none() && paypal.paypal.is_some() && paypal.easypost.is_none());
-    for signers in [stripe, paypal] {
+    let variable = |name: &str| {
+        let value = match name {
+            "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => "x",
+            "BILLING_PARTNER" => "paypal",
+            "FORMER_BILLING_PARTNER" => "stripe",
+            "PARTNER_WEBHOOK_SECRET" => keys,
+            "CARRIER" => "own",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let environment = Environment::new(&variable);
+    let aws = Aws::from_environment(environment).unwrap();
+    let both = Signers::from_environment(environment, &aws, &Runtime::system()).await;
+    let both = both.unwrap();
+    assert!(both.stripe.is_some() && both.paypal.is_some());
+    for signers in [stripe, paypal, both] {
         assert!(!format!("{signers:?}").contains("canary"), "{signers:?}");
     }
     for (partner, secret, carrier, carrier_secret, told) in [

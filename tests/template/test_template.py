@@ -947,6 +947,18 @@ def resource(secret: str) -> dict[str, Any]:
     return {"Fn::If": [f"Makes{secret}", {"Ref": secret}, {"Fn::Sub": f"${{{secret}Arn}}"}]}
 
 
+# Secrets that only a parameter gives: a former partner has keys of its own, or shares its successor's secret.
+GIVEN = {"FormerPartnerSecret": "PartnerSecret", "FormerPartnerWebhookSecret": "PartnerWebhookSecret"}
+
+
+def given_address(secret: str) -> dict[str, Any]:
+    return {"Fn::If": [f"Has{secret}", {"Ref": f"{secret}Arn"}, {"Ref": "AWS::NoValue"}]}
+
+
+def given_resource(secret: str) -> dict[str, Any]:
+    return {"Fn::Sub": f"${{{secret}Arn}}"}
+
+
 def knowers(template: Template, secret: str) -> Iterator[tuple[str, str | None]]:
     """The roles of the functions that have its ARN in a variable, and under which condition."""
     for function in of_type(template, "AWS::Lambda::Function").values():
@@ -980,6 +992,23 @@ def a_secret_is_read_by_the_functions_that_know_it_and_nobody_else(template: Tem
         if known != read or not known or any(under is None for _, under in known):
             yield f"{secret} is known to {known}, read by {read}"
     allowed, rights = [address(secret) for secret in secrets], [resource(secret) for secret in secrets]
+    for secret, shared in GIVEN.items():
+        allowed.append(chosen_address(given_address(secret)))
+        rights.append(given_resource(secret))
+        knowing = [
+            function_role(function)
+            for function in of_type(template, "AWS::Lambda::Function").values()
+            if given_address(secret) in variables(function).values()
+        ]
+        reading = [
+            name
+            for name, role in of_type(template, "AWS::IAM::Role").items()
+            for policy in role["Properties"].get("Policies", [])
+            for statement in chosen(policy)["PolicyDocument"]["Statement"]
+            if statement["Resource"] == given_resource(secret) and condition(policy) == f"Has{secret}"
+        ]
+        if not sorted(knowing) == sorted(reading) == sorted(role for role, _ in knowers(template, shared)):
+            yield f"{secret} is known to {knowing}, read by {reading}"
     for name, statement in statements(template):
         reads = any("secretsmanager" in action for action in listed(statement["Action"]))
         if reads and not (statement["Action"] == ["secretsmanager:GetSecretValue"] and statement["Resource"] in rights):
@@ -1313,6 +1342,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("PaymentFunctionRole.Properties.Policies.0.Fn::If.0", "ShipsWithEasyPost"),
         ("PaymentFunction.Properties.Environment.Variables.PARTNER_SECRET_ARN.Fn::If.0", "ShipsWithEasyPost"),
         ("WebhookFunction.Properties.Environment.Variables.PARTNER_WEBHOOK_SECRET_ARN", None),
+        ("PaymentWorker.Properties.Environment.Variables.FORMER_PARTNER_SECRET_ARN", None),
+        ("WebhookFunction.Properties.Environment.Variables.FORMER_PARTNER_WEBHOOK_SECRET_ARN.Fn::If.0", "HasPartner"),
+        ("PaymentFunctionRole.Properties.Policies.2", None),
+        ("WebhookFunctionRole.Properties.Policies.3.Fn::If.0", "HasPartner"),
         ("CarrierSecret.Condition", None),
         ("CarrierSecret.Condition", "ShipsWithEasyPost"),
         ("CartFunction.Properties.Environment.Variables.PARTNER_SECRET_ARN", {"Ref": "PartnerSecret"}),

@@ -42,7 +42,9 @@ impl ApprovalRequest {
 }
 
 fn as_partner(value: &Value) -> Result<PartnerName, Invalid> {
-    Ok(value.as_str().unwrap_or_default().parse()?)
+    Ok(PartnerName::with_agreements(
+        value.as_str().unwrap_or_default(),
+    )?)
 }
 
 /// The partner that the query names, or all. An unknown parameter is refused, so that a typing
@@ -55,7 +57,7 @@ pub(crate) fn partners_to_revoke(call: &Call) -> Result<Vec<PartnerName>, Error>
     let mut named = Vec::new();
     let mut errors = Vec::new();
     for (name, value) in call.query() {
-        match (name, value.parse::<PartnerName>()) {
+        match (name, PartnerName::with_agreements(value)) {
             ("partner", Ok(partner)) => named.push(partner),
             ("partner", Err(error)) => errors.push(report(name, error.to_string())),
             _ => errors.push(report(
@@ -68,7 +70,7 @@ pub(crate) fn partners_to_revoke(call: &Call) -> Result<Vec<PartnerName>, Error>
         return Err(Error::Invalid(errors));
     }
     if named.is_empty() {
-        named.extend(PartnerName::ALL);
+        named.extend(PartnerName::WITH_AGREEMENTS);
     }
     Ok(named)
 }

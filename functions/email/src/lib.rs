@@ -276,7 +276,7 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         MessageKind::Event(EventType::PaymentRefunded) => MailKind::PaymentRefunded,
         MessageKind::Event(EventType::OrderCancelled) => MailKind::OrderCancelled,
         MessageKind::Event(EventType::CartUpdated | EventType::RefundRequested)
-        | MessageKind::Dispute(_)
+        | MessageKind::Dispute(..)
         | MessageKind::Delivery(_) => {
             return Err(Error::Internal("this event has no mail".into()));
         }

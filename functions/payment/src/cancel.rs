@@ -197,11 +197,8 @@ impl<P: BillingPartner> Payments<P> {
 
     /// Closes the current attempt's charge at the partner, so that it cannot be confirmed any more.
     pub(super) async fn close(&self, order: &Order) -> Result<Closing, Error> {
-        let charge = match &order.payment {
-            Some(payment) => self.charge_of(order, payment)?,
-            None => None,
-        };
-        let Some(charge) = charge else {
+        let payment = order.payment.as_ref();
+        let Some(charge) = payment.and_then(|payment| self.charge_of(order, payment)) else {
             return Ok(Closing::Closed);
         };
         match self.partner.cancel(&charge).await.map_err(partner_failed)? {
@@ -268,10 +265,8 @@ impl<P: BillingPartner> Payments<P> {
 
     /// The charge of a paid order.
     pub(super) fn paid_charge(&self, order: &Order) -> Result<OpenCharge, Error> {
-        let charge = match &order.payment {
-            Some(payment) => self.charge_of(order, payment)?,
-            None => None,
-        };
+        let payment = order.payment.as_ref();
+        let charge = payment.and_then(|payment| self.charge_of(order, payment));
         charge.ok_or_else(|| Error::Internal("a paid order has no charge".into()))
     }
 

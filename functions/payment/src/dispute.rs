@@ -1,6 +1,6 @@
 //! Records disputes of a charge on its order.
 
-use domain::Dispute;
+use domain::{Dispute, PartnerName};
 use messages::PartnerReference;
 use platform::telemetry;
 use service::error::Error;
@@ -13,9 +13,13 @@ impl<P: BillingPartner> Payments<P> {
     /// Reads the dispute from the partner and records it on the order. A webhook is trusted only to
     /// say that there may be a dispute. Each dispute is counted once, whatever its first known
     /// state.
-    pub(super) async fn record_dispute(&self, id: &PartnerReference) -> Result<(), Error> {
+    pub(super) async fn record_dispute(
+        &self,
+        at: PartnerName,
+        id: &PartnerReference,
+    ) -> Result<(), Error> {
         let asked = self.runtime.now();
-        let disputed = self.partner.dispute(id).await.map_err(partner_failed)?;
+        let disputed = self.partner.dispute(at, id).await.map_err(partner_failed)?;
         let Some(disputed) = disputed else {
             tracing::info!(
                 code = "dispute_ignored",

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use domain::{
     Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, InvoiceId, Order, OrderId,
-    Payment, Status, Timestamp, UnpaidOrders, WaitReason, number_from_digest,
+    Payment, Status, Timestamp, UnpaidOrders, WaitReason, digest_hex, number_from_digest,
 };
 use messages::{Message, MessageKind};
 use platform::config::Shop;
@@ -37,7 +37,7 @@ use store::{
 };
 
 use cancel::Closing;
-use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
+use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, Partners};
 use request::{PaymentBody, PaymentRequest, invoice_named_by};
 
 /// How long a claim holds. Longer than any payment function runs (template.yaml: 30 s), so the
@@ -59,7 +59,7 @@ const MAX_ATTEMPTS: u32 = 20;
 #[derive(Clone, Debug)]
 pub struct Payments<P> {
     store: Store,
-    partner: P,
+    partner: Partners<P>,
     shop: Shop,
     unpaid: UnpaidOrders,
     stage: String,
@@ -97,10 +97,16 @@ impl<'a> Trigger<'a> {
 impl<P: BillingPartner> Payments<P> {
     /// `stage` names the deployment in metrics.
     #[must_use]
-    pub fn new(store: Store, partner: P, shop: Shop, stage: String, runtime: Runtime) -> Self {
+    pub fn new(
+        store: Store,
+        partners: impl Into<Partners<P>>,
+        shop: Shop,
+        stage: String,
+        runtime: Runtime,
+    ) -> Self {
         Self {
             store,
-            partner,
+            partner: partners.into(),
             shop,
             unpaid: UnpaidOrders::NEVER_EXPIRE,
             stage,
@@ -321,17 +327,10 @@ impl<P: BillingPartner> Payments<P> {
         if order.costs_nothing() {
             return self.pay_free(&order, fence, payment.attempt).await;
         }
-        let charge = match self.charge_of(&order, payment) {
-            Ok(charge) => charge,
-            Err(error) => {
-                self.release(&order, fence, ChargeState::Unknown, Confirmation::AsBefore)
-                    .await?;
-                return Err(error);
-            }
-        };
-        let Some(mut charge) = charge else {
+        let Some(mut charge) = self.charge_of(&order, payment) else {
             let mut request = charge_request(&order, payment);
-            request.agreement = self.agreement(&order, fence).await?;
+            let permission = self.permission(&order, fence, self.partner.current());
+            request.agreement = self.require(&order, fence, permission.await?).await?;
             let charge = self.open(&order, request, fence).await?;
             return self.confirm(&order, fence, &charge).await;
         };
@@ -348,7 +347,14 @@ impl<P: BillingPartner> Payments<P> {
         if is_settled {
             return self.settle(&order, fence, &charge, status).await;
         }
-        charge.request.agreement = self.agreement(&order, fence).await?;
+        let opener = self.partner.of(&charge).map_err(partner_failed)?;
+        let permission = self.permission(&order, fence, opener).await?;
+        if self.partner.is_former(&charge)
+            && (status == ChargeStatus::ActionRequired || permission.is_other_than(&charge))
+        {
+            return self.change_partner(&order, fence, &charge, status).await;
+        }
+        charge.request.agreement = self.require(&order, fence, permission).await?;
         // Includes a closed charge: a worker that replaced the method may have closed it and
         // crashed.
         if charge.has_other_method() {
@@ -390,7 +396,7 @@ impl<P: BillingPartner> Payments<P> {
     ) -> Result<Order, Error> {
         match self.partner.cancel(&charge).await {
             Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
-                let charge = self.open(order, charge.replacement(), fence).await?;
+                let charge = self.replace(order, fence, &charge).await?;
                 self.confirm(order, fence, &charge).await
             }
             Ok(status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending)) => {
@@ -407,6 +413,50 @@ impl<P: BillingPartner> Payments<P> {
             }
             Err(error) => self.look_up_failed(order, fence, error).await,
         }
+    }
+
+    /// Leaves a former partner whose charge waits for the customer: closes the charge there and opens
+    /// another one at the current partner, if the customer may be charged there. A charge that the
+    /// former partner cannot close stays the attempt's only charge.
+    async fn change_partner(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &OpenCharge,
+        status: ChargeStatus,
+    ) -> Result<Order, Error> {
+        let permission = self
+            .permission(order, fence, self.partner.current())
+            .await?;
+        if matches!(permission, Permission::Missing) && status == ChargeStatus::ActionRequired {
+            return self.settle(order, fence, charge, status).await;
+        }
+        self.require(order, fence, permission).await?;
+        match self.partner.cancel(charge).await {
+            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
+                let charge = self.replace(order, fence, charge).await?;
+                self.confirm(order, fence, &charge).await
+            }
+            Ok(status) => self.settle(order, fence, charge, status).await,
+            Err(error) => self.look_up_failed(order, fence, error).await,
+        }
+    }
+
+    /// Opens a charge at the current partner in the place of one that is closed.
+    async fn replace(
+        &self,
+        order: &Order,
+        fence: Fence,
+        closed: &OpenCharge,
+    ) -> Result<OpenCharge, Error> {
+        let mut request = closed.replacement();
+        if self.partner.is_former(closed) {
+            // The former partner's reference is nothing that another partner needs to know.
+            request.replaces = Some(digest_hex(&["replaces", &closed.reference])[..16].to_owned());
+            let permission = self.permission(order, fence, self.partner.current());
+            request.agreement = self.require(order, fence, permission.await?).await?;
+        }
+        self.open(order, request, fence).await
     }
 
     /// Records that the charge is about to be confirmed with the current payment method.
@@ -444,7 +494,7 @@ impl<P: BillingPartner> Payments<P> {
         if status != ChargeStatus::Expired {
             return self.settle(order, fence, charge, status).await;
         }
-        let charge = self.open(order, charge.replacement(), fence).await?;
+        let charge = self.replace(order, fence, charge).await?;
         let status = self.try_confirm(order, fence, &charge).await?;
         self.settle(order, fence, &charge, status).await
     }
@@ -495,31 +545,48 @@ impl<P: BillingPartner> Payments<P> {
         Err(partner_failed(error))
     }
 
-    /// The customer's agreement, if the partner needs one. It is read once per claim, before
-    /// anything is opened or confirmed under it. A revocation answered before this read is
-    /// honoured; a revocation during the claim may be too late.
-    ///
-    /// Without an agreement the claim is released as `ActionRequired`, and a later request
-    /// continues from there.
-    async fn agreement(&self, order: &Order, fence: Fence) -> Result<Option<Agreement>, Error> {
-        let Some(partner) = self.partner.agreement_with() else {
-            return Ok(None);
+    /// What the customer may be charged by at that partner. It is read before anything is opened or
+    /// confirmed under it. A revocation answered before this read is honoured; a revocation during
+    /// the claim may be too late.
+    async fn permission(
+        &self,
+        order: &Order,
+        fence: Fence,
+        partner: &P,
+    ) -> Result<Permission, Error> {
+        let Some(name) = partner.agreement_with() else {
+            return Ok(Permission::NotNeeded);
         };
-        let (state, error) = match self
-            .store
-            .approved_agreement(&order.customer, partner)
-            .await
-        {
-            Ok(Some(agreement)) => return Ok(Some(agreement)),
-            Ok(None) => (
-                Released::from(WaitReason::AgreementMissing),
-                Error::NoAgreement,
-            ),
-            Err(error) => (ChargeState::Due.into(), error.into()),
-        };
-        self.release(order, fence, state, Confirmation::AsBefore)
-            .await?;
-        Err(error)
+        let agreement = self.store.approved_agreement(&order.customer, name);
+        match agreement.await {
+            Ok(Some(agreement)) => Ok(Permission::By(agreement)),
+            Ok(None) => Ok(Permission::Missing),
+            Err(error) => {
+                self.release(order, fence, ChargeState::Due, Confirmation::AsBefore)
+                    .await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The agreement of that permission. Without the permission, the claim is released as
+    /// `ActionRequired`, and a later request continues from there.
+    async fn require(
+        &self,
+        order: &Order,
+        fence: Fence,
+        permission: Permission,
+    ) -> Result<Option<Agreement>, Error> {
+        match permission {
+            Permission::NotNeeded => Ok(None),
+            Permission::By(agreement) => Ok(Some(agreement)),
+            Permission::Missing => {
+                let waits = WaitReason::AgreementMissing;
+                self.release(order, fence, waits, Confirmation::AsBefore)
+                    .await?;
+                Err(Error::NoAgreement)
+            }
+        }
     }
 
     /// Opens the charge and stores its reference before anything can be confirmed.
@@ -529,7 +596,8 @@ impl<P: BillingPartner> Payments<P> {
         request: ChargeRequest,
         fence: Fence,
     ) -> Result<OpenCharge, Error> {
-        let reference = match self.partner.open(&request).await {
+        let partner = self.partner.current();
+        let reference = match partner.open(&request).await {
             Ok(reference) => reference,
             Err(PartnerError::Refused { code }) => {
                 let decline = Decline {
@@ -549,15 +617,17 @@ impl<P: BillingPartner> Payments<P> {
                 return Err(partner_failed(error));
             }
         };
-        let (account, method, at) = (self.partner.account(), request.method(), self.runtime.now());
+        let (account, at) = (partner.account(), self.runtime.now());
+        let charge = OpenCharge::new(request, reference, partner, at);
         let opened = OpenedCharge {
-            reference: &reference,
-            account: account.clone(),
-            method,
+            reference: &charge.reference,
+            partner: partner.name(),
+            account,
+            method: charge.method.clone(),
             at,
         };
         match self.store.charge_opened(&order.id, fence, &opened).await? {
-            Settlement::Written(_) => Ok(OpenCharge::new(request, reference, account, at)),
+            Settlement::Written(_) => Ok(charge),
             Settlement::Overtaken(_) => Err(in_progress()),
             Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
         }
@@ -737,22 +807,38 @@ impl<P: BillingPartner> Payments<P> {
         Ok(Consumed::Done)
     }
 
-    /// The current attempt's charge, if it was opened. A charge at another partner than this
-    /// deployment's cannot be looked up and is an error.
-    fn charge_of(&self, order: &Order, payment: &Payment) -> Result<Option<OpenCharge>, Error> {
-        let charge = open_charge(order, payment);
-        let account = charge.as_ref().and_then(|charge| charge.account.as_ref());
-        let ours = self.partner.account();
-        if account.is_some_and(|account| !account.is_at_partner_of(&ours)) {
-            tracing::error!(
-                order_id = %order.id,
-                code = "charge_at_other_partner",
-                "the charge was opened at a different billing partner"
-            );
-            let source = "the charge is at a different billing partner";
-            return Err(partner_failed(PartnerError::Unavailable(source.into())));
+    /// The current attempt's charge, if it was opened.
+    fn charge_of(&self, order: &Order, payment: &Payment) -> Option<OpenCharge> {
+        Some(OpenCharge {
+            request: charge_request(order, payment),
+            reference: payment.reference.clone()?,
+            opened_at: payment.opened_at?,
+            partner: payment.partner_or(self.partner.current().name()),
+            account: payment.account.clone(),
+            method: payment.method.clone(),
+            unanswered_since: payment.unanswered_since,
+        })
+    }
+}
+
+/// What a customer may be charged by at a partner.
+enum Permission {
+    /// The partner needs no agreement.
+    NotNeeded,
+    /// This agreement.
+    By(Agreement),
+    /// The customer has not agreed.
+    Missing,
+}
+
+impl Permission {
+    /// Whether the charge was opened or confirmed last with something else.
+    fn is_other_than(&self, charge: &OpenCharge) -> bool {
+        match self {
+            Self::NotNeeded => charge.method.is_some(),
+            Self::By(agreement) => charge.method.as_ref() != Some(&agreement.fingerprint()),
+            Self::Missing => true,
         }
-        Ok(charge)
     }
 }
 
@@ -816,18 +902,6 @@ fn charge_request(order: &Order, payment: &Payment) -> ChargeRequest {
         agreement: None,
         replaces: None,
     }
-}
-
-/// The current attempt's charge, if it was opened.
-fn open_charge(order: &Order, payment: &Payment) -> Option<OpenCharge> {
-    Some(OpenCharge {
-        request: charge_request(order, payment),
-        reference: payment.reference.clone()?,
-        opened_at: payment.opened_at?,
-        account: payment.account.clone(),
-        method: payment.method.clone(),
-        unanswered_since: payment.unanswered_since,
-    })
 }
 
 fn partner_failed(error: PartnerError) -> Error {
@@ -913,8 +987,8 @@ impl<P: BillingPartner> Function for Payments<P> {
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
-        if let MessageKind::Dispute(id) = &message.kind {
-            self.record_dispute(id).await?;
+        if let MessageKind::Dispute(at, id) = &message.kind {
+            self.record_dispute(*at, id).await?;
             return Ok(Consumed::Done);
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;

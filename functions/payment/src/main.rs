@@ -1,8 +1,8 @@
 //! The payment Lambdas: the endpoint and its queue's worker.
 
 use payment::Payments;
-use payment::partners::{Ledger, PayPal, Sandbox, Stripe};
-use platform::config::{ConfigError, Environment, Shop};
+use payment::partners::Partners;
+use platform::config::{Environment, Shop};
 use service::lambda::{Started, serve};
 
 #[tokio::main(flavor = "current_thread")]
@@ -16,29 +16,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let shop = Shop::from_environment(environment)?;
     let unpaid = environment.parsed("UNPAID_ORDER_DAYS")?;
-    match environment.required("BILLING_PARTNER")?.as_str() {
-        "sandbox" => {
-            let mut partner = Sandbox::new(runtime.clone());
-            if let Some(directory) = environment.optional("SANDBOX_LEDGER") {
-                partner = partner.with_ledger(Ledger::new(directory)?);
-            }
-            let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
-            serve(payments, environment).await
-        }
-        "stripe" => {
-            let partner = Stripe::from_environment(environment, &aws, runtime.clone()).await?;
-            let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
-            serve(payments, environment).await
-        }
-        "paypal" => {
-            let partner = PayPal::from_environment(environment, &aws, runtime.clone()).await?;
-            let payments = Payments::new(store, partner, shop, stage, runtime).expiring(unpaid);
-            serve(payments, environment).await
-        }
-        _ => Err(ConfigError::Wrong {
-            name: "BILLING_PARTNER",
-            expected: "must be sandbox, stripe, or paypal".to_owned(),
-        }
-        .into()),
-    }
+    let partners = Partners::from_environment(environment, &aws, &runtime).await?;
+    let payments = Payments::new(store, partners, shop, stage, runtime).expiring(unpaid);
+    serve(payments, environment).await
 }

@@ -9,7 +9,9 @@
 
 mod partners;
 
-use domain::{EventType, Order, OrderId, Status, digest_hex};
+use std::iter;
+
+use domain::{EventType, Order, OrderId, PartnerName, Status, digest_hex};
 use lambda_http::{Body, Request, RequestExt};
 use messages::queue::{EventQueue, Queue};
 use messages::{Message, MessageKind, PartnerReference};
@@ -17,7 +19,7 @@ use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
 use platform::outbound::Secret;
 use platform::runtime::Runtime;
-use platform::secret::{self, Keys, Pick};
+use platform::secret::{self, BillingPartners, Keys, Pick};
 use platform::telemetry;
 use serde_json::json;
 use service::error::{Error, FieldError, Missing};
@@ -47,37 +49,35 @@ pub struct Signers {
 }
 
 impl Signers {
-    /// What the partners that `BILLING_PARTNER` and `CARRIER` name are known by, of secrets that hold
-    /// nothing else.
+    /// What the partners that `BILLING_PARTNER`, `FORMER_BILLING_PARTNER` and `CARRIER` name are known
+    /// by, of secrets that hold nothing else.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
         runtime: &Runtime,
     ) -> Result<Self, ConfigError> {
-        let of = |variables, pick| Keys::of(environment, aws, variables, pick, runtime.clone());
         let mut signers = Self::default();
-        let partner = environment.required("BILLING_PARTNER")?;
-        match partner.as_str() {
-            "sandbox" => {}
-            "stripe" => {
-                let pick: Pick<Secret> = |secret| secret.field("webhookSecret", &["whsec_"]);
-                signers.stripe = Some(of(secret::PARTNER_WEBHOOK, pick).await?);
-            }
-            "paypal" => {
-                let pick: Pick<Secret> = |secret| secret.field("webhookId", &[]);
-                let id = of(secret::PARTNER_WEBHOOK, pick).await?;
-                let signer = PayPalSigner::from_environment(environment, id, runtime.clone())?;
-                signers.paypal = Some(signer);
-            }
-            _ => {
-                return Err(ConfigError::Wrong {
-                    name: "BILLING_PARTNER",
-                    expected: "sandbox, stripe or paypal".to_owned(),
-                });
+        let billing = BillingPartners::from_environment(environment, secret::PARTNER_WEBHOOK)?;
+        for (partner, secret) in iter::once(billing.current).chain(billing.former) {
+            let of = |pick| Keys::of(environment, aws, secret, pick, runtime.clone());
+            match partner {
+                PartnerName::Sandbox => {}
+                PartnerName::Stripe => {
+                    let pick: Pick<Secret> = |secret| secret.field("webhookSecret", &["whsec_"]);
+                    signers.stripe = Some(of(pick).await?);
+                }
+                PartnerName::PayPal => {
+                    let pick: Pick<Secret> = |secret| secret.field("webhookId", &[]);
+                    let id = of(pick).await?;
+                    let signer = PayPalSigner::from_environment(environment, id, runtime.clone())?;
+                    signers.paypal = Some(signer);
+                }
             }
         }
         if environment.required("CARRIER")? == "easypost" {
-            signers.easypost = Some(of(secret::CARRIER_WEBHOOK, easypost::pick_secret).await?);
+            let (carrier, pick) = (secret::CARRIER_WEBHOOK, easypost::pick_secret);
+            let secrets = Keys::of(environment, aws, carrier, pick, runtime.clone()).await?;
+            signers.easypost = Some(secrets);
         }
         Ok(signers)
     }
@@ -178,8 +178,8 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
                 let kind = EventType::RefundRequested;
                 self.look_at(&order, may_be_refunded, kind).await
             }
-            News::Dispute(id) => {
-                let kind = MessageKind::Dispute(id);
+            News::Dispute(partner, id) => {
+                let kind = MessageKind::Dispute(partner, id);
                 self.report(Queue::Payment, kind, key).await
             }
             News::Delivery(parcel) => {

@@ -6,7 +6,7 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{Text, Timestamp, digest_hex};
 
-/// A billing partner that customers agree with.
+/// A billing partner.
 #[derive(
     Clone,
     Copy,
@@ -22,6 +22,8 @@ use super::{Text, Timestamp, digest_hex};
 )]
 #[strum(serialize_all = "lowercase", parse_err_ty = UnknownPartner, parse_err_fn = UnknownPartner::new)]
 pub enum PartnerName {
+    /// The sandbox, which moves no money and needs no agreement.
+    Sandbox,
     /// Stripe.
     Stripe,
     /// PayPal.
@@ -32,16 +34,44 @@ impl PartnerName {
     /// Every partner.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
+    /// The partners that customers agree with.
+    pub const WITH_AGREEMENTS: [Self; 2] = [Self::Stripe, Self::PayPal];
+
     /// The name in requests, configuration and the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.into()
     }
+
+    /// The partner whose form a charge's reference has; `None` if the form proves none. `PayPal`'s
+    /// IDs have no mark.
+    #[must_use]
+    pub fn of_reference(reference: &str) -> Option<Self> {
+        let forms = [("pi_", Self::Stripe), ("sandbox_", Self::Sandbox)];
+        let mut forms = forms.into_iter();
+        let (_, partner) = forms.find(|(prefix, _)| reference.starts_with(prefix))?;
+        Some(partner)
+    }
+
+    /// The partner of that name, if customers agree with it.
+    pub fn with_agreements(name: &str) -> Result<Self, NoAgreementPartner> {
+        let partner = name.parse().map_err(|UnknownPartner| NoAgreementPartner)?;
+        if Self::WITH_AGREEMENTS.contains(&partner) {
+            Ok(partner)
+        } else {
+            Err(NoAgreementPartner)
+        }
+    }
 }
+
+/// A text that names no billing partner with which customers agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be stripe or paypal")]
+pub struct NoAgreementPartner;
 
 /// A text that names no billing partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be stripe or paypal")]
+#[error("must be sandbox, stripe, or paypal")]
 pub struct UnknownPartner;
 
 impl UnknownPartner {
@@ -137,10 +167,10 @@ impl MethodFingerprint {
 pub struct PartnerAccount(String);
 
 impl PartnerAccount {
-    /// The account that `identity` names at the partner of that name: a word of lower-case letters.
+    /// The account that `identity` names at that partner.
     #[must_use]
-    pub fn new(partner: &str, identity: &str) -> Self {
-        let digest = digest_hex(&["account", partner, identity]);
+    pub fn new(partner: PartnerName, identity: &str) -> Self {
+        let digest = digest_hex(&["account", partner.as_str(), identity]);
         Self(format!("{partner}:{}", &digest[..16]))
     }
 
@@ -160,14 +190,11 @@ impl PartnerAccount {
         &self.0
     }
 
-    /// Whether both are accounts at the same partner.
+    /// Whose account it is; `None` for a partner that this version does not know.
     #[must_use]
-    pub fn is_at_partner_of(&self, other: &Self) -> bool {
-        self.partner() == other.partner()
-    }
-
-    fn partner(&self) -> &str {
-        self.0.split(':').next().unwrap_or_default()
+    pub fn partner(&self) -> Option<PartnerName> {
+        let (partner, _) = self.0.split_once(':')?;
+        partner.parse().ok()
     }
 }
 
@@ -220,8 +247,26 @@ mod tests {
     #[test]
     fn partners_have_the_names_that_are_stored() {
         let names = PartnerName::ALL.iter().map(PartnerName::as_str);
-        assert!(names.eq(["stripe", "paypal"]));
+        assert!(names.eq(["sandbox", "stripe", "paypal"]));
         assert_eq!("paypal".parse(), Ok(PartnerName::PayPal));
         assert_eq!("PayPal".parse::<PartnerName>(), Err(UnknownPartner));
+    }
+
+    #[test]
+    fn customers_agree_with_real_partners_only() {
+        let paypal = PartnerName::with_agreements("paypal");
+        assert_eq!(paypal, Ok(PartnerName::PayPal));
+        for name in ["sandbox", "square", ""] {
+            let partner = PartnerName::with_agreements(name);
+            assert_eq!(partner, Err(NoAgreementPartner), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_account_names_its_partner() {
+        let account = PartnerAccount::new(PartnerName::PayPal, "client");
+        assert_eq!(account.partner(), Some(PartnerName::PayPal));
+        let unknown = PartnerAccount::parse("square:0123456789abcdef").unwrap();
+        assert_eq!(unknown.partner(), None);
     }
 }

@@ -18,8 +18,8 @@ mod tracking;
 mod unpaid;
 
 pub use agreement::{
-    Agreement, AgreementRecord, AgreementState, MethodFingerprint, PartnerAccount, PartnerName,
-    PartnerToken, PartnerTokenError, UnknownPartner,
+    Agreement, AgreementRecord, AgreementState, MethodFingerprint, NoAgreementPartner,
+    PartnerAccount, PartnerName, PartnerToken, PartnerTokenError, UnknownPartner,
 };
 pub use carrier::{CarrierName, Recipient, RecipientFault};
 pub use charge_limits::{ChargeLimits, Unchargeable, UnsupportedCurrency};

@@ -7,8 +7,8 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{
     Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, MethodFingerprint, Money,
-    OrderId, PartnerAccount, ProductId, Recipient, RefundNews, Status, Text, Timestamp,
-    TrackingNumber,
+    OrderId, PartnerAccount, PartnerName, ProductId, Recipient, RefundNews, Status, Text,
+    Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -207,6 +207,9 @@ pub struct Payment {
     pub reference: Option<String>,
     /// When the current attempt's charge was opened.
     pub opened_at: Option<Timestamp>,
+    /// The partner that the current attempt's charge was opened at; earlier versions did not keep
+    /// it.
+    pub partner: Option<PartnerName>,
     /// The account at the partner that the charge belongs to.
     pub account: Option<PartnerAccount>,
     /// The payment method that the charge was opened with, or is asked for by now.
@@ -225,6 +228,27 @@ pub struct Payment {
     /// What the partner last said of its refund, where that is more than that the money went back at
     /// once.
     pub refund: Option<RefundNews>,
+}
+
+impl Payment {
+    /// The partner of the current attempt's charge: the stored one, or else the one that the account
+    /// or the form of the reference proves. Without any proof, an earlier version opened the charge at
+    /// `configured`. `None` for an account at a partner that this version does not know.
+    #[must_use]
+    pub fn partner_or(&self, configured: PartnerName) -> Option<PartnerName> {
+        if self.partner.is_some() {
+            return self.partner;
+        }
+        if let Some(account) = &self.account {
+            return account.partner();
+        }
+        let reference = self.reference.as_deref();
+        Some(
+            reference
+                .and_then(PartnerName::of_reference)
+                .unwrap_or(configured),
+        )
+    }
 }
 
 /// A refused attempt.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::{Email, EventType, Order, OrderId, Text, Timestamp, digest_hex};
+use domain::{Email, EventType, Order, OrderId, PartnerName, Text, Timestamp, digest_hex};
 use platform::json::{self, JsonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -32,7 +32,7 @@ pub enum MessageKind {
     /// An order has, or may have, changed status.
     Event(EventType),
     /// The billing partner has news of the dispute with this ID.
-    Dispute(PartnerReference),
+    Dispute(PartnerName, PartnerReference),
     /// The carrier has news of the parcel with this reference.
     Delivery(PartnerReference),
 }
@@ -46,7 +46,7 @@ impl MessageKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Event(kind) => kind.as_str(),
-            Self::Dispute(_) => Self::DISPUTE,
+            Self::Dispute(..) => Self::DISPUTE,
             Self::Delivery(_) => Self::DELIVERY,
         }
     }
@@ -55,7 +55,15 @@ impl MessageKind {
     fn reference(&self) -> Option<&PartnerReference> {
         match self {
             Self::Event(_) => None,
-            Self::Dispute(reference) | Self::Delivery(reference) => Some(reference),
+            Self::Dispute(_, reference) | Self::Delivery(reference) => Some(reference),
+        }
+    }
+
+    /// The billing partner that has the news.
+    fn partner(&self) -> Option<PartnerName> {
+        match self {
+            Self::Dispute(partner, _) => Some(*partner),
+            Self::Event(_) | Self::Delivery(_) => None,
         }
     }
 }
@@ -273,6 +281,7 @@ impl Message {
                 Some(reference) => Some(reference.as_str().into()),
                 None => self.order.map(|order| order.to_string().into()),
             },
+            partner: self.kind.partner().map(|partner| partner.as_str().into()),
             time: self.time.to_string().into(),
             time_millis: self.time.millis().to_string().into(),
             traceparent: self.traceparent.as_deref().map(Into::into),
@@ -293,7 +302,10 @@ impl Message {
             reference.ok_or(MessageError::Subject)
         };
         let (kind, order) = match &*envelope.kind {
-            MessageKind::DISPUTE => (MessageKind::Dispute(reference()?), None),
+            MessageKind::DISPUTE => {
+                let partner = envelope.news_partner().ok_or(MessageError::Subject)?;
+                (MessageKind::Dispute(partner, reference()?), None)
+            }
             MessageKind::DELIVERY => (MessageKind::Delivery(reference()?), None),
             kind => {
                 let kind = kind.parse().map_err(|_| MessageError::UnknownType)?;
@@ -354,8 +366,8 @@ pub enum MessageError {
     /// Its time is not a number of milliseconds.
     #[error("the message's timemillis is not a number")]
     Time,
-    /// Its subject is not an order ID, or not a valid partner reference.
-    #[error("the message's subject does not fit its type")]
+    /// Its subject is not an order ID, or not a valid partner reference, or it names no partner.
+    #[error("the message's subject or partner does not fit its type")]
     Subject,
 }
 
@@ -368,6 +380,9 @@ struct Envelope<'a> {
     kind: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<std::borrow::Cow<'a, str>>,
+    /// An extension attribute: the billing partner that has the news.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partner: Option<std::borrow::Cow<'a, str>>,
     time: std::borrow::Cow<'a, str>,
     /// An extension attribute: the same time in milliseconds. A text, because an integer attribute
     /// has only 32 bits.
@@ -377,6 +392,15 @@ struct Envelope<'a> {
     traceparent: Option<std::borrow::Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<MailData>,
+}
+
+impl Envelope<'_> {
+    /// The billing partner that has the news. Earlier versions named it in the ID alone, as
+    /// `webhook/<partner>/<event id>`.
+    fn news_partner(&self) -> Option<PartnerName> {
+        let in_id = || self.id.strip_prefix("webhook/")?.split('/').next();
+        self.partner.as_deref().or_else(in_id)?.parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -433,7 +457,7 @@ mod tests {
     fn news_of_a_partner_names_what_it_is_about_as_the_partner_does() {
         let reference = PartnerReference::parse("du_1MtJUT2eZvKYlo2CNaw2HvEv").unwrap();
         for kind in [
-            MessageKind::Dispute(reference.clone()),
+            MessageKind::Dispute(PartnerName::Stripe, reference.clone()),
             MessageKind::Delivery(reference.clone()),
         ] {
             let news = Message {
@@ -450,6 +474,27 @@ mod tests {
                 Message::from_json(&other),
                 Err(MessageError::Subject)
             ));
+        }
+        let news = Message {
+            id: "webhook/stripe/evt_1".to_owned(),
+            kind: MessageKind::Dispute(PartnerName::PayPal, reference),
+            order: None,
+            mail: None,
+            ..message()
+        };
+        let json = news.to_json().unwrap();
+        assert_eq!(Message::from_json(&json).unwrap(), news);
+        // Earlier versions named the partner in the ID alone.
+        let earlier = json.replace(r#""partner":"paypal","#, "");
+        assert_ne!(earlier, json);
+        let kind = Message::from_json(&earlier).unwrap().kind;
+        assert_eq!(kind.partner(), Some(PartnerName::Stripe));
+        for nameless in [
+            earlier.replace("webhook/stripe/", "webhook/square/"),
+            earlier.replace("webhook/stripe/", ""),
+        ] {
+            let read = Message::from_json(&nameless);
+            assert!(matches!(read, Err(MessageError::Subject)), "{nameless}");
         }
         for text in ["", "a b", "\n", "é", &"x".repeat(256)] {
             assert_eq!(PartnerReference::parse(text), None, "{text}");

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::Timestamp;
+use domain::{PartnerName, Timestamp};
 use tokio::sync::Mutex as Turn;
 
 use crate::aws::{Aws, AwsFailure, FailureKind};
@@ -81,10 +81,25 @@ pub struct SecretVariables {
     pub arn: &'static str,
 }
 
-/// The billing partner's API keys.
-pub const PARTNER: SecretVariables = SecretVariables {
-    text: "PARTNER_SECRET",
-    arn: "PARTNER_SECRET_ARN",
+/// The secrets of the deployment's billing partners.
+#[derive(Clone, Copy, Debug)]
+pub struct PartnerSecrets {
+    /// Of the partner for new charges.
+    pub current: SecretVariables,
+    /// Of the former partner, if it has a secret of its own.
+    pub former: SecretVariables,
+}
+
+/// The billing partners' API keys.
+pub const PARTNER: PartnerSecrets = PartnerSecrets {
+    current: SecretVariables {
+        text: "PARTNER_SECRET",
+        arn: "PARTNER_SECRET_ARN",
+    },
+    former: SecretVariables {
+        text: "FORMER_PARTNER_SECRET",
+        arn: "FORMER_PARTNER_SECRET_ARN",
+    },
 };
 
 /// The carrier's API key.
@@ -93,10 +108,16 @@ pub const CARRIER: SecretVariables = SecretVariables {
     arn: "CARRIER_SECRET_ARN",
 };
 
-/// The keys that verify the billing partner's webhooks.
-pub const PARTNER_WEBHOOK: SecretVariables = SecretVariables {
-    text: "PARTNER_WEBHOOK_SECRET",
-    arn: "PARTNER_WEBHOOK_SECRET_ARN",
+/// The keys that verify the billing partners' webhooks.
+pub const PARTNER_WEBHOOK: PartnerSecrets = PartnerSecrets {
+    current: SecretVariables {
+        text: "PARTNER_WEBHOOK_SECRET",
+        arn: "PARTNER_WEBHOOK_SECRET_ARN",
+    },
+    former: SecretVariables {
+        text: "FORMER_PARTNER_WEBHOOK_SECRET",
+        arn: "FORMER_PARTNER_WEBHOOK_SECRET_ARN",
+    },
 };
 
 /// The keys that verify the carrier's webhooks.
@@ -104,6 +125,48 @@ pub const CARRIER_WEBHOOK: SecretVariables = SecretVariables {
     text: "CARRIER_WEBHOOK_SECRET",
     arn: "CARRIER_WEBHOOK_SECRET_ARN",
 };
+
+/// The partner of new charges, then the former partner, if there is one, each with its secret.
+#[derive(Clone, Copy, Debug)]
+pub struct BillingPartners {
+    /// `BILLING_PARTNER`: opens all new charges.
+    pub current: (PartnerName, SecretVariables),
+    /// `FORMER_BILLING_PARTNER`: keeps the charges that it opened.
+    pub former: Option<(PartnerName, SecretVariables)>,
+}
+
+impl BillingPartners {
+    /// Reads both variables. A former partner without a secret of its own has its keys in that of the
+    /// current partner, beside them.
+    pub fn from_environment(
+        environment: Environment<'_>,
+        secrets: PartnerSecrets,
+    ) -> Result<Self, ConfigError> {
+        const FORMER: &str = "FORMER_BILLING_PARTNER";
+        let current = environment.parsed("BILLING_PARTNER")?;
+        let former = match environment.optional(FORMER) {
+            None => None,
+            Some(_) => Some(environment.parsed(FORMER)?),
+        };
+        if former == Some(current) {
+            return Err(ConfigError::Wrong {
+                name: FORMER,
+                expected: "must not be the partner that BILLING_PARTNER names".to_owned(),
+            });
+        }
+        let PartnerSecrets {
+            current: secret,
+            former: own,
+        } = secrets;
+        let has_own = [own.text, own.arn]
+            .into_iter()
+            .any(|variable| environment.optional(variable).is_some());
+        Ok(Self {
+            current: (current, secret),
+            former: former.map(|partner| (partner, if has_own { own } else { secret })),
+        })
+    }
+}
 
 /// Reads the keys from a secret.
 pub type Pick<K> = fn(&PartnerSecret) -> Result<K, ConfigError>;

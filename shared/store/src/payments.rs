@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
     Charge, ChargeState, Command, CustomerId, Decline, Due, DueStep, MethodFingerprint, Money,
-    Order, OrderId, PartnerAccount, Payment, Status, Timestamp, WaitReason,
+    Order, OrderId, PartnerAccount, PartnerName, Payment, Status, Timestamp, WaitReason,
 };
 
 use super::item::{charge_value, decline_value, money, n, s};
@@ -65,6 +65,8 @@ pub enum NextCharge {
 pub struct OpenedCharge<'a> {
     /// The partner's name for it.
     pub reference: &'a str,
+    /// At which partner.
+    pub partner: PartnerName,
     /// Whose it is.
     pub account: PartnerAccount,
     /// By what it is charged, where the partner needs an agreement.
@@ -300,8 +302,8 @@ impl Store {
         (claim, holder)
     }
 
-    /// Keeps the partner's name for the opened charge, its account and by which method it is charged,
-    /// before it is confirmed; one write. From then on a confirmation may be carried out, until
+    /// Keeps the partner of the opened charge and its name for it, the account and by which method it
+    /// is charged, before it is confirmed; one write. From then on a confirmation may be carried out, until
     /// [`Store::release_payment`] says that it was answered.
     pub async fn charge_opened(
         &self,
@@ -313,6 +315,7 @@ impl Store {
         let change = under(id, fence)
             .set("payment.reference", s(opened.reference))
             .set("payment.openedAt", at.clone())
+            .set("payment.partner", s(opened.partner.as_str()))
             .set("payment.account", s(opened.account.as_str()))
             .set("payment.unansweredSince", at.clone())
             .set("payment.waitingSince", at);
@@ -518,9 +521,10 @@ impl<Kind> OrderWrite<Kind> {
 pub(super) const CLAIM: [&str; 2] = ["payment.holder", "payment.leaseUntil"];
 
 /// What belongs to a charge and goes with it.
-const FORGOTTEN_WITH_A_CHARGE: [&str; 5] = [
+const FORGOTTEN_WITH_A_CHARGE: [&str; 6] = [
     "payment.reference",
     "payment.openedAt",
+    "payment.partner",
     "payment.account",
     "payment.method",
     "payment.unansweredSince",

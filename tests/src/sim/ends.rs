@@ -137,7 +137,7 @@ impl Outside {
 
 /// The one account of every history.
 fn account() -> PartnerAccount {
-    PartnerAccount::new("played", "")
+    PartnerAccount::new(PartnerName::Sandbox, "")
 }
 
 /// Where the charge stands. That it is not found says nothing to another account, and nothing while a
@@ -176,6 +176,10 @@ impl BillingPartner for Outside {
         let reference = charge.reference.clone();
         let refund = move |world: &World| Ok(world.refund_charge(&reference));
         self.ask_partner("refund the charge", refund).await
+    }
+
+    fn name(&self) -> PartnerName {
+        PartnerName::Sandbox
     }
 
     fn account(&self) -> PartnerAccount {

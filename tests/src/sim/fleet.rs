@@ -98,7 +98,7 @@ impl Fleet {
                 depot.client(world)
             };
             let ends = Ends {
-                partner: double.client(world, &runtime, account),
+                partners: double.client(world, &runtime, account).into(),
                 carrier,
                 queues: outside(),
                 mailer: outside(),

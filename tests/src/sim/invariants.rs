@@ -219,7 +219,7 @@ pub(super) async fn check(
 /// Whether the order's charge belongs to an account whose credentials are gone: nobody can ask how it
 /// stands, so the order shows that it is not known, and is never charged anew.
 pub(super) fn is_out_of_reach(order: &Order, plan: &Plan) -> bool {
-    let ours = PartnerAccount::new("paypal", PayPalDouble::CLIENT);
+    let ours = PartnerAccount::new(PartnerName::PayPal, PayPalDouble::CLIENT);
     let account = order
         .payment
         .as_ref()

@@ -57,6 +57,7 @@ impl Double {
     pub(super) fn new(partner: Option<PartnerName>, protocol: Protocol, runtime: &Runtime) -> Self {
         match partner {
             None => Self::Played(protocol),
+            Some(PartnerName::Sandbox) => unreachable!("the sandbox has no double"),
             Some(PartnerName::Stripe) => {
                 let stripe = StripeDouble::new(runtime.clone());
                 for method in [Method::Good, Method::Other, Method::Bad] {
@@ -257,6 +258,14 @@ impl BillingPartner for Partner {
             Self::Played(partner) => partner.refund(charge).await,
             Self::Stripe(partner) => partner.refund(charge).await,
             Self::PayPal(partner) => partner.refund(charge).await,
+        }
+    }
+
+    fn name(&self) -> PartnerName {
+        match self {
+            Self::Played(partner) => partner.name(),
+            Self::Stripe(partner) => partner.name(),
+            Self::PayPal(partner) => partner.name(),
         }
     }
 

@@ -147,7 +147,7 @@ impl Simulation {
         let store = Store::new(honest_client(&engine), Database::tables(), runtime.clone());
         let calm = || Outside(World::new(0, Faults::default(), false));
         let ends = Ends {
-            partner: Partner::Played(calm()),
+            partners: Partner::Played(calm()).into(),
             carrier: Shipper::Played(calm()),
             queues: calm(),
             mailer: calm(),

@@ -85,7 +85,7 @@ impl UnkindShop {
         let partner = PlayedPartner::default();
         let mailer = PlayedMailer::default();
         let ends = Ends {
-            partner: partner.clone(),
+            partners: partner.clone().into(),
             carrier: Own,
             queues: Sqs::new(sqs, urls.to_vec()),
             mailer: mailer.clone(),

@@ -73,6 +73,10 @@ impl BillingPartner for Agreed {
         self.paypal.refund(&self.charge(charge)).await
     }
 
+    fn name(&self) -> PartnerName {
+        self.paypal.name()
+    }
+
     fn account(&self) -> PartnerAccount {
         self.paypal.account()
     }
@@ -222,6 +226,7 @@ impl Invoiced {
             request: request(&id, payment.attempt),
             reference: payment.reference.unwrap(),
             opened_at: payment.opened_at.unwrap(),
+            partner: payment.partner,
             account: payment.account,
             method: payment.method,
             unanswered_since: payment.unanswered_since,

@@ -467,7 +467,7 @@ async fn check_confirmations(https: &Https, key: &Secret) {
             replaces: None,
         };
         let reference = stripe.open(&request).await.unwrap();
-        OpenCharge::new(request, reference, stripe.account(), runtime.now())
+        OpenCharge::new(request, reference, &stripe, runtime.now())
     };
     let confirm_barely = async |charge: &OpenCharge| {
         let path = format!("/v1/payment_intents/{}/confirm", charge.reference);

@@ -83,7 +83,7 @@ fn bench(method: &str) -> Bench {
 /// The charge as it is once its reference is stored.
 pub(crate) async fn open(stripe: &Stripe, runtime: &Runtime, request: ChargeRequest) -> OpenCharge {
     let reference = stripe.open(&request).await.unwrap();
-    OpenCharge::new(request, reference, stripe.account(), runtime.now())
+    OpenCharge::new(request, reference, stripe, runtime.now())
 }
 
 impl Bench {

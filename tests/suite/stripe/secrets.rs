@@ -3,6 +3,7 @@
 use payment::partners::Stripe;
 use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
+use platform::secret;
 
 use super::clock;
 
@@ -18,7 +19,7 @@ async fn on_a_laptop_the_key_comes_from_the_environment_and_its_absence_is_named
         };
         let environment = Environment::new(&variable);
         let aws = Aws::from_environment(environment).unwrap();
-        Stripe::from_environment(environment, &aws, runtime.clone())
+        Stripe::from_environment(environment, &aws, secret::PARTNER.current, runtime.clone())
             .await
             .map_err(|error| match error {
                 ConfigError::Missing(name) | ConfigError::Wrong { name, .. } => name,

@@ -1,6 +1,7 @@
 //! The billing partners: who moves the money.
 
 pub mod answers;
+mod configured;
 mod paypal;
 mod sandbox;
 mod stripe;
@@ -16,6 +17,7 @@ use messages::PartnerReference;
 use partner::{FromReach, Reach};
 use service::error::Source;
 
+pub use configured::{PartnerClient, Partners};
 pub use domain::RefundStatus;
 pub use paypal::PayPal;
 pub use paypal::answers as paypal_answers;
@@ -68,6 +70,9 @@ pub struct OpenCharge {
     pub reference: String,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// The partner that opened it; `None` for one that this version does not know. No other partner is
+    /// ever asked about the charge.
+    pub partner: Option<PartnerName>,
     /// The account that opened it; `None` where that is not known.
     pub account: Option<PartnerAccount>,
     /// The payment method that it was opened with or asked for by last, where the partner needs an
@@ -85,12 +90,13 @@ impl OpenCharge {
         since.is_some_and(|since| now < since.plus(ON_ITS_WAY))
     }
 
-    /// A charge that `account` has just opened. Its confirmation may be on its way from now on.
+    /// A charge that `partner` has just opened, by its last call. Its confirmation may be on its way from
+    /// now on.
     #[must_use]
     pub fn new(
         request: ChargeRequest,
         reference: String,
-        account: PartnerAccount,
+        partner: &impl BillingPartner,
         opened_at: Timestamp,
     ) -> Self {
         Self {
@@ -98,7 +104,8 @@ impl OpenCharge {
             request,
             reference,
             opened_at,
-            account: Some(account),
+            partner: Some(partner.name()),
+            account: Some(partner.account()),
             unanswered_since: Some(opened_at),
         }
     }
@@ -286,6 +293,9 @@ pub trait BillingPartner: Send + Sync + 'static {
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<Option<RefundStatus>, PartnerError>> + Send;
+
+    /// Which partner this is: stored with each charge, so that nobody asks another partner for it.
+    fn name(&self) -> PartnerName;
 
     /// Whose account this is: stored with each charge, so that nobody asks another account for it. MUST
     /// be the one that the last call was made for, as long as nothing else was awaited since: keys may

@@ -164,7 +164,11 @@ impl BillingPartner for Sandbox {
     }
 
     fn account(&self) -> PartnerAccount {
-        PartnerAccount::new("sandbox", "")
+        PartnerAccount::new(PartnerName::Sandbox, "")
+    }
+
+    fn name(&self) -> PartnerName {
+        PartnerName::Sandbox
     }
 
     /// Its refunds never fail.
@@ -257,7 +261,7 @@ mod tests {
         let request = request(customer);
         let reference = sandbox.open(&request).await.unwrap();
         let at = Timestamp::from_millis(0);
-        OpenCharge::new(request, reference, sandbox.account(), at)
+        OpenCharge::new(request, reference, sandbox, at)
     }
 
     /// A sandbox whose clock stands at `now`, in milliseconds.

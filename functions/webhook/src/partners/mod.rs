@@ -5,7 +5,7 @@ pub(crate) mod easypost;
 pub(crate) mod paypal;
 pub(crate) mod stripe;
 
-use domain::OrderId;
+use domain::{OrderId, PartnerName};
 use hmac::{Hmac, KeyInit, Mac};
 use lambda_http::http::HeaderMap;
 use messages::PartnerReference;
@@ -25,8 +25,8 @@ pub(crate) enum News {
     Charge(OrderId),
     /// The order's refund may stand differently now, also long after it was done.
     Refund(OrderId),
-    /// The customer's bank or PayPal has news of this dispute.
-    Dispute(PartnerReference),
+    /// The customer's bank or PayPal has news of this dispute, as this partner can tell.
+    Dispute(PartnerName, PartnerReference),
     /// The parcel of this reference may be elsewhere.
     Delivery(PartnerReference),
 }

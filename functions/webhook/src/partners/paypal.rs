@@ -22,7 +22,7 @@ mod certificates;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{InvoiceId, OrderId, Timestamp};
+use domain::{InvoiceId, OrderId, PartnerName, Timestamp};
 use lambda_http::http::HeaderMap;
 use messages::PartnerReference;
 use partner::PathSegment;
@@ -284,9 +284,8 @@ impl PartnerEvent for PayPalEvent {
             | "PAYMENT.REFUND.FAILED" => self.order().map(News::Refund),
             "CUSTOMER.DISPUTE.CREATED"
             | "CUSTOMER.DISPUTE.UPDATED"
-            | "CUSTOMER.DISPUTE.RESOLVED" => {
-                PartnerReference::parse(self.text("/dispute_id")?).map(News::Dispute)
-            }
+            | "CUSTOMER.DISPUTE.RESOLVED" => PartnerReference::parse(self.text("/dispute_id")?)
+                .map(|id| News::Dispute(PartnerName::PayPal, id)),
             _ => None,
         }
     }
@@ -352,15 +351,15 @@ mod tests {
             ("PAYMENT.REFUND.FAILED", Some(News::Refund(order()))),
             (
                 "CUSTOMER.DISPUTE.CREATED",
-                Some(News::Dispute(named("PP-D-1"))),
+                Some(News::Dispute(PartnerName::PayPal, named("PP-D-1"))),
             ),
             (
                 "CUSTOMER.DISPUTE.UPDATED",
-                Some(News::Dispute(named("PP-D-1"))),
+                Some(News::Dispute(PartnerName::PayPal, named("PP-D-1"))),
             ),
             (
                 "CUSTOMER.DISPUTE.RESOLVED",
-                Some(News::Dispute(named("PP-D-1"))),
+                Some(News::Dispute(PartnerName::PayPal, named("PP-D-1"))),
             ),
             ("BILLING.PLAN.CREATED", None),
         ] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{OrderId, Timestamp};
+use domain::{OrderId, PartnerName, Timestamp};
 use lambda_http::http::HeaderMap;
 use messages::PartnerReference;
 use platform::outbound::Secret;
@@ -119,9 +119,8 @@ impl PartnerEvent for StripeEvent {
             | "charge.dispute.updated"
             | "charge.dispute.closed"
             | "charge.dispute.funds_withdrawn"
-            | "charge.dispute.funds_reinstated" => {
-                PartnerReference::parse(self.text("/id")?).map(News::Dispute)
-            }
+            | "charge.dispute.funds_reinstated" => PartnerReference::parse(self.text("/id")?)
+                .map(|id| News::Dispute(PartnerName::Stripe, id)),
             _ => None,
         }
     }
@@ -241,16 +240,25 @@ mod tests {
             ("refund.created", Some(News::Refund(order()))),
             ("refund.updated", Some(News::Refund(order()))),
             ("refund.failed", Some(News::Refund(order()))),
-            ("charge.dispute.created", Some(News::Dispute(named("du_1")))),
-            ("charge.dispute.updated", Some(News::Dispute(named("du_1")))),
-            ("charge.dispute.closed", Some(News::Dispute(named("du_1")))),
+            (
+                "charge.dispute.created",
+                Some(News::Dispute(PartnerName::Stripe, named("du_1"))),
+            ),
+            (
+                "charge.dispute.updated",
+                Some(News::Dispute(PartnerName::Stripe, named("du_1"))),
+            ),
+            (
+                "charge.dispute.closed",
+                Some(News::Dispute(PartnerName::Stripe, named("du_1"))),
+            ),
             (
                 "charge.dispute.funds_withdrawn",
-                Some(News::Dispute(named("du_1"))),
+                Some(News::Dispute(PartnerName::Stripe, named("du_1"))),
             ),
             (
                 "charge.dispute.funds_reinstated",
-                Some(News::Dispute(named("du_1"))),
+                Some(News::Dispute(PartnerName::Stripe, named("du_1"))),
             ),
             ("charge.dispute.newer", None),
             ("plan.created", None),

@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
     Amounts, Card, Charge, Contact, CustomerId, Decline, Delivery, Dispute, Due, DueStep, Email,
     EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, OpenParcel, Order, OrderId,
-    OrderLines, PartnerAccount, Payment, ProductId, Quantity, RefundNews, RefundStatus, Shipment,
-    ShippingRefusal, Text, Timestamp, TrackingNumber,
+    OrderLines, PartnerAccount, PartnerName, Payment, ProductId, Quantity, RefundNews,
+    RefundStatus, Shipment, ShippingRefusal, Text, Timestamp, TrackingNumber,
 };
 
 use super::{Corrupt, Item};
@@ -179,6 +179,7 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         keys: keys(reader)?,
         reference: text("reference")?,
         opened_at: reader.time("openedAt")?,
+        partner: reader.parsed("partner", |text| text.parse::<PartnerName>().ok())?,
         account: reader.parsed("account", PartnerAccount::parse)?,
         method: reader.parsed("method", MethodFingerprint::parse)?,
         unanswered_since: reader.time("unansweredSince")?,

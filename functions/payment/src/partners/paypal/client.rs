@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{InvoiceId, PartnerAccount, Timestamp};
+use domain::{InvoiceId, PartnerAccount, PartnerName, Timestamp};
 use partner::CallFailure::{BadReference, NoToken, Refused};
 use partner::{Call, CallFailure, PathSegment, Reach, Unusable, read, send};
 use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
-use platform::secret::{self, Keys, PartnerSecret};
+use platform::secret::{Keys, PartnerSecret, SecretVariables};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ impl Credentials {
     }
 
     fn account(&self) -> PartnerAccount {
-        PartnerAccount::new("paypal", &self.client_id)
+        PartnerAccount::new(PartnerName::PayPal, &self.client_id)
     }
 }
 
@@ -77,11 +77,12 @@ impl Client {
     pub(super) async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
+        secret: SecretVariables,
         runtime: Runtime,
     ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "PAYPAL_URL", ADDRESS)?;
         let pick = Credentials::pick;
-        let keys = Keys::of(environment, aws, secret::PARTNER, pick, runtime.clone()).await?;
+        let keys = Keys::of(environment, aws, secret, pick, runtime.clone()).await?;
         Ok(Self::new(Https::new(address), keys, runtime))
     }
 
@@ -89,7 +90,10 @@ impl Client {
     pub(super) fn account(&self) -> PartnerAccount {
         let keys = self.keys.last();
         // Without keys no call was made, and there is no account that could have opened anything.
-        keys.map_or_else(|| PartnerAccount::new("paypal", ""), |keys| keys.account())
+        keys.map_or_else(
+            || PartnerAccount::new(PartnerName::PayPal, ""),
+            |keys| keys.account(),
+        )
     }
 
     /// Opens an order; its id may stand in a path. `request_id` has at most 108 characters, here and

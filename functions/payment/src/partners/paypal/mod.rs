@@ -62,7 +62,7 @@ use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
-use platform::secret::Keys;
+use platform::secret::{Keys, SecretVariables};
 use serde_json::{Value, json};
 
 use super::answers::{Meaning, Words};
@@ -137,15 +137,16 @@ impl PayPal {
         }
     }
 
-    /// With `clientId` and `clientSecret` of now, of the secret in `PARTNER_SECRET` or of the one that
-    /// `PARTNER_SECRET_ARN` names, at `PAYPAL_URL`, PayPal's own live address without it.
+    /// With `clientId` and `clientSecret` of now, of `secret`, at `PAYPAL_URL`, PayPal's own live address
+    /// without it.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
+        secret: SecretVariables,
         runtime: Runtime,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
-            client: Client::from_environment(environment, aws, runtime.clone()).await?,
+            client: Client::from_environment(environment, aws, secret, runtime.clone()).await?,
             runtime,
         })
     }
@@ -549,6 +550,10 @@ impl BillingPartner for PayPal {
     /// client is the same account.
     fn account(&self) -> PartnerAccount {
         self.client.account()
+    }
+
+    fn name(&self) -> PartnerName {
+        PartnerName::PayPal
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {

@@ -37,6 +37,7 @@ fn charge(reference: &str, attempt: u32) -> OpenCharge {
         },
         reference: reference.to_owned(),
         opened_at: Timestamp::from_millis(0),
+        partner: Some(PartnerName::PayPal),
         account: None,
         method: None,
         unanswered_since: None,

@@ -5,7 +5,7 @@ use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
-use platform::secret::{self, Keys, PartnerSecret};
+use platform::secret::{Keys, PartnerSecret, SecretVariables};
 use serde::de::DeserializeOwned;
 
 use super::OpenCharge;
@@ -36,11 +36,12 @@ impl Client {
     pub(super) async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
+        secret: SecretVariables,
         runtime: &Runtime,
     ) -> Result<Self, ConfigError> {
         let address = Https::address(environment, "STRIPE_URL", ADDRESS)?;
         let pick = |secret: &PartnerSecret| secret.field("apiKey", &["sk_", "rk_"]);
-        let keys = Keys::of(environment, aws, secret::PARTNER, pick, runtime.clone()).await?;
+        let keys = Keys::of(environment, aws, secret, pick, runtime.clone()).await?;
         Ok(Self::new(Https::new(address), keys))
     }
 

@@ -46,7 +46,7 @@ use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, HttpsError, Secret};
 use platform::runtime::Runtime;
-use platform::secret::Keys;
+use platform::secret::{Keys, SecretVariables};
 
 use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
@@ -81,15 +81,16 @@ impl Stripe {
         }
     }
 
-    /// With the account's secret key of now, field `apiKey` of the secret in `PARTNER_SECRET` or of the
-    /// one that `PARTNER_SECRET_ARN` names, at `STRIPE_URL`, Stripe's own address without it.
+    /// With the account's secret key of now, field `apiKey` of `secret`, at `STRIPE_URL`, Stripe's own
+    /// address without it.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
+        secret: SecretVariables,
         runtime: Runtime,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
-            client: Client::from_environment(environment, aws, &runtime).await?,
+            client: Client::from_environment(environment, aws, secret, &runtime).await?,
             runtime,
         })
     }
@@ -343,7 +344,11 @@ impl BillingPartner for Stripe {
 
     /// Keys are rolled and name no account; nothing is concluded from an intent that is not found.
     fn account(&self) -> PartnerAccount {
-        PartnerAccount::new("stripe", "")
+        PartnerAccount::new(PartnerName::Stripe, "")
+    }
+
+    fn name(&self) -> PartnerName {
+        PartnerName::Stripe
     }
 
     async fn refund_status(
