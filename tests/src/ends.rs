@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use domain::{Card, Email, Money, PartnerAccount, PartnerName};
+use domain::{Card, Email, Money, NextAction, PartnerAccount, PartnerName};
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError};
 use messages::queue::{EventQueue, Queue, QueueError};
@@ -337,6 +337,13 @@ impl BillingPartner for PlayedPartner {
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.check_refused("look_up")?;
         self.answer("look_up", self.status(&charge.reference)?)
+    }
+
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        Ok((self.status(&charge.reference)?, NextAction::default()))
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {

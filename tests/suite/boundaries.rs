@@ -106,6 +106,7 @@ async fn an_unanswered_confirmation_may_arrive_for_fifteen_minutes() {
         request,
         reference,
         opened_at: since,
+        partner: Some(partner.name()),
         account: None,
         method: None,
         unanswered_since: Some(since),

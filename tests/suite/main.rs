@@ -26,6 +26,7 @@ mod limits;
 mod localstripe;
 mod mails;
 mod metrics;
+mod next_action;
 mod obligations;
 mod parameters;
 mod partners;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use domain::{Decline, Status};
+use domain::{ClientSecret, Decline, NextAction, Status};
 use serde_json::Value;
 use service::error::{
     CardPlace, Counterpart, Dependency, Difference, Error, FieldError, Missing, Outcome,
@@ -143,7 +143,17 @@ fn errors() -> Vec<Error> {
         ],
         Error::PaymentPending => [Error::PaymentPending],
         Error::Declined(_) => [declined(true), declined(false)],
-        Error::ActionRequired => [Error::ActionRequired],
+        Error::ActionRequired(_) => [
+            Error::ActionRequired(NextAction::default()),
+            Error::ActionRequired(NextAction {
+                redirect_url: "https://bank.example/approve".parse().ok(),
+                client_secret: ClientSecret::parse("pi_1_secret_2"),
+            }),
+            Error::ActionRequired(NextAction {
+                redirect_url: None,
+                client_secret: ClientSecret::parse("pi_1_secret_2"),
+            }),
+        ],
         Error::NoAgreement => [Error::NoAgreement],
         Error::RefundPending => [Error::RefundPending],
         Error::RefundFailed => [Error::RefundFailed],

@@ -2,11 +2,13 @@
 //!
 //! `GET /api/order/{orderId}`, `GET /api/health`
 
-use domain::{ChargeState, Dispute, EventType, Order, OrderId, Text, TrackingNumber};
+use domain::{
+    ChargeState, Dispute, EventType, NextAction, Order, OrderId, PartnerName, Text, TrackingNumber,
+};
 use serde::Serialize;
 use serde_json::Number;
 use service::error::{Error, Missing};
-use service::http::{Answer, Call, ItemBody, Route, item_bodies};
+use service::http::{Answer, Call, Caller, ItemBody, NextActionBody, Route, item_bodies};
 use service::lambda::Function;
 use store::{EmailState, Store};
 
@@ -57,6 +59,9 @@ struct OrderBody<'a> {
 struct PaymentBody<'a> {
     state: &'static str,
     attempt: u32,
+    /// Who has the charge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partner: Option<&'static str>,
     /// The partner's ID of the charge.
     reference: Option<&'a str>,
     transaction_id: Option<u64>,
@@ -69,6 +74,9 @@ struct PaymentBody<'a> {
     decline_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retryable: Option<bool>,
+    /// What the customer must do before the charge can go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_action: Option<NextActionBody<'a>>,
     /// The state of the refund, unless it completed immediately.
     #[serde(skip_serializing_if = "Option::is_none")]
     refund: Option<RefundBody<'a>>,
@@ -172,7 +180,19 @@ fn disputes(disputes: &[Dispute]) -> Vec<NamedDisputeBody<'_>> {
     named.collect()
 }
 
-fn payment(order: &Order) -> Option<PaymentBody<'_>> {
+/// What the customer must do at the partner, as far as the caller may read it.
+fn next_action(order: &Order, caller: &Caller) -> Option<NextAction> {
+    let payment = order.payment.as_ref()?;
+    let action = payment.next_action.clone();
+    let action = action.filter(|_| payment.state == ChargeState::ActionRequired)?;
+    Some(if caller.only().is_none() {
+        action
+    } else {
+        action.for_customer()
+    })
+}
+
+fn payment<'a>(order: &'a Order, next_action: Option<&'a NextAction>) -> Option<PaymentBody<'a>> {
     let payment = order.payment.as_ref()?;
     let card = payment.charge.as_ref().map(|charge| &charge.card);
     let decline = payment
@@ -185,6 +205,7 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
     Some(PaymentBody {
         state: payment.state.as_str(),
         attempt: payment.attempt,
+        partner: payment.partner.as_ref().map(PartnerName::as_str),
         reference: payment.reference.as_deref(),
         transaction_id: payment.charge.as_ref().map(|charge| charge.transaction_id),
         brand: card.and_then(|card| card.brand.as_deref()),
@@ -192,6 +213,7 @@ fn payment(order: &Order) -> Option<PaymentBody<'_>> {
         reason: reason.map(Into::into),
         decline_code: decline.map(|decline| decline.code.as_str()),
         retryable: decline.map(|decline| decline.retryable),
+        next_action: next_action.and_then(NextActionBody::from_action),
         refund: payment.refund.as_ref().map(|refund| RefundBody {
             state: refund.status.as_str(),
             code: refund.status.code(),
@@ -244,6 +266,7 @@ impl Function for Orders {
             .await?
             .ok_or_else(missing)?;
         call.caller.check(&order.customer, Missing::Order)?;
+        let next_action = next_action(&order, &call.caller);
         Answer::ok(&OrderBody {
             order_id: order.id.to_string(),
             customer_id: order.customer.as_str(),
@@ -254,7 +277,7 @@ impl Function for Orders {
             total_amount: order.amounts.total.to_amount_json(),
             items: item_bodies(&order.lines),
             invoice_id: order.invoice().map(|invoice| invoice.to_string()),
-            payment: payment(&order),
+            payment: payment(&order, next_action.as_ref()),
             tracking_number: order
                 .shipment
                 .as_ref()

@@ -1,6 +1,8 @@
 //! Cancels an order. A captured charge is refunded first; an open charge is closed first.
 
-use domain::{ChargeState, CustomerId, Order, OrderId, RefundStatus, Status, Text, Timestamp};
+use domain::{
+    ChargeState, CustomerId, NextAction, Order, OrderId, RefundStatus, Status, Text, Timestamp,
+};
 use platform::telemetry;
 use serde::Serialize;
 use serde_json::Value;
@@ -220,7 +222,7 @@ impl<P: BillingPartner> Payments<P> {
             Ok(Closing::Settles(charge, status)) => {
                 return self.settle(order, fence, &charge, status).await;
             }
-            Ok(Closing::StillOpen) => Error::ActionRequired,
+            Ok(Closing::StillOpen) => Error::ActionRequired(NextAction::default()),
             Err(error) => error,
         };
         let (waits, as_before) = (ChargeState::ActionRequired, Confirmation::AsBefore);

@@ -20,8 +20,9 @@ mod request;
 use std::time::Duration;
 
 use domain::{
-    Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, InvoiceId, Order, OrderId,
-    Payment, Status, Timestamp, UnpaidOrders, WaitReason, digest_hex, number_from_digest,
+    Agreement, Card, Charge, ChargeState, Decline, DueStep, EventType, InvoiceId, NextAction,
+    Order, OrderId, Payment, Status, Timestamp, UnpaidOrders, WaitReason, digest_hex,
+    number_from_digest,
 };
 use messages::{Message, MessageKind};
 use platform::config::Shop;
@@ -29,7 +30,7 @@ use platform::runtime::Runtime;
 use platform::telemetry;
 use service::claims::{claim_key, own_order};
 use service::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
-use service::http::{Answer, Call, Route};
+use service::http::{Answer, Call, Caller, Route};
 use service::lambda::{Consumed, Function, count_dependency};
 use store::{
     CancelBasis, Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence,
@@ -661,16 +662,7 @@ impl<P: BillingPartner> Payments<P> {
                 self.decline(order, fence, decline, DeclinedCharge::Dead)
                     .await
             }
-            ChargeStatus::ActionRequired => {
-                self.release(
-                    order,
-                    fence,
-                    WaitReason::ConfirmationRequired,
-                    Confirmation::Answered,
-                )
-                .await?;
-                Err(Error::ActionRequired)
-            }
+            ChargeStatus::ActionRequired => self.leave_to_customer(order, fence, charge).await,
             ChargeStatus::Pending => {
                 self.release(order, fence, ChargeState::Pending, Confirmation::Answered)
                     .await?;
@@ -682,6 +674,35 @@ impl<P: BillingPartner> Payments<P> {
                 Err(Error::PaymentUnknown)
             }
         }
+    }
+
+    /// Records what the customer must do. Done at the partner, it completes the payment: the partner's
+    /// webhook or the sweep finds it.
+    async fn leave_to_customer(
+        &self,
+        order: &Order,
+        fence: Fence,
+        charge: &OpenCharge,
+    ) -> Result<Order, Error> {
+        let (action, confirmation) = match self.partner.ask_customer(charge).await {
+            Ok((ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed, action)) => {
+                (action, Confirmation::Answered)
+            }
+            Ok((status, _)) => return Box::pin(self.settle(order, fence, charge, status)).await,
+            Err(error) => {
+                tracing::warn!(order_id = %order.id, %error, "what the customer must do is unknown");
+                (NextAction::default(), Confirmation::AsBefore)
+            }
+        };
+        let now = self.runtime.now();
+        let released = self
+            .store
+            .require_action(order, fence, &action, confirmation, now)
+            .await?;
+        if let Settlement::Written(_) = released {
+            log_waiting(order, WaitReason::ConfirmationRequired);
+        }
+        Err(Error::ActionRequired(action))
     }
 
     async fn captured(
@@ -786,11 +807,8 @@ impl<P: BillingPartner> Payments<P> {
             .store
             .release_payment(order, fence, to, confirmation, now)
             .await?;
-        if let (Released::ToCustomer(reason), Settlement::Written(_)) = (to, released)
-            && !waits_already(order, reason)
-        {
-            let code = reason.as_str();
-            tracing::info!(order_id = %order.id, code, "waiting for the customer");
+        if let (Released::ToCustomer(reason), Settlement::Written(_)) = (to, released) {
+            log_waiting(order, reason);
         }
         Ok(())
     }
@@ -939,12 +957,30 @@ fn after_claim(error: Error) -> Error {
     }
 }
 
+/// Logs the beginning of a wait once, however often the charge is looked at.
+fn log_waiting(order: &Order, reason: WaitReason) {
+    if !waits_already(order, reason) {
+        let code = reason.as_str();
+        tracing::info!(order_id = %order.id, code, "waiting for the customer");
+    }
+}
+
 /// Whether the customer was waited for, for this reason, before the claim under which `order` was read.
 fn waits_already(order: &Order, reason: WaitReason) -> bool {
     order.payment.as_ref().is_some_and(|payment| {
         payment.claimed_from == Some(ChargeState::ActionRequired)
             && payment.wait_reason == Some(reason)
     })
+}
+
+/// What the customer must do, as far as the caller may read it.
+fn as_shown_to(caller: &Caller, error: Error) -> Error {
+    match error {
+        Error::ActionRequired(action) if caller.only().is_some() => {
+            Error::ActionRequired(action.for_customer())
+        }
+        other => other,
+    }
 }
 
 /// The charge's state after an error that moved no money. Without an agreement only the customer
@@ -980,7 +1016,8 @@ impl<P: BillingPartner> Function for Payments<P> {
                 },
             )
             .await
-            .map_err(after_claim)?;
+            .map_err(after_claim)
+            .map_err(|error| as_shown_to(&call.caller, error))?;
         let body = PaymentBody::from_order(&order)
             .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
         Answer::created(&body, format!("/api/order/{id}"))
@@ -1003,7 +1040,7 @@ impl<P: BillingPartner> Function for Payments<P> {
             Ok(_)
             | Err(
                 Error::Declined(_)
-                | Error::ActionRequired
+                | Error::ActionRequired(_)
                 | Error::NoAgreement
                 | Error::PaymentPending
                 | Error::RefundPending

@@ -83,7 +83,7 @@ impl ChargeLimits {
         currency: Currency,
     ) -> Result<Self, UnsupportedCurrency> {
         let limits = match partner {
-            None => Some(Self::sandbox(currency)),
+            None | Some(PartnerName::Sandbox) => Some(Self::sandbox(currency)),
             Some(PartnerName::Stripe) => Self::stripe(currency),
             Some(PartnerName::PayPal) => Self::paypal(currency),
         };

@@ -7,6 +7,7 @@ mod delivery;
 mod dispute;
 mod ids;
 mod money;
+mod next_action;
 mod order;
 mod postal;
 mod refund;
@@ -29,6 +30,7 @@ pub use ids::{
     CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError, Unit};
+pub use next_action::{ClientSecret, NextAction, RedirectUrl, RedirectUrlError};
 pub use order::{
     Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
     Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,

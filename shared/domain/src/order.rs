@@ -7,8 +7,8 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{
     Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, MethodFingerprint, Money,
-    OrderId, PartnerAccount, PartnerName, ProductId, Recipient, RefundNews, Status, Text,
-    Timestamp, TrackingNumber,
+    NextAction, OrderId, PartnerAccount, PartnerName, ProductId, Recipient, RefundNews, Status,
+    Text, Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -221,6 +221,8 @@ pub struct Payment {
     pub waiting_since: Option<Timestamp>,
     /// What the customer was last waited for. Earlier versions did not keep it.
     pub wait_reason: Option<WaitReason>,
+    /// What the customer must do at the partner, while the charge waits for that.
+    pub next_action: Option<NextAction>,
     /// Past and current refusals, oldest first.
     pub declines: Vec<Decline>,
     /// The captured charge; of an order that costs nothing, its number and times.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::{Currency, Decline, Status};
+use domain::{Currency, Decline, NextAction, Status};
 use messages::queue::QueueError;
 use platform::aws::FailureKind;
 use platform::json::JsonError;
@@ -193,9 +193,9 @@ pub enum Error {
     /// The partner declined the charge.
     #[error("the payment was declined")]
     Declined(Decline),
-    /// The customer must act at the partner.
+    /// The customer must act at the partner, by what this caller may read.
     #[error("the customer must act")]
-    ActionRequired,
+    ActionRequired(NextAction),
     /// The customer has not agreed to be charged by the shop's billing partner.
     #[error("the customer has no billing agreement")]
     NoAgreement,
@@ -370,7 +370,7 @@ impl Error {
             Self::InProgress { .. } => "in_progress",
             Self::PaymentPending => "payment_pending",
             Self::Declined(_) => "payment_declined",
-            Self::ActionRequired => "payment_action_required",
+            Self::ActionRequired(_) => "payment_action_required",
             Self::NoAgreement => "billing_agreement_missing",
             Self::RefundPending => "refund_pending",
             Self::RefundFailed => "refund_failed",

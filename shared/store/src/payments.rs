@@ -10,10 +10,11 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
     Charge, ChargeState, Command, CustomerId, Decline, Due, DueStep, MethodFingerprint, Money,
-    Order, OrderId, PartnerAccount, PartnerName, Payment, Status, Timestamp, WaitReason,
+    NextAction, Order, OrderId, PartnerAccount, PartnerName, Payment, Status, Timestamp,
+    WaitReason,
 };
 
-use super::item::{charge_value, decline_value, money, n, s};
+use super::item::{charge_value, decline_value, money, n, next_action_value, s};
 use super::transition::{Change, DUE_AFTER, OrderWrite};
 use super::{Store, StoreError};
 
@@ -287,7 +288,9 @@ impl Store {
             .set("payment.holder", s(&holder))
             .set("payment.leaseUntil", n(now.plus(lease).millis()))
             .assign("payment.claimedFrom", "payment.#state")
-            .set("payment.state", s(ChargeState::Processing.as_str()));
+            .set("payment.state", s(ChargeState::Processing.as_str()))
+            // Whoever gives the claim back says anew what the customer must do.
+            .remove(["payment.nextAction"]);
         (claim, holder)
     }
 
@@ -456,22 +459,26 @@ impl Store {
         confirmation: Confirmation,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let state = to.state();
-        let mut released = under(&order.id, fence)
-            .set("payment.state", s(state.as_str()))
-            .remove(CLAIM);
-        if state == ChargeState::ActionRequired {
-            released = waiting(released, order, now);
-        }
-        if let Released::ToCustomer(reason) = to {
-            released = released.set("payment.waitReason", s(reason.as_str()));
-        }
-        if confirmation == Confirmation::Answered {
-            released = released.remove(["payment.unansweredSince"]);
-        }
-        if state == ChargeState::Pending || confirmation == Confirmation::Unanswered {
-            released = released.remove(["payment.waitingSince"]);
-        }
+        let released = released(order, fence, to, confirmation, now);
+        self.given_back(released, fence).await
+    }
+
+    /// The same for a charge that waits until the customer has done this at the partner; one write.
+    pub async fn require_action(
+        &self,
+        order: &Order,
+        fence: Fence,
+        action: &NextAction,
+        confirmation: Confirmation,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let waits = WaitReason::ConfirmationRequired.into();
+        let released = released(order, fence, waits, confirmation, now)
+            .set("payment.nextAction", next_action_value(action));
+        self.given_back(released, fence).await
+    }
+
+    async fn given_back(&self, released: Change, fence: Fence) -> Result<Settlement, StoreError> {
         self.settled(released, |order| {
             order
                 .payment
@@ -535,6 +542,33 @@ fn under(id: &OrderId, fence: Fence) -> Change {
     Store::change(id)
         .when_status(Status::Invoiced)
         .when_claimed(fence)
+}
+
+/// What gives a claim back.
+fn released(
+    order: &Order,
+    fence: Fence,
+    to: Released,
+    confirmation: Confirmation,
+    now: Timestamp,
+) -> Change {
+    let state = to.state();
+    let mut released = under(&order.id, fence)
+        .set("payment.state", s(state.as_str()))
+        .remove(CLAIM);
+    if state == ChargeState::ActionRequired {
+        released = waiting(released, order, now);
+    }
+    if let Released::ToCustomer(reason) = to {
+        released = released.set("payment.waitReason", s(reason.as_str()));
+    }
+    if confirmation == Confirmation::Answered {
+        released = released.remove(["payment.unansweredSince"]);
+    }
+    if state == ChargeState::Pending || confirmation == Confirmation::Unanswered {
+        released = released.remove(["payment.waitingSince"]);
+    }
+    released
 }
 
 /// From now on the customer is waited for, if that is not so already. An earlier version's payment does

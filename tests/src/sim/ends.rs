@@ -1,6 +1,6 @@
 //! The other side: queues, partner, carrier and mailer with books of their own.
 
-use domain::{Email, PartnerAccount, PartnerName, Timestamp, number_from_digest};
+use domain::{Email, NextAction, PartnerAccount, PartnerName, Timestamp, number_from_digest};
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError, classify};
 use messages::queue::{EventQueue, Queue, QueueError};
@@ -170,6 +170,15 @@ impl BillingPartner for Outside {
         let charge = charge.clone();
         let look_up = move |world: &World| standing(world, &charge);
         self.ask_partner("look the charge up", look_up).await
+    }
+
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        let charge = charge.clone();
+        let ask = move |world: &World| Ok((standing(world, &charge)?, NextAction::default()));
+        self.ask_partner("ask for the customer's page", ask).await
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {

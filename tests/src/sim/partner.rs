@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{PartnerAccount, PartnerName};
+use domain::{NextAction, PartnerAccount, PartnerName};
 use messages::PartnerReference;
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
@@ -250,6 +250,17 @@ impl BillingPartner for Partner {
             Self::Played(partner) => partner.look_up(charge).await,
             Self::Stripe(partner) => partner.look_up(charge).await,
             Self::PayPal(partner) => partner.look_up(charge).await,
+        }
+    }
+
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        match self {
+            Self::Played(partner) => partner.ask_customer(charge).await,
+            Self::Stripe(partner) => partner.ask_customer(charge).await,
+            Self::PayPal(partner) => partner.ask_customer(charge).await,
         }
     }
 

@@ -7,7 +7,9 @@ mod double;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Agreement, CustomerId, Money, OrderId, PartnerAccount, PartnerName, PartnerToken};
+use domain::{
+    Agreement, CustomerId, Money, NextAction, OrderId, PartnerAccount, PartnerName, PartnerToken,
+};
 use messages::PartnerReference;
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
@@ -67,6 +69,13 @@ impl BillingPartner for Agreed {
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.paypal.look_up(&self.charge(charge)).await
+    }
+
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        self.paypal.ask_customer(&self.charge(charge)).await
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {

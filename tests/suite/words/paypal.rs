@@ -70,8 +70,7 @@ impl Bench {
     pub(super) async fn opened(&self) -> OpenCharge {
         let request = self.request();
         let reference = self.paypal.open(&request).await.unwrap();
-        let account = self.paypal.account();
-        OpenCharge::new(request, reference, account, self.runtime.now())
+        OpenCharge::new(request, reference, &self.paypal, self.runtime.now())
     }
 
     pub(super) async fn captured(&self) -> OpenCharge {

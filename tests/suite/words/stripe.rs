@@ -59,8 +59,7 @@ impl Bench {
     pub(super) async fn opened(&self) -> OpenCharge {
         let request = self.request();
         let reference = self.stripe.open(&request).await.unwrap();
-        let account = self.stripe.account();
-        OpenCharge::new(request, reference, account, self.runtime.now())
+        OpenCharge::new(request, reference, &self.stripe, self.runtime.now())
     }
 
     pub(super) async fn captured(&self) -> OpenCharge {

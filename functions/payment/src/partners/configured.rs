@@ -3,7 +3,7 @@
 
 use std::iter;
 
-use domain::{PartnerAccount, PartnerName};
+use domain::{NextAction, PartnerAccount, PartnerName, RedirectUrl};
 use messages::PartnerReference;
 use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
@@ -97,6 +97,13 @@ impl<P: BillingPartner> Partners<P> {
         self.of(charge)?.look_up(charge).await
     }
 
+    pub(crate) async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        self.of(charge)?.ask_customer(charge).await
+    }
+
     pub(crate) async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         self.of(charge)?.refund(charge).await
     }
@@ -158,6 +165,7 @@ impl PartnerClient {
         runtime: &Runtime,
     ) -> Result<Self, ConfigError> {
         let runtime = runtime.clone();
+        let return_url = return_url(environment)?;
         Ok(match name {
             PartnerName::Sandbox => {
                 let sandbox = Sandbox::new(runtime);
@@ -167,12 +175,23 @@ impl PartnerClient {
                 })
             }
             PartnerName::Stripe => {
-                Self::Stripe(Stripe::from_environment(environment, aws, secret, runtime).await?)
+                let stripe = Stripe::from_environment(environment, aws, secret, runtime).await?;
+                Self::Stripe(stripe.returning_to(return_url))
             }
             PartnerName::PayPal => {
-                Self::PayPal(PayPal::from_environment(environment, aws, secret, runtime).await?)
+                let paypal = PayPal::from_environment(environment, aws, secret, runtime).await?;
+                Self::PayPal(paypal.returning_to(return_url))
             }
         })
+    }
+}
+
+/// Where partners send a customer who has confirmed a payment: `PAYMENT_RETURN_URL`.
+fn return_url(environment: Environment<'_>) -> Result<Option<RedirectUrl>, ConfigError> {
+    const NAME: &str = "PAYMENT_RETURN_URL";
+    match environment.optional(NAME) {
+        None => Ok(None),
+        Some(_) => environment.parsed(NAME).map(Some),
     }
 }
 
@@ -187,6 +206,13 @@ impl BillingPartner for PartnerClient {
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         delegate!(self, client => client.look_up(charge).await)
+    }
+
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        delegate!(self, client => client.ask_customer(charge).await)
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {

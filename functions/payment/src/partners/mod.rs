@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use domain::{
     Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, MethodFingerprint, Money,
-    OrderId, PartnerAccount, PartnerName, Timestamp,
+    NextAction, OrderId, PartnerAccount, PartnerName, Timestamp,
 };
 use messages::PartnerReference;
 use partner::{FromReach, Reach};
@@ -268,6 +268,17 @@ pub trait BillingPartner: Send + Sync + 'static {
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
+
+    /// Has the customer confirm a charge that stands at [`ChargeStatus::ActionRequired`], and tells
+    /// where it stands then and what the customer must do, if the partner tells.
+    ///
+    /// MAY ask the partner for the customer's page, also by a confirmation with the customer present,
+    /// if the request has the agreement that the charge was opened with: that confirmation MUST take
+    /// effect at most once for a reference, as every other. Otherwise it MUST NOT change anything.
+    fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<(ChargeStatus, NextAction), PartnerError>> + Send;
 
     /// Gives the whole of a captured charge back, also where an earlier refund of it was refused or
     /// has failed.

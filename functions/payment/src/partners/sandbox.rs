@@ -11,6 +11,7 @@
 //! | `sandbox-stolen-card` | every attempt is declined, `stolen_card`, not retryable |
 //! | `sandbox-declined-once` | the first attempt is declined, the second captured |
 //! | `sandbox-action-required` | the customer must act, for ever |
+//! | `sandbox-acts-later` | the customer must act, and counts as having acted 60 s after the charge was opened |
 //! | `sandbox-pending` | pending until 60 s after it was opened, then captured |
 //! | `sandbox-timeout` | the answer to the confirmation is lost; looking it up says captured |
 //! | `sandbox-outage` | nothing can be opened |
@@ -19,7 +20,7 @@ mod ledger;
 
 use std::time::Duration;
 
-use domain::{Card, PartnerAccount, PartnerName};
+use domain::{Card, NextAction, PartnerAccount, PartnerName};
 use messages::PartnerReference;
 use platform::runtime::Runtime;
 
@@ -29,7 +30,7 @@ use super::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
 };
 
-/// How long a pending charge takes to settle.
+/// How long a pending charge takes to settle, and a customer to act.
 const SETTLES_AFTER: Duration = Duration::from_mins(1);
 
 /// A partner that charges nobody.
@@ -79,6 +80,9 @@ impl Sandbox {
                 declined("insufficient_funds", true)
             }
             "sandbox-action-required" => ChargeStatus::ActionRequired,
+            "sandbox-acts-later" if self.runtime.now() < charge.opened_at.plus(SETTLES_AFTER) => {
+                ChargeStatus::ActionRequired
+            }
             "sandbox-pending" if self.runtime.now() < charge.opened_at.plus(SETTLES_AFTER) => {
                 ChargeStatus::Pending
             }
@@ -153,9 +157,23 @@ impl BillingPartner for Sandbox {
                 // Where the sandbox cannot know whether it was confirmed, it says that it was not:
                 // confirming gives the same outcome, however often.
                 "sandbox-timeout" | "sandbox-pending" | "sandbox-action-required" => outcome,
+                "sandbox-acts-later" if outcome == ChargeStatus::ActionRequired => outcome,
                 _ => ChargeStatus::Unconfirmed,
             }),
         }
+    }
+
+    /// There is no such page: the domain `invalid` leads nowhere (RFC 2606).
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        let url = format!("https://sandbox.invalid/approve/{}", charge.reference);
+        let action = NextAction {
+            redirect_url: url.parse().ok(),
+            client_secret: None,
+        };
+        Ok((ChargeStatus::ActionRequired, action))
     }
 
     async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
@@ -336,6 +354,7 @@ mod tests {
             ("sandbox-stolen-card", "declined", 0),
             ("sandbox-declined-once", "declined", 0),
             ("sandbox-action-required", "action required", 0),
+            ("sandbox-acts-later", "action required", 0),
             ("sandbox-pending", "pending", 1),
             ("8080", "captured", 1),
         ] {

@@ -8,6 +8,7 @@ mod contact;
 mod fields;
 mod items;
 mod mail_request;
+mod next_action;
 mod problem;
 mod request_id;
 mod route;
@@ -22,6 +23,7 @@ pub use fields::{
 };
 pub use items::{ItemBody, item_bodies, read_items};
 pub use mail_request::{MAILS, MailRequest};
+pub use next_action::NextActionBody;
 pub use problem::Repeat;
 pub use request_id::RequestId;
 pub use route::{Callers, Route};

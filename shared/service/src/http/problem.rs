@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::RequestId;
 use super::answer::json_response;
+use super::next_action::NextActionBody;
 use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome, RequestPart};
 
 /// `Retry-After` when a dependency failed.
@@ -70,7 +71,7 @@ impl Error {
             | Self::MalformedRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WebhookSignature => StatusCode::UNAUTHORIZED,
             Self::BackendOnly => StatusCode::FORBIDDEN,
-            Self::Declined(_) | Self::ActionRequired | Self::NoAgreement => {
+            Self::Declined(_) | Self::ActionRequired(_) | Self::NoAgreement => {
                 StatusCode::PAYMENT_REQUIRED
             }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -171,8 +172,12 @@ impl Error {
             Self::Declined(_) => {
                 "The payment was declined. The customer needs another payment method.".to_owned()
             }
-            Self::ActionRequired => {
+            Self::ActionRequired(action) if action.is_empty() => {
                 "The customer must confirm the payment with the bank. Retry after that.".to_owned()
+            }
+            Self::ActionRequired(_) => {
+                "The customer must confirm the payment as nextAction says. The order then continues \
+                 without another call.".to_owned()
             }
             Self::TooManyAttempts => {
                 "This invoice was declined too many times. Place a new order.".to_owned()
@@ -243,7 +248,10 @@ impl Error {
                 problem.insert("decline_code".to_owned(), "no_agreement".into());
                 problem.insert("retryable".to_owned(), true.into());
             }
-            Self::ActionRequired => {
+            Self::ActionRequired(action) => {
+                if let Some(action) = NextActionBody::from_action(action) {
+                    problem.insert("nextAction".to_owned(), action.to_json());
+                }
                 problem.insert("decline_code".to_owned(), "action_required".into());
                 problem.insert("retryable".to_owned(), true.into());
             }

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
-    Amounts, Card, Charge, Contact, CustomerId, Decline, Delivery, Dispute, Due, DueStep, Email,
-    EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, OpenParcel, Order, OrderId,
-    OrderLines, PartnerAccount, PartnerName, Payment, ProductId, Quantity, RefundNews,
-    RefundStatus, Shipment, ShippingRefusal, Text, Timestamp, TrackingNumber,
+    Amounts, Card, Charge, ClientSecret, Contact, CustomerId, Decline, Delivery, Dispute, Due,
+    DueStep, Email, EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, NextAction,
+    OpenParcel, Order, OrderId, OrderLines, PartnerAccount, PartnerName, Payment, ProductId,
+    Quantity, RefundNews, RefundStatus, Shipment, ShippingRefusal, Text, Timestamp, TrackingNumber,
 };
 
 use super::{Corrupt, Item};
@@ -188,9 +188,21 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         wait_reason: reader
             .text("waitReason")?
             .and_then(|reason| reason.parse().ok()),
+        next_action: reader
+            .map("nextAction")?
+            .as_ref()
+            .map(next_action)
+            .transpose()?,
         declines,
         charge: reader.map("charge")?.as_ref().map(charge).transpose()?,
         refund: reader.map("refund")?.as_ref().map(refund).transpose()?,
+    })
+}
+
+fn next_action(reader: &Reader<'_>) -> Result<NextAction, Corrupt> {
+    Ok(NextAction {
+        redirect_url: reader.parsed("redirectUrl", |text| text.parse().ok())?,
+        client_secret: reader.parsed("clientSecret", ClientSecret::parse)?,
     })
 }
 

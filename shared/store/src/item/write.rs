@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
-    Charge, ChargeState, Contact, Decline, Delivery, Dispute, EventRecord, EventType, OpenParcel,
-    Order, OrderLines, RefundNews, Shipment, ShippingRefusal, Timestamp,
+    Charge, ChargeState, Contact, Decline, Delivery, Dispute, EventRecord, EventType, NextAction,
+    OpenParcel, Order, OrderLines, RefundNews, Shipment, ShippingRefusal, Timestamp,
 };
 
 use super::{Item, money, n, s};
@@ -85,6 +85,15 @@ pub(crate) fn new_payment_value() -> Value {
         ("fence", Some(n(0))),
         ("declines", Some(Value::L(Vec::new()))),
         ("keys", Some(Value::M(HashMap::new()))),
+    ])
+}
+
+pub(crate) fn next_action_value(action: &NextAction) -> Value {
+    let url = action.redirect_url.as_ref();
+    let secret = action.client_secret.as_ref();
+    map([
+        ("redirectUrl", url.map(|url| s(url.as_str()))),
+        ("clientSecret", secret.map(|secret| s(secret.expose()))),
     ])
 }
 

@@ -154,7 +154,14 @@ impl Books {
         }
         let is_approved = order.status == "APPROVED";
         let source = check_source(&body["payment_source"])?;
-        let Some((kind, token)) = source else {
+        // What the payer has approved needs no source.
+        let approved = || {
+            order
+                .source
+                .zip(order.token.clone())
+                .filter(|_| is_approved)
+        };
+        let Some((kind, token)) = source.or_else(approved) else {
             return refuse("ORDER_NOT_APPROVED");
         };
         let invoice = order.text("invoice_id");
@@ -186,6 +193,8 @@ impl Books {
             Outcome::PayerMustAct => {
                 if let Some(order) = self.orders.get_mut(id) {
                     order.status = "PAYER_ACTION_REQUIRED";
+                    order.source = Some(kind);
+                    order.token = Some(token);
                 }
                 return refuse("PAYER_ACTION_REQUIRED");
             }

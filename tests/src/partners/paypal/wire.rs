@@ -29,11 +29,16 @@ impl Books {
             "create_time": time(order.created),
             "links": [link("self", "GET", "")],
         });
-        if order.capture.is_none() {
+        let page = |rel: &str| {
+            json!({"href": format!("https://www.sandbox.paypal.com/checkoutnow?token={id}"),
+                "rel": rel, "method": "GET"})
+        };
+        if order.status == "PAYER_ACTION_REQUIRED" {
+            body["links"] = json!([link("self", "GET", ""), page("payer-action")]);
+        } else if order.capture.is_none() {
             body["links"] = json!([
                 link("self", "GET", ""),
-                {"href": format!("https://www.sandbox.paypal.com/checkoutnow?token={id}"),
-                    "rel": "approve", "method": "GET"},
+                page("approve"),
                 link("update", "PATCH", ""),
                 link("capture", "POST", "/capture"),
             ]);

@@ -28,6 +28,8 @@ pub(super) struct Intent {
     pub(super) latest_charge: Option<String>,
     pub(super) metadata: Value,
     pub(super) cancellation_reason: Option<String>,
+    /// Where the customer comes back to from the bank's page.
+    pub(super) return_url: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -216,13 +218,15 @@ impl Ledger {
             latest_charge: None,
             metadata: metadata(fields),
             cancellation_reason: None,
+            return_url: None,
         };
         self.intents.insert(id.clone(), intent);
         Answer::done(self.intent(&id, expands_charge(fields)))
     }
 
     pub(super) fn confirm(&mut self, id: &str, fields: &Fields) -> Answer {
-        if let Some(error) = unknown_field(fields, &["expand", "off_session", "payment_method"]) {
+        let known = ["expand", "off_session", "payment_method", "return_url"];
+        if let Some(error) = unknown_field(fields, &known) {
             return error;
         }
         let Some(intent) = self.intents.get_mut(id) else {
@@ -255,6 +259,8 @@ impl Ledger {
             Outcome::WantsAuthentication if !off_session => {
                 if let Some(intent) = self.intents.get_mut(id) {
                     intent.status = "requires_action";
+                    intent.last_error = None;
+                    intent.return_url = field(fields, "return_url").map(str::to_owned);
                 }
             }
             Outcome::WantsAuthentication => {
@@ -334,6 +340,30 @@ impl Ledger {
         error["payment_intent"] = self.intent(id, false);
         error["request_log_url"] = "https://dashboard.stripe.com/test/logs/req_played".into();
         Answer::refused(402, error)
+    }
+
+    /// The customer leaves the bank's page of an intent that waits there, with success or without.
+    pub(super) fn authenticate(&mut self, id: &str, succeeds: bool) {
+        let Some(intent) = self.intents.get_mut(id) else {
+            return;
+        };
+        let Some(method) = intent
+            .method
+            .clone()
+            .filter(|_| intent.status == "requires_action")
+        else {
+            return;
+        };
+        if succeeds {
+            return self.charge(id, &method, "succeeded", "succeeded");
+        }
+        intent.status = "requires_payment_method";
+        intent.method = None;
+        intent.last_error = Some(invalid_request(
+            Some("payment_intent_authentication_failure"),
+            None,
+            "Played: the customer could not be authenticated.",
+        ));
     }
 
     pub(super) fn unexpected(&self, id: &str, verb: &str) -> Answer {

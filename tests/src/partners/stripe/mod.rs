@@ -432,6 +432,15 @@ impl StripeDouble {
         }
     }
 
+    /// The customer leaves the bank's page of every intent that waits there, with success or without.
+    pub fn authenticate(&self, succeeds: bool) {
+        let mut ledger = self.ledger();
+        let intents: Vec<String> = ledger.intents.keys().cloned().collect();
+        for intent in intents {
+            ledger.authenticate(&intent, succeeds);
+        }
+    }
+
     /// Which payment methods have been charged, in order.
     #[must_use]
     pub fn charged_methods(&self) -> Vec<String> {

@@ -119,6 +119,17 @@ impl Ledger {
             Some(charge) if expand => self.charge_json(charge),
             other => json!(other),
         };
+        let next_action = match (intent.status, &intent.return_url) {
+            ("requires_action", Some(return_url)) => json!({
+                "type": "redirect_to_url",
+                "redirect_to_url": {
+                    "url": format!("https://hooks.stripe.com/redirect/authenticate/{id}_played"),
+                    "return_url": return_url,
+                },
+            }),
+            ("requires_action", None) => json!({"type": "use_stripe_sdk", "use_stripe_sdk": {}}),
+            _ => Value::Null,
+        };
         let shown = json!({
             "id": id, "object": "payment_intent",
             "amount": intent.amount, "amount_capturable": 0, "amount_details": { "tip": {} },
@@ -128,7 +139,7 @@ impl Ledger {
             "confirmation_method": "automatic", "created": 1_795_428_725, "currency": intent.currency,
             "customer": intent.customer, "description": null,
             "last_payment_error": intent.last_error, "latest_charge": charge, "livemode": false,
-            "metadata": intent.metadata, "next_action": null, "payment_method": intent.method,
+            "metadata": intent.metadata, "next_action": next_action, "payment_method": intent.method,
             "payment_method_options": {}, "payment_method_types": ["card"], "processing": null,
             "receipt_email": null, "setup_future_usage": null, "shipping": null,
             "status": intent.status, "transfer_data": null,

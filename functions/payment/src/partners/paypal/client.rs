@@ -115,16 +115,17 @@ impl Client {
         self.get(format!("/v2/checkout/orders/{id}")).await
     }
 
+    /// Captures an order by that source; without one, by what its payer has approved.
     pub(super) async fn capture(
         &self,
         reference: &str,
         request_id: &str,
-        source: Value,
+        source: Option<Value>,
     ) -> Result<WireOrder, Failure> {
         let id = path_id(reference).ok_or(BadReference)?;
         let path = format!("/v2/checkout/orders/{id}/capture");
-        self.post(&path, request_id, &json!({"payment_source": source}))
-            .await
+        let body = source.map_or_else(|| json!({}), |source| json!({"payment_source": source}));
+        self.post(&path, request_id, &body).await
     }
 
     /// Refunds what is left of a capture.

@@ -54,7 +54,9 @@ mod wire;
 
 use std::time::Duration;
 
-use domain::{Agreement, PartnerAccount, PartnerName, PartnerToken, digest_hex};
+use domain::{
+    Agreement, NextAction, PartnerAccount, PartnerName, PartnerToken, RedirectUrl, digest_hex,
+};
 use messages::PartnerReference;
 use partner::CallFailure::Refused;
 use partner::FromReach as _;
@@ -85,6 +87,7 @@ const ORDER_LIVES: Duration = Duration::from_hours(3);
 #[derive(Clone, Debug)]
 pub struct PayPal {
     client: Client,
+    return_url: Option<RedirectUrl>,
     runtime: Runtime,
 }
 
@@ -133,8 +136,15 @@ impl PayPal {
         let keys = Keys::fixed(Credentials { client_id, secret });
         Self {
             client: Client::new(https, keys, runtime.clone()),
+            return_url: None,
             runtime,
         }
+    }
+
+    /// Payers who have acted come back to that address.
+    #[must_use]
+    pub fn returning_to(self, return_url: Option<RedirectUrl>) -> Self {
+        Self { return_url, ..self }
     }
 
     /// With `clientId` and `clientSecret` of now, of `secret`, at `PAYPAL_URL`, PayPal's own live address
@@ -147,6 +157,7 @@ impl PayPal {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             client: Client::from_environment(environment, aws, secret, runtime.clone()).await?,
+            return_url: None,
             runtime,
         })
     }
@@ -248,24 +259,25 @@ impl PayPal {
         source: Source,
         again: bool,
     ) -> Result<Captured, PartnerError> {
-        let id = capture_id(charge, &agreement.payment_method, source, again);
-        let first = self.try_capture(charge, agreement, source, &id).await?;
+        let token = &agreement.payment_method;
+        let id = capture_id(charge, token, source, again);
+        // What the payer has approved is captured as it was approved.
+        let body = (!again).then(|| source.body(token));
+        let first = self.try_capture(charge, body.clone(), &id).await?;
         if !matches!(first, Captured::Kept(_)) {
             return Ok(first);
         }
         let id = format!("pay-{}-{}", charge.reference, self.fresh());
-        self.try_capture(charge, agreement, source, &id).await
+        self.try_capture(charge, body, &id).await
     }
 
     async fn try_capture(
         &self,
         charge: &OpenCharge,
-        agreement: &Agreement,
-        source: Source,
+        source: Option<Value>,
         id: &str,
     ) -> Result<Captured, PartnerError> {
-        let body = source.body(&agreement.payment_method);
-        let failure = match self.client.capture(&charge.reference, id, body).await {
+        let failure = match self.client.capture(&charge.reference, id, source).await {
             Ok(order) => {
                 let outcome = outcome(&order).map_err(PartnerError::unanswered)?;
                 return Ok(Captured::Status(match outcome {
@@ -464,7 +476,7 @@ impl BillingPartner for PayPal {
             None => format!("open-{invoice}-{attempt}-{hour}"),
             Some(closed) => format!("open-{invoice}-{attempt}-{hour}-{closed}"),
         };
-        let body = json!({
+        let mut body = json!({
             "intent": "CAPTURE",
             "purchase_units": [{
                 "reference_id": invoice,
@@ -476,6 +488,13 @@ impl BillingPartner for PayPal {
                 "amount": {"currency_code": currency.code(), "value": value},
             }],
         });
+        if let Some(return_url) = &self.return_url {
+            let url = return_url.as_str();
+            body["application_context"] = json!({
+                "return_url": url, "cancel_url": url,
+                "user_action": "PAY_NOW", "shipping_preference": "NO_SHIPPING",
+            });
+        }
         match self.create_order(&id, &body).await? {
             Opened::As(order) => Ok(order),
             Opened::Kept(_) => {
@@ -515,6 +534,19 @@ impl BillingPartner for PayPal {
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.standing(charge).await
+    }
+
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        match self.order(charge).await? {
+            Some(order) => {
+                let status = standing(&order).map_err(PartnerError::unavailable)?;
+                Ok((status, order.next_action()))
+            }
+            None => Ok((self.standing(charge).await?, NextAction::default())),
+        }
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {

@@ -2,7 +2,8 @@
 //! not looked at.
 
 use domain::{
-    Card, ChargeLimits, Currency, InvoiceId, Money, PartnerName, PartnerToken, Timestamp,
+    Card, ChargeLimits, Currency, InvoiceId, Money, NextAction, PartnerName, PartnerToken,
+    Timestamp,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -79,6 +80,17 @@ pub(super) struct WireOrder {
     #[serde(default)]
     purchase_units: Vec<PurchaseUnit>,
     payment_source: Option<PaymentSource>,
+    #[serde(default)]
+    links: Vec<Link>,
+}
+
+/// A link (`link_description`).
+#[derive(Deserialize)]
+struct Link {
+    #[serde(default)]
+    rel: String,
+    #[serde(default)]
+    href: String,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +167,16 @@ impl WireOrder {
     fn payments(&self) -> impl Iterator<Item = &Payments> {
         let units = self.purchase_units.iter();
         units.filter_map(|unit| unit.payments.as_ref())
+    }
+
+    /// The page where the payer acts: of 3-D Secure and the like, or else where the payer approves.
+    pub(super) fn next_action(&self) -> NextAction {
+        let link = |rel: &str| self.links.iter().find(|link| link.rel == rel);
+        let link = link("payer-action").or_else(|| link("approve"));
+        NextAction {
+            redirect_url: link.and_then(|link| link.href.parse().ok()),
+            client_secret: None,
+        }
     }
 
     /// The card that was charged. A wallet has none: all its fields are `None`.

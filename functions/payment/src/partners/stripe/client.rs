@@ -59,13 +59,34 @@ impl Client {
         }
     }
 
-    /// Confirms an intent by the payment method that it was opened with: a confirmation never names one.
+    /// Confirms an intent without the customer, by the payment method that it was opened with, which the
+    /// confirmation does not name.
     pub(super) async fn confirm_intent(
         &self,
         reference: &str,
         key: &str,
     ) -> Result<Intent, Failure> {
         let fields = [("off_session", "true"), ("expand[]", "latest_charge")];
+        let call = Call::post_form(intent_path(reference, "/confirm")?, &fields);
+        self.call_intent(reference, call.header("idempotency-key", key))
+            .await
+    }
+
+    /// Confirms with the customer present an intent that the issuer refused without: it may then ask
+    /// for the customer, who comes back to `return_url`. The refusal took the payment method off the
+    /// intent, so this names it.
+    pub(super) async fn confirm_with_customer(
+        &self,
+        reference: &str,
+        key: &str,
+        payment_method: &str,
+        return_url: &str,
+    ) -> Result<Intent, Failure> {
+        let fields = [
+            ("payment_method", payment_method),
+            ("return_url", return_url),
+            ("expand[]", "latest_charge"),
+        ];
         let call = Call::post_form(intent_path(reference, "/confirm")?, &fields);
         self.call_intent(reference, call.header("idempotency-key", key))
             .await

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | open | `POST /v1/payment_intents`, unconfirmed |
 //! | confirm | `POST /v1/payment_intents/{id}/confirm`, off session |
+//! | ask the customer | `POST /v1/payment_intents/{id}/confirm`, on session, with `return_url` |
 //! | look up | `GET /v1/payment_intents/{id}` |
 //! | cancel | `POST /v1/payment_intents/{id}/cancel` |
 //! | refund | `GET /v1/refunds?payment_intent={id}`, then `POST /v1/refunds` |
@@ -11,12 +12,20 @@
 //! | dispute | `GET /v1/disputes/{id}` |
 //!
 //! **Why a charge is made at most once.** An intent is confirmed at most once, and this does not rest
-//! on idempotency keys. It is opened with its payment method, and a confirmation never names one.
+//! on idempotency keys. It is opened with its payment method, and the confirmation without the customer
+//! names none.
 //! Before the only confirmation the intent stands at `requires_confirmation`; that confirmation takes
 //! it to success, to the customer or to the bank, where another is refused; or it is declined, which
 //! takes the payment method off the intent, and another is refused for want of one
 //! (`payment_intent_unexpected_state` each time). So a worker that was frozen before it confirmed and
 //! wakes after a decline cannot charge the card of an order that is already shown as declined.
+//!
+//! **The customer's part.** A card whose issuer wants the customer is refused off session
+//! (`authentication_required`), and its intent waits without a payment method. If the deployment has a
+//! `return_url`, the intent is then confirmed a second time, with the customer present and by the same
+//! card: it gets a page where the customer authenticates (`next_action.redirect_to_url`), and Stripe
+//! completes the payment there. Without one, the shop's page completes it with the client secret and
+//! Stripe's library. An intent takes the money once, whoever confirms it.
 //!
 //! **Which card is charged.** The one that the intent was opened with, so an intent is confirmed only
 //! while that is the one the customer has agreed to. After another approval the intent is cancelled
@@ -38,7 +47,7 @@ mod wire;
 
 use std::time::Duration;
 
-use domain::{Agreement, PartnerAccount, PartnerName, PartnerToken};
+use domain::{Agreement, NextAction, PartnerAccount, PartnerName, PartnerToken, RedirectUrl};
 use messages::PartnerReference;
 use partner::CallFailure::{NoAnswer, Refused};
 use partner::{FromReach as _, PathSegment};
@@ -58,6 +67,8 @@ use verdict::{
     status_of, unanswered,
 };
 
+use wire::IntentStatus;
+
 pub use client::API_VERSION;
 
 /// After this time nothing of an earlier confirmation runs at Stripe any more: its own clients wait
@@ -68,6 +79,7 @@ const CONFIRMATION_IS_OVER: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug)]
 pub struct Stripe {
     client: Client,
+    return_url: Option<RedirectUrl>,
     runtime: Runtime,
 }
 
@@ -77,8 +89,15 @@ impl Stripe {
     pub fn new(https: Https, key: Secret, runtime: Runtime) -> Self {
         Self {
             client: Client::new(https, Keys::fixed(key)),
+            return_url: None,
             runtime,
         }
+    }
+
+    /// Customers who authenticate at their bank come back to that address.
+    #[must_use]
+    pub fn returning_to(self, return_url: Option<RedirectUrl>) -> Self {
+        Self { return_url, ..self }
     }
 
     /// With the account's secret key of now, field `apiKey` of `secret`, at `STRIPE_URL`, Stripe's own
@@ -91,6 +110,7 @@ impl Stripe {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             client: Client::from_environment(environment, aws, secret, &runtime).await?,
+            return_url: None,
             runtime,
         })
     }
@@ -293,6 +313,33 @@ impl BillingPartner for Stripe {
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         let intent = self.client.intent(&charge.reference).await?;
         Ok(status_of(&intent, charge))
+    }
+
+    /// The second confirmation, with the customer present, happens under one key for an intent.
+    async fn ask_customer(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<(ChargeStatus, NextAction), PartnerError> {
+        let mut intent = self.client.intent(&charge.reference).await?;
+        if let Some(return_url) = &self.return_url
+            && let Some((_, method)) = agreed(&charge.request)
+            && !charge.has_other_method()
+            && intent.status == IntentStatus::RequiresPaymentMethod
+            && status_of(&intent, charge) == ChargeStatus::ActionRequired
+        {
+            let key = format!("{}-on-session", confirmation_key(charge));
+            let (reference, url) = (&charge.reference, return_url.as_str());
+            let confirmed =
+                self.client
+                    .confirm_with_customer(reference, &key, method.as_str(), url);
+            intent = match confirmed.await {
+                Ok(intent) => intent,
+                // Declined, or not to be confirmed so: the intent says how it stands.
+                Err(Refused(..)) => self.client.intent(reference).await?,
+                Err(failure) => return Err(failure.into()),
+            };
+        }
+        Ok((status_of(&intent, charge), intent.next_action()))
     }
 
     /// What Stripe has of this charge's refunds is asked first, so that this holds longer than keys

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use domain::{Card, DisputeState, OrderId};
+use domain::{Card, ClientSecret, DisputeState, NextAction, OrderId};
 use partner::{Alphabet, sanitize};
 use platform::json;
 
@@ -69,12 +69,53 @@ pub(super) struct Intent {
     pub(super) status: IntentStatus,
     #[serde(default)]
     pub(super) last_payment_error: Option<ErrorObject>,
+    #[serde(default)]
+    client_secret: Option<Unprinted>,
+    #[serde(default)]
+    next_action: Option<WireAction>,
     /// An id, or the charge itself where it was asked for.
     #[serde(default)]
     latest_charge: Option<Box<RawValue>>,
 }
 
+/// A text that is in no log.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Unprinted(String);
+
+impl fmt::Debug for Unprinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unprinted")
+    }
+}
+
+/// What the customer must do (`next_action`); of all its types only a redirect needs no library.
+#[derive(Debug, Deserialize)]
+struct WireAction {
+    #[serde(default)]
+    redirect_to_url: Option<WireRedirect>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireRedirect {
+    #[serde(default)]
+    url: Option<Unprinted>,
+}
+
 impl Intent {
+    /// What the customer must do, while the intent waits for the customer. The client secret confirms
+    /// it in Stripe's library, also where the bank has refused it without the customer.
+    pub(super) fn next_action(&self) -> NextAction {
+        let redirect = self.next_action.as_ref();
+        let redirect = redirect.and_then(|action| action.redirect_to_url.as_ref());
+        let url = redirect.and_then(|redirect| redirect.url.as_ref());
+        let secret = self.client_secret.as_ref();
+        NextAction {
+            redirect_url: url.and_then(|url| url.0.parse().ok()),
+            client_secret: secret.and_then(|secret| ClientSecret::parse(&secret.0)),
+        }
+    }
+
     /// The card that was charged, as far as the answer describes it. Money that was taken was taken,
     /// whatever is written about the card.
     pub(super) fn card(&self) -> Card {
