@@ -565,16 +565,16 @@ FAULTS = [
     ),
     Fault(
         "a payment that the bank must confirm says that an agreement is missing",
-        "functions/payment/src/lib.rs",
-        "WaitReason::ConfirmationRequired, Confirmation::Answered",
-        "WaitReason::AgreementMissing, Confirmation::Answered",
+        f"{STORE}/payments.rs",
+        "let waits = WaitReason::ConfirmationRequired.into();",
+        "let waits = WaitReason::AgreementMissing.into();",
         tests="waiting::",
     ),
     Fault(
         "each check of an order that waits for its customer is logged as a new wait",
         "functions/payment/src/lib.rs",
-        "&& !waits_already(order, reason)",
-        "",
+        "    if !waits_already(order, reason) {",
+        "    if !waits_already(order, reason) || order.version > 0 {",
         tests="waiting::",
     ),
     Fault(
