@@ -253,8 +253,8 @@ async fn a_payer_who_must_act_is_sent_to_paypal_and_the_order_ships_from_there()
         assert_eq!(test.double.charged_tokens(), [FIRST]);
         // What the payer has approved is captured without naming a source.
         let seen = test.front.seen();
-        let captures = seen.iter().filter(|each| each.path.ends_with("/capture"));
-        let last: Value = serde_json::from_slice(&captures.last().unwrap().body).unwrap();
+        let mut captures = seen.iter().filter(|each| each.path.ends_with("/capture"));
+        let last: Value = serde_json::from_slice(&captures.next_back().unwrap().body).unwrap();
         assert_eq!(last, json!({}));
         let opened = seen.iter().find(|each| each.path == "/v2/checkout/orders");
         let opened: Value = serde_json::from_slice(&opened.unwrap().body).unwrap();
