@@ -11,10 +11,30 @@ const INVOICE: &str = "/api/order/invoice.json";
 const PAYMENT: &str = "/api/order/payment.json";
 const SHIPPING: &str = "/api/order/shipping.json";
 const EMAIL: &str = "/api/order/email.json";
+const CANCEL: &str = "/api/order/cancel.json";
+const AGREEMENT: &str = "/api/customer/billing.json";
+const REPLAYED: &str = "idempotent-replayed";
 
+/// The second reply is the first one again, and is marked as that.
 fn same(first: &Reply, second: &Reply) {
     assert_eq!((first.status, &first.text), (second.status, &second.text));
     assert_eq!(first.header("location"), second.header("location"));
+    assert_eq!(second.header(REPLAYED), "true", "{}", second.text);
+}
+
+/// Of these replies to the same request at once, all the same, one is the first.
+fn one_is_first(replies: &[Reply]) {
+    for reply in replies {
+        assert_eq!(
+            (reply.status, &reply.text),
+            (replies[0].status, &replies[0].text)
+        );
+        assert!(reply.status < 300, "{}", reply.text);
+    }
+    let first = replies
+        .iter()
+        .filter(|reply| reply.header(REPLAYED).is_empty());
+    assert_eq!(first.count(), 1);
 }
 
 #[tokio::test]
@@ -85,6 +105,131 @@ async fn a_key_with_another_body_is_422_at_every_endpoint() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_marked_and_a_first_answer_is_not() {
+    let cloud = Cloud::start().await;
+    let send = async |path: &str, key: Option<&str>, body: &Value| match key {
+        Some(key) => cloud.post_with_key(path, key, body).await,
+        None => cloud.post(path, body).await,
+    };
+    let first = async |path: &str, key: Option<&str>, body: &Value| {
+        let reply = send(path, key, body).await;
+        assert!(reply.status < 300, "{path}: {}", reply.text);
+        assert_eq!(reply.header(REPLAYED), "", "{path}: {}", reply.text);
+        reply
+    };
+    for key in [None, Some("k")] {
+        let key = |step: &str| key.map(|key| format!("{key}-{step}"));
+        let mut steps: Vec<(&str, Option<String>, Value)> = Vec::new();
+        let placed = first(CART, key("cart").as_deref(), &cart()).await;
+        if let Some(key) = key("cart") {
+            same(&placed, &send(CART, Some(&key), &cart()).await);
+        }
+        let order = text(&placed.body["orderId"]).to_owned();
+        let invoice_id = order.replace("ord_", "inv_");
+        let about = |event: &str| json!({"event": event, "name": "L", "email": "l@example.com", "orderId": order});
+        steps.push((INVOICE, key("invoice"), invoice(&order)));
+        steps.push((EMAIL, key("mail"), about("InvoiceCreated")));
+        steps.push((PAYMENT, key("payment"), payment(&invoice_id)));
+        steps.push((SHIPPING, key("promise"), about("PaymentProcessed")));
+        steps.push((SHIPPING, key("shipping"), shipping(&order)));
+        for (path, key, body) in steps {
+            let key = key.as_deref();
+            let reply = first(path, key, &body).await;
+            same(&reply, &send(path, key, &body).await);
+            // Under another key the step is found done too.
+            let other = format!("other-{}", cloud.runtime.token());
+            same(&reply, &send(path, Some(&other), &body).await);
+        }
+        let placed = first(CART, None, &cart()).await;
+        let order = text(&placed.body["orderId"]).to_owned();
+        let body = json!({"customerId": "8080", "orderId": order});
+        let reply = first(CANCEL, key("cancel").as_deref(), &body).await;
+        same(&reply, &send(CANCEL, key("cancel").as_deref(), &body).await);
+    }
+    // What is done anew without a key, and once with one.
+    let placed = cloud.post(CART, &cart()).await;
+    let mut update = cart();
+    update["orderId"] = placed.body["orderId"].clone();
+    let mail = json!({"event": "OrderShipped", "name": "L", "email": "l@example.com"});
+    let agreement = crate::agreements::agreement();
+    for (path, body) in [
+        (CART, &update),
+        (EMAIL, &mail),
+        (SHIPPING, &mail),
+        (AGREEMENT, &agreement),
+    ] {
+        first(path, None, body).await;
+        first(path, None, body).await;
+        let key = Some(path);
+        let reply = first(path, key, body).await;
+        same(&reply, &send(path, key, body).await);
+    }
+    // An answer that is no success is made anew too.
+    let missing = json!({"customerId": "8080", "orderId": "ord_1"});
+    for _ in 0..2 {
+        let reply = send(CANCEL, Some("missing"), &missing).await;
+        assert_eq!((reply.status, reply.header(REPLAYED)), (404, ""));
+    }
+}
+
+/// The chain did the step first; a call finds it done.
+#[tokio::test]
+async fn a_step_that_the_chain_has_done_is_a_repeat() {
+    let cloud = Cloud::start().await;
+    let placed = cloud
+        .post(CART, &crate::contract::cart_with_checkout())
+        .await;
+    cloud.settle().await;
+    let order = text(&placed.body["orderId"]).to_owned();
+    for (path, body) in [
+        (INVOICE, invoice(&order)),
+        (PAYMENT, payment(&order.replace("ord_", "inv_"))),
+        (SHIPPING, shipping(&order)),
+    ] {
+        let reply = cloud.post(path, &body).await;
+        assert_eq!(
+            (reply.status, reply.header(REPLAYED)),
+            (201, "true"),
+            "{path}"
+        );
+    }
+}
+
+/// A decline and a rejected mail are answers too.
+#[tokio::test]
+async fn a_repeat_of_a_final_refusal_is_marked() {
+    let cloud = Cloud::start().await;
+    let mut body = cart();
+    body["customerId"] = "sandbox-stolen-card".into();
+    let placed = cloud.post(CART, &body).await;
+    let order = text(&placed.body["orderId"]).to_owned();
+    let mut issued = invoice(&order);
+    issued["customerId"] = "sandbox-stolen-card".into();
+    cloud.post(INVOICE, &issued).await;
+    let mut pay = payment(&order.replace("ord_", "inv_"));
+    pay["customerId"] = "sandbox-stolen-card".into();
+    let declined = cloud.post_with_key(PAYMENT, "p", &pay).await;
+    assert_eq!((declined.status, declined.header(REPLAYED)), (402, ""));
+    same(&declined, &cloud.post_with_key(PAYMENT, "p", &pay).await);
+
+    let refused = domain_failure();
+    cloud.mailer.fail_next(refused.0, refused.1);
+    let mail = json!({"event": "OrderShipped", "name": "L", "email": "l@example.com"});
+    let rejected = cloud.post_with_key(EMAIL, "m", &mail).await;
+    assert_eq!((rejected.status, rejected.header(REPLAYED)), (422, ""));
+    assert_eq!(rejected.code(), "address_rejected");
+    same(&rejected, &cloud.post_with_key(EMAIL, "m", &mail).await);
+}
+
+/// How SES refuses an address.
+fn domain_failure() -> (platform::aws::FailureKind, Option<&'static str>) {
+    (
+        platform::aws::FailureKind::Refused,
+        Some("BadRequestException"),
+    )
+}
+
+#[tokio::test]
 async fn a_key_belongs_to_its_caller() {
     let cloud = Cloud::start().await;
     let as_client = |client: &str| {
@@ -138,9 +283,7 @@ async fn twenty_identical_carts_at_once_make_one_order() {
     let cloud = Cloud::start().await;
     let body = cart();
     let replies = join_all((0..20).map(|_| cloud.post_with_key(CART, "burst", &body))).await;
-    for reply in &replies {
-        same(&replies[0], reply);
-    }
+    one_is_first(&replies);
     assert_eq!(replies[0].status, 201);
     assert_eq!(cloud.database.stream_records(0).len(), 1, "one write");
 }
@@ -152,10 +295,7 @@ async fn two_invoices_at_once_are_one() {
     let order = text(&reply.body["orderId"]).to_owned();
     let body = invoice(&order);
     let replies = join_all((0..5).map(|_| cloud.post(INVOICE, &body))).await;
-    for reply in &replies {
-        assert_eq!(reply.status, 201, "{}", reply.text);
-        same(&replies[0], reply);
-    }
+    one_is_first(&replies);
     assert_eq!(
         cloud.database.stream_records(0).len(),
         2,

@@ -164,6 +164,7 @@ fn errors() -> Vec<Error> {
         Error::MailUnconfirmed => [Error::MailUnconfirmed],
         Error::Unavailable { .. } => with_outcomes(dependencies(), unavailable),
         Error::NotConfigured { .. } => with_outcomes(counterparts(), not_configured),
+        Error::Replayed(_) => [Error::AddressRejected.replayed()],
         Error::NoQueue => [Error::NoQueue],
         Error::Internal(_) => [Error::Internal(source())],
     })

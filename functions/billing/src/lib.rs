@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Number;
 use service::claims::{claim_key, own_order};
 use service::error::{Error, FieldError, Missing};
-use service::http::{Answer, Call, Named, Route, unusable_fields};
+use service::http::{Answer, Call, Effect, Named, Route, unusable_fields};
 use service::lambda::{Consumed, Function};
 use store::{InvoiceIssue, Store, StoreError};
 
@@ -120,7 +120,7 @@ impl Billing {
         &self,
         id: &OrderId,
         contact: impl Fn(&Order) -> Result<Option<Contact>, Error>,
-    ) -> Result<Option<Order>, Error> {
+    ) -> Result<Option<(Order, Effect)>, Error> {
         for _ in 0..TRIES {
             let order = self
                 .store
@@ -133,8 +133,8 @@ impl Billing {
             match order.status.apply(Command::IssueInvoice) {
                 Ok(_) => {}
                 // The recorded invoice is the answer, even if the order has since been cancelled.
-                Err(Refusal::AlreadyDone) => return Ok(Some(order)),
-                Err(_) if order.invoice().is_some() => return Ok(Some(order)),
+                Err(Refusal::AlreadyDone) => return Ok(Some((order, Effect::Before))),
+                Err(_) if order.invoice().is_some() => return Ok(Some((order, Effect::Before))),
                 Err(Refusal::TooEarly | Refusal::TooLate) => {
                     return Err(Error::WrongState {
                         status: order.status,
@@ -149,7 +149,7 @@ impl Billing {
             {
                 InvoiceIssue::Issued => {
                     tracing::info!(order_id = %id, invoice_id = %id.invoice(), "invoice issued");
-                    return Ok(Some(order));
+                    return Ok(Some((order, Effect::Now)));
                 }
                 // The cart was updated or the invoice issued after the order was read.
                 InvoiceIssue::Raced => {}
@@ -182,7 +182,7 @@ impl Function for Billing {
             }
             Ok(Some(contact))
         };
-        let order = self
+        let (order, effect) = self
             .issue(&id, check)
             .await?
             .ok_or(Error::NotFound(Missing::Order))?;
@@ -192,7 +192,7 @@ impl Function for Billing {
             customer_id: order.customer.as_str(),
             total_amount: order.amounts.total.to_amount_json(),
         };
-        Answer::created(&body, format!("/api/order/{id}"))
+        Ok(Answer::created(&body, format!("/api/order/{id}"))?.with_effect(effect))
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Number;
 use service::claims::{claim_key, own_order, recorded_answer};
 use service::error::{Error, FieldError, Missing};
-use service::http::{Answer, Call, ItemBody, Route, item_bodies, unusable_fields};
+use service::http::{Answer, Call, Effect, ItemBody, Route, item_bodies, unusable_fields};
 use service::lambda::Function;
 use store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
 
@@ -90,22 +90,22 @@ impl Cart {
             request_hash: request_hash.clone(),
             traceparent: call.traceparent.clone(),
         };
-        let order = match self.store.create_order(new, self.runtime.now()).await? {
+        let (order, effect) = match self.store.create_order(new, self.runtime.now()).await? {
             CreateOrder::Created(order) => {
                 tracing::info!(order_id = %order.id, "order created");
-                order
+                (order, Effect::Now)
             }
-            CreateOrder::Existed(order) if order.request_hash == request_hash => order,
+            CreateOrder::Existed(order) if order.request_hash == request_hash => {
+                (order, Effect::Before)
+            }
             CreateOrder::Existed(_) => return Err(Error::KeyReused),
         };
         let (lines, amounts) = match &order.first {
             Some((lines, amounts)) => (lines, amounts),
             None => (&order.lines, &order.amounts),
         };
-        Answer::created(
-            &CartBody::new(id, lines, amounts),
-            format!("/api/order/{id}"),
-        )
+        let body = CartBody::new(id, lines, amounts);
+        Ok(Answer::created(&body, format!("/api/order/{id}"))?.with_effect(effect))
     }
 
     async fn update(

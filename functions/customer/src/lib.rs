@@ -13,7 +13,7 @@ use platform::runtime::Runtime;
 use serde::Serialize;
 use service::claims::claim_key;
 use service::error::{Error, Missing};
-use service::http::{Answer, Call, Route};
+use service::http::{Answer, Call, Effect, Route};
 use service::lambda::Function;
 use store::{Approval, KeyRecord, Revocation, Store};
 
@@ -82,7 +82,7 @@ impl Customers {
         let answer = Answer::created(&body, location(customer))?;
         let now = self.runtime.now();
         if claim_key(&self.store, call, ENDPOINT, now).await?.is_some() {
-            return Ok(answer);
+            return Ok(answer.with_effect(Effect::Before));
         }
         let body_hash = call.body_hash()?;
         let key = call.key_id(ENDPOINT);
@@ -104,7 +104,7 @@ impl Customers {
                 tracing::info!(partner = %agreement.partner, "billing agreement overtaken");
                 Ok(answer)
             }
-            Approval::Answered => Ok(answer),
+            Approval::Answered => Ok(answer.with_effect(Effect::Before)),
             Approval::KeyReused => Err(Error::KeyReused),
         }
     }

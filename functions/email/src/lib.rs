@@ -26,7 +26,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Number;
 use service::error::{Dependency, Error, FieldError, Outcome};
-use service::http::{Answer, Call, MAILS, MailRequest, Route};
+use service::http::{Answer, Call, Effect, MAILS, MailRequest, Route};
 use service::lambda::{Consumed, Function};
 use store::{EmailClaim, EmailState, Feedback, Store};
 
@@ -54,7 +54,7 @@ pub struct Emails<M> {
 
 /// Outcome of one attempt to send a mail.
 enum Attempt {
-    Ended(Result<(), Error>),
+    Ended(Result<Effect, Error>),
     /// SES refused it for its rate; the claim is released.
     OverRate(AwsFailure),
     /// SES refused it for the 24-hour quota; the claim is released.
@@ -63,7 +63,7 @@ enum Attempt {
 
 /// Outcome of sending a mail, when it is not an error.
 enum Sending {
-    Ended,
+    Ended(Effect),
     /// The account's 24-hour quota is used up.
     Later(AwsFailure),
 }
@@ -106,7 +106,7 @@ impl<M: Mailer> Emails<M> {
                 detail,
             }])
         };
-        let to = Email::parse(&data.email).map_err(bad_address)?;
+        let to = Email::from_stored(&data.email).map_err(bad_address)?;
         let mail =
             mail::render(&facts(message, data)?).map_err(|error| Error::Internal(error.into()))?;
         let mut refusals = 0;
@@ -115,7 +115,7 @@ impl<M: Mailer> Emails<M> {
             let attempt = self.attempt(mailer, message, &to, &mail).await?;
             drop(turn);
             match attempt {
-                Attempt::Ended(result) => return result.map(|()| Sending::Ended),
+                Attempt::Ended(result) => return result.map(Sending::Ended),
                 Attempt::OverQuota(failure) => return Ok(Sending::Later(failure)),
                 Attempt::OverRate(failure) => {
                     refusals += 1;
@@ -147,7 +147,7 @@ impl<M: Mailer> Emails<M> {
             EmailClaim::InProgress => Attempt::Ended(Err(Error::InProgress {
                 retry_after: RETRY_IN_PROGRESS,
             })),
-            EmailClaim::Settled(state) => Attempt::Ended(outcome(state)),
+            EmailClaim::Settled(state) => Attempt::Ended(settled_before(state)),
             EmailClaim::Parked => {
                 self.count_unconfirmed();
                 Attempt::Ended(Err(Error::MailUnconfirmed))
@@ -156,7 +156,7 @@ impl<M: Mailer> Emails<M> {
                 let suppressed = EmailState::Suppressed;
                 let settled = self.store.settle_email(&id, &holder, suppressed, None, now);
                 settled.await?;
-                Attempt::Ended(outcome(suppressed))
+                Attempt::Ended(outcome(suppressed).map(|()| Effect::Now))
             }
             EmailClaim::Yours(holder) => {
                 let sent = mailer.send(&id, to, mail).await;
@@ -196,7 +196,7 @@ impl<M: Mailer> Emails<M> {
             Err(MailerError::OverRate(failure)) => Attempt::OverRate(failure),
             Err(MailerError::OverQuota(failure)) => Attempt::OverQuota(failure),
             Err(error @ MailerError::NotTaken(_)) => Attempt::Ended(Err(not_taken(error))),
-            _ => Attempt::Ended(outcome(state)),
+            _ => Attempt::Ended(outcome(state).map(|()| Effect::Now)),
         })
     }
 
@@ -264,6 +264,16 @@ fn outcome(state: EmailState) -> Result<(), Error> {
         EmailState::Queued | EmailState::Failed | EmailState::Sending => Err(Error::InProgress {
             retry_after: RETRY_IN_PROGRESS,
         }),
+    }
+}
+
+/// The outcome of a mail that an earlier request or message sent. One that is not sent yet is
+/// answered anew.
+fn settled_before(state: EmailState) -> Result<Effect, Error> {
+    match outcome(state) {
+        Ok(()) => Ok(Effect::Before),
+        Err(error @ Error::InProgress { .. }) => Err(error),
+        Err(error) => Err(error.replayed()),
     }
 }
 
@@ -343,7 +353,9 @@ impl<M: Mailer> Function for Emails<M> {
             .into_message(&call, MAILS, &self.store, &self.runtime)
             .await?;
         match self.send(&message).await? {
-            Sending::Ended => Answer::ok(&SentBody { status: "OK" }),
+            Sending::Ended(effect) => {
+                Ok(Answer::ok(&SentBody { status: "OK" })?.with_effect(effect))
+            }
             Sending::Later(failure) => Err(not_taken(failure)),
         }
     }
@@ -360,7 +372,7 @@ impl<M: Mailer> Function for Emails<M> {
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
-        match self.send(&message).await {
+        match self.send(&message).await.map_err(Error::into_first) {
             // The quota outlasts the queue's receives: the sweep publishes the mail again.
             Ok(Sending::Later(failure)) => {
                 telemetry::count_failure("MailServiceFailed");
@@ -369,7 +381,7 @@ impl<M: Mailer> Function for Emails<M> {
             }
             // The mail is parked or rejected; the ledger has recorded it. A shop without a sender
             // drops the messages from when it had one.
-            Ok(Sending::Ended)
+            Ok(Sending::Ended(_))
             | Err(Error::MailUnconfirmed | Error::AddressRejected | Error::MailNotConfigured) => {
                 Ok(Consumed::Done)
             }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use service::claims::claim_key;
 use service::error::{Error, Missing};
-use service::http::{Answer, Call, Named, Report, as_id, as_own_id, as_text_lines};
+use service::http::{Answer, Call, Effect, Named, Report, as_id, as_own_id, as_text_lines};
 use store::{CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, StoreError};
 
 use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
@@ -74,13 +74,14 @@ impl<P: BillingPartner> Payments<P> {
         claim_key(&self.store, call, "cancel", self.runtime.now()).await?;
         let id = request.order.or_missing(Missing::Order)?;
         let reason = request.reason.as_ref();
-        let order = self.cancel(&id, &request.customer, reason).await;
+        let cancelled = self.cancel(&id, &request.customer, reason).await;
         // An error in this step does not undo the steps before it.
-        let order = order.map_err(Error::after_an_effect)?;
-        Answer::ok(&CancelledBody {
+        let (order, effect) = cancelled.map_err(Error::after_an_effect)?;
+        let body = CancelledBody {
             order_id: order.id.to_string(),
             status: order.status.as_str(),
-        })
+        };
+        Ok(Answer::ok(&body)?.with_effect(effect))
     }
 
     /// Cancels the order unless it is already cancelled, and returns it cancelled.
@@ -89,15 +90,21 @@ impl<P: BillingPartner> Payments<P> {
         id: &OrderId,
         customer: &CustomerId,
         reason: Option<&Text>,
-    ) -> Result<Order, Error> {
+    ) -> Result<(Order, Effect), Error> {
         for _ in 0..TRIES {
             let order = self.store.order(id).await?;
             let order = order
                 .filter(|order| order.customer == *customer)
                 .ok_or(Error::NotFound(Missing::Order))?;
             let step = match order.status {
-                Status::Cancelled => return self.refund_again(order).await,
-                Status::Refunding => return self.refund(order).await,
+                Status::Cancelled => {
+                    let effect = match &order.payment {
+                        Some(payment) if payment.state == ChargeState::RefundFailed => Effect::Now,
+                        _ => Effect::Before,
+                    };
+                    return Ok((self.refund_again(order).await?, effect));
+                }
+                Status::Refunding => return Ok((self.refund(order).await?, Effect::Now)),
                 Status::Shipped => return Err(too_late(&order)),
                 Status::Pending => {
                     let now = self.runtime.now();
@@ -123,7 +130,7 @@ impl<P: BillingPartner> Payments<P> {
                     match self.store.request_refund(&order, reason, now).await? {
                         Settlement::Written(order) => {
                             tracing::info!(order_id = %id, "refund requested");
-                            return self.refund(*order).await;
+                            return Ok((self.refund(*order).await?, Effect::Now));
                         }
                         Settlement::Overtaken(_) => Step::Again,
                         Settlement::NotFound => return Err(Error::NotFound(Missing::Order)),
@@ -132,7 +139,7 @@ impl<P: BillingPartner> Payments<P> {
             };
             if let Step::Done(order) = step {
                 tracing::info!(order_id = %id, "order cancelled");
-                return Ok(*order);
+                return Ok((*order, Effect::Now));
             }
         }
         Err(StoreError::Conflict.into())

@@ -30,7 +30,7 @@ use platform::runtime::Runtime;
 use platform::telemetry;
 use service::claims::{claim_key, own_order};
 use service::error::{Counterpart, Dependency, Difference, Error, Missing, Outcome};
-use service::http::{Answer, Call, Caller, Route};
+use service::http::{Answer, Call, Caller, Effect, Route};
 use service::lambda::{Consumed, Function, count_dependency};
 use store::{
     CancelBasis, Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence,
@@ -145,12 +145,13 @@ impl<P: BillingPartner> Payments<P> {
 
     /// Charges the order unless it is already charged, and returns it paid. A message cancels an
     /// expired order instead of charging it.
-    async fn pay(&self, id: &OrderId, trigger: Trigger<'_>) -> Result<Order, Error> {
+    async fn pay(&self, id: &OrderId, trigger: Trigger<'_>) -> Result<(Order, Effect), Error> {
         let now = self.runtime.now();
         let claim = self
             .store
             .claim_payment(id, trigger.terms(), trigger.key(), LEASE, now)
             .await?;
+        let mut effect = Effect::Now;
         let paid = match claim {
             Claim::Held(order, fence)
                 if matches!(trigger, Trigger::Message) && self.unpaid.is_over(&order, now) =>
@@ -162,6 +163,9 @@ impl<P: BillingPartner> Payments<P> {
                 return Err(Error::NotFound(Missing::Invoice));
             }
             Claim::Refused(ClaimRefusal::Standing(order)) => {
+                if order.charge().is_some() {
+                    effect = Effect::Before;
+                }
                 self.without_claim(*order, trigger).await?
             }
         };
@@ -169,7 +173,7 @@ impl<P: BillingPartner> Payments<P> {
         let payment = paid.payment.as_ref();
         match payment.and_then(|payment| past_decline(payment, trigger.key())) {
             Some(decline) => Err(Error::Declined(decline.clone())),
-            None => Ok(paid),
+            None => Ok((paid, effect)),
         }
     }
 
@@ -188,7 +192,7 @@ impl<P: BillingPartner> Payments<P> {
             });
         };
         if let Some(decline) = past_decline(payment, trigger.key()) {
-            return Err(Error::Declined(decline.clone()));
+            return Err(Error::Declined(decline.clone()).replayed());
         }
         if order.status == Status::Refunding && matches!(trigger, Trigger::Message) {
             return self.continue_refund(order).await;
@@ -734,7 +738,8 @@ impl<P: BillingPartner> Payments<P> {
             // charge up again now.
             Settlement::Overtaken(standing) => {
                 tracing::warn!(order_id = %order.id, attempt, "a capture was overtaken");
-                Box::pin(self.pay(&standing.id, Trigger::Message)).await
+                let (paid, _) = Box::pin(self.pay(&standing.id, Trigger::Message)).await?;
+                Ok(paid)
             }
             Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
         }
@@ -1007,7 +1012,7 @@ impl<P: BillingPartner> Function for Payments<P> {
         claim_key(&self.store, &call, "payment", self.runtime.now()).await?;
         let id = invoice.or_missing(Missing::Invoice)?.order();
         let key = call.key_id("payment");
-        let order = self
+        let (order, effect) = self
             .pay(
                 &id,
                 Trigger::Request {
@@ -1020,7 +1025,7 @@ impl<P: BillingPartner> Function for Payments<P> {
             .map_err(|error| as_shown_to(&call.caller, error))?;
         let body = PaymentBody::from_order(&order)
             .ok_or_else(|| Error::Internal("a paid order has no charge".into()))?;
-        Answer::created(&body, format!("/api/order/{id}"))
+        Ok(Answer::created(&body, format!("/api/order/{id}"))?.with_effect(effect))
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {

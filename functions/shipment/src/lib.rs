@@ -26,7 +26,7 @@ use platform::runtime::Runtime;
 use serde::Serialize;
 use service::claims::claim_key;
 use service::error::{Counterpart, Dependency, Error, Missing, Outcome};
-use service::http::{Answer, Call, MailRequest, Route};
+use service::http::{Answer, Call, Effect, MailRequest, Route};
 use service::lambda::{Consumed, Function, count_dependency};
 use store::{Promise, Purchase, Shipping, Store, StoreError};
 
@@ -64,7 +64,7 @@ enum Origin {
 /// Outcome of one try to ship.
 enum Step {
     /// The order is shipped.
-    Done(Box<Shipment>),
+    Done(Box<Shipment>, Effect),
     /// The order has changed: retry with this one.
     Again(Box<Order>),
 }
@@ -99,10 +99,10 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         mut order: Order,
         contact: &Contact,
         origin: Origin,
-    ) -> Result<Shipment, Error> {
+    ) -> Result<(Shipment, Effect), Error> {
         for _ in 0..TRIES {
             match self.try_to_ship(order, contact, origin).await? {
-                Step::Done(shipment) => return Ok(*shipment),
+                Step::Done(shipment, effect) => return Ok((*shipment, effect)),
                 Step::Again(changed) => order = *changed,
             }
         }
@@ -117,7 +117,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
     ) -> Result<Step, Error> {
         match order.status.apply(Command::Ship) {
             Ok(_) => {}
-            Err(Refusal::AlreadyDone) => return recorded(&order),
+            Err(Refusal::AlreadyDone) => return recorded(&order, Effect::Before),
             Err(Refusal::TooEarly) => return Err(not_paid(order.status)),
             Err(Refusal::TooLate) => {
                 return Err(Error::WrongState {
@@ -158,7 +158,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                 let refused = self.store.refuse_parcel(&order.id, &refused).await?;
                 return match standing(refused)? {
                     Step::Again(_) => Err(Error::Invalid(refusal.errors)),
-                    done @ Step::Done(_) => Ok(done),
+                    done @ Step::Done(..) => Ok(done),
                 };
             }
             opened => opened.map_err(carrier_failed)?,
@@ -188,7 +188,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
                 let opened = self.store.open_parcel(&order.id, &parcel, purchase).await?;
                 let order = match standing(opened)? {
                     Step::Again(order) => order,
-                    done @ Step::Done(_) => return Ok(done),
+                    done @ Step::Done(..) => return Ok(done),
                 };
                 // Another worker's reference may already have its label.
                 let purchases = order.purchases.as_ref();
@@ -251,7 +251,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             .await?;
         let order = match standing(begun)? {
             Step::Again(order) => order,
-            done @ Step::Done(_) => return Ok(done),
+            done @ Step::Done(..) => return Ok(done),
         };
         let purchases = order.purchases.as_ref();
         if purchases.is_some_and(|purchases| purchases.contains_key(&name)) {
@@ -361,7 +361,10 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         if matches!(shipped, Shipping::Shipped(_)) {
             tracing::info!(order_id = %order.id, "order shipped");
         }
-        standing(shipped)
+        match standing(shipped)? {
+            Step::Done(shipment, _) => Ok(Step::Done(shipment, Effect::Now)),
+            again @ Step::Again(_) => Ok(again),
+        }
     }
 
     async fn find(&self, id: &OrderId) -> Result<Order, Error> {
@@ -378,30 +381,35 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             .into_message(call, ENDPOINT, &self.store, &self.runtime)
             .await?;
         let promise = self.store.promise_email(&message, self.runtime.now());
-        if promise.await? == Promise::Kept {
+        let promise = promise.await?;
+        if matches!(promise, Promise::Kept | Promise::KeptBefore) {
             let email_id = message.email_id();
             if let Err(error) = self.queue.send(Queue::Email, &[message]).await {
                 tracing::warn!(email_id, %error, "not queued; left to the sweep");
             }
         }
-        Answer::ok(&MailTakenBody { status: "OK" })
+        let effect = match promise {
+            Promise::Kept => Effect::Now,
+            Promise::KeptBefore | Promise::Ended(_) => Effect::Before,
+        };
+        Ok(Answer::ok(&MailTakenBody { status: "OK" })?.with_effect(effect))
     }
 }
 
 /// What a write of the shipment leaves to do.
 fn standing(shipping: Shipping) -> Result<Step, Error> {
     match shipping {
-        Shipping::Shipped(order) => recorded(&order),
+        Shipping::Shipped(order) => recorded(&order, Effect::Before),
         Shipping::Open(order) => Ok(Step::Again(order)),
         Shipping::Refused(status) => Err(not_paid(status)),
         Shipping::NotFound => Err(Error::NotFound(Missing::Order)),
     }
 }
 
-fn recorded(order: &Order) -> Result<Step, Error> {
+fn recorded(order: &Order, effect: Effect) -> Result<Step, Error> {
     let shipment = order.shipment.clone().map(Box::new);
     shipment
-        .map(Step::Done)
+        .map(|shipment| Step::Done(shipment, effect))
         .ok_or_else(|| Error::Internal("a shipped order has no shipment".into()))
 }
 
@@ -445,11 +453,11 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
         let order = self.find(&id.or_missing(Missing::Order)?).await?;
         call.caller.check(&order.customer, Missing::Order)?;
         let location = format!("/api/order/{}", order.id);
-        let shipment = self.ship(order, &contact, Origin::Request).await?;
+        let (shipment, effect) = self.ship(order, &contact, Origin::Request).await?;
         let body = TrackingBody {
             tracking_number: shipment.tracking_number,
         };
-        Answer::created(&body, location)
+        Ok(Answer::created(&body, location)?.with_effect(effect))
     }
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {

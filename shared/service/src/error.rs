@@ -243,6 +243,9 @@ pub enum Error {
         #[source]
         source: Source,
     },
+    /// An earlier request with the same key, or for the same mail, was answered with this error.
+    #[error("answered before: {0}")]
+    Replayed(Box<Self>),
     /// A message reached a function that has no queue.
     #[error("this function consumes no queue")]
     NoQueue,
@@ -294,6 +297,21 @@ impl Error {
                 outcome: Outcome::Unknown,
                 source,
             },
+            other => other,
+        }
+    }
+
+    /// The error with which an earlier request was answered, and this one is again.
+    #[must_use]
+    pub fn replayed(self) -> Self {
+        Self::Replayed(self.into())
+    }
+
+    /// The error itself, whether it is answered for the first time or not.
+    #[must_use]
+    pub fn into_first(self) -> Self {
+        match self {
+            Self::Replayed(first) => *first,
             other => other,
         }
     }
@@ -390,6 +408,7 @@ impl Error {
                 Counterpart::BillingPartner => "billing_partner_not_configured",
                 Counterpart::Carrier => "carrier_not_configured",
             },
+            Self::Replayed(first) => first.code(),
             Self::NoQueue | Self::Internal(_) => "internal_error",
         }
     }

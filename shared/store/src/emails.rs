@@ -136,6 +136,8 @@ pub enum EmailClaim {
 pub enum Promise {
     /// The ledger keeps the mail until it has ended.
     Kept,
+    /// The ledger kept it before.
+    KeptBefore,
     /// The mail ended before; nothing is kept.
     Ended(EmailState),
 }
@@ -199,7 +201,7 @@ impl Store {
                     return Ok(Promise::Ended(found));
                 }
                 if row.contains_key("message") {
-                    return Ok(Promise::Kept);
+                    return Ok(Promise::KeptBefore);
                 }
             }
             // It was claimed or given back between the two writes.

@@ -1,17 +1,30 @@
 //! Successful answers.
 
-use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
 use lambda_http::http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
 use crate::error::Error;
 
+/// Present with `true` on an answer to a repeat, successful or not.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Whether a request did what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// This request did it.
+    Now,
+    /// It was done before, by an earlier request or by the chain. The answer is marked as a replay.
+    Before,
+}
+
 /// A successful answer: 201 with `Location` for a new resource, else 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     body: String,
     location: Option<String>,
+    effect: Effect,
 }
 
 impl Answer {
@@ -20,6 +33,7 @@ impl Answer {
         Ok(Self {
             body: json(body)?,
             location: None,
+            effect: Effect::Now,
         })
     }
 
@@ -28,16 +42,24 @@ impl Answer {
         Ok(Self {
             body: json(body)?,
             location: Some(location),
+            effect: Effect::Now,
         })
     }
 
-    /// 200 with a recorded body.
+    /// 200 with a recorded body, as a replay.
     #[must_use]
     pub fn recorded(body: String) -> Self {
         Self {
             body,
             location: None,
+            effect: Effect::Before,
         }
+    }
+
+    /// The same answer; a replay if what it tells of was done before.
+    #[must_use]
+    pub fn with_effect(self, effect: Effect) -> Self {
+        Self { effect, ..self }
     }
 
     /// The JSON body.
@@ -54,8 +76,17 @@ impl Answer {
             *response.status_mut() = StatusCode::CREATED;
             response.headers_mut().insert(LOCATION, location);
         }
+        if self.effect == Effect::Before {
+            mark_replayed(&mut response);
+        }
         response
     }
+}
+
+/// Marks an answer as one to a repeat.
+pub(super) fn mark_replayed(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
 }
 
 fn json(body: &impl Serialize) -> Result<String, Error> {

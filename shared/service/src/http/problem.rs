@@ -8,7 +8,7 @@ use lambda_http::{Body, Response};
 use serde_json::{Map, Value, json};
 
 use super::RequestId;
-use super::answer::json_response;
+use super::answer::{json_response, mark_replayed};
 use super::next_action::NextActionBody;
 use crate::error::{CardPlace, Counterpart, Dependency, Error, Missing, Outcome, RequestPart};
 
@@ -95,6 +95,7 @@ impl Error {
             Self::PaymentUnknown | Self::Unavailable { .. } | Self::NotConfigured { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::Replayed(first) => first.status(),
             Self::NoQueue | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -199,6 +200,7 @@ impl Error {
                 outcome,
                 ..
             } => not_configured(*counterpart, *outcome),
+            Self::Replayed(first) => first.detail(repeat),
             Self::NoQueue | Self::Internal(_) => "An internal error occurred. Retry later.".to_owned(),
         }
     }
@@ -206,6 +208,11 @@ impl Error {
     /// The answer to the caller.
     #[must_use]
     pub fn to_response(&self, repeat: Repeat, request: &RequestId) -> Response<Body> {
+        if let Self::Replayed(first) = self {
+            let mut response = first.to_response(repeat, request);
+            mark_replayed(&mut response);
+            return response;
+        }
         let status = self.status();
         let mut problem = Map::new();
         problem.insert("type".to_owned(), "about:blank".into());
