@@ -90,6 +90,15 @@ impl SesRefusal {
         }
     }
 
+    /// An address to which no mail can be sent.
+    fn malformed_address() -> Self {
+        Self {
+            status: 400,
+            code: "BadRequestException",
+            message: "Domain contains illegal character".to_owned(),
+        }
+    }
+
     /// An account in the sandbox and an identity that it has not verified.
     fn not_verified(address: &str) -> Self {
         Self {
@@ -101,6 +110,25 @@ impl SesRefusal {
             ),
         }
     }
+}
+
+/// Whether SES sends to an address: the local part of ASCII characters without white space, dots
+/// only between them, and a domain of letters, digits, and hyphens, non-ASCII ones as Punycode (SES
+/// API reference, `Destination`; brave/accounts #35, 18F/identity-idp #7380).
+fn is_sendable(address: &str) -> bool {
+    let dots_fit = |part: &str| part.split('.').all(|each| !each.is_empty());
+    let is_domain = |domain: &str| {
+        let is_label = |label: &str| {
+            let fits = label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            fits && !label.starts_with('-') && !label.ends_with('-')
+        };
+        dots_fit(domain) && domain.contains('.') && domain.split('.').all(is_label)
+    };
+    address.rsplit_once('@').is_some_and(|(local, domain)| {
+        dots_fit(local)
+            && local.chars().all(|c| c.is_ascii_graphic() && c != '@')
+            && is_domain(domain)
+    })
 }
 
 /// As many mails at once as may be sent in a second, and as many more each second.
@@ -146,6 +174,9 @@ impl Books {
             text(&body["FromEmailAddress"]),
             text(&body["Destination"]["ToAddresses"][0]),
         );
+        if !is_sendable(&to) {
+            return Err(SesRefusal::malformed_address());
+        }
         if let Some(verified) = &self.verified
             && let Some(unknown) = [&from, &to]
                 .into_iter()

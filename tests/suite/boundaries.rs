@@ -8,7 +8,7 @@ use messages::PartnerReference;
 use messages::queue::Queue;
 use payment::partners::{BillingPartner as _, ChargeRequest, OpenCharge};
 use serde_json::json;
-use store::{Claim, Confirmation, KeyUse, MAX_PAYMENT_KEYS, NotedDispute, Released};
+use store::{BodyHash, Claim, Confirmation, KeyUse, MAX_PAYMENT_KEYS, NotedDispute, Released};
 use tests::{Cloud, PlayedPartner};
 
 use crate::contract::{cart, cart_with_checkout};
@@ -17,6 +17,10 @@ use crate::shop::{PlayedShop, Shop, payment as pays, place, played};
 
 const PAYMENT: &str = "/api/order/payment.json";
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn hash(text: &str) -> BodyHash {
+    BodyHash::from(text.to_owned())
+}
 
 #[tokio::test]
 async fn a_lease_holds_to_its_last_millisecond() {
@@ -49,19 +53,19 @@ async fn a_lease_holds_to_its_last_millisecond_against_a_key_too() {
 async fn a_key_is_remembered_for_seven_days_to_the_second() {
     let cloud = Cloud::start().await;
     let (store, now) = (&cloud.store, cloud.runtime.now());
-    let kept = store.use_key("k", "body", now).await.unwrap();
+    let kept = store.use_key("k", &hash("body"), now).await.unwrap();
     assert_eq!(kept, KeyUse::Fits);
     let last = now.plus(Duration::from_hours(7 * 24));
     assert!(store.is_key_used("k", last).await.unwrap());
-    let found = store.key_use("k", "other", last).await.unwrap();
+    let found = store.key_use("k", &hash("other"), last).await.unwrap();
     assert_eq!(found, KeyUse::OtherBody);
-    let used = store.use_key("k", "other", last).await.unwrap();
+    let used = store.use_key("k", &hash("other"), last).await.unwrap();
     assert_eq!(used, KeyUse::OtherBody);
     let over = last.plus(Duration::from_secs(1));
     assert!(!store.is_key_used("k", over).await.unwrap());
-    let found = store.key_use("k", "other", over).await.unwrap();
+    let found = store.key_use("k", &hash("other"), over).await.unwrap();
     assert_eq!(found, KeyUse::Fits);
-    let used = store.use_key("k", "other", over).await.unwrap();
+    let used = store.use_key("k", &hash("other"), over).await.unwrap();
     assert_eq!(used, KeyUse::Fits);
 }
 

@@ -229,6 +229,31 @@ fn domain_failure() -> (platform::aws::FailureKind, Option<&'static str>) {
     )
 }
 
+/// A program that repeats a request may write its numbers in another way.
+#[tokio::test]
+async fn a_body_is_the_same_whatever_the_notation_of_its_numbers() {
+    let cloud = Cloud::start().await;
+    let number = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let placed = cloud.post_with_key(CART, "k", &cart()).await;
+    let mut again = cart();
+    again["items"][0]["quantity"] = number("2.0");
+    again["items"][0]["price"] = number("5e1");
+    same(&placed, &cloud.post_with_key(CART, "k", &again).await);
+    let order = text(&placed.body["orderId"]).to_owned();
+    let mut update = again.clone();
+    update["orderId"] = order.as_str().into();
+    let updated = cloud.post_with_key(CART, "u", &update).await;
+    update["items"][0]["quantity"] = number("20e-1");
+    same(&updated, &cloud.post_with_key(CART, "u", &update).await);
+    let issued = cloud.post_with_key(INVOICE, "k", &invoice(&order)).await;
+    let mut again = invoice(&order);
+    again["totalAmount"] = number("2e2");
+    same(&issued, &cloud.post_with_key(INVOICE, "k", &again).await);
+    again["totalAmount"] = number("2e3");
+    let reply = cloud.post_with_key(INVOICE, "k", &again).await;
+    assert_eq!(reply.code(), "idempotency_key_reused");
+}
+
 #[tokio::test]
 async fn a_key_belongs_to_its_caller() {
     let cloud = Cloud::start().await;

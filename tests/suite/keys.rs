@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
 use service::http::{Call, Caller, IdempotencyKey, Route};
-use store::KeyUse;
+use store::{BodyHash, KeyUse};
 use tests::{Cloud, Reply};
 
 use crate::agreements::agreement;
@@ -206,7 +206,7 @@ fn key_id(endpoint: &str, key: &str) -> String {
     call.key_id(endpoint).unwrap()
 }
 
-fn body_hash(body: &Value) -> String {
+fn body_hash(body: &Value) -> BodyHash {
     let call = Call::new(Route::Cart, Caller::backend("x"), None, Some(body.clone()));
     call.body_hash().unwrap()
 }

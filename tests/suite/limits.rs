@@ -1,5 +1,6 @@
 //! Each field's limits: what is taken, what is refused, and under which name.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tests::Cloud;
 
@@ -12,6 +13,7 @@ const INVOICE: &str = "/api/order/invoice.json";
 const PAYMENT: &str = "/api/order/payment.json";
 const SHIPPING: &str = "/api/order/shipping.json";
 const EMAIL: &str = "/api/order/email.json";
+const CANCEL: &str = "/api/order/cancel.json";
 const AGREEMENT: &str = "/api/customer/billing.json";
 
 #[tokio::test]
@@ -88,6 +90,8 @@ async fn each_field_has_its_limits() {
         "event": "InvoiceCreated", "name": "L", "email": "l@example.com", "orderId": "ord_1"
     });
 
+    let cancel = json!({"customerId": "8080", "orderId": "ord_1", "reason": "ordered twice"});
+
     // Ids: 1 to 64 characters.
     for (path, body, pointer) in [
         (CART, &cart, "/customerId"),
@@ -101,6 +105,8 @@ async fn each_field_has_its_limits() {
         (EMAIL, &mail, "/orderId"),
         (SHIPPING, &mail, "/orderId"),
         (AGREEMENT, &agreement(), "/customerId"),
+        (CANCEL, &cancel, "/customerId"),
+        (CANCEL, &cancel, "/orderId"),
     ] {
         for (value, taken) in [
             (json!("x"), true),
@@ -131,13 +137,17 @@ async fn each_field_has_its_limits() {
         (SHIPPING, &shipping, "/shipping_address"),
         (EMAIL, &mail, "/name"),
         (AGREEMENT, &agreement(), "/name"),
+        (CANCEL, &cancel, "/reason"),
     ] {
         for (value, taken) in [
             (json!("x".repeat(500)), true),
             (json!("x".repeat(501)), false),
             (json!(""), false),
             (json!(7), false),
-            (json!("a\nb"), pointer.ends_with("address")),
+            (
+                json!("a\nb"),
+                pointer.ends_with("address") || pointer.ends_with("reason"),
+            ),
         ] {
             assert_eq!(
                 takes(&cloud, path, body, pointer, value.clone()).await,
@@ -155,7 +165,8 @@ async fn each_field_has_its_limits() {
             ("10001", false),
             ("0", false),
             ("-1", false),
-            ("1.0", false),
+            ("1.0", true),
+            ("1.5", false),
             ("\"1\"", false),
         ] {
             let is_taken = takes(&cloud, path, body, "/items/0/quantity", number(value)).await;
@@ -199,9 +210,11 @@ async fn each_field_has_its_limits() {
         (CART, &cart, "/checkout/email"),
         (INVOICE, &invoice, "/email"),
         (EMAIL, &mail, "/email"),
+        (SHIPPING, &mail, "/email"),
     ] {
         for (value, taken) in [
             ("a@b.example", true),
+            ("a@b", false),
             ("a", false),
             ("a@b.c\r\nBcc: d@e.f", false),
             ("", false),
@@ -298,19 +311,164 @@ async fn every_required_field_is_missed_by_name_and_every_unknown_one_is_refused
         (PAYMENT, payment("inv_1")),
         (SHIPPING, shipping("ord_1")),
         (EMAIL, mail),
+        (
+            SHIPPING,
+            json!({"event": "OrderShipped", "name": "L", "email": "l@example.com"}),
+        ),
         (AGREEMENT, without_name(agreement())),
+        (CANCEL, json!({"customerId": "8080", "orderId": "ord_1"})),
     ] {
         for name in body.as_object().unwrap().keys() {
             let mut without = body.clone();
             without.as_object_mut().unwrap().remove(name);
             let reply = cloud.post(path, &without).await;
             assert_problem(&reply, 422, "invalid_fields");
+            if name == "event" && path == SHIPPING {
+                // Without it the body is a shipment's.
+                continue;
+            }
             assert_eq!(reply.pointers(), [format!("/{name}")], "{path}");
+            let mut null = body.clone();
+            null[name] = Value::Null;
+            assert_eq!(cloud.post(path, &null).await.text, reply.text, "{path}");
         }
         let mut with = body.clone();
         with["surprise/~"] = 1.into();
         let reply = cloud.post(path, &with).await;
         assert_problem(&reply, 422, "invalid_fields");
         assert_eq!(reply.pointers(), ["/surprise~1~0"], "{path}");
+    }
+}
+
+/// A shipment has no address of a mail, and a mail no address of a parcel.
+#[tokio::test]
+async fn the_two_bodies_of_the_shipping_path_do_not_mix() {
+    let cloud = Cloud::start().await;
+    let mut body = shipping("ord_1");
+    body["event"] = Value::Null;
+    assert_problem(&cloud.post(SHIPPING, &body).await, 404, "order_not_found");
+    body["email"] = "l@example.com".into();
+    let reply = cloud.post(SHIPPING, &body).await;
+    assert_eq!(reply.pointers(), ["/email"]);
+    let mut body = shipping("ord_1");
+    body["email"] = "l@example.com".into();
+    assert_eq!(cloud.post(SHIPPING, &body).await.pointers(), ["/email"]);
+}
+
+/// Anything in place of a field's value is taken or named, and nothing else is.
+#[test]
+fn a_random_value_is_taken_or_named() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let cloud = runtime.block_on(Cloud::start());
+    let mut invoice = invoice("ord_1");
+    invoice["email"] = "l@example.com".into();
+    let bodies = [
+        (CART, cart_with_checkout()),
+        (INVOICE, invoice),
+        (PAYMENT, payment("inv_1")),
+        (SHIPPING, shipping("ord_1")),
+        (
+            EMAIL,
+            json!({"event": "OrderShipped", "name": "L", "email": "l@example.com"}),
+        ),
+        (AGREEMENT, agreement()),
+        (
+            CANCEL,
+            json!({"customerId": "8080", "orderId": "ord_1", "reason": "x"}),
+        ),
+    ];
+    let mut fields = Vec::new();
+    for (path, body) in &bodies {
+        let mut pointers = Vec::new();
+        leaves(body, "", &mut pointers);
+        fields.extend(
+            pointers
+                .into_iter()
+                .map(|pointer| (*path, body.clone(), pointer)),
+        );
+    }
+    let value = prop_oneof![
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!(true)),
+        any::<i64>().prop_map(Value::from),
+        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,25})?"
+            .prop_map(|number| serde_json::from_str(&number).unwrap()),
+        "\\PC{0,70}".prop_map(Value::from),
+        ".{0,70}".prop_map(Value::from),
+        proptest::sample::select(vec![499_usize, 500, 501, 64, 65, 255, 256])
+            .prop_map(|length| Value::from("\u{e9}".repeat(length))),
+    ];
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(600)
+    };
+    proptest!(config, |((path, body, pointer) in proptest::sample::select(fields), value in value)| {
+        let mut changed = body.clone();
+        *changed.pointer_mut(&pointer).unwrap() = value.clone();
+        let reply = runtime.block_on(cloud.post(path, &changed));
+        prop_assert!(reply.status < 500, "{}", reply.text);
+        if reply.code() == "invalid_fields" {
+            let is_below = |named: &&str| named.starts_with(&*pointer);
+            prop_assert!(reply.pointers().iter().all(is_below), "{} {}: {}", path, pointer, reply.text);
+        }
+        let text = value.as_str();
+        let is_text = ["/name", "/phone", "/checkout/name", "/checkout/phone"].contains(&&*pointer);
+        if let (true, Some(text)) = (is_text, text) {
+            let length = text.chars().count();
+            let fits = (1..=500).contains(&length)
+                && !text.chars().any(char::is_control)
+                && text.chars().any(domain::is_visible);
+            let is_taken = reply.code() != "invalid_fields";
+            prop_assert!(reply.code() == "card_number_refused" || is_taken == fits, "{}", reply.text);
+        }
+    });
+}
+
+/// The pointers to everything in a value that holds nothing else.
+fn leaves(value: &Value, pointer: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                leaves(value, &format!("{pointer}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                leaves(value, &format!("{pointer}/{index}"), found);
+            }
+        }
+        _ => found.push(pointer.to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn keys_and_bodies_have_their_lengths() {
+    let cloud = Cloud::start().await;
+    for (key, taken) in [
+        ("k".to_owned(), true),
+        ("k".repeat(255), true),
+        ("~!\"#$%&'()*+,/:;<=>?@[]^_`{|}".to_owned(), true),
+        ("k".repeat(256), false),
+        (String::new(), false),
+        ("a b".to_owned(), false),
+        ("k\u{e9}".to_owned(), false),
+        ("k\u{200b}".to_owned(), false),
+    ] {
+        let reply = cloud.post_with_key(CART, &key, &cart()).await;
+        if taken {
+            assert_eq!(reply.status, 201, "{key}: {}", reply.text);
+        } else {
+            assert_problem(&reply, 422, "malformed_idempotency_key");
+        }
+    }
+    let body = cart().to_string();
+    for (length, status) in [(65_536, 201), (65_537, 413)] {
+        let mut event = tests::request(CART, &cart());
+        event["body"] = format!("{body}{}", " ".repeat(length - body.len())).into();
+        assert_eq!(cloud.send(&event).await.status, status, "{length}");
     }
 }

@@ -20,6 +20,7 @@ mod expiry;
 mod free;
 mod glue;
 mod idempotency;
+mod input;
 mod keys;
 mod late;
 mod limits;

@@ -76,6 +76,23 @@ fn assert_each_once(ses: &SesDouble, count: usize) {
     assert_eq!(sent, expected);
 }
 
+/// An earlier version took such addresses: their messages may still be there.
+#[tokio::test]
+async fn a_mail_to_an_address_that_ses_rejects_ends_and_is_counted_once() {
+    for bad in ["do..t@example.com", "a@-b.com", ".a@example.com"] {
+        let (cloud, ses, metrics) = (Cloud::start().await, SesDouble::default(), Metrics::start());
+        let worker = worker_of(&cloud, &ses);
+        let message = message(0).replace(&address(0), bad);
+        for _ in 0..2 {
+            let answer = invoke(&worker, &batch(std::slice::from_ref(&message))).await;
+            assert_eq!(answer, json!({"batchItemFailures": []}));
+        }
+        assert_eq!(states(&cloud.database.client).await, json!({"rejected": 1}));
+        assert_eq!(ses.calls(), 1, "{bad}");
+        metrics.assert_only("EmailRejected", 1);
+    }
+}
+
 #[tokio::test]
 async fn a_mail_after_an_idle_moment_is_sent_once_however_the_connection_has_ended() {
     for idle in [

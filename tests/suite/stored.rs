@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{EventType, OrderId, Timestamp};
 use messages::Message;
 use payment::partners::Sandbox;
@@ -54,6 +55,65 @@ async fn every_stored_order_is_shown_as_it_was() {
         writeln!(shown, "{}", reply.text).unwrap();
     }
     insta::assert_snapshot!(shown);
+}
+
+/// Earlier versions hashed the numbers of a body as they were written.
+#[tokio::test]
+async fn a_key_of_an_earlier_version_knows_its_body() {
+    let cloud = Cloud::start().await;
+    let body = r#"{"customerId":"8080","items":[{"price":50.0,"productId":"1","quantity":2}]}"#;
+    let body: Value = serde_json::from_str(body).unwrap();
+    let earlier =
+        r#"{"customerId":"8080","items":[{"price":50.0,"productId":"1","quantity":2,},],}"#;
+    let placed = cloud
+        .post_with_key("/api/order/cart.json", "k", &body)
+        .await;
+    let id = placed.body["orderId"].as_str().unwrap();
+    let hash = AttributeValue::S(domain::digest_hex(&[earlier]));
+    let update = cloud.database.client.update_item();
+    let update = update
+        .table_name("OrdersTable")
+        .key("orderId", AttributeValue::S(id.to_owned()))
+        .update_expression("SET requestHash = :hash")
+        .expression_attribute_values(":hash", hash);
+    update.send().await.unwrap();
+    cloud.pass(Duration::from_hours(8 * 24));
+    let again = cloud
+        .post_with_key("/api/order/cart.json", "k", &body)
+        .await;
+    assert_eq!((again.status, &again.text), (201, &placed.text));
+}
+
+/// Earlier versions accepted texts without a visible character and addresses that SES rejects.
+#[tokio::test]
+async fn an_order_with_a_contact_that_is_refused_today_is_shown_and_its_mail_ends() {
+    let stored = items("OrdersTable").into_iter();
+    let with_contact = |item: &Value| item["Item"]["contact"]["M"]["email"].is_object();
+    for mut item in stored.filter(with_contact) {
+        let contact = &mut item["Item"]["contact"]["M"];
+        contact["name"]["S"] = "\u{200b}".into();
+        contact["phone"]["S"] = "\u{3164}".into();
+        contact["shippingAddress"]["S"] = "\u{2800}".into();
+        contact["email"]["S"] = "do..t@-b.1".into();
+        item["Item"]["customerId"]["S"] = "8080\u{200b}".into();
+        item["Item"]["lines"]["L"][0]["M"]["productId"]["S"] = "\u{ad}1".into();
+        let id = text(&item, "orderId").to_owned();
+        let cloud = cloud_with(item).await;
+        assert_eq!(cloud.get(&id).await.status, 200);
+    }
+    let mut message = Message::from_json(MESSAGES.lines().next().unwrap()).unwrap();
+    message.order = None;
+    let data = message.mail.get_or_insert_default();
+    (data.name, data.email) = ("\u{200b}".to_owned(), "do..t@-b.1".to_owned());
+    message.kind = messages::MessageKind::Event(EventType::InvoiceCreated);
+    let cloud = Cloud::start().await;
+    cloud.mailer.fail_next(
+        platform::aws::FailureKind::Refused,
+        Some("BadRequestException"),
+    );
+    assert!(cloud.deliver(messages::queue::Queue::Email, &message).await);
+    assert!(cloud.deliver(messages::queue::Queue::Email, &message).await);
+    assert!(cloud.mailer.taken().is_empty());
 }
 
 #[tokio::test]
@@ -121,13 +181,17 @@ async fn every_stored_key_answers_again() {
         );
         let answer = item["Item"]["answer"]["S"].as_str().map(str::to_owned);
         let cloud = cloud_with(item).await;
-        let known = cloud.store.use_key(&key, &hash, now).await.unwrap();
+        let known = cloud.store.use_key(&key, &hash.into(), now).await.unwrap();
         match (known, answer) {
             (KeyUse::Answered(known), Some(answer)) => assert_eq!(known, answer),
             (KeyUse::Fits, None) => {}
             (known, answer) => panic!("{known:?} instead of {answer:?}"),
         }
-        let other = cloud.store.use_key(&key, "another", now).await.unwrap();
+        let other = cloud
+            .store
+            .use_key(&key, &"another".to_owned().into(), now)
+            .await
+            .unwrap();
         assert!(matches!(other, KeyUse::OtherBody), "{other:?}");
     }
 }

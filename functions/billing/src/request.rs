@@ -1,10 +1,12 @@
 //! The request of an invoice.
 
-use domain::{Amounts, Contact, Currency, CustomerId, Money, Order, OrderId, OrderLines, Unit};
+use domain::{
+    Amounts, Contact, Currency, CustomerId, Line, Money, Order, OrderId, OrderLines, Unit,
+};
 use serde_json::Value;
 use service::error::{Difference, Error};
 use service::http::{
-    Named, Report, as_currency, as_id, as_money, as_own_id, read_contact, read_items,
+    EmailField, Named, Report, as_currency, as_id, as_money, as_own_id, read_contact, read_items,
 };
 
 /// `{customerId, orderId, tax, subTotalAmount, totalAmount, currency, items, name, phone,
@@ -30,7 +32,7 @@ impl InvoiceRequest {
             let total = amount("totalAmount");
             let named = fields.required("currency", as_currency(unit.currency()));
             let lines = read_items(&fields, unit);
-            let contact = read_contact(&fields, false);
+            let contact = read_contact(&fields, EmailField::Optional);
             fields.close();
             Some(Self {
                 customer: customer?,
@@ -49,7 +51,8 @@ impl InvoiceRequest {
     }
 
     /// Lists the currency and each amount, quantity, and price that differ from the order. Product
-    /// IDs are not compared: the invoice takes its lines from the order, never from the request.
+    /// IDs are not compared, nor is the order of the lines: the invoice takes its lines from the
+    /// order, never from the request.
     pub(crate) fn differences(&self, order: &Order) -> Vec<Difference> {
         let mut differences = Vec::new();
         let mut compare = |pointer: String, expected: String, actual: String| {
@@ -80,18 +83,48 @@ impl InvoiceRequest {
         }
         let count = |lines: &OrderLines| format!("{} entries", lines.len());
         compare("/items".to_owned(), count(&order.lines), count(&self.lines));
-        for (index, (stored, sent)) in order.lines.iter().zip(self.lines.iter()).enumerate() {
-            let number = |line: &domain::Line| line.quantity.get().to_string();
+        for (index, stored, sent) in unequal_lines(&order.lines, &self.lines) {
+            let quantity = |line: &Line| line.quantity.get().to_string();
+            let price = |line: &Line| line.price.to_text();
             compare(
                 format!("/items/{index}/quantity"),
-                number(stored),
-                number(sent),
+                quantity(stored),
+                quantity(sent),
             );
-            let prices = (stored.price.to_text(), sent.price.to_text());
-            compare(format!("/items/{index}/price"), prices.0, prices.1);
+            compare(format!("/items/{index}/price"), price(stored), price(sent));
         }
         differences
     }
+}
+
+/// The lines that are left when each sent line has taken a stored one of its quantity and price: the
+/// index of each sent one, with a stored one that it is compared with, at its own index if that one
+/// is left.
+fn unequal_lines<'a>(stored: &'a [Line], sent: &'a [Line]) -> Vec<(usize, &'a Line, &'a Line)> {
+    let is_same =
+        |one: &Line, other: &Line| (one.quantity, one.price) == (other.quantity, other.price);
+    let mut stored: Vec<Option<&Line>> = stored.iter().map(Some).collect();
+    let mut left = Vec::new();
+    for (index, sent) in sent.iter().enumerate() {
+        let equal = stored
+            .iter_mut()
+            .find(|line| line.is_some_and(|line| is_same(line, sent)));
+        match equal {
+            Some(line) => *line = None,
+            None => left.push((index, sent)),
+        }
+    }
+    let (mut pairs, mut others) = (Vec::new(), Vec::new());
+    for (index, sent) in left {
+        match stored.get_mut(index).and_then(Option::take) {
+            Some(line) => pairs.push((index, line, sent)),
+            None => others.push((index, sent)),
+        }
+    }
+    let unpaired = stored.into_iter().flatten().zip(others);
+    pairs.extend(unpaired.map(|(line, (index, sent))| (index, line, sent)));
+    pairs.sort_by_key(|(index, ..)| *index);
+    pairs
 }
 
 /// The currency, customer, and order, read without validating the rest of the body.

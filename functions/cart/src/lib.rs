@@ -4,7 +4,7 @@
 
 mod request;
 
-use domain::{Amounts, CarrierName, OrderId, OrderLines, Status};
+use domain::{Amounts, CarrierName, Order, OrderId, OrderLines, Status};
 use platform::config::Shop;
 use platform::runtime::Runtime;
 use platform::telemetry;
@@ -14,7 +14,7 @@ use service::claims::{claim_key, own_order, recorded_answer};
 use service::error::{Error, FieldError, Missing};
 use service::http::{Answer, Call, Effect, ItemBody, Route, item_bodies, unusable_fields};
 use service::lambda::Function;
-use store::{CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
+use store::{BodyHash, CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
 
 use request::{CartRequest, order_named_by};
 
@@ -75,7 +75,7 @@ impl Cart {
     }
 
     async fn create(&self, call: &Call, request: CartRequest) -> Result<Answer, Error> {
-        let (id, request_hash) = match &call.key {
+        let (id, body) = match &call.key {
             Some(key) => {
                 let id = OrderId::from_key(call.caller.id(), &request.customer, key.as_str());
                 (id, Some(call.body_hash()?))
@@ -87,7 +87,7 @@ impl Cart {
             id,
             contents: self.price(&request),
             customer: request.customer,
-            request_hash: request_hash.clone(),
+            request_hash: body.as_ref().map(|body| body.as_str().to_owned()),
             traceparent: call.traceparent.clone(),
         };
         let (order, effect) = match self.store.create_order(new, self.runtime.now()).await? {
@@ -95,9 +95,7 @@ impl Cart {
                 tracing::info!(order_id = %order.id, "order created");
                 (order, Effect::Now)
             }
-            CreateOrder::Existed(order) if order.request_hash == request_hash => {
-                (order, Effect::Before)
-            }
+            CreateOrder::Existed(order) if is_of(&order, body.as_ref()) => (order, Effect::Before),
             CreateOrder::Existed(_) => return Err(Error::KeyReused),
         };
         let (lines, amounts) = match &order.first {
@@ -127,7 +125,7 @@ impl Cart {
         let key = call.key_id(ENDPOINT);
         let record = key.as_deref().map(|key| KeyRecord {
             key,
-            body_hash: &hash,
+            body: &hash,
             answer: answer.body(),
         });
         let customer = &request.customer;
@@ -238,6 +236,14 @@ impl Cart {
 
 fn invalid(faults: Vec<FieldError>) -> Option<Error> {
     (!faults.is_empty()).then_some(Error::Invalid(faults))
+}
+
+/// Whether a request with this body made the order; `None` is one without a key.
+fn is_of(order: &Order, body: Option<&BodyHash>) -> bool {
+    match (order.request_hash.as_deref(), body) {
+        (Some(stored), Some(body)) => body.is(stored),
+        (stored, body) => stored.is_none() && body.is_none(),
+    }
 }
 
 impl Function for Cart {

@@ -4,7 +4,8 @@ use domain::{Contact, Currency, CustomerId, OrderId, OrderLines, Unit};
 use serde_json::Value;
 use service::error::Error;
 use service::http::{
-    Call, Fields, Named, Report, as_currency, as_id, as_own_id, read_contact, read_items,
+    Call, EmailField, Fields, Named, Report, as_currency, as_id, as_own_id, read_contact,
+    read_items,
 };
 
 /// `{customerId, items, orderId?, checkout?}`
@@ -61,7 +62,7 @@ pub(crate) fn order_named_by(call: &Call) -> Result<Option<(CustomerId, OrderId)
 
 /// `{name, phone, email, shipping_address, currency?}`
 fn read_checkout(fields: Fields<'_>, currency: Currency) -> Option<Contact> {
-    let contact = read_contact(&fields, true);
+    let contact = read_contact(&fields, EmailField::Required);
     let currency = fields.optional("currency", as_currency(currency));
     fields.close();
     currency?;

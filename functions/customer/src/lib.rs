@@ -88,7 +88,7 @@ impl Customers {
         let key = call.key_id(ENDPOINT);
         let record = key.as_deref().map(|key| KeyRecord {
             key,
-            body_hash: &body_hash,
+            body: &body_hash,
             answer: answer.body(),
         });
         match self

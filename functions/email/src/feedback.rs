@@ -95,7 +95,7 @@ pub(crate) fn read(text: &str) -> Option<Notification> {
         .and_then(|values| values.first())
         .map(|value| value.replace('-', "/"));
     let addresses = recipients.iter();
-    let addresses = addresses.filter_map(|each| Email::parse(&each.email_address).ok());
+    let addresses = addresses.filter_map(|each| Email::from_stored(&each.email_address).ok());
     Some(Notification::Feedback {
         email_id,
         feedback,

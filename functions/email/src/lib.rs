@@ -192,6 +192,10 @@ impl<M: Mailer> Emails<M> {
         if state == EmailState::Unconfirmed {
             self.count_unconfirmed();
         }
+        if let Err(MailerError::AddressRejected(failure)) = &sent {
+            tracing::warn!(email_id = id, %failure, "SES rejected the address");
+            self.count("EmailRejected");
+        }
         Ok(match sent {
             Err(MailerError::OverRate(failure)) => Attempt::OverRate(failure),
             Err(MailerError::OverQuota(failure)) => Attempt::OverQuota(failure),

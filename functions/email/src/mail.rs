@@ -362,7 +362,7 @@ fn subject(facts: &MailFacts, order_id: Option<&str>, invoice_id: Option<&str>) 
 /// The name for the greeting, or `None` for a greeting without one.
 fn greeting_name(name: &str) -> Option<String> {
     let name = inline(name);
-    let is_name = !name.is_empty() && !holds_address(&name);
+    let is_name = !domain::is_blank(&name) && !holds_address(&name);
     is_name.then(|| unlinked(&shorten(&name, NAME_MAX)))
 }
 
@@ -471,7 +471,7 @@ fn card(card: &MailCard) -> Option<String> {
 
 /// The value to show; `None` if nothing is left.
 fn nonblank(value: Option<&str>) -> Option<String> {
-    value.map(shown).filter(|value| !value.is_empty())
+    value.map(shown).filter(|value| !domain::is_blank(value))
 }
 
 /// The value on one line, without links.
@@ -828,7 +828,7 @@ mod tests {
     #[test]
     fn a_blank_value_counts_as_not_known() {
         for kind in KINDS {
-            let mut blank = filled_with(kind, " \r\n\u{200b}\t");
+            let mut blank = filled_with(kind, " \r\n\u{200b}\t\u{3164}\u{2800}\u{e0041}");
             blank.lines.clear();
             blank.amounts = None;
             let mut nothing = minimal(kind);

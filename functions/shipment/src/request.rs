@@ -3,7 +3,7 @@
 use domain::{Contact, OrderId};
 use serde_json::Value;
 use service::error::Error;
-use service::http::{MailRequest, Named, Report, as_own_id, read_contact};
+use service::http::{EmailField, MailRequest, Named, Report, as_own_id, read_contact};
 
 /// A request to the shipping path.
 pub(crate) enum ShippingRequest {
@@ -19,13 +19,15 @@ pub(crate) enum ShippingRequest {
 
 impl ShippingRequest {
     pub(crate) fn read(body: &Value) -> Result<Self, Error> {
-        if body.get("event").is_some() {
+        if body.get("event").is_some_and(|event| !event.is_null()) {
             return MailRequest::read(body).map(Self::Mail);
         }
         let report = Report::default();
         let request = report.body(body).and_then(|fields| {
             let order = fields.required("orderId", as_own_id(OrderId::parse));
-            let contact = read_contact(&fields, false);
+            let contact = read_contact(&fields, EmailField::Absent);
+            // `null` here; any other value makes the body a mail's.
+            let _ = fields.value("event");
             fields.close();
             Some(Self::Ship {
                 order: order?,

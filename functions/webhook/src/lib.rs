@@ -160,7 +160,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         // Beside us the same event may have come with another body (a partner counts its tries
         // there): it is the same event.
         self.store
-            .use_key(&key, &digest_hex(&[&body]), now)
+            .use_key(&key, &digest_hex(&[&body]).into(), now)
             .await
             .map(|_| ())?;
         Ok(())

@@ -4,15 +4,18 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::text::is_visible;
+
 /// Crockford's base 32: no I, L, O, U, so that an id can be read out aloud.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Why a text is no identifier of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Empty, over 64 characters, or with control characters or outer blanks.
+    /// Empty, over 64 characters, or with control characters or outer characters that are not
+    /// visible.
     #[error(
-        "must be 1–64 characters, with no control characters and no leading or trailing spaces"
+        "must be 1–64 characters, with no control characters and no leading or trailing spaces or invisible characters"
     )]
     Malformed,
     /// Not an identifier that this service gave out.
@@ -21,6 +24,16 @@ pub enum IdError {
 }
 
 fn check(text: &str) -> Result<&str, IdError> {
+    let text = check_stored(text)?;
+    // Two ids that look the same would otherwise be two customers.
+    if !text.starts_with(is_visible) || !text.ends_with(is_visible) {
+        return Err(IdError::Malformed);
+    }
+    Ok(text)
+}
+
+/// What earlier versions accepted.
+fn check_stored(text: &str) -> Result<&str, IdError> {
     let length = text.chars().count();
     if length == 0 || length > 64 || text.chars().any(char::is_control) || text.trim() != text {
         return Err(IdError::Malformed);
@@ -35,9 +48,15 @@ macro_rules! outside_id {
         pub struct $name(String);
 
         impl $name {
-            /// Takes 1 to 64 characters without control characters.
+            /// Takes 1 to 64 characters without control characters, visible at both ends.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 check(text).map(|text| Self(text.to_owned()))
+            }
+
+            /// Reads a stored id. An earlier version may have accepted it with invisible
+            /// characters at its ends.
+            pub fn from_stored(text: &str) -> Result<Self, IdError> {
+                check_stored(text).map(|text| Self(text.to_owned()))
             }
 
             /// The id as the caller wrote it.
@@ -257,6 +276,22 @@ mod tests {
         assert_eq!(OrderId::parse(&"1".repeat(65)), Err(IdError::Malformed));
         assert_eq!(OrderId::parse("a\n"), Err(IdError::Malformed));
         assert!(CustomerId::parse(&"ü".repeat(64)).is_ok());
+        for hidden in [
+            "\u{200b}",
+            "\u{200b}8080",
+            "8080\u{2800}",
+            "8080\u{3164}",
+            " 8080",
+            "8080\u{a0}",
+        ] {
+            assert_eq!(
+                CustomerId::parse(hidden),
+                Err(IdError::Malformed),
+                "{hidden:?}"
+            );
+        }
+        assert!(CustomerId::parse("80\u{200d}80").is_ok());
+        assert!(CustomerId::from_stored("8080\u{200b}").is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod dispute;
 mod ids;
 mod money;
 mod next_action;
+mod number;
 mod order;
 mod postal;
 mod refund;
@@ -31,6 +32,7 @@ pub use ids::{
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError, Unit};
 pub use next_action::{ClientSecret, NextAction, RedirectUrl, RedirectUrlError};
+pub use number::ExactNumber;
 pub use order::{
     Amounts, Card, Charge, ChargeState, Contact, Decline, Due, DueStep, EventMark, EventRecord,
     Line, OpenParcel, Order, OrderLines, Payment, Quantity, QuantityError, Shipment,
@@ -40,7 +42,7 @@ pub use postal::{AddressPart, PostalAddress, Unreadable, is_state, is_zip};
 pub use refund::{RefundNews, RefundStatus};
 pub use state::{Command, EventType, NextStep, Refusal, Status};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
-pub use text::{Email, EmailError, Text, TextError};
+pub use text::{Email, EmailError, Text, TextError, is_blank, is_visible};
 pub use time::{Timestamp, TimestampError};
 pub use tracking::{TrackingNumber, TrackingNumberError};
 pub use unpaid::{UnpaidOrders, UnpaidOrdersError};

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use super::ExactNumber;
+
 /// The shop's currency: an ISO 4217 code and how many decimals its minor unit has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Currency {
@@ -133,7 +135,7 @@ pub struct Money(Decimal);
 /// Why a text is no amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Not a decimal number, or one that does not fit 28 digits.
+    /// Not a JSON number, or a stored one that does not fit 28 digits.
     #[error("is not a decimal number of at most 28 digits")]
     NotADecimal,
     /// Below zero.
@@ -169,27 +171,21 @@ impl Money {
     /// tax, and small enough that every amount is exact with three decimals.
     pub const MAX_AMOUNT: Self = Self(Decimal::from_parts(1_874_919_424, 2_328_306, 0, false, 0));
 
-    /// Reads a JSON number's text (`50`, `19.90`, `2e3`) as an amount in `unit` of at most `limit`.
-    /// More decimals than the unit has is an error, never a rounding.
+    /// Reads a JSON number's text (`50`, `19.90`, `2e3`) as an amount in `unit` of at most `limit`,
+    /// by its value. More decimals than the unit has is an error, never a rounding.
     pub fn parse(text: &str, unit: impl Into<Unit>, limit: Self) -> Result<Self, MoneyError> {
         let unit = unit.into();
-        let value = if text.contains(['e', 'E']) {
-            Decimal::from_scientific(text)
-        } else {
-            Decimal::from_str_exact(text)
-        }
-        .map_err(|_| MoneyError::NotADecimal)?
-        .normalize();
-        if value.is_sign_negative() && !value.is_zero() {
+        let number = ExactNumber::parse(text).ok_or(MoneyError::NotADecimal)?;
+        if number.is_negative() {
             return Err(MoneyError::Negative);
         }
-        if value.scale() > unit.decimals() {
+        if number.decimals() > u64::from(unit.decimals()) {
             return Err(MoneyError::TooPrecise { unit });
         }
-        if value > limit.0 {
-            return Err(MoneyError::TooLarge { limit });
+        match number.to_decimal() {
+            Some(value) if value <= limit.0 => Ok(Self(value)),
+            _ => Err(MoneyError::TooLarge { limit }),
         }
-        Ok(Self(value.abs()))
     }
 
     /// Reads what [`Money::to_text`] wrote.
@@ -338,7 +334,16 @@ mod tests {
         assert_eq!(price("199E-1").unwrap().to_text(), "19.9");
         assert_eq!(price("-0").unwrap(), Money::ZERO);
         assert_eq!(price("-0.01"), Err(MoneyError::Negative));
-        assert_eq!(price("1e400"), Err(MoneyError::NotADecimal));
+        assert_eq!(price("0e400").unwrap(), Money::ZERO);
+        let long = format!("1.{}e0", "0".repeat(60));
+        let read = Money::parse(&long, usd(), Money::MAX_PRICE).unwrap();
+        assert_eq!(read.to_text(), "1");
+        assert_eq!(
+            price("1e-400"),
+            Err(MoneyError::TooPrecise { unit: usd().into() })
+        );
+        assert_eq!(price("1,5"), Err(MoneyError::NotADecimal));
+        assert!(matches!(price("1e400"), Err(MoneyError::TooLarge { .. })));
         assert_eq!(price("1000000000").unwrap(), Money::MAX_PRICE);
         assert!(matches!(
             price("1000000000.01"),

@@ -112,7 +112,7 @@ impl Store {
                 return Ok(Keyed::Written);
             };
             if let Some(row) = refusals.get(row) {
-                match key_use(row, key.body_hash)? {
+                match key_use(row, key.body)? {
                     KeyUse::Answered(_) => return Ok(Keyed::Refused(Approval::Answered)),
                     KeyUse::OtherBody => return Ok(Keyed::Refused(Approval::KeyReused)),
                     KeyUse::Fits => {}
@@ -317,7 +317,7 @@ fn read(item: &Item) -> Result<AgreementRecord, StoreError> {
         Ok(AgreementRecord {
             partner,
             approved_at: reader.required_time("approvedAt")?,
-            name: reader.parsed("name", |text| Text::parse(text).ok())?,
+            name: reader.parsed("name", |text| Text::from_stored(text).ok())?,
             state,
         })
     };

@@ -19,7 +19,45 @@ const FIRST_USE: &str = "attribute_not_exists(keyId) OR expiresAt < :now";
 
 /// The answer is recorded once, in the row of the body that it answers.
 const ANSWERED: &str = "attribute_not_exists(keyId) OR expiresAt < :now \
-     OR (bodyHash = :body AND attribute_not_exists(answer))";
+     OR ((bodyHash = :body OR bodyHash = :written) AND attribute_not_exists(answer))";
+
+/// The hash of a body, by which a key recognises it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyHash {
+    by_value: String,
+    as_written: String,
+}
+
+impl BodyHash {
+    /// Two bodies with the same values are the same body. Earlier versions hashed numbers as they
+    /// were written; `as_written` recognises what they stored.
+    #[must_use]
+    pub fn new(by_value: String, as_written: String) -> Self {
+        Self {
+            by_value,
+            as_written,
+        }
+    }
+
+    /// The hash that is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.by_value
+    }
+
+    /// Whether a stored hash is of this body.
+    #[must_use]
+    pub fn is(&self, stored: &str) -> bool {
+        stored == self.by_value || stored == self.as_written
+    }
+}
+
+/// The hash of a text that has one form.
+impl From<String> for BodyHash {
+    fn from(hash: String) -> Self {
+        Self::new(hash.clone(), hash)
+    }
+}
 
 /// What a key's row says of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +75,7 @@ impl Store {
     pub async fn use_key(
         &self,
         key: &str,
-        body_hash: &str,
+        body: &BodyHash,
         now: Timestamp,
     ) -> Result<KeyUse, StoreError> {
         let put = self
@@ -45,14 +83,14 @@ impl Store {
             .put_item()
             .table_name(self.idempotency_table()?)
             .item("keyId", s(key))
-            .item("bodyHash", s(body_hash))
+            .item("bodyHash", s(body.as_str()))
             .item("expiresAt", n(now.plus(RETENTION).seconds()))
             .condition_expression(FIRST_USE)
             .expression_attribute_values(":now", n(now.seconds()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match unless_refused(put.send().await)? {
             Ok(_) => Ok(KeyUse::Fits),
-            Err(row) => key_use(&row.unwrap_or_default(), body_hash),
+            Err(row) => key_use(&row.unwrap_or_default(), body),
         }
     }
 
@@ -60,7 +98,7 @@ impl Store {
     pub async fn key_use(
         &self,
         key: &str,
-        body_hash: &str,
+        body: &BodyHash,
         now: Timestamp,
     ) -> Result<KeyUse, StoreError> {
         if !self.is_key_used(key, now).await? {
@@ -68,7 +106,7 @@ impl Store {
         }
         let row = self.item(self.idempotency_table()?, [("keyId", s(key))]);
         match row.await? {
-            Some(row) => key_use(&row, body_hash),
+            Some(row) => key_use(&row, body),
             None => Ok(KeyUse::Fits),
         }
     }
@@ -95,12 +133,13 @@ impl Store {
         let put = Put::builder()
             .table_name(self.idempotency_table()?)
             .item("keyId", s(record.key))
-            .item("bodyHash", s(record.body_hash))
+            .item("bodyHash", s(record.body.as_str()))
             .item("answer", s(record.answer))
             .item("expiresAt", n(now.plus(RETENTION).seconds()))
             .condition_expression(ANSWERED)
             .expression_attribute_values(":now", n(now.seconds()))
-            .expression_attribute_values(":body", s(record.body_hash))
+            .expression_attribute_values(":body", s(record.body.as_str()))
+            .expression_attribute_values(":written", s(&record.body.as_written))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let put = complete(put.build());
         Ok(TransactWriteItem::builder().put(put).build())
@@ -108,10 +147,10 @@ impl Store {
 }
 
 /// What a key's row, which refused a write, says of a body.
-pub(super) fn key_use(row: &Item, body_hash: &str) -> Result<KeyUse, StoreError> {
+pub(super) fn key_use(row: &Item, body: &BodyHash) -> Result<KeyUse, StoreError> {
     let reader = Reader(row);
     let read = || {
-        if reader.required_text("bodyHash")? != body_hash {
+        if !body.is(reader.required_text("bodyHash")?) {
             return Ok(KeyUse::OtherBody);
         }
         let answer = reader.text("answer")?;

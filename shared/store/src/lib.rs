@@ -25,7 +25,7 @@ pub use agreements::{Approval, Revocation};
 pub use cancellations::CancelBasis;
 pub use due::{DueCursor, DueMark, DueOrder, DuePage};
 pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Feedback, Promise, PromisedEmail};
-pub use idempotency::KeyUse;
+pub use idempotency::{BodyHash, KeyUse};
 pub use invoices::InvoiceIssue;
 pub use item::{Corrupt, order_from_item};
 pub use news::{Noted, NotedDispute};

@@ -12,7 +12,7 @@ use domain::{
 use messages::email_id;
 
 use super::emails::{EmailState, email_state};
-use super::idempotency::key_use;
+use super::idempotency::{BodyHash, key_use};
 use super::item::{Item, contact_value, lines_value, money, new_order_item, s};
 use super::refused::{complete, unless_refused};
 use super::transition::{Transition, read};
@@ -61,7 +61,7 @@ pub struct KeyRecord<'a> {
     /// The key's hash.
     pub key: &'a str,
     /// The body's hash.
-    pub body_hash: &'a str,
+    pub body: &'a BodyHash,
     /// The answer for this and every later use.
     pub answer: &'a str,
 }
@@ -169,7 +169,7 @@ impl Store {
                 return Ok(CartUpdate::Updated);
             };
             if let (Some(row), Some(key)) = (refusals.get(1), &key) {
-                match key_use(row, key.body_hash)? {
+                match key_use(row, key.body)? {
                     KeyUse::Answered(answer) => return Ok(CartUpdate::Answered(answer)),
                     KeyUse::OtherBody => return Ok(CartUpdate::KeyReused),
                     KeyUse::Fits => {}

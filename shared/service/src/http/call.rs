@@ -1,12 +1,13 @@
 //! An HTTP request after the checks that every endpoint shares.
 
-use domain::{InvoiceId, OrderId, digest_hex};
+use domain::{ExactNumber, InvoiceId, OrderId, digest_hex};
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, RequestExt};
 use platform::config::Authentication;
 use platform::json;
 use serde_json::Value;
+use store::BodyHash;
 
 use super::{Caller, Route, card_numbers};
 use crate::error::{CardPlace, Error, Missing};
@@ -126,11 +127,18 @@ impl Call {
             .or_else(in_path)
     }
 
-    /// A hash of the body's values. White space and the order of fields do not change it.
-    pub fn body_hash(&self) -> Result<String, Error> {
-        let mut text = String::new();
-        canonical(self.body()?, &mut text);
-        Ok(digest_hex(&[&text]))
+    /// A hash of the body's values. White space, the order of fields, and the notation of numbers
+    /// do not change it.
+    pub fn body_hash(&self) -> Result<BodyHash, Error> {
+        let hash = |notation| {
+            let mut text = String::new();
+            canonical(self.body()?, notation, &mut text);
+            Ok::<_, Error>(digest_hex(&[&text]))
+        };
+        Ok(BodyHash::new(
+            hash(Notation::Canonical)?,
+            hash(Notation::AsWritten)?,
+        ))
     }
 
     /// The hash of this caller's key at `endpoint`; `None` without a key.
@@ -261,8 +269,17 @@ fn traceparent(request: &Request) -> Option<String> {
     (is_hex(&root, 32) && is_hex(parent, 16)).then(|| format!("00-{root}-{parent}-{sampled}"))
 }
 
+/// How a body's numbers are hashed.
+#[derive(Clone, Copy)]
+enum Notation {
+    /// By their value.
+    Canonical,
+    /// As earlier versions did.
+    AsWritten,
+}
+
 /// Writes a JSON value with sorted fields and no white space.
-fn canonical(value: &Value, text: &mut String) {
+fn canonical(value: &Value, notation: Notation, text: &mut String) {
     match value {
         Value::Object(fields) => {
             let mut names: Vec<_> = fields.keys().collect();
@@ -271,7 +288,7 @@ fn canonical(value: &Value, text: &mut String) {
             for name in names {
                 text.push_str(&Value::from(name.as_str()).to_string());
                 text.push(':');
-                canonical(&fields[name], text);
+                canonical(&fields[name], notation, text);
                 text.push(',');
             }
             text.push('}');
@@ -279,11 +296,15 @@ fn canonical(value: &Value, text: &mut String) {
         Value::Array(items) => {
             text.push('[');
             for item in items {
-                canonical(item, text);
+                canonical(item, notation, text);
                 text.push(',');
             }
             text.push(']');
         }
+        Value::Number(number) => match (notation, ExactNumber::parse(number.as_str())) {
+            (Notation::Canonical, Some(exact)) => text.push_str(&exact.to_text()),
+            _ => text.push_str(number.as_str()),
+        },
         scalar => text.push_str(&scalar.to_string()),
     }
 }
@@ -293,10 +314,27 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn hash(body: &Value) -> String {
+    fn hash(body: &Value) -> BodyHash {
         Call::new(Route::Cart, Caller::backend("x"), None, Some(body.clone()))
             .body_hash()
             .unwrap()
+    }
+
+    #[test]
+    fn bodies_are_the_same_whatever_the_notation_of_their_numbers() {
+        let body = |text| hash(&serde_json::from_str(text).unwrap());
+        let plain = body(r#"{"a": [2, 200, 0.5, 0]}"#);
+        let other = body(r#"{"a": [2.0, 2e2, 50e-2, -0.0]}"#);
+        assert!(plain.as_str() == other.as_str() && other.is(plain.as_str()));
+        for different in [r#"{"a": [2, 200, 0.5, 1]}"#, r#"{"a": ["2", 200, 0.5, 0]}"#] {
+            assert!(!body(different).is(plain.as_str()));
+        }
+        // What an earlier version stored for the other notation.
+        let mut text = String::new();
+        let written = serde_json::from_str(r#"{"a":[2.0,2e2,50e-2,-0.0]}"#).unwrap();
+        canonical(&written, Notation::AsWritten, &mut text);
+        assert_eq!(text, r#"{"a":[2.0,2e2,50e-2,-0.0,],}"#);
+        assert!(other.is(&digest_hex(&[&text])) && !plain.is(&digest_hex(&[&text])));
     }
 
     #[test]

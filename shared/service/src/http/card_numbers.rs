@@ -3,15 +3,16 @@
 //!
 //! A card number has a length that its brand issues, starts with that brand's digits, and passes
 //! the Luhn check (ISO/IEC 7812-1, "Luhn formula"). Its digits may be of any script and may be
-//! separated by anything except letters. In a longer run of groups, such as a number followed by
+//! separated by anything except visible letters. In a longer run of groups, such as a number followed by
 //! its expiry date, the parts grouped as on a card are checked too.
 //!
 //! Letters before and after the digits hide nothing. A letter between them ends the number, so
-//! hexadecimal IDs, ULIDs, and partners' tokens pass. UUIDs also pass; their dashes would otherwise
-//! join their digits.
+//! hexadecimal IDs, ULIDs, and partners' tokens pass. UUIDs and IBANs also pass; their dashes and
+//! groups of four would otherwise look like those of a card.
 
 use std::ops::RangeInclusive;
 
+use domain::is_visible;
 use serde_json::Value;
 
 use crate::error::CardPlace;
@@ -93,8 +94,34 @@ const ISSUED: &[Issued] = &[
     issued(135_400, 135_499, &[15]),
 ];
 
+/// The lengths of IBANs, each with its countries (ISO 13616; SWIFT, "IBAN registry").
+const IBANS: &[(usize, &str)] = &[
+    (15, "NO"),
+    (16, "BE"),
+    (18, "DK FI FK FO GL NL SD"),
+    (19, "MK SI"),
+    (20, "AT BA EE KZ LT LU MN XK"),
+    (21, "CH HR LI LV"),
+    (22, "BG BH CR DE GB GE IE ME RS VA"),
+    (23, "AE GI IL IQ OM SO TL"),
+    (24, "AD CZ ES MD PK RO SA SE SK TN VG"),
+    (25, "LY PT ST"),
+    (26, "IS TR"),
+    (27, "BI DJ FR GR IT MC MR SM"),
+    (28, "AL AZ BY CY DO GT HN HU LB NI PL SV"),
+    (29, "BR EG PS QA UA"),
+    (30, "JO KW MU YE"),
+    (31, "MT SC"),
+    (32, "LC"),
+    (33, "RU"),
+];
+
 /// The lengths of card numbers, in digits.
 const LENGTHS: RangeInclusive<usize> = 12..=19;
+
+/// Brands may issue this length, but do not print it in groups of their own; order numbers of
+/// 3-7-7 digits have it.
+const UNGROUPED: usize = 17;
 
 /// The zero of every script's decimal digits, each followed by its nine others (Unicode 16, general
 /// category `Nd`).
@@ -249,7 +276,7 @@ pub(super) fn holds_card_number(text: &str) -> bool {
     let mut is_in_word = false;
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
-        if !is_in_word && let Some(behind) = behind_uuid(rest) {
+        if !is_in_word && let Some(behind) = behind_uuid(rest).or_else(|| behind_iban(rest)) {
             if run.is_card() {
                 return true;
             }
@@ -260,7 +287,8 @@ pub(super) fn holds_card_number(text: &str) -> bool {
         rest = &rest[character.len_utf8()..];
         match digit(character) {
             Some(digit) => run.push(digit),
-            None if character.is_alphabetic() => {
+            // Fillers are letters that nobody sees.
+            None if character.is_alphabetic() && is_visible(character) => {
                 if run.is_card() {
                     return true;
                 }
@@ -286,6 +314,44 @@ fn behind_uuid(text: &str) -> Option<&str> {
         _ => byte.is_ascii_hexdigit(),
     });
     (is_uuid && !tail.starts_with(char::is_alphanumeric)).then_some(tail)
+}
+
+/// The rest of a text that starts with an IBAN, in one word or in groups separated by single spaces.
+/// Its two check digits make it the number 1 modulo 97 (ISO 13616), so next to no card number behind
+/// two letters is one.
+fn behind_iban(text: &str) -> Option<&str> {
+    let country = text.get(..2)?.to_ascii_uppercase();
+    if !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let has_country =
+        |(_, countries): &&(usize, &str)| countries.split(' ').any(|its| its == country);
+    let (length, _) = IBANS.iter().find(has_country)?;
+    let mut characters = Vec::with_capacity(*length);
+    let mut was_space = false;
+    for (at, character) in text.char_indices() {
+        if characters.len() == *length {
+            break;
+        }
+        match character {
+            ' ' if !was_space && !characters.is_empty() => was_space = true,
+            _ if character.is_ascii_alphanumeric() => {
+                was_space = false;
+                characters.push((at, character.to_digit(36)?));
+            }
+            _ => return None,
+        }
+    }
+    if characters.len() < *length {
+        return None;
+    }
+    let (last, _) = characters.last()?;
+    let behind = &text[last + 1..];
+    let (head, account) = characters.split_at(4);
+    let remainder = account.iter().chain(head).fold(0, |remainder, (_, value)| {
+        (remainder * if *value > 9 { 100 } else { 10 } + value) % 97
+    });
+    (remainder == 1 && !behind.starts_with(char::is_alphanumeric)).then_some(behind)
 }
 
 /// The value of a decimal digit of any script.
@@ -333,7 +399,7 @@ impl Run {
 
     /// Whether all digits, or a part grouped as on a card, are a card number.
     fn is_card(&self) -> bool {
-        if is_card_number(&self.digits) {
+        if is_card_number(&self.digits) && self.digits.len() != UNGROUPED {
             return true;
         }
         let ends: Vec<usize> = (self.starts.iter().skip(1).copied())
@@ -519,6 +585,9 @@ mod tests {
             ",",
             "\u{a0}",
             "\u{2009}",
+            "\u{3164}",
+            "\u{2800}",
+            "\u{e0020}",
             "\u{202f}",
             "\u{200b}",
             "\u{2060}",
@@ -640,6 +709,9 @@ mod tests {
             "2026-11-23T10:12:05+00:00",
             "2026-11-23 10:12:05.123456",
             "1Z999AA10123456784",
+            // IBANs whose groups look like card numbers.
+            "DE89 3704 0044 0532 0130 00",
+            "refund to GB82 WEST 1234 5698 7654 32, please",
         ] {
             assert!(!holds_card_number(text), "{text}");
         }

@@ -5,14 +5,25 @@ use domain::{CarrierName, Contact};
 use super::{Fields, as_email, as_text, as_text_lines};
 use crate::error::FieldError;
 
+/// Whether a recipient's object has the field `email`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailField {
+    /// It must.
+    Required,
+    /// It may.
+    Optional,
+    /// It must not: there it is an unknown field.
+    Absent,
+}
+
 /// Reads `name`, `phone`, `shipping_address`, and `email` of an object.
-pub fn read_contact(fields: &Fields<'_>, email_required: bool) -> Option<Contact> {
+pub fn read_contact(fields: &Fields<'_>, email: EmailField) -> Option<Contact> {
     let name = fields.required("name", as_text);
     let phone = fields.required("phone", as_text);
-    let email = if email_required {
-        fields.required("email", as_email).map(Some)
-    } else {
-        fields.optional("email", as_email)
+    let email = match email {
+        EmailField::Required => fields.required("email", as_email).map(Some),
+        EmailField::Optional => fields.optional("email", as_email),
+        EmailField::Absent => Some(None),
     };
     let shipping_address = fields.required("shipping_address", as_text_lines);
     Some(Contact {

@@ -1,6 +1,6 @@
 //! `items`, shared by the requests and answers of cart and invoice.
 
-use domain::{Line, Money, OrderLines, ProductId, Quantity, Unit};
+use domain::{ExactNumber, Line, Money, OrderLines, ProductId, Quantity, QuantityError, Unit};
 use serde::Serialize;
 use serde_json::{Number, Value};
 
@@ -23,10 +23,14 @@ pub fn read_items(fields: &Fields<'_>, unit: Unit) -> Option<OrderLines> {
     OrderLines::new(lines)
 }
 
-fn as_quantity(value: &Value) -> Result<Quantity, Invalid> {
-    let expected = || Invalid("must be a whole number from 1 to 10000".to_owned());
-    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-    Ok(Quantity::new(number.ok_or_else(expected)?)?)
+/// A JSON number whose value is a quantity, in any notation: `2`, `2.0`, `20e-1`.
+pub fn as_quantity(value: &Value) -> Result<Quantity, Invalid> {
+    let number = value.as_number().map(Number::as_str);
+    let whole = number
+        .and_then(ExactNumber::parse)
+        .and_then(|number| number.to_whole());
+    let quantity = whole.and_then(|whole| u32::try_from(whole).ok());
+    Ok(Quantity::new(quantity.ok_or(QuantityError)?)?)
 }
 
 /// One entry of `items` in an answer.

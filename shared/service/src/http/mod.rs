@@ -13,15 +13,15 @@ mod problem;
 mod request_id;
 mod route;
 
-pub use answer::Answer;
+pub use answer::{Answer, Effect};
 pub use call::{Call, IdempotencyKey};
 pub use caller::Caller;
-pub use contact::{read_contact, unusable_fields};
+pub use contact::{EmailField, read_contact, unusable_fields};
 pub use fields::{
     Fields, Invalid, Named, Report, as_currency, as_email, as_id, as_money, as_own_id, as_text,
     as_text_lines,
 };
-pub use items::{ItemBody, item_bodies, read_items};
+pub use items::{ItemBody, as_quantity, item_bodies, read_items};
 pub use mail_request::{MAILS, MailRequest};
 pub use next_action::NextActionBody;
 pub use problem::Repeat;

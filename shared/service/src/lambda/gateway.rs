@@ -50,11 +50,6 @@ impl<'a> Fields<'a> {
         )
     }
 
-    /// Whether the event is an HTTP request.
-    pub(super) fn is_request(&self) -> bool {
-        self.get("requestContext").is_some()
-    }
-
     /// The request, with the extensions in which `lambda_http` passes what HTTP lacks.
     pub(super) fn request(&self) -> Result<Request, Error> {
         let context: Option<ApiGatewayV2httpRequestContext> =
@@ -157,7 +152,6 @@ mod tests {
     fn request(event: &Value) -> Result<Request, Error> {
         let text = event.to_string();
         let event: Fields<'_> = serde_json::from_str(&text).unwrap();
-        assert!(event.is_request());
         event.request()
     }
 

@@ -131,9 +131,6 @@ pub enum EventError {
     /// The event is not JSON of the expected form.
     #[error("the event cannot be read")]
     Unreadable(#[source] serde_json::Error),
-    /// The event is neither an API Gateway v2 event nor an SQS batch.
-    #[error("the event is neither an HTTP API request nor an SQS batch")]
-    Unknown,
     /// The answer could not be serialized.
     #[error("the answer could not be written")]
     Answer(#[source] serde_json::Error),
@@ -185,9 +182,6 @@ impl<F: Function> Handler<F> {
                 serde_json::from_str(records.get()).map_err(EventError::Unreadable)?;
             let failures = self.consume_batch(&records).instrument(span).await;
             return to_raw_value(&failures).map_err(EventError::Answer);
-        }
-        if !event.is_request() {
-            return Err(EventError::Unknown);
         }
         let mut response = match event.request() {
             // Boxed: the whole state machine exceeds the compiler's depth limit.

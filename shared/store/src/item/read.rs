@@ -117,7 +117,7 @@ fn lines(reader: &Reader<'_>, name: &'static str) -> Result<Option<OrderLines>, 
         .iter()
         .map(|line| {
             Ok(Line {
-                product_id: line.required("productId", |text| ProductId::parse(text).ok())?,
+                product_id: line.required("productId", |text| ProductId::from_stored(text).ok())?,
                 quantity: line
                     .required("quantity", |text| Quantity::new(text.parse().ok()?).ok())?,
                 price: line.money("price")?,
@@ -129,11 +129,11 @@ fn lines(reader: &Reader<'_>, name: &'static str) -> Result<Option<OrderLines>, 
 
 fn contact(reader: &Reader<'_>) -> Result<Contact, Corrupt> {
     Ok(Contact {
-        name: reader.required("name", |text| Text::parse(text).ok())?,
-        phone: reader.required("phone", |text| Text::parse(text).ok())?,
-        email: reader.parsed("email", |text| Email::parse(text).ok())?,
+        name: reader.required("name", |text| Text::from_stored(text).ok())?,
+        phone: reader.required("phone", |text| Text::from_stored(text).ok())?,
+        email: reader.parsed("email", |text| Email::from_stored(text).ok())?,
         shipping_address: reader
-            .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
+            .required("shippingAddress", |text| Text::from_stored(text).ok())?,
     })
 }
 
@@ -257,10 +257,10 @@ fn shipment(reader: &Reader<'_>) -> Result<Shipment, Corrupt> {
             .required("trackingNumber", |text| TrackingNumber::parse(text).ok())?,
         label_url: reader.text("labelUrl")?.map(str::to_owned),
         carrier: reader.required_text("carrier")?.to_owned(),
-        name: reader.required("name", |text| Text::parse(text).ok())?,
-        phone: reader.required("phone", |text| Text::parse(text).ok())?,
+        name: reader.required("name", |text| Text::from_stored(text).ok())?,
+        phone: reader.required("phone", |text| Text::from_stored(text).ok())?,
         shipping_address: reader
-            .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
+            .required("shippingAddress", |text| Text::from_stored(text).ok())?,
     })
 }
 
@@ -275,10 +275,10 @@ fn parcel(reader: &Reader<'_>) -> Result<OpenParcel, Corrupt> {
     Ok(OpenParcel {
         reference: reader.required_text("reference")?.to_owned(),
         carrier: reader.required_text("carrier")?.to_owned(),
-        name: reader.required("name", |text| Text::parse(text).ok())?,
-        phone: reader.required("phone", |text| Text::parse(text).ok())?,
+        name: reader.required("name", |text| Text::from_stored(text).ok())?,
+        phone: reader.required("phone", |text| Text::from_stored(text).ok())?,
         shipping_address: reader
-            .required("shippingAddress", |text| Text::parse_lines(text).ok())?,
+            .required("shippingAddress", |text| Text::from_stored(text).ok())?,
     })
 }
 
@@ -348,7 +348,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
     };
     Ok(Order {
         id: reader.required("orderId", |text| OrderId::parse(text).ok())?,
-        customer: reader.required("customerId", |text| CustomerId::parse(text).ok())?,
+        customer: reader.required("customerId", |text| CustomerId::from_stored(text).ok())?,
         status: reader.required("status", |text| text.parse().ok())?,
         version: reader.required_number("version")?,
         currency: reader.required("currency", |text| text.parse().ok())?,
@@ -377,7 +377,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
             .transpose()?,
         shipment: reader.map("shipment")?.as_ref().map(shipment).transpose()?,
         delivery: reader.map("delivery")?.as_ref().map(delivery).transpose()?,
-        cancel_reason: reader.parsed("cancelReason", |text| Text::parse_lines(text).ok())?,
+        cancel_reason: reader.parsed("cancelReason", |text| Text::from_stored(text).ok())?,
         event,
         events,
         created_at: reader.required_time("createdAt")?,
