@@ -76,7 +76,7 @@ async fn a_cart_with_checkout_goes_all_the_way_and_the_customer_gets_three_mails
             ],
             "invoiceId": invoice_id,
             "payment": {
-                "state": "captured", "attempt": 1, "reference": format!("sandbox_{invoice_id}_1"),
+                "state": "captured", "attempt": 1, "partner": "sandbox", "reference": format!("sandbox_{invoice_id}_1"),
                 "transactionId": transaction, "brand": "visa", "lastDigits": "4242"
             },
             "tracking_number": tracking,
