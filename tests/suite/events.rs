@@ -1,6 +1,7 @@
 //! No event panics a function, whatever stands in it: API Gateway's events, batches of SQS and of the
 //! stream are changed at any place, at random. `SEED=n` makes other choices, `FUZZ_CASES=n` more.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use payment::partners::Sandbox;
@@ -498,10 +499,13 @@ fn no_header_and_no_address_changes_an_answer() {
         let plain = runtime.block_on(cloud.send(&event));
         let reply = runtime.block_on(cloud.send(&changed));
         // A value that no HTTP header can have is named; a card number in the query is refused.
-        let is_header = |(name, value): &(&str, String)| {
+        let is_header = |(name, value): (&&str, &&String)| {
             !name.starts_with(':') && !value.contains(|c: char| c.is_ascii_control() && c != '\t')
         };
-        let expected = if !headers.iter().all(is_header) {
+        // Of two values of one name, the event carries the later one.
+        let sent: HashMap<&str, &String> =
+            headers.iter().map(|(name, value)| (*name, value)).collect();
+        let expected = if !sent.iter().all(is_header) {
             (400, "malformed_request")
         } else if query.is_some_and(|query| query.contains("4242")) && plain.status != 200 {
             return Ok(());
