@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tests::partners::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble};
 
 use crate::contract::text;
-use crate::stripe::{ask, is_unanswered, is_unavailable, open, token};
+use crate::stripe::{ask, is_unanswered, open, token};
 
 /// localstripe takes any key that begins like a secret one.
 const KEY: &str = "sk_test_localstripe";
@@ -222,8 +222,8 @@ async fn localstripe_has_one_charge_and_one_refund_of_what_is_charged_and_given_
     assert_eq!(status, ChargeStatus::Unconfirmed);
     assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), captured());
     assert_eq!(bench.stripe.look_up(&charge).await.unwrap(), captured());
-    // Refused, and not with the code that has the client look up.
-    assert!(is_unavailable(&bench.stripe.confirm(&charge).await));
+    // Refused without a code: the client looks the charge up.
+    assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), captured());
     let charged = books(&[DONE], &[DONE], &[]);
     assert_eq!(bench.books(&charge.request).await, charged);
     // localstripe pays back as often as it is asked.
@@ -265,8 +265,9 @@ async fn what_is_cancelled_at_localstripe_is_never_charged() {
     assert_eq!(status, ChargeStatus::Cancelled);
     let status = bench.stripe.look_up(&charge).await.unwrap();
     assert_eq!(status, ChargeStatus::Cancelled);
-    // Refused, and not with the code that has the client look up.
-    assert!(is_unavailable(&bench.stripe.confirm(&charge).await));
+    // Refused without a code: the client looks the charge up.
+    let status = bench.stripe.confirm(&charge).await.unwrap();
+    assert_eq!(status, ChargeStatus::Cancelled);
     let cancelled = books(&["20000 usd canceled"], &[], &[]);
     assert_eq!(bench.books(&charge.request).await, cancelled);
 }
@@ -312,11 +313,15 @@ async fn a_customer_who_must_act_and_a_bank_that_has_not_decided_are_read_from_l
 
 #[tokio::test]
 #[ignore = "needs localstripe: make test-wire"]
-async fn a_decline_that_localstripe_does_not_call_a_card_error_is_an_unknown_outcome() {
+async fn a_decline_that_localstripe_does_not_call_a_card_error_is_a_decline() {
     let bench = bench();
     let charge = bench.opened("pm_card_chargeCustomerFail").await;
-    assert!(is_unanswered(&bench.stripe.confirm(&charge).await));
-    assert!(is_unanswered(&bench.stripe.look_up(&charge).await));
+    let confirmed = bench.stripe.confirm(&charge).await;
+    let looked_up = bench.stripe.look_up(&charge).await;
+    assert!(
+        matches!(&confirmed, Ok(ChargeStatus::Declined { .. })) && is_unanswered(&looked_up),
+        "{confirmed:?} {looked_up:?}"
+    );
     let expected = books(
         &["20000 usd requires_payment_method"],
         &["20000 usd failed"],
@@ -327,7 +332,7 @@ async fn a_decline_that_localstripe_does_not_call_a_card_error_is_an_unknown_out
 
 #[tokio::test]
 #[ignore = "needs localstripe: make test-wire"]
-async fn what_localstripe_refuses_is_unavailable_and_leaves_nothing_in_its_books() {
+async fn what_localstripe_refuses_leaves_nothing_in_its_books() {
     let bench = bench();
     let request = bench.request(VISA, "200", "USD").await;
     let url = bench.front.serve();
@@ -339,12 +344,19 @@ async fn what_localstripe_refuses_is_unavailable_and_leaves_nothing_in_its_books
         refused,
         Err(payment::partners::PartnerError::NotConfigured(_))
     ));
-    // Stripe says which parameter names nothing, and then it is `NoAgreement`.
+    // Stripe names the method, and then it is `NoAgreement`. Without a word, nothing was opened for good.
     let mut gone = request.clone();
     if let Some(agreement) = &mut gone.agreement {
         agreement.payment_method = token("pm_of_nobody");
     }
-    assert!(is_unavailable(&bench.stripe.open(&gone).await));
+    let refused = bench.stripe.open(&gone).await;
+    assert!(
+        matches!(
+            refused,
+            Err(payment::partners::PartnerError::Refused { .. })
+        ),
+        "{refused:?}"
+    );
     let nothing = books(&[], &[], &[]);
     assert_eq!(bench.books(&request).await, nothing);
 }
