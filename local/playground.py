@@ -47,7 +47,7 @@ class Playground(Console):
     """The page's counterpart on a developer's machine. Everything is shown: the data are the developer's own."""
 
     def __init__(self, stack: Stack, recorder: Recorder) -> None:
-        super().__init__(Deployment("orderflow", point_at(stack.aws.endpoint)), writes=True, personal=True)
+        super().__init__(Deployment("orderflow", point_at(stack.aws.endpoint)), writes=True, personal=True, fresh=1.0)
         self._stack, self._recorder = stack, recorder
         self._lock = threading.Lock()
         # The fault of the next invocation, by Lambda.
@@ -70,7 +70,6 @@ class Playground(Console):
         return shown | {
             "mode": "local",
             "orders": [summary(item) for item in self._recorder.orders()[:500]],
-            "queues": self._queues(),
             "ledger": self._ledger(),
             "mails": [
                 {
@@ -158,7 +157,7 @@ class Playground(Console):
         files = sorted(self._stack.ledger.glob("*.json"), key=lambda path: path.stat().st_mtime)
         return [json.loads(path.read_text()) for path in files[-500:]]
 
-    def _queues(self) -> list[dict[str, Any]]:
+    def queues(self) -> list[dict[str, Any]]:
         """Depth and age of each queue, read without receiving anything."""
         with urllib.request.urlopen(f"{self._stack.aws.endpoint}/_ministack/sqs/messages", timeout=10) as answer:
             accounts = json.load(answer)

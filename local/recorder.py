@@ -24,10 +24,6 @@ STEPS = 20_000
 # How often the stream, the log, and the mails are read, in seconds.
 INTERVAL = 0.1
 
-# The lane of a service's log lines. A function that serves an endpoint and a queue logs in both.
-SERVICE_LANES = {"relay": "relay", "service": "worker", "store": "table"}
-PARTNER_TARGETS = ("payment::partners", "shipment::carriers")
-
 
 def now() -> int:
     """The time in milliseconds, as in the tables."""

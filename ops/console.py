@@ -31,8 +31,8 @@ PAGE = Path(__file__).resolve().parent / "page"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 # The actions of `make ops-overdue` that the page offers.
 ACTIONS = ("requeue", "redrive", "resend", "seen", "drop")
-# How long a survey is shown before it is taken again, in seconds.
-FRESH = 2.0
+# How long what AWS was asked is shown before AWS is asked again, in seconds. The page polls more often.
+FRESH = 10.0
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 # The attributes of an order that may be shown without `personal`.
@@ -52,8 +52,14 @@ class Console:
     writes: bool
     personal: bool
 
+    # In seconds.
+    fresh: float = FRESH
+
     def __post_init__(self) -> None:
-        self._survey: tuple[float, dict[str, Any]] = (0.0, {})
+        # When AWS was asked last, and what the page is shown since.
+        self._asked_at = 0.0
+        self._shown: dict[str, Any] = {}
+        self._cloudwatch = boto3.client("cloudwatch", config=CONFIG)
 
     def answer(self, request: Request, body: bytes) -> Response | None:
         """The answer to a request; None if no page has this path."""
@@ -96,19 +102,12 @@ class Console:
 
     def state(self) -> dict[str, Any]:
         """Everything on the first screen."""
-        taken, survey = self._survey
-        if time.monotonic() - taken > FRESH:
+        if not self._shown or time.monotonic() - self._asked_at > self.fresh:
             survey = json.loads(as_json(take_survey(self.deployment, time.time_ns() // 1_000_000)))
-            self._survey = (time.monotonic(), survey)
-        return {
-            "mode": "aws",
-            "writes": self.writes,
-            "personal": self.personal,
-            "attention": survey,
-            "queues": self.queues(),
-            "alarms": self.alarms(),
-            "orders": [{"orderId": order["orderId"], "status": order["status"]} | order for order in survey.get("orders", [])],
-        }
+            self._shown = {"attention": survey, "queues": self.queues(), "alarms": self.alarms()}
+            self._asked_at = time.monotonic()
+        orders = self._shown["attention"]["orders"]
+        return {"mode": "aws", "writes": self.writes, "personal": self.personal, "orders": orders} | self._shown
 
     def queues(self) -> list[dict[str, Any]]:
         """Each queue's depth."""
@@ -124,11 +123,10 @@ class Console:
 
     def alarms(self) -> list[dict[str, Any]]:
         """The stack's alarms, those in alarm first."""
-        client = boto3.client("cloudwatch", config=CONFIG)
         prefix = self.deployment.where.split(" ", 1)[0]
         found = [
             {"name": alarm["AlarmName"], "state": alarm["StateValue"], "description": alarm.get("AlarmDescription", "")}
-            for page in client.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{prefix}-")
+            for page in self._cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{prefix}-")
             for alarm in page["MetricAlarms"]
         ]
         return sorted(found, key=lambda alarm: (alarm["state"] != "ALARM", alarm["name"]))
@@ -158,7 +156,7 @@ class Console:
             answer = act(arguments(given), self.deployment)
         except SystemExit:
             raise Failure(f"{asked['what']} is not what {action} takes.") from None
-        self._survey = (0.0, {})
+        self._shown = {}
         if answer.code:
             raise Failure(" ".join(answer.lines))
         return {"said": answer.lines[0]}

@@ -43,7 +43,6 @@ async function poll() {
     shown = state;
     document.getElementById("where").textContent = `${state.attention.where}${state.writes ? "" : ", read-only"}`;
     for (const link of document.querySelectorAll("[data-local]")) link.hidden = state.mode !== "local";
-    for (const link of document.querySelectorAll("[data-docs]")) link.hidden = !state.docs;
     await page.update(state);
   } catch (error) {
     say(error instanceof TypeError ? "The console does not answer. Is it still running?" : error.message);

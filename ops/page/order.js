@@ -47,7 +47,6 @@ function summary(item, now, output) {
       ` version ${item.version}, ${item.total} ${item.currency}, ${due}${held}`, item.shipment ? `, tracking number ${item.shipment.trackingNumber}` : ""),
     el("p", { class: "row" },
       local ? button("Cancel", () => call("/api/order/cancel.json", { ...mine, reason: "by the console" }, output)) : null,
-      local && now.refunds ? button("Refund 1", () => call("/api/order/refund.json", { ...mine, amount: 1 }, output)) : null,
       now.writes ? button("Check now", () => act("requeue", { what: item.orderId })) : null),
     el("details", {}, el("summary", {}, "The stored item"), pretty(item)),
   ];
