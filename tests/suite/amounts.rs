@@ -12,7 +12,7 @@ use shipment::carriers::Own;
 use tests::partners::{Front, PayPalDouble, StripeDouble};
 use tests::{Cloud, Options, Reply};
 
-use crate::contract::{checkout, text};
+use crate::contract::{bills, pays, text, with_checkout};
 use crate::errors::assert_problem;
 use crate::sequences::{
     FIRST, VISA, paypal_client, paypal_with, stripe_client, with_paypal, with_stripe,
@@ -40,33 +40,6 @@ fn costs(price: &str) -> Value {
     json!({
         "customerId": "8080",
         "items": [{"productId": "1", "quantity": 1, "price": number(price)}]
-    })
-}
-
-fn with_checkout(mut cart: Value, currency: &str) -> Value {
-    cart["checkout"] = checkout();
-    cart["checkout"]["currency"] = currency.into();
-    cart
-}
-
-/// The invoice of an order as its cart was answered.
-fn bills(cart: &Value, currency: &str) -> Value {
-    let mut body = json!({
-        "customerId": "8080", "orderId": cart["orderId"], "currency": currency,
-        "items": cart["items"], "name": "Lital Hay", "phone": "0545870006",
-        "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY"
-    });
-    for name in ["tax", "subTotalAmount", "totalAmount"] {
-        body[name] = cart[name].clone();
-    }
-    body
-}
-
-fn pays(cart: &Value) -> Value {
-    json!({
-        "customerId": "8080",
-        "invoiceId": text(&cart["orderId"]).replace("ord_", "inv_"),
-        "totalAmount": cart["totalAmount"]
     })
 }
 

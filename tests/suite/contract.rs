@@ -61,6 +61,35 @@ pub(crate) fn shipping(order: &str) -> Value {
     })
 }
 
+/// That cart, with all that its order needs to be shipped.
+pub(crate) fn with_checkout(mut cart: Value, currency: &str) -> Value {
+    cart["checkout"] = checkout();
+    cart["checkout"]["currency"] = currency.into();
+    cart
+}
+
+/// The invoice of an order as its cart was answered.
+pub(crate) fn bills(cart: &Value, currency: &str) -> Value {
+    let mut body = json!({
+        "customerId": "8080", "orderId": cart["orderId"], "currency": currency,
+        "items": cart["items"], "name": "Lital Hay", "phone": "0545870006",
+        "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY"
+    });
+    for name in ["tax", "subTotalAmount", "totalAmount"] {
+        body[name] = cart[name].clone();
+    }
+    body
+}
+
+/// The payment of an order as its cart was answered.
+pub(crate) fn pays(cart: &Value) -> Value {
+    json!({
+        "customerId": "8080",
+        "invoiceId": text(&cart["orderId"]).replace("ord_", "inv_"),
+        "totalAmount": cart["totalAmount"]
+    })
+}
+
 pub(crate) fn text(value: &Value) -> &str {
     value
         .as_str()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shipment::carriers::Own;
 use tests::{Cloud, Options, Reply};
 
-use crate::contract::{cart, checkout, text};
+use crate::contract::{bills, cart, pays, text, with_checkout};
 use crate::errors::assert_problem;
 
 const CART: &str = "/api/order/cart.json";
@@ -39,33 +39,6 @@ fn costs(price: &str) -> Value {
     let mut cart = cart();
     cart["items"] = json!([{"productId": "1", "quantity": 1, "price": number(price)}]);
     cart
-}
-
-fn with_checkout(mut cart: Value, currency: &str) -> Value {
-    cart["checkout"] = checkout();
-    cart["checkout"]["currency"] = currency.into();
-    cart
-}
-
-/// The invoice of an order as its cart was answered.
-fn bills(cart: &Value, currency: &str) -> Value {
-    let mut body = json!({
-        "customerId": "8080", "orderId": cart["orderId"], "currency": currency,
-        "items": cart["items"], "name": "Lital Hay", "phone": "0545870006",
-        "shipping_address": "17 boulevard, 123 apt 6 Brooklyn NY"
-    });
-    for name in ["tax", "subTotalAmount", "totalAmount"] {
-        body[name] = cart[name].clone();
-    }
-    body
-}
-
-fn pays(cart: &Value) -> Value {
-    json!({
-        "customerId": "8080",
-        "invoiceId": text(&cart["orderId"]).replace("ord_", "inv_"),
-        "totalAmount": cart["totalAmount"]
-    })
 }
 
 async fn place(cloud: &TestCloud, body: &Value) -> Reply {

@@ -259,8 +259,8 @@ const PAYPAL_HUNDREDTHS: [&str; 21] = [
     "NZD", "PHP", "PLN", "SEK", "SGD", "THB", "USD",
 ];
 
-/// PayPal, Orders v2, `MAX_VALUE_EXCEEDED`: 9 999 999.99. The newest specification allows 15 digits
-/// before the point; accounts do not.
+/// 9 999 999.99, from an older client library of PayPal. The newest specification of Orders v2
+/// allows 15 digits before the point; the stricter of the two holds here.
 const PAYPAL_MAXIMUM: Decimal = Decimal::from_parts(999_999_999, 0, 0, false, 2);
 
 #[cfg(test)]

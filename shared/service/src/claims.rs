@@ -21,11 +21,7 @@ pub async fn claim_key(
     let Some(key) = call.key_id(endpoint) else {
         return Ok(None);
     };
-    match store.use_key(&key, &call.body_hash()?, now).await? {
-        KeyUse::Fits => Ok(None),
-        KeyUse::Answered(answer) => Ok(Some(answer)),
-        KeyUse::OtherBody => Err(Error::KeyReused),
-    }
+    answer_of(store.use_key(&key, &call.body_hash()?, now).await?)
 }
 
 /// The answer recorded for the caller's key at `endpoint`, without using the key up. A key that was
@@ -39,7 +35,11 @@ pub async fn recorded_answer(
     let Some(key) = call.key_id(endpoint) else {
         return Ok(None);
     };
-    match store.key_use(&key, &call.body_hash()?, now).await? {
+    answer_of(store.key_use(&key, &call.body_hash()?, now).await?)
+}
+
+fn answer_of(key_use: KeyUse) -> Result<Option<String>, Error> {
+    match key_use {
         KeyUse::Fits => Ok(None),
         KeyUse::Answered(answer) => Ok(Some(answer)),
         KeyUse::OtherBody => Err(Error::KeyReused),
