@@ -7,8 +7,10 @@ mod stripe;
 
 use std::collections::BTreeSet;
 
-use payment::partners::PartnerError;
+use domain::{Agreement, CustomerId, Money};
 use payment::partners::answers::Words;
+use payment::partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
+use platform::runtime::Runtime;
 
 /// A word as its partner publishes it.
 struct Published {
@@ -46,6 +48,25 @@ fn assert_same(list: &[Published], places: &[&str], tables: &[Words]) {
     let invented: Vec<_> = with_meaning.difference(&published).collect();
     assert!(invented.is_empty(), "nobody publishes: {invented:?}");
     assert!(!published.is_empty(), "{places:?}");
+}
+
+/// The first attempt at a charge of 200 dollars.
+fn request(runtime: &Runtime, agreement: Agreement) -> ChargeRequest {
+    ChargeRequest {
+        invoice: runtime.order_id().invoice(),
+        attempt: 1,
+        customer: CustomerId::parse("8080").unwrap(),
+        amount: Money::from_stored("200").unwrap(),
+        currency: "USD".parse().unwrap(),
+        agreement: Some(agreement),
+        replaces: None,
+    }
+}
+
+async fn captured<P: BillingPartner>(partner: &P, charge: OpenCharge) -> OpenCharge {
+    let status = partner.confirm(&charge).await.unwrap();
+    assert!(matches!(status, ChargeStatus::Captured(_)), "{status:?}");
+    charge
 }
 
 /// What an answer came to, as the tests compare it.

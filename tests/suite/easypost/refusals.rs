@@ -174,55 +174,51 @@ async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund()
     }
 }
 
+/// The calls in the middle of which something else may happen.
+const CALLS: [(&str, &str); 4] = [
+    ("GET", "/shipments/"),
+    ("POST", "/addresses"),
+    ("POST", "/shipments"),
+    ("POST", "/buy"),
+];
+
+/// Ships to `address` and does something else while that call is held.
+async fn beside<T>(
+    shop: &Shop,
+    (method, path): (&'static str, &'static str),
+    address: &str,
+    other: impl Future<Output = T>,
+) -> (Reply, T) {
+    let gate = Gate::default();
+    let held = Mishap::Held(gate.clone());
+    shop.sides.front.plan(method, path, held);
+    let other = async {
+        gate.arrived().await;
+        let done = other.await;
+        gate.open();
+        done
+    };
+    join(shop.ship_to(address), other).await
+}
+
 #[tokio::test]
 async fn two_callers_with_better_addresses_have_one_label_bought() {
-    for (method, path) in [
-        ("GET", "/shipments/"),
-        ("POST", "/addresses"),
-        ("POST", "/shipments"),
-        ("POST", "/buy"),
-    ] {
+    for call in CALLS {
         let shop = refused().await;
         accept_all(&shop);
-        let gate = Gate::default();
-        shop.sides
-            .front
-            .plan(method, path, Mishap::Held(gate.clone()));
-        let late = shop.ship_to(ADDRESS);
-        let quick = async {
-            gate.arrived().await;
-            let reply = shop.ship_to(BETTER).await;
-            gate.open();
-            reply
-        };
-        let (late, quick) = join(late, quick).await;
-        assert_eq!((late.status, &late.text), (201, &quick.text), "{path}");
+        let (late, quick) = beside(&shop, call, ADDRESS, shop.ship_to(BETTER)).await;
+        assert_eq!((late.status, &late.text), (201, &quick.text), "{call:?}");
         shop.assert_shipped_once(&late).await;
     }
 }
 
 #[tokio::test]
 async fn a_cancellation_beside_a_better_address_leaves_a_label_or_a_refund() {
-    for (method, path) in [
-        ("GET", "/shipments/"),
-        ("POST", "/addresses"),
-        ("POST", "/shipments"),
-        ("POST", "/buy"),
-    ] {
+    for call in CALLS {
         let shop = refused().await;
         accept_all(&shop);
-        let gate = Gate::default();
-        shop.sides
-            .front
-            .plan(method, path, Mishap::Held(gate.clone()));
-        let shipping = shop.ship_to(BETTER);
-        let cancelling = async {
-            gate.arrived().await;
-            let reply = cancel(&shop).await;
-            gate.open();
-            reply
-        };
-        let (shipped, cancelled) = join(shipping, cancelling).await;
+        let (_, path) = call;
+        let (shipped, cancelled) = beside(&shop, call, BETTER, cancel(&shop)).await;
         let labels = shop.sides.double.bought().len();
         let status = shown(&shop).await["status"].clone();
         match path {
@@ -238,12 +234,7 @@ async fn a_cancellation_beside_a_better_address_leaves_a_label_or_a_refund() {
 
 #[tokio::test]
 async fn an_answer_lost_at_any_call_of_the_second_parcel_buys_no_second_label() {
-    for (method, path) in [
-        ("GET", "/shipments/"),
-        ("POST", "/addresses"),
-        ("POST", "/shipments"),
-        ("POST", "/buy"),
-    ] {
+    for (method, path) in CALLS {
         let shop = refused().await;
         accept_all(&shop);
         shop.sides.front.plan(method, path, Mishap::AnswerLost);

@@ -81,9 +81,13 @@ fn bench(method: &str) -> Bench {
 }
 
 /// The charge as it is once its reference is stored.
-pub(crate) async fn open(stripe: &Stripe, runtime: &Runtime, request: ChargeRequest) -> OpenCharge {
-    let reference = stripe.open(&request).await.unwrap();
-    OpenCharge::new(request, reference, stripe, runtime.now())
+pub(crate) async fn open<P: BillingPartner>(
+    partner: &P,
+    runtime: &Runtime,
+    request: ChargeRequest,
+) -> OpenCharge {
+    let reference = partner.open(&request).await.unwrap();
+    OpenCharge::new(request, reference, partner, runtime.now())
 }
 
 impl Bench {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use domain::{Agreement, DisputeState, Money, PartnerName, PartnerToken};
+use domain::{Agreement, DisputeState, PartnerName, PartnerToken};
 use messages::PartnerReference;
 use payment::partners::answers::{Meaning, Words};
 use payment::partners::paypal_answers::{
@@ -19,10 +19,11 @@ use platform::runtime::Runtime;
 use tests::partners::{DoubleReply, Front, Mishap, PayPalCall, PayPalDouble, PayPalOutcome};
 
 use super::{
-    Came, OPERATORS, PASSING, Published, REFUSALS, WITHOUT_A_WORD, assert_same, came, published,
+    Came, OPERATORS, PASSING, Published, REFUSALS, WITHOUT_A_WORD, assert_same, came, captured,
+    published, request,
 };
 use crate::paypal::paypal;
-use crate::stripe::clock;
+use crate::stripe::{clock, open};
 
 const LIST: &str = include_str!("../../published/paypal.tsv");
 const CARD: &str = "8kk8451t";
@@ -52,32 +53,20 @@ pub(super) fn bench() -> Bench {
 
 impl Bench {
     pub(super) fn request(&self) -> ChargeRequest {
-        ChargeRequest {
-            invoice: self.runtime.order_id().invoice(),
-            attempt: 1,
-            customer: domain::CustomerId::parse("8080").unwrap(),
-            amount: Money::from_stored("200").unwrap(),
-            currency: "USD".parse().unwrap(),
-            agreement: Some(Agreement {
-                partner: PartnerName::PayPal,
-                partner_customer: None,
-                payment_method: PartnerToken::parse(CARD).unwrap(),
-            }),
-            replaces: None,
-        }
+        let agreement = Agreement {
+            partner: PartnerName::PayPal,
+            partner_customer: None,
+            payment_method: PartnerToken::parse(CARD).unwrap(),
+        };
+        request(&self.runtime, agreement)
     }
 
     pub(super) async fn opened(&self) -> OpenCharge {
-        let request = self.request();
-        let reference = self.paypal.open(&request).await.unwrap();
-        OpenCharge::new(request, reference, &self.paypal, self.runtime.now())
+        open(&self.paypal, &self.runtime, self.request()).await
     }
 
     pub(super) async fn captured(&self) -> OpenCharge {
-        let charge = self.opened().await;
-        let status = self.paypal.confirm(&charge).await.unwrap();
-        assert!(matches!(status, ChargeStatus::Captured(_)), "{status:?}");
-        charge
+        captured(&self.paypal, self.opened().await).await
     }
 
     async fn dispute(&self) -> PartnerReference {

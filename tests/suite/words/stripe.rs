@@ -1,6 +1,6 @@
 //! Stripe's.
 
-use domain::{Agreement, DisputeState, Money, PartnerName, PartnerToken};
+use domain::{Agreement, DisputeState, PartnerName, PartnerToken};
 use messages::PartnerReference;
 use payment::partners::answers::Meaning;
 use payment::partners::stripe_answers::{ADVICE, CHARGE, DECLINES, REFUND};
@@ -12,9 +12,10 @@ use platform::runtime::Runtime;
 use tests::partners::{DoubleReply, Mishap, Operation, Outcome, StripeDouble, StripeRefusal};
 
 use super::{
-    Came, OPERATORS, PASSING, Published, REFUSALS, WITHOUT_A_WORD, assert_same, came, published,
+    Came, OPERATORS, PASSING, Published, REFUSALS, WITHOUT_A_WORD, assert_same, came, captured,
+    published, request,
 };
-use crate::stripe::clock;
+use crate::stripe::{clock, open};
 
 const LIST: &str = include_str!("../../published/stripe.tsv");
 const CUSTOMER: &str = "cus_played";
@@ -41,32 +42,20 @@ pub(super) fn bench() -> Bench {
 
 impl Bench {
     pub(super) fn request(&self) -> ChargeRequest {
-        ChargeRequest {
-            invoice: self.runtime.order_id().invoice(),
-            attempt: 1,
-            customer: domain::CustomerId::parse("8080").unwrap(),
-            amount: Money::from_stored("200").unwrap(),
-            currency: "USD".parse().unwrap(),
-            agreement: Some(Agreement {
-                partner: PartnerName::Stripe,
-                partner_customer: Some(PartnerToken::parse(CUSTOMER).unwrap()),
-                payment_method: PartnerToken::parse(VISA).unwrap(),
-            }),
-            replaces: None,
-        }
+        let agreement = Agreement {
+            partner: PartnerName::Stripe,
+            partner_customer: Some(PartnerToken::parse(CUSTOMER).unwrap()),
+            payment_method: PartnerToken::parse(VISA).unwrap(),
+        };
+        request(&self.runtime, agreement)
     }
 
     pub(super) async fn opened(&self) -> OpenCharge {
-        let request = self.request();
-        let reference = self.stripe.open(&request).await.unwrap();
-        OpenCharge::new(request, reference, &self.stripe, self.runtime.now())
+        open(&self.stripe, &self.runtime, self.request()).await
     }
 
     pub(super) async fn captured(&self) -> OpenCharge {
-        let charge = self.opened().await;
-        let status = self.stripe.confirm(&charge).await.unwrap();
-        assert!(matches!(status, ChargeStatus::Captured(_)), "{status:?}");
-        charge
+        captured(&self.stripe, self.opened().await).await
     }
 
     async fn dispute(&self) -> PartnerReference {
