@@ -64,7 +64,21 @@ const PROMISES: &[Promise] = &[
         write: "`request_refund`, `finish_refund`: status and version; `note_refund`: the payment's state as it was read",
         tests: &["a_refund_that_fails_after_it_had_succeeded_is_shown_and_counted_once", "a_refund_that_paypal_takes_back_is_shown_counted_once_and_made_once_more",
                  "two_callers_who_repeat_a_failed_refund_make_it_once", HISTORIES],
-        remains: "A late failure is known through a webhook only. Stripe: a refund made in the dashboard names no order, and if it fails, the service does not learn of it",
+        remains: "A late failure is known through a webhook only. Stripe: a refund made in the dashboard names no order, and if it fails, the order shows it with the next event of its charge",
+    },
+    Promise {
+        sentence: "All refunds of an order together are never more than was captured, and each request for one is carried out once.",
+        write: "`request_part`: `paid` or `shipped`, version, and the revision of the order's refunds; the refund's name comes from the idempotency key, and the partner keeps it",
+        tests: &["two_callers_who_refund_at_once_never_get_more_than_was_captured", "a_refund_without_an_answer_is_made_once_and_continued_by_the_sweep",
+                 "stripe_makes_each_part_once_however_its_answer_is_lost"],
+        remains: "An order keeps 50 refunds of this service. After a failure (5xx) of Stripe's, the refund is requested under another key, once Stripe shows none of its name",
+    },
+    Promise {
+        sentence: "An order whose whole charge went back outside is not shipped, if its parcel was not registered when the partner reported it.",
+        write: "`cancel_refunded`: `paid`, version, no `parcel`, and the revision of the order's refunds",
+        tests: &["a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment", "what_paypal_refunds_or_takes_back_outside_stops_the_shipment",
+                 "a_lost_dispute_of_the_whole_charge_stops_the_shipment"],
+        remains: "It is known through a webhook only. Once the parcel is registered, the order ships and the alarm `RefundedOutsideAlarm` tells people",
     },
     Promise {
         sentence: "Every dispute of a charge counts once and is shown in the partner's current state.",

@@ -107,7 +107,7 @@ class TestExamples(unittest.TestCase):
         self.assert_keyed(asked)
         self.assertEqual(
             {path for method, path, _, _ in asked if method == "POST"},
-            {f"/api/order/{name}.json" for name in ("cart", "invoice", "payment", "shipping", "email", "cancel")}
+            {f"/api/order/{name}.json" for name in ("cart", "invoice", "payment", "shipping", "email", "cancel", "refund")}
             | {"/api/customer/billing.json"},
         )
 

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use domain::{Card, Email, Money, NextAction, PartnerAccount, PartnerName};
+use domain::{Card, Email, Money, NextAction, PartnerAccount, PartnerName, RefundName};
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError};
 use messages::queue::{EventQueue, Queue, QueueError};
 use messages::{Message, PartnerReference};
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
+    PartnerError, RefundStatus, ShownRefund,
 };
 use platform::aws::{AwsFailure, FailureKind};
+use rust_decimal::Decimal;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
@@ -140,9 +142,14 @@ pub struct PlayedPartner {
     keeps_pending: Arc<Mutex<bool>>,
     refund_script: Arc<Mutex<VecDeque<RefundStatus>>>,
     refunds: Arc<Mutex<BTreeMap<String, RefundStatus>>>,
+    parts: Arc<Mutex<Vec<(String, ShownRefund)>>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
     needs: Arc<Mutex<Option<PartnerName>>>,
     charged: Arc<Mutex<Vec<ChargedBy>>>,
+}
+
+fn holds(part: &ShownRefund) -> bool {
+    !matches!(part.status, RefundStatus::Failed { .. })
 }
 
 /// An operation, and the payment method that it was asked to charge.
@@ -225,6 +232,55 @@ impl PlayedPartner {
             .filter(|(_, status)| **status == RefundStatus::Refunded)
             .map(|(reference, _)| reference.clone())
             .collect()
+    }
+
+    /// The parts that were given back or are on their way, in the order of their making.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Money> {
+        let parts = lock(&self.parts);
+        let holding = parts.iter().filter(|(_, part)| holds(part));
+        holding.map(|(_, part)| part.amount).collect()
+    }
+
+    /// The bank sends every part back, days later.
+    pub fn fail_parts(&self, code: &str) {
+        for (_, part) in lock(&self.parts).iter_mut() {
+            let code = code.to_owned();
+            part.status = RefundStatus::Failed { code };
+        }
+    }
+
+    /// Somebody refunds a part in the partner's dashboard.
+    pub fn refund_by_hand(&self, amount: Money) {
+        let references: Vec<String> = lock(&self.charges).keys().cloned().collect();
+        let mut parts = lock(&self.parts);
+        for reference in references {
+            let name = RefundName::Partners(format!("hand_{}", parts.len() + 1));
+            let status = RefundStatus::Refunded;
+            let part = ShownRefund {
+                name,
+                amount,
+                status,
+            };
+            parts.push((reference, part));
+        }
+    }
+
+    /// What of a charge can still be given back in parts.
+    fn left(&self, reference: &str) -> Decimal {
+        let charges = lock(&self.charges);
+        let captured = charges
+            .get(reference)
+            .filter(|each| matches!(each.status, ChargeStatus::Captured(_)));
+        let captured = captured.map(|charge| charge.amount.decimal());
+        if self.refund_of(reference) == Some(RefundStatus::Refunded) {
+            return Decimal::ZERO;
+        }
+        let parts = lock(&self.parts);
+        let own = parts.iter();
+        let own = own.filter(|(each, part)| each == reference && holds(part));
+        let given: Decimal = own.map(|(_, part)| part.amount.decimal()).sum();
+        captured.unwrap_or_default() - given
     }
 
     fn refund_of(&self, reference: &str) -> Option<RefundStatus> {
@@ -353,6 +409,70 @@ impl BillingPartner for PlayedPartner {
             _ => self.move_refund(&charge.reference),
         };
         self.answer("refund", status)
+    }
+
+    async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        self.check_refused("refund_part")?;
+        let name = RefundName::Ours(part.id);
+        let left = self.left(&charge.reference);
+        let is_own = |(reference, each): &(String, ShownRefund)| {
+            *reference == charge.reference && each.name == name
+        };
+        let place = lock(&self.parts).iter().position(is_own);
+        let standing = place.map(|place| lock(&self.parts)[place].1.status.clone());
+        let status = match standing {
+            Some(status) if status != RefundStatus::Pending => status,
+            None if part.amount.decimal() > left => RefundStatus::Failed {
+                code: "more_than_is_left".to_owned(),
+            },
+            None | Some(_) => {
+                let planned = lock(&self.refund_script).pop_front();
+                planned.unwrap_or(RefundStatus::Refunded)
+            }
+        };
+        let shown = ShownRefund {
+            name,
+            amount: part.amount,
+            status: status.clone(),
+        };
+        let mut parts = lock(&self.parts);
+        match place {
+            Some(place) => parts[place].1 = shown,
+            None => parts.push((charge.reference.clone(), shown)),
+        }
+        drop(parts);
+        self.answer("refund_part", PartAnswer::Stands(status))
+    }
+
+    async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        self.check_refused("shown_refunds")?;
+        let left = Money::new(self.left(&charge.reference)).unwrap_or(Money::ZERO);
+        let parts = lock(&self.parts).clone();
+        let own = parts
+            .into_iter()
+            .filter(|(each, _)| *each == charge.reference);
+        let mut shown: Vec<ShownRefund> = own.map(|(_, part)| part).collect();
+        if let Some(status) = self.refund_of(&charge.reference) {
+            let given: Decimal = shown
+                .iter()
+                .filter(|part| holds(part))
+                .map(|part| part.amount.decimal())
+                .sum();
+            let rest = Money::new(charge.request.amount.decimal() - given);
+            shown.push(ShownRefund {
+                name: RefundName::Partners(format!("rest_of_{}", charge.reference)),
+                amount: rest.unwrap_or(left),
+                status,
+            });
+        }
+        self.answer("shown_refunds", Some(shown))
     }
 
     fn name(&self) -> PartnerName {

@@ -176,7 +176,9 @@ where
         let answer = match route {
             Some(Route::Cart) => invoke(&self.cart, event).await,
             Some(Route::Invoice) => invoke(&self.billing, event).await,
-            Some(Route::Payment | Route::Cancel) => invoke(&self.payment, event).await,
+            Some(Route::Payment | Route::Cancel | Route::Refund) => {
+                invoke(&self.payment, event).await
+            }
             Some(Route::Shipping) => invoke(&self.shipment, event).await,
             Some(Route::Email) => invoke(&self.email, event).await,
             Some(Route::Approval | Route::Agreements | Route::Revocation) => {

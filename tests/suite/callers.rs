@@ -43,6 +43,12 @@ pub(crate) fn with_claims(mut event: Value, claims: &Value) -> Value {
     event
 }
 
+/// The same request with this idempotency key.
+fn keyed(mut event: Value, key: &str) -> Value {
+    event["headers"]["idempotency-key"] = key.into();
+    event
+}
+
 /// Whom a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bearer {
@@ -80,6 +86,7 @@ async fn rows(shop: &Shop) -> Vec<Row> {
     }
     let (order, cancelled) = (&*orders[0], &*orders[1]);
     let cancel = json!({"customerId": "8080", "orderId": cancelled});
+    let refund = json!({"customerId": "8080", "orderId": order, "amount": 1});
     let mail = json!({"event": "OrderShipped", "name": "L", "email": "l@example.com"});
     let post = |name, path: &str, open, status, body: &Value| Row {
         name,
@@ -132,6 +139,12 @@ async fn rows(shop: &Shop) -> Vec<Row> {
             200,
             &cancel,
         ),
+        Row {
+            name: "refund",
+            open: ToTheBackend,
+            status: 201,
+            event: keyed(request("/api/order/refund.json", &refund), "refund-1"),
+        },
         post(
             "approval",
             "/api/customer/billing.json",

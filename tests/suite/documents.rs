@@ -78,7 +78,11 @@ fn marked(value: &Value) -> Value {
         Value::String(text) => {
             let is_id = |prefix: &str| text.starts_with(prefix);
             let is_time = text.len() == 25 && text.as_bytes()[10] == b'T';
-            if is_time || ["ord_", "inv_", "sandbox_inv_"].into_iter().any(is_id) {
+            if is_time
+                || ["ord_", "inv_", "rfd_", "sandbox_inv_"]
+                    .into_iter()
+                    .any(is_id)
+            {
                 "#".into()
             } else {
                 value.clone()

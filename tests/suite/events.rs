@@ -272,6 +272,7 @@ fn whatever_a_request_holds_it_is_answered() {
         ("billing", sample(include_str!("../../events/invoice.json"))),
         ("payment", sample(include_str!("../../events/payment.json"))),
         ("payment", sample(include_str!("../../events/cancel.json"))),
+        ("payment", sample(include_str!("../../events/refund.json"))),
         (
             "shipment",
             sample(include_str!("../../events/shipping.json")),

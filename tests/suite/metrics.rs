@@ -109,6 +109,10 @@ const TROUBLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "RefundedOutside",
+        &["a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment"],
+    ),
+    (
         "SweepFailed",
         &[
             "an_order_that_a_queue_refuses_fails_its_sweep",
@@ -242,6 +246,7 @@ fn every_metric_with_an_alarm_has_a_test_that_makes_its_trouble_happen() {
     let sources = [
         include_str!("metrics.rs"),
         include_str!("late.rs"),
+        include_str!("outside.rs"),
         include_str!("ses.rs"),
     ];
     let sources = sources.concat();

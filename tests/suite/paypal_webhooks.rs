@@ -10,7 +10,7 @@ use tests::partners::{
     DoubleReply, Mishap, PAYPAL_CERTIFICATE, PAYPAL_WEBHOOK_ID, PayPalOutcome, paypal_signature,
 };
 
-use crate::contract::text;
+use crate::contract::{shipping, text};
 use crate::paypal::{Invoiced, invoiced};
 use crate::webhooks::webhook_with;
 
@@ -165,6 +165,9 @@ async fn a_dispute_is_shown_as_paypal_has_it_whatever_the_webhook_says() {
     ] {
         let test = invoiced([]).await;
         assert_eq!(test.pay().await.status, 201);
+        let body = shipping(&test.order);
+        let reply = test.cloud.post("/api/order/shipping.json", &body).await;
+        assert_eq!(reply.status, 201);
         test.cloud.lose_stream();
         let before = shown(&test).await;
         test.double.dispute();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use domain::{ClientSecret, Decline, NextAction, Status};
+use domain::{ClientSecret, Decline, Money, NextAction, Status};
 use serde_json::Value;
 use service::error::{
     CardPlace, Counterpart, Dependency, Difference, Error, FieldError, Missing, Outcome,
@@ -123,6 +123,7 @@ fn errors() -> Vec<Error> {
         }])],
         Error::CardNumber(_) => [Error::CardNumber(card_places())],
         Error::KeyReused => [Error::KeyReused],
+        Error::KeyRequired => [Error::KeyRequired],
         Error::NotFound(_) => missing().into_iter().map(Error::NotFound),
         Error::WrongState { .. } => [Error::WrongState {
             status: Status::Shipped,
@@ -157,6 +158,13 @@ fn errors() -> Vec<Error> {
         Error::NoAgreement => [Error::NoAgreement],
         Error::RefundPending => [Error::RefundPending],
         Error::RefundFailed => [Error::RefundFailed],
+        Error::RefundTooLarge { .. } => ["0", "12.5"].map(|left| Error::RefundTooLarge {
+            left: Money::from_stored(left).unwrap(),
+        }),
+        Error::TooManyRefunds => [Error::TooManyRefunds],
+        Error::RefundRejected { .. } => [Error::RefundRejected {
+            code: "charge_disputed".to_owned(),
+        }],
         Error::TooManyAttempts => [Error::TooManyAttempts],
         Error::PaymentUnknown => [Error::PaymentUnknown],
         Error::AddressRejected => [Error::AddressRejected],

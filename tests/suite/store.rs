@@ -1,7 +1,8 @@
 //! Each write's condition, and exact numbers, on the database itself.
 
 use domain::{
-    Command, Contact, EventType, Money, OpenParcel, Order, OrderId, Shipment, Status, TaxMode, Text,
+    Command, Contact, EventType, Money, OpenParcel, Order, OrderId, Refund, RefundName,
+    RefundState, Shipment, Status, TaxMode, Text, Timestamp,
 };
 use messages::queue::Queue;
 use serde_json::Value;
@@ -152,13 +153,42 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
             is_new(&cancelled, order.version)
         }
         Command::RequestRefund => {
-            let requested = store.request_refund(order, None, now).await.unwrap();
+            let requested = store.request_refund(order, None, None, now).await.unwrap();
             is_new(&requested, order.version)
+        }
+        Command::RefundPart => {
+            let requested = store.request_part(order, part(now), now).await.unwrap();
+            is_new(&requested, order.version)
+        }
+        Command::FinishPart => {
+            let finished = store.finish_part(order, &part(now), now).await.unwrap();
+            is_new(&finished, order.version)
+        }
+        Command::CancelRefunded => {
+            let reason = domain::Text::parse("refunded").unwrap();
+            let cancelled = store.cancel_refunded(order, &[], &reason, now).await;
+            is_new(&cancelled.unwrap(), order.version)
         }
         Command::FinishRefund => {
             let finished = store.finish_refund(order, now).await.unwrap();
             is_new(&finished, order.version)
         }
+    }
+}
+
+/// A refund of a part.
+fn part(at: Timestamp) -> Refund {
+    Refund {
+        name: RefundName::Partners("re_1".to_owned()),
+        amount: Money::from_stored("1").unwrap(),
+        state: RefundState::Requested,
+        items: Vec::new(),
+        unshipped: false,
+        closes: false,
+        reason: None,
+        at,
+        told: None,
+        key: 0,
     }
 }
 

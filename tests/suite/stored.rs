@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{EventType, OrderId, Timestamp};
+use domain::{EventType, MailTopic, OrderId, Timestamp};
 use messages::Message;
 use payment::partners::Sandbox;
 use serde_json::Value;
@@ -147,7 +147,7 @@ async fn every_stored_mail_is_known() {
         }
         let (_, mails) = cloud.store.order_and_emails(&order).await.unwrap().unwrap();
         let event = row.split('/').nth(1).unwrap().parse::<EventType>().unwrap();
-        let known = mails.get(&event).map(EmailState::as_str);
+        let known = mails.get(&MailTopic::of(event)).map(EmailState::as_str);
         // A friend's mail is no news of the order.
         let is_own = row.split('/').count() == 2;
         assert_eq!(known, is_own.then_some(&*state), "{row}");

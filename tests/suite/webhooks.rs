@@ -16,7 +16,7 @@ use tests::partners::{Operation, StripeDouble};
 use tests::{EASYPOST_WEBHOOK_SECRET, Reply, STRIPE_WEBHOOK_SECRET, hmac_sha256_hex};
 use webhook::Signers;
 
-use crate::contract::cart;
+use crate::contract::{cart, shipping};
 use crate::shop::Shop;
 
 const CUSTOMER: &str = "cus_played";
@@ -261,6 +261,9 @@ async fn a_dispute_is_shown_as_stripe_has_it_whatever_the_webhook_says() {
     for (status, state) in [("won", "won"), ("lost", "lost"), ("warning_closed", "won")] {
         let shop = shop("pm_card_visa").await;
         assert_eq!(shop.pay().await.status, 201);
+        let body = shipping(&shop.order);
+        let reply = shop.cloud.post("/api/order/shipping.json", &body).await;
+        assert_eq!(reply.status, 201);
         shop.cloud.lose_stream();
         let before = shop.shown().await;
         shop.partner.dispute();

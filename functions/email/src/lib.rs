@@ -290,6 +290,7 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         MessageKind::Event(EventType::PaymentRefunded) => MailKind::PaymentRefunded,
         MessageKind::Event(EventType::OrderCancelled) => MailKind::OrderCancelled,
         MessageKind::Event(EventType::CartUpdated | EventType::RefundRequested)
+        | MessageKind::Charge
         | MessageKind::Dispute(..)
         | MessageKind::Delivery(_) => {
             return Err(Error::Internal("this event has no mail".into()));
@@ -331,6 +332,7 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         tracking_number: data.tracking_number.clone(),
         shipping_address: data.shipping_address.clone(),
         free: data.total.as_ref().is_some_and(is_zero),
+        refunded_part: data.refund_amount.as_ref().and_then(&amount),
         expired: data.cancel_reason.as_deref() == Some(Order::EXPIRED),
     })
 }

@@ -73,6 +73,9 @@ pub struct MailFacts {
     pub tracking_number: Option<String>,
     /// The shipping address; shown with the invoice and the shipment. Line breaks become spaces.
     pub shipping_address: Option<String>,
+    /// What went back, where that is a part of what was paid; shown in [`MailKind::PaymentRefunded`]
+    /// only.
+    pub refunded_part: Option<String>,
     /// Whether the order expired unpaid; shown in [`MailKind::OrderCancelled`] only.
     pub expired: bool,
     /// Whether the order costs nothing: no mail speaks of money then.
@@ -237,6 +240,7 @@ struct View {
     lines: Vec<MailLine>,
     amounts: Option<MailAmounts>,
     total_label: &'static str,
+    refunded_part: Option<String>,
     expired: bool,
     free: bool,
 }
@@ -255,6 +259,12 @@ impl View {
         let tracking_number = nonblank(facts.tracking_number.as_deref());
         let address = nonblank(facts.shipping_address.as_deref());
         let card = facts.card.as_ref().and_then(card);
+        let currency = nonblank(facts.currency.as_deref());
+        let money = |amount: &str| match &currency {
+            Some(currency) => format!("{} {currency}", shown(amount)),
+            None => shown(amount),
+        };
+        let part = facts.refunded_part.as_deref().map(money);
 
         let labelled = match facts.kind {
             MailKind::InvoiceCreated => vec![
@@ -273,6 +283,7 @@ impl View {
                 ("Ships to", address, false),
             ],
             MailKind::PaymentRefunded => vec![
+                ("Paid back", part.clone(), true),
                 ("Paid back to", card, true),
                 ("Order", order_id.clone(), false),
                 ("Invoice", invoice_id.clone(), false),
@@ -281,11 +292,6 @@ impl View {
                 ("Order", order_id.clone(), true),
                 ("Invoice", invoice_id.clone(), false),
             ],
-        };
-        let currency = nonblank(facts.currency.as_deref());
-        let money = |amount: &str| match &currency {
-            Some(currency) => format!("{} {currency}", shown(amount)),
-            None => shown(amount),
         };
 
         Self {
@@ -317,6 +323,7 @@ impl View {
                 MailKind::PaymentProcessed | MailKind::OrderShipped if facts.free => "Total",
                 MailKind::PaymentProcessed | MailKind::OrderShipped => "Total paid",
             },
+            refunded_part: part,
             expired: facts.expired,
             free: facts.free,
         }
@@ -588,6 +595,7 @@ mod tests {
             }),
             tracking_number: Some("12345678".into()),
             shipping_address: Some("17 boulevard, 123 apt 6 Brooklyn NY".into()),
+            refunded_part: None,
             expired: false,
             free: false,
         }
@@ -629,6 +637,7 @@ mod tests {
             }),
             tracking_number: some(),
             shipping_address: some(),
+            refunded_part: None,
             expired: false,
             free: false,
         }

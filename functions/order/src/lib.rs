@@ -3,7 +3,8 @@
 //! `GET /api/order/{orderId}`, `GET /api/health`
 
 use domain::{
-    ChargeState, Dispute, EventType, NextAction, Order, OrderId, PartnerName, Text, TrackingNumber,
+    ChargeState, Dispute, EventType, MailTopic, Money, NextAction, Order, OrderId, PartnerName,
+    Refund, RefundName, Text, TrackingNumber,
 };
 use serde::Serialize;
 use serde_json::Number;
@@ -29,6 +30,9 @@ struct OrderBody<'a> {
     sub_total_amount: Number,
     total_amount: Number,
     items: Vec<ItemBody<'a>>,
+    /// What is shipped, if refunds took a part of the items off the shipment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shipped_items: Option<Vec<ItemBody<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     invoice_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +84,12 @@ struct PaymentBody<'a> {
     /// The state of the refund, unless it completed immediately.
     #[serde(skip_serializing_if = "Option::is_none")]
     refund: Option<RefundBody<'a>>,
+    /// What has gone back or is on its way, if there is a refund.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunded_amount: Option<Number>,
+    /// All refunds, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refunds: Vec<NamedRefundBody<'a>>,
     /// The dispute of the charge. With several disputes, the most important one.
     #[serde(skip_serializing_if = "Option::is_none")]
     dispute: Option<DisputeBody>,
@@ -96,6 +106,54 @@ struct RefundBody<'a> {
     code: Option<&'a str>,
     /// When the service requested the state from the partner.
     at: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NamedRefundBody<'a> {
+    refund_id: String,
+    amount: Number,
+    status: &'static str,
+    /// The partner's code, if the refund failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    /// `shop` for a request to this service, `partner` for a refund made outside.
+    source: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<RefundedItemBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// When it was requested, or first seen at the partner.
+    at: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefundedItemBody<'a> {
+    product_id: &'a str,
+    quantity: u32,
+}
+
+impl<'a> NamedRefundBody<'a> {
+    fn from_refund(refund: &'a Refund) -> Self {
+        let items = refund.items.iter().map(|item| RefundedItemBody {
+            product_id: item.product_id.as_str(),
+            quantity: item.quantity.get(),
+        });
+        Self {
+            refund_id: refund.name.to_string(),
+            amount: refund.amount.to_amount_json(),
+            status: refund.state.as_str(),
+            code: refund.state.code(),
+            source: match refund.name {
+                RefundName::Ours(_) => "shop",
+                RefundName::Partners(_) => "partner",
+            },
+            items: items.collect(),
+            reason: refund.reason.as_ref().map(Text::as_str),
+            at: refund.at.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -140,8 +198,12 @@ struct DeliveryBody {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct EmailBody {
     event: &'static str,
+    /// The refund of a part that the mail tells of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund_id: Option<String>,
     status: &'static str,
 }
 
@@ -219,6 +281,12 @@ fn payment<'a>(order: &'a Order, next_action: Option<&'a NextAction>) -> Option<
             code: refund.status.code(),
             at: refund.at.to_string(),
         }),
+        refunded_amount: refunded_amount(order),
+        refunds: order
+            .refunds
+            .iter()
+            .map(NamedRefundBody::from_refund)
+            .collect(),
         dispute: order.disputes.first().map(DisputeBody::from_dispute),
         disputes: disputes(&order.disputes),
     })
@@ -231,15 +299,38 @@ fn label_url<'a>(call: &Call, order: &'a Order) -> Option<&'a str> {
     shipment.label_url.as_deref().filter(|_| is_backend)
 }
 
-fn emails(order: &Order, states: impl Fn(EventType) -> Option<EmailState>) -> Vec<EmailBody> {
+/// What has gone back, where a refund is known.
+fn refunded_amount(order: &Order) -> Option<Number> {
+    let amount = order.refunded_amount();
+    let is_known = !order.refunds.is_empty() || amount != Money::ZERO;
+    is_known.then(|| amount.to_amount_json())
+}
+
+/// What is shipped, where refunds took a part of the order's items off.
+fn shipped_items(order: &Order) -> Option<Vec<ItemBody<'_>>> {
+    let is_smaller = order.refunds.iter().any(|refund| refund.unshipped);
+    is_smaller.then(|| {
+        let left = order.lines_to_ship();
+        let places = left.iter().filter_map(|line| {
+            let mut lines = order.lines.iter();
+            let own =
+                lines.find(|own| own.product_id == line.product_id && own.price == line.price)?;
+            Some(ItemBody::of(own, line.quantity))
+        });
+        places.collect()
+    })
+}
+
+fn emails(order: &Order, states: impl Fn(MailTopic) -> Option<EmailState>) -> Vec<EmailBody> {
     if order.email().is_none() {
         return Vec::new();
     }
-    let events = order.mailed_events();
-    events
-        .map(|event| EmailBody {
-            event: event.as_str(),
-            status: states(event).unwrap_or(EmailState::Queued).as_str(),
+    let topics = order.mail_topics();
+    topics
+        .map(|topic| EmailBody {
+            event: topic.event.as_str(),
+            refund_id: topic.refund.map(|refund| refund.to_string()),
+            status: states(topic).unwrap_or(EmailState::Queued).as_str(),
         })
         .collect()
 }
@@ -276,6 +367,7 @@ impl Function for Orders {
             sub_total_amount: order.amounts.sub_total.to_amount_json(),
             total_amount: order.amounts.total.to_amount_json(),
             items: item_bodies(&order.lines),
+            shipped_items: shipped_items(&order),
             invoice_id: order.invoice().map(|invoice| invoice.to_string()),
             payment: payment(&order, next_action.as_ref()),
             tracking_number: order
@@ -296,7 +388,7 @@ impl Function for Orders {
             }),
             cancel_reason: order.cancel_reason.as_ref().map(Text::as_str),
             emails: if self.store.sends_mails() {
-                emails(&order, |event| states.get(&event).copied())
+                emails(&order, |topic| states.get(&topic).copied())
             } else {
                 Vec::new()
             },

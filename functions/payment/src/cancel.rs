@@ -1,7 +1,8 @@
 //! Cancels an order. A captured charge is refunded first; an open charge is closed first.
 
 use domain::{
-    ChargeState, CustomerId, NextAction, Order, OrderId, RefundStatus, Status, Text, Timestamp,
+    ChargeState, CustomerId, Money, NextAction, Order, OrderId, Refund, RefundId, RefundName,
+    RefundState, RefundStatus, Status, Text, Timestamp,
 };
 use platform::telemetry;
 use serde::Serialize;
@@ -127,7 +128,9 @@ impl<P: BillingPartner> Payments<P> {
                 }
                 Status::Paid => {
                     let now = self.runtime.now();
-                    match self.store.request_refund(&order, reason, now).await? {
+                    let closing = closing_refund(&order, reason, now);
+                    let requested = self.store.request_refund(&order, closing, reason, now);
+                    match requested.await? {
                         Settlement::Written(order) => {
                             tracing::info!(order_id = %id, "refund requested");
                             return Ok((self.refund(*order).await?, Effect::Now));
@@ -282,7 +285,8 @@ impl<P: BillingPartner> Payments<P> {
     /// Refunds the charge and returns the order cancelled. The partner refunds a charge once,
     /// however often it is requested, so a retry after a crash is safe. A failed refund is
     /// requested once more.
-    async fn refund(&self, order: Order) -> Result<Order, Error> {
+    pub(super) async fn refund(&self, order: Order) -> Result<Order, Error> {
+        let order = self.continue_parts(order).await?;
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
         let status = self.partner.refund(&charge).await.map_err(partner_failed)?;
         self.settle_refund(order, status, asked).await
@@ -291,6 +295,7 @@ impl<P: BillingPartner> Payments<P> {
     /// Continues a refund for a message. A failed refund stays failed: only a request starts
     /// another one.
     pub(super) async fn continue_refund(&self, order: Order) -> Result<Order, Error> {
+        let order = self.continue_parts(order).await?;
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
         let answer = self.partner.refund_status(&charge).await;
         let status = match answer.map_err(partner_failed)? {
@@ -328,6 +333,23 @@ impl<P: BillingPartner> Payments<P> {
             Settlement::NotFound => Err(Error::NotFound(Missing::Order)),
         }
     }
+}
+
+/// The refund of what is left, which cancels the order; `None` where nothing is.
+fn closing_refund(order: &Order, reason: Option<&Text>, now: Timestamp) -> Option<Refund> {
+    let amount = order.refundable_amount();
+    (amount != Money::ZERO).then(|| Refund {
+        name: RefundName::Ours(RefundId::of_cancellation(&order.id)),
+        amount,
+        state: RefundState::Requested,
+        items: Vec::new(),
+        unshipped: true,
+        closes: true,
+        reason: reason.cloned(),
+        at: now,
+        told: None,
+        key: 0,
+    })
 }
 
 fn step(settlement: Settlement) -> Result<Step, Error> {

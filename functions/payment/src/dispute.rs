@@ -57,6 +57,9 @@ impl<P: BillingPartner> Payments<P> {
                 tracing::info!(order_id = %order, code = "dispute_ignored", "the dispute is about a different charge");
             }
         }
+        if noted != NotedDispute::Foreign {
+            self.follow_dispute(&disputed).await?;
+        }
         Ok(())
     }
 }

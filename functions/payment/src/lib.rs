@@ -2,7 +2,7 @@
 //!
 //! `POST /api/order/payment.json`, or automatically on `InvoiceCreated`; event `PaymentProcessed`.
 //! `POST /api/order/cancel.json`, or automatically on `RefundRequested`; events `PaymentRefunded`
-//! and `OrderCancelled`. When the partner reports a dispute or a late failure of a refund, the
+//! and `OrderCancelled`. `POST /api/order/refund.json` refunds a part. When the partner reports a dispute or a late failure of a refund, the
 //! service requests the current state from the partner.
 //!
 //! A worker claims the order under a lease and a fence, *opens* the charge at the partner without
@@ -12,8 +12,10 @@
 //! the customer pays once.
 
 mod cancel;
+mod charge_news;
 mod dispute;
 pub mod partners;
+mod refund;
 mod refund_news;
 mod request;
 
@@ -1002,11 +1004,13 @@ fn state_after(error: &PartnerError) -> Released {
 }
 
 impl<P: BillingPartner> Function for Payments<P> {
-    const ROUTES: &'static [Route] = &[Route::Payment, Route::Cancel];
+    const ROUTES: &'static [Route] = &[Route::Payment, Route::Cancel, Route::Refund];
 
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        if call.route() == Route::Cancel {
-            return self.answer_cancel(&call).await;
+        match call.route() {
+            Route::Cancel => return self.answer_cancel(&call).await,
+            Route::Refund => return self.answer_refund(&call).await,
+            _ => {}
         }
         let PaymentRequest { invoice, terms } = self.read(&call).await?;
         claim_key(&self.store, &call, "payment", self.runtime.now()).await?;
@@ -1034,9 +1038,12 @@ impl<P: BillingPartner> Function for Payments<P> {
             return Ok(Consumed::Done);
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
-        if message.kind == MessageKind::Event(EventType::RefundRequested)
-            && self.check_refund(&id).await?
-        {
+        let is_done = match message.kind {
+            MessageKind::Charge => self.check_charge(&id).await?,
+            MessageKind::Event(EventType::RefundRequested) => self.check_refund(&id).await?,
+            _ => false,
+        };
+        if is_done {
             return Ok(Consumed::Done);
         }
         match self.pay(&id, Trigger::Message).await {

@@ -12,19 +12,34 @@ impl<P: BillingPartner> Payments<P> {
     /// Reads a cancelled order's refund from the partner and records it on the order; `false` if
     /// the order has no completed refund. A webhook is trusted only to say that there may be news.
     pub(super) async fn check_refund(&self, id: &OrderId) -> Result<bool, Error> {
-        let order = self.store.order(id).await?;
-        let Some(order) = order.filter(Order::is_paid_back) else {
+        let Some(order) = self.store.order(id).await? else {
             return Ok(false);
         };
-        let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
+        if order.status == Status::Refunding {
+            return Ok(false);
+        }
+        let order = self.continue_parts(order).await?;
+        if !order.is_paid_back() {
+            return Ok(matches!(order.status, Status::Paid | Status::Shipped));
+        }
+        self.check_paid_back(&order).await?;
+        Ok(true)
+    }
+
+    /// Records how the refund stands that has closed the order, if one has.
+    pub(super) async fn check_paid_back(&self, order: &Order) -> Result<(), Error> {
+        if !order.is_paid_back() {
+            return Ok(());
+        }
+        let (charge, asked) = (self.paid_charge(order)?, self.runtime.now());
         let answer = self.partner.refund_status(&charge).await;
         if let Some(status) = answer.map_err(partner_failed)? {
-            self.record_refund_news(&order, &status, asked).await?;
+            self.record_refund_news(order, &status, asked).await?;
         } else {
             // The partner's replica may lag behind, so this proves no failure.
-            tracing::warn!(order_id = %id, code = "refund_not_shown", "the partner shows no refund");
+            tracing::warn!(order_id = %order.id, code = "refund_not_shown", "the partner shows no refund");
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Requests the refund of a cancelled order again if it has since failed. Returns the order if

@@ -1,6 +1,6 @@
 //! Which queue receives which event.
 
-use domain::{EventType, Order};
+use domain::{EventType, MailTopic, Order};
 use futures_util::future::join_all;
 use messages::Message;
 use messages::queue::{EventQueue, Queue, QueueError};
@@ -30,17 +30,25 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
     // One write may carry two events: a refund and the cancellation that it completes.
     let version = order.events.get(&kind).map(|record| record.version);
     let together = order
-        .mailed_events()
-        .filter(|event| order.events.get(event).map(|record| record.version) == version);
-    let mails = together.filter_map(|event| mail_dispatch(order, event));
+        .mail_topics()
+        .filter(|topic| order.told_at(topic) == version);
+    let mails = together.filter_map(|topic| mail_dispatch(order, topic));
     step.into_iter().chain(mails).collect()
 }
 
-/// The message that requests the mail about `kind`; `None` if the order has no address.
-pub(crate) fn mail_dispatch(order: &Order, kind: EventType) -> Option<Dispatch> {
+/// The message that asks the payment worker for an order's open refunds.
+pub(crate) fn refund_dispatch(order: &Order) -> Option<Dispatch> {
+    Some(Dispatch {
+        queue: Queue::Payment,
+        message: Message::of_order(order, EventType::RefundRequested)?,
+    })
+}
+
+/// The message that requests the mail about this topic; `None` if the order has no address.
+pub(crate) fn mail_dispatch(order: &Order, topic: MailTopic) -> Option<Dispatch> {
     Some(Dispatch {
         queue: Queue::Email,
-        message: Message::mail_of_order(order, kind)?,
+        message: Message::mail_of_order(order, topic)?,
     })
 }
 

@@ -10,7 +10,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{ChargeState, Due, DueStep, EventType, Order, Status, Timestamp, UnpaidOrders};
+use domain::{
+    ChargeState, Due, DueStep, EventType, MailTopic, Order, Status, Timestamp, UnpaidOrders,
+};
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -24,7 +26,7 @@ use tokio::time::error::Elapsed;
 use tracing::Instrument as _;
 
 use crate::mails::MailReport;
-use crate::publish::{Dispatch, dispatches, mail_dispatch, send};
+use crate::publish::{Dispatch, dispatches, mail_dispatch, refund_dispatch, send};
 use crate::queues::Sparing;
 
 /// How many orders of one index partition are checked concurrently.
@@ -345,7 +347,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
     async fn revive(
         &self,
         order: &Order,
-        mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,
+        mails: &BTreeMap<MailTopic, Result<EmailState, Corrupt>>,
     ) -> Result<SweepReport, Error> {
         let now = self.runtime.now();
         // The index lags behind; the order itself records what is due.
@@ -416,7 +418,7 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         order: &Order,
         step: DueStep,
         due: Due,
-        mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,
+        mails: &BTreeMap<MailTopic, Result<EmailState, Corrupt>>,
     ) -> Result<(Vec<Dispatch>, u64), Error> {
         let mut given_up = 0;
         let mut wanted = Vec::new();
@@ -485,22 +487,27 @@ impl<Q> Sweeper<'_, Q> {
     }
 }
 
-/// The messages that an order waits for: its mails that have not ended, and its next step.
+/// The messages that an order waits for: its mails that have not ended, its open refunds, and its
+/// next step.
 fn wanted_of(
     order: &Order,
     step: DueStep,
-    mails: &BTreeMap<EventType, Result<EmailState, Corrupt>>,
+    mails: &BTreeMap<MailTopic, Result<EmailState, Corrupt>>,
 ) -> Vec<Dispatch> {
-    let is_missing = |kind: &EventType| match mails.get(kind) {
+    let is_missing = |topic: &MailTopic| match mails.get(topic) {
         None => true,
         Some(Ok(state)) => !state.is_final(),
         // The email service could not read this row either.
         Some(Err(_)) => false,
     };
-    let missing = order.mailed_events().filter(is_missing);
+    let missing = order.mail_topics().filter(is_missing);
     let mut wanted: Vec<Dispatch> = missing
-        .filter_map(|kind| mail_dispatch(order, kind))
+        .filter_map(|topic| mail_dispatch(order, topic))
         .collect();
+    // The message of a refunding order asks for them too.
+    if order.status != Status::Refunding && order.open_refunds().next().is_some() {
+        wanted.extend(refund_dispatch(order));
+    }
     if step != DueStep::Email {
         let next = dispatches(order, latest_event(order));
         wanted.extend(next.into_iter().filter(|each| each.message.mail.is_none()));

@@ -174,9 +174,12 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
                 let waits = |order: &Order| order.status == Status::Invoiced;
                 self.look_at(&order, waits, kind).await
             }
-            News::Refund(order) => {
-                let kind = EventType::RefundRequested;
-                self.look_at(&order, may_be_refunded, kind).await
+            News::Refund(order) => self.look_at_refunds(&order, key).await,
+            News::Denied(order) => {
+                let kind = EventType::InvoiceCreated;
+                let waits = |order: &Order| order.status == Status::Invoiced;
+                self.look_at(&order, waits, kind).await?;
+                self.look_at_refunds(&order, key).await
             }
             News::Dispute(partner, id) => {
                 let kind = MessageKind::Dispute(partner, id);
@@ -211,6 +214,27 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         Ok(true)
     }
 
+    /// Has the payment worker ask what the partner shows of a captured charge's refunds.
+    async fn look_at_refunds(&self, id: &OrderId, key: &str) -> Result<bool, Error> {
+        let Some(order) = self.store.order(id).await? else {
+            return Ok(false);
+        };
+        if order.charge().is_none() {
+            return Ok(true);
+        }
+        let message = Message {
+            id: key.to_owned(),
+            kind: MessageKind::Charge,
+            order: Some(order.id),
+            time: self.runtime.now(),
+            traceparent: order.traceparent.clone(),
+            mail: None,
+        };
+        self.queue.send(Queue::Payment, &[message]).await?;
+        tracing::info!(order_id = %id, "the charge's refunds are looked at");
+        Ok(true)
+    }
+
     /// Tells of what only the partner can say which order it is about.
     async fn report(&self, queue: Queue, kind: MessageKind, key: &str) -> Result<bool, Error> {
         let message = Message {
@@ -224,12 +248,6 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         self.queue.send(queue, &[message]).await?;
         Ok(true)
     }
-}
-
-/// Whether news of a refund can change anything: the money is on its way back, or has gone back, or
-/// was to.
-fn may_be_refunded(order: &Order) -> bool {
-    order.status == Status::Refunding || order.is_paid_back()
 }
 
 /// What a partner is known by, if this deployment works with it.

@@ -90,7 +90,7 @@ impl CustomerId {
 }
 
 /// The 26 characters that an order and its invoice share: 128 bits in Crockford's base 32.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Body([u8; 26]);
 
 impl Body {
@@ -102,6 +102,14 @@ impl Body {
             *place = ALPHABET[usize::try_from(digit).expect("five bits fit a usize")];
         }
         Self(text)
+    }
+
+    /// The first 128 bits of the parts' digest.
+    fn of(parts: &[&str]) -> Self {
+        let bits: [u8; 16] = digest(parts)[..16]
+            .try_into()
+            .expect("a SHA-256 digest has 32 bytes");
+        Self::encode(u128::from_be_bytes(bits))
     }
 
     fn parse(text: &str) -> Result<Self, IdError> {
@@ -123,7 +131,7 @@ impl Body {
 macro_rules! own_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Body);
 
         impl $name {
@@ -171,6 +179,10 @@ own_id! {
     /// An invoice: `inv_` and its order's 26 characters, so that an order has one by construction.
     InvoiceId, "inv_"
 }
+own_id! {
+    /// A refund that was requested of this service: `rfd_` and 26 characters.
+    RefundId, "rfd_"
+}
 
 impl OrderId {
     /// A new id that sorts by time: a `UUIDv7` (RFC 9562, section 5.7) of `millis` since the epoch
@@ -188,11 +200,7 @@ impl OrderId {
     /// The id that a caller's idempotency key stands for: the same parts give the same order.
     #[must_use]
     pub fn from_key(caller: &str, customer: &CustomerId, key: &str) -> Self {
-        let digest = digest(&["order", caller, customer.as_str(), key]);
-        let bits: [u8; 16] = digest[..16]
-            .try_into()
-            .expect("a SHA-256 digest has 32 bytes");
-        Self(Body::encode(u128::from_be_bytes(bits)))
+        Self(Body::of(&["order", caller, customer.as_str(), key]))
     }
 
     /// The only invoice that this order can have.
@@ -207,6 +215,20 @@ impl InvoiceId {
     #[must_use]
     pub fn order(&self) -> OrderId {
         OrderId(self.0)
+    }
+}
+
+impl RefundId {
+    /// The refund of an order that a caller's idempotency key stands for.
+    #[must_use]
+    pub fn from_key(caller: &str, order: &OrderId, key: &str) -> Self {
+        Self(Body::of(&["refund", caller, &order.to_string(), key]))
+    }
+
+    /// The refund that an order's cancellation makes.
+    #[must_use]
+    pub fn of_cancellation(order: &OrderId) -> Self {
+        Self(Body::of(&["cancellation", &order.to_string()]))
     }
 }
 
@@ -262,6 +284,23 @@ mod tests {
             OrderId::from_key("shop", &other, "0k1"),
             OrderId::from_key("shop", &customer, "k1")
         );
+    }
+
+    #[test]
+    fn a_key_names_one_refund_of_one_caller_and_order() {
+        let order = OrderId::from_time(1, [1; 10]);
+        let id = RefundId::from_key("shop", &order, "k1");
+        assert_eq!(id, RefundId::from_key("shop", &order, "k1"));
+        assert_eq!(RefundId::parse(&id.to_string()), Ok(id));
+        let other = OrderId::from_time(2, [1; 10]);
+        for another in [
+            RefundId::from_key("shop2", &order, "k1"),
+            RefundId::from_key("shop", &order, "k2"),
+            RefundId::from_key("shop", &other, "k1"),
+            RefundId::of_cancellation(&order),
+        ] {
+            assert_ne!(id, another);
+        }
     }
 
     #[test]

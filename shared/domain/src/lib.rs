@@ -28,7 +28,8 @@ pub use charge_limits::{ChargeLimits, Unchargeable, UnsupportedCurrency};
 pub use delivery::{Delivery, DeliveryState};
 pub use dispute::{Dispute, DisputeState};
 pub use ids::{
-    CustomerId, IdError, InvoiceId, OrderId, ProductId, digest, digest_hex, number_from_digest,
+    CustomerId, IdError, InvoiceId, OrderId, ProductId, RefundId, digest, digest_hex,
+    number_from_digest,
 };
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError, Unit};
 pub use next_action::{ClientSecret, NextAction, RedirectUrl, RedirectUrlError};
@@ -39,7 +40,10 @@ pub use order::{
     ShippingRefusal, WaitReason,
 };
 pub use postal::{AddressPart, PostalAddress, Unreadable, is_state, is_zip};
-pub use refund::{RefundNews, RefundStatus};
+pub use refund::{
+    MailTopic, NotRefundable, Refund, RefundName, RefundNews, RefundState, RefundStatus,
+    RefundedItem,
+};
 pub use state::{Command, EventType, NextStep, Refusal, Status};
 pub use tax::{TaxMode, TaxModeError, TaxPolicy, TaxRateError};
 pub use text::{Email, EmailError, Text, TextError, is_blank, is_visible};

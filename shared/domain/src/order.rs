@@ -7,8 +7,8 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{
     Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, MethodFingerprint, Money,
-    NextAction, OrderId, PartnerAccount, PartnerName, ProductId, Recipient, RefundNews, Status,
-    Text, Timestamp, TrackingNumber,
+    NextAction, OrderId, PartnerAccount, PartnerName, ProductId, Recipient, Refund, RefundNews,
+    Status, Text, Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -461,6 +461,10 @@ pub struct Order {
     /// The customer's disputes of the charge, at most [`Dispute::MOST`], in the order of
     /// [`Dispute::sort`].
     pub disputes: Vec<Dispute>,
+    /// The refunds of the charge, oldest first. Earlier versions kept none.
+    pub refunds: Vec<Refund>,
+    /// Counts the writes of `refunds`.
+    pub refunds_revision: u64,
     /// The parcel at a remote carrier, once it was registered there.
     pub parcel: Option<OpenParcel>,
     /// When each purchase of that parcel's label was asked for whose outcome is not proven, by the

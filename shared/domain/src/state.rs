@@ -53,6 +53,12 @@ pub enum Command {
     RequestRefund,
     /// Finish the cancellation: the money has gone back.
     FinishRefund,
+    /// Give back a part of what was paid.
+    RefundPart,
+    /// Record that the part has gone back.
+    FinishPart,
+    /// Cancel what is paid and whose whole money went back outside.
+    CancelRefunded,
 }
 
 impl Command {
@@ -67,8 +73,11 @@ impl Command {
             Self::IssueInvoice => EventType::InvoiceCreated,
             Self::CapturePayment => EventType::PaymentProcessed,
             Self::Ship => EventType::OrderShipped,
-            Self::Cancel | Self::CancelFree | Self::FinishRefund => EventType::OrderCancelled,
-            Self::RequestRefund => EventType::RefundRequested,
+            Self::Cancel | Self::CancelFree | Self::FinishRefund | Self::CancelRefunded => {
+                EventType::OrderCancelled
+            }
+            Self::RequestRefund | Self::RefundPart => EventType::RefundRequested,
+            Self::FinishPart => EventType::PaymentRefunded,
         }
     }
 
@@ -83,7 +92,10 @@ impl Command {
             | Self::Ship
             | Self::Cancel
             | Self::CancelFree
-            | Self::RequestRefund => None,
+            | Self::RequestRefund
+            | Self::RefundPart
+            | Self::FinishPart
+            | Self::CancelRefunded => None,
         }
     }
 
@@ -94,13 +106,17 @@ impl Command {
             Self::UpdateCart => NextStep::AtCheckout(DueStep::Billing),
             Self::IssueInvoice | Self::RequestRefund => NextStep::Always(DueStep::Payment),
             Self::CapturePayment => NextStep::Always(DueStep::Shipping),
-            Self::Ship | Self::Cancel | Self::CancelFree | Self::FinishRefund => {
-                NextStep::WithMails(DueStep::Email)
-            }
+            Self::Ship
+            | Self::Cancel
+            | Self::CancelFree
+            | Self::FinishRefund
+            | Self::CancelRefunded => NextStep::WithMails(DueStep::Email),
+            Self::RefundPart | Self::FinishPart => NextStep::OfStatus,
         }
     }
 
-    /// Its rows of the table: from which status it leads to which. All lead to the same one.
+    /// Its rows of the table: from which status it leads to which. All lead to the same one, or each
+    /// to its own.
     pub fn rows(self) -> impl Iterator<Item = (Status, Status)> {
         let row = move |from: Status| Some((from, from.apply(self).ok()?));
         Status::ALL.iter().copied().filter_map(row)
@@ -114,8 +130,11 @@ pub enum NextStep {
     Always(DueStep),
     /// This step, if the cart came with whom it goes to; else nothing.
     AtCheckout(DueStep),
-    /// This step, if the shop sends mails and the customer has an address; else nothing.
+    /// This step, if the shop sends mails and the customer has an address; else nothing. An order with
+    /// an open refund waits for its payment.
     WithMails(DueStep),
+    /// What its status waits for.
+    OfStatus,
 }
 
 /// Why a command is not carried out.
@@ -145,8 +164,8 @@ impl Status {
     /// ```
     pub fn apply(self, command: Command) -> Result<Self, Refusal> {
         use Command::{
-            Cancel, CancelFree, CapturePayment, FinishRefund, IssueInvoice, RequestRefund, Ship,
-            UpdateCart,
+            Cancel, CancelFree, CancelRefunded, CapturePayment, FinishPart, FinishRefund,
+            IssueInvoice, RefundPart, RequestRefund, Ship, UpdateCart,
         };
         use Refusal::{AlreadyDone, TooEarly, TooLate};
         use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
@@ -183,6 +202,17 @@ impl Status {
             (Pending | Invoiced | Paid, FinishRefund) => Err(TooEarly),
             (Refunding, FinishRefund) => Ok(Cancelled),
             (Shipped, RequestRefund | FinishRefund) => Err(TooLate),
+
+            (Pending | Invoiced, RefundPart | FinishPart | CancelRefunded) => Err(TooEarly),
+            (Paid, RefundPart | FinishPart) => Ok(Paid),
+            (Shipped, RefundPart | FinishPart) => Ok(Shipped),
+            // What its cancellation gives back holds the rest.
+            (Refunding, RefundPart) => Err(TooLate),
+            (Refunding, FinishPart) => Ok(Refunding),
+            (Cancelled, RefundPart | FinishPart) => Err(TooLate),
+            (Paid, CancelRefunded) => Ok(Cancelled),
+            (Shipped | Refunding, CancelRefunded) => Err(TooLate),
+            (Cancelled, CancelRefunded) => Err(AlreadyDone),
         }
     }
 }
@@ -247,7 +277,8 @@ mod tests {
         use Refusal::{AlreadyDone, TooEarly, TooLate};
         use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
         let (done, early, late) = (Err(AlreadyDone), Err(TooEarly), Err(TooLate));
-        // Update, invoice, capture, ship, cancel, cancel what is free, request a refund, finish it.
+        // Update, invoice, capture, ship, cancel, cancel what is free, request a refund, finish it,
+        // refund a part, finish it, cancel what was refunded outside.
         let expected = [
             (
                 Pending,
@@ -257,6 +288,9 @@ mod tests {
                     early,
                     early,
                     Ok(Cancelled),
+                    early,
+                    early,
+                    early,
                     early,
                     early,
                     early,
@@ -273,6 +307,9 @@ mod tests {
                     early,
                     early,
                     early,
+                    early,
+                    early,
+                    early,
                 ],
             ),
             (
@@ -286,14 +323,49 @@ mod tests {
                     Ok(Cancelled),
                     Ok(Refunding),
                     early,
+                    Ok(Paid),
+                    Ok(Paid),
+                    Ok(Cancelled),
                 ],
             ),
-            (Shipped, [late, done, done, done, late, late, late, late]),
+            (
+                Shipped,
+                [
+                    late,
+                    done,
+                    done,
+                    done,
+                    late,
+                    late,
+                    late,
+                    late,
+                    Ok(Shipped),
+                    Ok(Shipped),
+                    late,
+                ],
+            ),
             (
                 Refunding,
-                [late, done, done, late, late, late, done, Ok(Cancelled)],
+                [
+                    late,
+                    done,
+                    done,
+                    late,
+                    late,
+                    late,
+                    done,
+                    Ok(Cancelled),
+                    late,
+                    Ok(Refunding),
+                    late,
+                ],
             ),
-            (Cancelled, [late, late, late, late, done, done, done, done]),
+            (
+                Cancelled,
+                [
+                    late, late, late, late, done, done, done, done, late, late, done,
+                ],
+            ),
         ];
         assert_eq!(expected.map(|(status, _)| status), Status::ALL);
         for (status, row) in expected {
@@ -303,11 +375,12 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_of_a_command_lead_to_one_status() {
+    fn the_rows_of_a_command_lead_to_one_status_or_each_to_its_own() {
         for &command in Command::ALL {
             let mut next: Vec<_> = command.rows().map(|(_, next)| next).collect();
             next.dedup();
-            assert_eq!(next.len(), 1, "{command:?}");
+            let keeps = command.rows().all(|(from, next)| from == next);
+            assert!(keeps || next.len() == 1, "{command:?}");
         }
     }
 
@@ -321,6 +394,9 @@ mod tests {
             NextStep::WithMails(DueStep::Email),
             NextStep::WithMails(DueStep::Email),
             NextStep::Always(DueStep::Payment),
+            NextStep::WithMails(DueStep::Email),
+            NextStep::OfStatus,
+            NextStep::OfStatus,
             NextStep::WithMails(DueStep::Email),
         ];
         assert!(Command::ALL.iter().map(Command::next_step).eq(expected));

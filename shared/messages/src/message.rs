@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use domain::{Email, EventType, Order, OrderId, PartnerName, Text, Timestamp, digest_hex};
+use domain::{
+    Email, EventType, Line, MailTopic, Money, Order, OrderId, PartnerName, Refund, RefundName,
+    Text, Timestamp, digest_hex,
+};
 use platform::json::{self, JsonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -31,6 +34,8 @@ pub struct Message {
 pub enum MessageKind {
     /// An order has, or may have, changed status.
     Event(EventType),
+    /// The billing partner has news of the order's charge.
+    Charge,
     /// The billing partner has news of the dispute with this ID.
     Dispute(PartnerName, PartnerReference),
     /// The carrier has news of the parcel with this reference.
@@ -38,6 +43,7 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    const CHARGE: &'static str = "ChargeReported";
     const DISPUTE: &'static str = "DisputeReported";
     const DELIVERY: &'static str = "DeliveryReported";
 
@@ -46,6 +52,7 @@ impl MessageKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Event(kind) => kind.as_str(),
+            Self::Charge => Self::CHARGE,
             Self::Dispute(..) => Self::DISPUTE,
             Self::Delivery(_) => Self::DELIVERY,
         }
@@ -54,7 +61,7 @@ impl MessageKind {
     /// The partner's reference, if only the partner knows the order.
     fn reference(&self) -> Option<&PartnerReference> {
         match self {
-            Self::Event(_) => None,
+            Self::Event(_) | Self::Charge => None,
             Self::Dispute(_, reference) | Self::Delivery(reference) => Some(reference),
         }
     }
@@ -63,7 +70,7 @@ impl MessageKind {
     fn partner(&self) -> Option<PartnerName> {
         match self {
             Self::Dispute(partner, _) => Some(*partner),
-            Self::Event(_) | Self::Delivery(_) => None,
+            Self::Event(_) | Self::Charge | Self::Delivery(_) => None,
         }
     }
 }
@@ -129,6 +136,9 @@ pub struct MailData {
     /// Why the order was cancelled automatically: [`Order::EXPIRED`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_reason: Option<String>,
+    /// What went back, where that is a part of the total.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_amount: Option<Number>,
 }
 
 /// One line of the order.
@@ -146,21 +156,22 @@ pub struct MailLine {
 }
 
 impl MailData {
-    /// The data of the mail about `kind` of `order`; `None` if the order has no address.
+    /// The data of the mail about this topic of `order`; `None` if the order has no address.
     #[must_use]
-    pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
+    pub fn of_order(order: &Order, topic: MailTopic) -> Option<Self> {
         let contact = order.contact.as_ref()?;
         let email = contact.email.as_ref()?;
         Some(Self {
             name: contact.name.as_str().to_owned(),
             email: email.as_str().to_owned(),
-            ..Self::about_order(order, kind)
+            ..Self::about_order(order, topic)
         })
     }
 
     /// The same data without a recipient.
     #[must_use]
-    pub fn about_order(order: &Order, kind: EventType) -> Self {
+    pub fn about_order(order: &Order, topic: MailTopic) -> Self {
+        let kind = topic.event;
         let card = order
             .payment
             .as_ref()
@@ -173,23 +184,24 @@ impl MailData {
             .shipment
             .as_ref()
             .filter(|_| kind == EventType::OrderShipped);
+        let part = part_of(order, topic);
+        let lines = match (&part, kind) {
+            (Some(part), _) => refunded_lines(order, part),
+            (None, EventType::OrderShipped) => mail_lines(&order.lines_to_ship()),
+            (None, _) => mail_lines(&order.lines),
+        };
+        // The amounts of a part are not those of the order, nor are those of a smaller shipment.
+        let is_whole = part.is_none()
+            && (kind != EventType::OrderShipped || *order.lines == *order.lines_to_ship());
+        let whole = |amount: Money| is_whole.then(|| amount.to_json());
         Self {
             name: String::new(),
             email: String::new(),
             currency: Some(order.currency.code().to_owned()),
-            lines: order
-                .lines
-                .iter()
-                .map(|line| MailLine {
-                    product_id: line.product_id.as_str().to_owned(),
-                    quantity: line.quantity.get(),
-                    price: line.price.to_json(),
-                    total: line.total().to_json(),
-                })
-                .collect(),
-            sub_total: Some(order.amounts.sub_total.to_json()),
-            tax: Some(order.amounts.tax.to_json()),
-            total: Some(order.amounts.total.to_json()),
+            lines,
+            sub_total: whole(order.amounts.sub_total),
+            tax: whole(order.amounts.tax),
+            total: whole(order.amounts.total),
             invoice_id: order.invoice().map(|invoice| invoice.to_string()),
             card_brand: card.filter(|_| paid).and_then(|card| card.brand.clone()),
             card_last_digits: card
@@ -200,8 +212,43 @@ impl MailData {
                 .map(|shipment| shipment.shipping_address.as_str().to_owned()),
             cancel_reason: (kind == EventType::OrderCancelled && order.is_expired())
                 .then(|| Order::EXPIRED.to_owned()),
+            refund_amount: part.map(|part| part.amount.to_json()),
         }
     }
+}
+
+/// The refund that the topic is about, where it is of less than the order's total.
+fn part_of(order: &Order, topic: MailTopic) -> Option<&Refund> {
+    let closing = || order.refunds.iter().find(|refund| refund.closes);
+    let refund = match (topic.event, topic.refund) {
+        (_, Some(id)) => order.refund(&RefundName::Ours(id)),
+        (EventType::PaymentRefunded, None) => closing(),
+        (_, None) => None,
+    };
+    refund.filter(|refund| refund.amount != order.amounts.total)
+}
+
+/// The lines of the items that a refund is for.
+fn refunded_lines(order: &Order, refund: &Refund) -> Vec<MailLine> {
+    let lines = refund.items.iter().filter_map(|item| {
+        let mut lines = order.lines.iter();
+        let line = lines.find(|line| line.product_id == item.product_id)?;
+        Some(Line {
+            quantity: item.quantity,
+            ..line.clone()
+        })
+    });
+    mail_lines(&lines.collect::<Vec<_>>())
+}
+
+fn mail_lines(lines: &[Line]) -> Vec<MailLine> {
+    let lines = lines.iter().map(|line| MailLine {
+        product_id: line.product_id.as_str().to_owned(),
+        quantity: line.quantity.get(),
+        price: line.price.to_json(),
+        total: line.total().to_json(),
+    });
+    lines.collect()
 }
 
 impl Message {
@@ -219,13 +266,30 @@ impl Message {
         })
     }
 
-    /// The same message with the mail's data; `None` if the order has no address.
+    /// The message that requests the mail about this topic; `None` if the order has no address or has
+    /// not come that far.
     #[must_use]
-    pub fn mail_of_order(order: &Order, kind: EventType) -> Option<Self> {
-        let mail = MailData::of_order(order, kind)?;
+    pub fn mail_of_order(order: &Order, topic: MailTopic) -> Option<Self> {
+        let mail = MailData::of_order(order, topic)?;
         Some(Self {
             mail: Some(mail),
-            ..Self::of_order(order, kind)?
+            ..Self::of_topic(order, topic)?
+        })
+    }
+
+    /// The message about this topic, without a mail.
+    fn of_topic(order: &Order, topic: MailTopic) -> Option<Self> {
+        let own = Self::of_order(order, topic.event)?;
+        Some(match topic.refund {
+            None => own,
+            Some(id) => {
+                let refund = order.refund(&RefundName::Ours(id))?;
+                Self {
+                    id: email_id(&order.id, topic),
+                    time: refund.at,
+                    ..own
+                }
+            }
         })
     }
 
@@ -236,33 +300,34 @@ impl Message {
     /// pending order can change its address, and a pending order has no mailed event.
     #[must_use]
     pub fn mail_to(order: &Order, kind: EventType, name: &Text, email: &Email) -> Option<Self> {
-        let own = Self::of_order(order, kind)?;
+        let topic = order.topic_of(kind)?;
+        let own = Self::of_topic(order, topic)?;
         let is_own = order
             .email()
             .is_some_and(|address| address.mailbox() == email.mailbox());
         let mail = MailData {
             name: name.as_str().to_owned(),
             email: email.as_str().to_owned(),
-            ..MailData::about_order(order, kind)
+            ..MailData::about_order(order, topic)
         };
         Some(Self {
             id: if is_own {
                 own.id
             } else {
-                other_email_id(&order.id, kind, email)
+                other_email_id(&order.id, topic, email)
             },
             mail: Some(mail),
             ..own
         })
     }
 
-    /// The key of the mail's ledger row: one mail per order, event, and address.
+    /// The key of the mail's ledger row: one mail per order, topic, and address.
     #[must_use]
     pub fn email_id(&self) -> String {
         let (Some(order), MessageKind::Event(kind)) = (&self.order, &self.kind) else {
             return self.id.clone();
         };
-        let own = email_id(order, *kind);
+        let own = email_id(order, MailTopic::of(*kind));
         let names_another = self
             .id
             .strip_prefix(&own)
@@ -301,7 +366,15 @@ impl Message {
             let reference = subject.and_then(PartnerReference::parse);
             reference.ok_or(MessageError::Subject)
         };
+        let order = || {
+            let order = subject.map(OrderId::parse).transpose();
+            order.map_err(|_| MessageError::Subject)
+        };
         let (kind, order) = match &*envelope.kind {
+            MessageKind::CHARGE => {
+                let order = order()?.ok_or(MessageError::Subject)?;
+                (MessageKind::Charge, Some(order))
+            }
             MessageKind::DISPUTE => {
                 let partner = envelope.news_partner().ok_or(MessageError::Subject)?;
                 (MessageKind::Dispute(partner, reference()?), None)
@@ -309,9 +382,7 @@ impl Message {
             MessageKind::DELIVERY => (MessageKind::Delivery(reference()?), None),
             kind => {
                 let kind = kind.parse().map_err(|_| MessageError::UnknownType)?;
-                let order = subject.map(OrderId::parse).transpose();
-                let order = order.map_err(|_| MessageError::Subject)?;
-                (MessageKind::Event(kind), order)
+                (MessageKind::Event(kind), order()?)
             }
         };
         Ok(Self {
@@ -330,10 +401,14 @@ impl Message {
     }
 }
 
-/// The key of the ledger row of the customer's own mail about `kind` of `order`.
+/// The key of the ledger row of the customer's own mail about this topic of `order`.
 #[must_use]
-pub fn email_id(order: &impl fmt::Display, kind: EventType) -> String {
-    format!("{order}/{kind}")
+pub fn email_id(order: &impl fmt::Display, topic: MailTopic) -> String {
+    let event = topic.event;
+    match topic.refund {
+        None => format!("{order}/{event}"),
+        Some(refund) => format!("{order}/{event}/{refund}"),
+    }
 }
 
 /// The order that a mail is about, by the key of its ledger row.
@@ -343,10 +418,10 @@ pub fn order_of_email(id: &str) -> Option<OrderId> {
     OrderId::parse(order).ok()
 }
 
-/// The key of the ledger row of a mail about `kind` to another address. The hash includes the
+/// The key of the ledger row of a mail about this topic to another address. The hash includes the
 /// order, so rows of two orders do not reveal a shared address.
-fn other_email_id(order: &OrderId, kind: EventType, email: &Email) -> String {
-    let own = email_id(order, kind);
+fn other_email_id(order: &OrderId, topic: MailTopic, email: &Email) -> String {
+    let own = email_id(order, topic);
     let digest = digest_hex(&["mail", &own, &email.mailbox()]);
     format!("{own}/{digest}")
 }
@@ -441,7 +516,7 @@ mod tests {
         assert_eq!(own.email_id(), row);
         let email = Email::parse("gift@example.com").unwrap();
         let other = Message {
-            id: other_email_id(&order, EventType::InvoiceCreated, &email),
+            id: other_email_id(&order, MailTopic::of(EventType::InvoiceCreated), &email),
             ..message()
         };
         let json = other.to_json().unwrap();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::{Currency, Decline, NextAction, Status};
+use domain::{Currency, Decline, Money, NextAction, Status};
 use messages::queue::QueueError;
 use platform::aws::FailureKind;
 use platform::json::JsonError;
@@ -150,6 +150,9 @@ pub enum Error {
     /// The `Idempotency-Key` header is not 1 to 255 visible ASCII characters.
     #[error("the idempotency key is malformed")]
     MalformedKey,
+    /// The request needs an `Idempotency-Key`: without one a repeat counts as another request.
+    #[error("an idempotency key is required")]
+    KeyRequired,
     /// All fields that are missing, mistyped, unknown, or out of range.
     #[error("{} fields are invalid", .0.len())]
     Invalid(Vec<FieldError>),
@@ -206,6 +209,22 @@ pub enum Error {
     /// one.
     #[error("the refund was rejected or has failed")]
     RefundFailed,
+    /// The refund is over what is left of the captured amount.
+    #[error("only {left} can be refunded")]
+    RefundTooLarge {
+        /// The most that can be refunded.
+        left: Money,
+    },
+    /// The order has as many refunds as this service makes.
+    #[error("no further refund is possible")]
+    TooManyRefunds,
+    /// The partner rejected a refund of a part, or it failed later. Another request may make another
+    /// one.
+    #[error("the refund of a part was rejected or has failed")]
+    RefundRejected {
+        /// The partner's reason.
+        code: String,
+    },
     /// The invoice has no attempts left.
     #[error("no payment attempt is left")]
     TooManyAttempts,
@@ -373,6 +392,7 @@ impl Error {
             Self::WebhookSignature => "webhook_signature_invalid",
             Self::WebhookTooLarge => "body_too_large",
             Self::MalformedKey => "malformed_idempotency_key",
+            Self::KeyRequired => "idempotency_key_required",
             Self::Invalid(_) => "invalid_fields",
             Self::CardNumber(_) => "card_number_refused",
             Self::KeyReused => "idempotency_key_reused",
@@ -392,6 +412,9 @@ impl Error {
             Self::NoAgreement => "billing_agreement_missing",
             Self::RefundPending => "refund_pending",
             Self::RefundFailed => "refund_failed",
+            Self::RefundTooLarge { .. } => "refund_exceeds_payment",
+            Self::TooManyRefunds => "too_many_refunds",
+            Self::RefundRejected { .. } => "refund_rejected",
             Self::TooManyAttempts => "too_many_payment_attempts",
             Self::PaymentUnknown => "payment_outcome_unknown",
             Self::AddressRejected => "address_rejected",

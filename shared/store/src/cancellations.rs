@@ -1,9 +1,10 @@
 //! Cancelling an order, and giving back what was charged.
 
-use domain::{ChargeState, Command, Order, Status, Text, Timestamp};
+use domain::{ChargeState, Command, Order, Refund, Status, Text, Timestamp};
 
 use super::item::{n, s};
 use super::payments::CLAIM;
+use super::refunds::with_refund;
 use super::transition::Transition;
 use super::{Fence, Settlement, Store, StoreError};
 
@@ -62,13 +63,19 @@ impl Store {
     /// Marks a paid order as to be refunded, with its `RefundRequested` event; one write. Refused
     /// once its parcel is registered with a carrier: then it is being shipped, unless the carrier has
     /// refused the label and no purchase of it is open.
+    /// `closing` is the refund of what is left, where something is.
     pub async fn request_refund(
         &self,
         order: &Order,
+        closing: Option<Refund>,
         reason: Option<&Text>,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
         let requested = unless_shipped(self.transition(order, Command::RequestRefund, now));
+        let requested = match closing {
+            Some(closing) => with_refund(requested, order, closing),
+            None => requested,
+        };
         self.settled(because(requested, reason), |order| {
             matches!(order.status, Status::Refunding | Status::Cancelled)
         })
@@ -93,7 +100,7 @@ impl Store {
 }
 
 /// Refused while the label of the order's parcel may be bought.
-fn unless_shipped(write: Transition) -> Transition {
+pub(super) fn unless_shipped(write: Transition) -> Transition {
     write
         .when(
             "attribute_not_exists(parcel) \

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
-use domain::{Due, DueStep, EventType, Order, Timestamp};
+use domain::{Due, DueStep, MailTopic, Order, Timestamp};
 
 use super::emails::{EmailState, email_state};
 use super::item::{Corrupt, Item, Reader, n, order_from_item, s};
@@ -46,7 +46,7 @@ pub enum DueOrder {
     /// There is no such order.
     Gone,
     /// The order, and how far each of its mails is. A mail whose row cannot be read stands alone.
-    Read(Box<Order>, BTreeMap<EventType, Result<EmailState, Corrupt>>),
+    Read(Box<Order>, BTreeMap<MailTopic, Result<EmailState, Corrupt>>),
     /// It is damaged, or a newer version wrote it.
     Unreadable {
         /// How often the sweep has looked, as far as that can be read.
@@ -87,15 +87,17 @@ impl Store {
         })
     }
 
-    /// The order of that mark and its mails; one consistent call.
+    /// The order of that mark and its mails; one consistent call, and another one where mails tell of
+    /// refunds of a part.
     pub async fn due_order(&self, mark: &DueMark) -> Result<DueOrder, StoreError> {
-        let (item, rows) = self.items_of(&mark.order).await?;
+        let (item, mut rows) = self.items_of(&mark.order).await?;
         let Some(item) = item else {
             return Ok(DueOrder::Gone);
         };
         Ok(match order_from_item(&item) {
             Ok(order) => {
-                let states = rows.iter().map(|(event, row)| (*event, email_state(row)));
+                rows.extend(self.refund_mails(&order).await?);
+                let states = rows.iter().map(|(topic, row)| (*topic, email_state(row)));
                 DueOrder::Read(Box::new(order), states.collect())
             }
             Err(source) => DueOrder::Unreadable {

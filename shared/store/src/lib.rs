@@ -11,6 +11,7 @@ mod news;
 mod orders;
 mod parcels;
 mod payments;
+mod refunds;
 mod refused;
 mod transition;
 mod update;

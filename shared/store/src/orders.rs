@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::types::{
     AttributeValue as Value, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
 };
 use domain::{
-    Amounts, Command, Contact, Currency, CustomerId, EventType, Order, OrderId, OrderLines, Status,
-    Timestamp,
+    Amounts, Command, Contact, Currency, CustomerId, EventType, MailTopic, Order, OrderId,
+    OrderLines, Status, Timestamp,
 };
 use messages::email_id;
 
@@ -105,6 +105,8 @@ impl Store {
             checkout,
             payment: None,
             disputes: Vec::new(),
+            refunds: Vec::new(),
+            refunds_revision: 0,
             delivery: None,
             parcel: None,
             purchases: None,
@@ -216,39 +218,81 @@ impl Store {
         item.as_ref().map(read).transpose()
     }
 
-    /// The order and what became of its mails; one consistent call.
+    /// The order and what became of its mails; one consistent call, and another one where mails tell
+    /// of refunds of a part.
     pub async fn order_and_emails(
         &self,
         id: &OrderId,
-    ) -> Result<Option<(Order, BTreeMap<EventType, EmailState>)>, StoreError> {
-        let (order, rows) = self.items_of(&id.to_string()).await?;
+    ) -> Result<Option<(Order, BTreeMap<MailTopic, EmailState>)>, StoreError> {
+        let (order, mut rows) = self.items_of(&id.to_string()).await?;
         let Some(order) = order else {
             return Ok(None);
         };
-        let states = rows.into_iter().map(|(event, row)| {
+        let order = read(&order)?;
+        rows.extend(self.refund_mails(&order).await?);
+        let states = rows.into_iter().map(|(topic, row)| {
             let state = email_state(&row).map_err(damaged("Emails"));
-            Ok::<_, StoreError>((event, state?))
+            Ok::<_, StoreError>((topic, state?))
         });
         let states = states.collect::<Result<_, _>>()?;
-        Ok(Some((read(&order)?, states)))
+        Ok(Some((order, states)))
     }
 
-    /// The items of an order and of the mails about it, unread; one consistent call.
+    /// The items of an order and of the mails about its events, unread; one consistent call.
     pub(super) async fn items_of(
         &self,
         order: &str,
-    ) -> Result<(Option<Item>, BTreeMap<EventType, Item>), StoreError> {
+    ) -> Result<(Option<Item>, BTreeMap<MailTopic, Item>), StoreError> {
         let orders = self.orders_table()?;
-        let emails = self.emails_table()?;
-        let mut mailed: BTreeMap<String, EventType> = EventType::MAILED
-            .into_iter()
-            .map(|event| (email_id(&order, event), event))
-            .collect();
+        let topics = EventType::MAILED.into_iter().map(MailTopic::of);
+        let mailed = mail_ids(&order, topics);
+        let mut wanted = self.mail_keys(&mailed)?;
+        wanted.insert(orders.to_owned(), keys(vec![("orderId", order.to_owned())]));
+        let mut found = self.batch(wanted).await?;
+        let item = found.remove(orders).and_then(|mut items| items.pop());
+        Ok((item, self.by_topic(found, mailed)?))
+    }
+
+    /// The rows of the mails about refunds of a part, unread; one consistent call where there are any.
+    pub(super) async fn refund_mails(
+        &self,
+        order: &Order,
+    ) -> Result<BTreeMap<MailTopic, Item>, StoreError> {
+        let mailed = mail_ids(&order.id, order.told_refunds());
+        if mailed.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self.batch(self.mail_keys(&mailed)?).await?;
+        self.by_topic(found, mailed)
+    }
+
+    fn mail_keys(
+        &self,
+        mailed: &BTreeMap<String, MailTopic>,
+    ) -> Result<HashMap<String, KeysAndAttributes>, StoreError> {
         let rows = mailed.keys().map(|id| ("emailId", id.clone()));
-        let mut wanted = HashMap::from([
-            (orders.to_owned(), keys(vec![("orderId", order.to_owned())])),
-            (emails.to_owned(), keys(rows.collect())),
-        ]);
+        let emails = self.emails_table()?.to_owned();
+        Ok(HashMap::from([(emails, keys(rows.collect()))]))
+    }
+
+    fn by_topic(
+        &self,
+        mut found: HashMap<String, Vec<Item>>,
+        mut mailed: BTreeMap<String, MailTopic>,
+    ) -> Result<BTreeMap<MailTopic, Item>, StoreError> {
+        let rows = found.remove(self.emails_table()?).unwrap_or_default();
+        let rows = rows.into_iter().filter_map(|row| {
+            let topic = mailed.remove(row.get("emailId")?.as_s().ok()?)?;
+            Some((topic, row))
+        });
+        Ok(rows.collect())
+    }
+
+    /// The items of these keys, by their tables.
+    async fn batch(
+        &self,
+        mut wanted: HashMap<String, KeysAndAttributes>,
+    ) -> Result<HashMap<String, Vec<Item>>, StoreError> {
         let mut found: HashMap<String, Vec<Item>> = HashMap::new();
         for attempt in 1..=TRIES {
             let output = self
@@ -263,18 +307,22 @@ impl Store {
             }
             wanted = output.unprocessed_keys.unwrap_or_default();
             if wanted.is_empty() {
-                let order = found.remove(orders).and_then(|mut items| items.pop());
-                let rows = found.remove(emails).unwrap_or_default();
-                let rows = rows.into_iter().filter_map(|row| {
-                    let event = mailed.remove(row.get("emailId")?.as_s().ok()?)?;
-                    Some((event, row))
-                });
-                return Ok((order, rows.collect()));
+                return Ok(found);
             }
             self.back_off(attempt).await;
         }
         Err(StoreError::Conflict)
     }
+}
+
+/// What each mail is about, by the keys of their rows.
+fn mail_ids(
+    order: &impl std::fmt::Display,
+    topics: impl Iterator<Item = MailTopic>,
+) -> BTreeMap<String, MailTopic> {
+    topics
+        .map(|topic| (email_id(order, topic), topic))
+        .collect()
 }
 
 fn keys(keys: Vec<(&str, String)>) -> KeysAndAttributes {

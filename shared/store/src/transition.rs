@@ -172,7 +172,8 @@ impl Store {
 
     fn outcome(&self, order: &Order, command: Command, now: Timestamp) -> Outcome {
         let mut rows = command.rows();
-        let (_, status) = rows.next().expect("the table has a row of every command");
+        let (_, first) = rows.next().expect("the table has a row of every command");
+        let status = order.status.apply(command).unwrap_or(first);
         let version = order.version + 1;
         let step = self.step_after(command, order);
         Outcome {
@@ -191,8 +192,22 @@ impl Store {
         match command.next_step() {
             NextStep::Always(step) => Some(step),
             NextStep::AtCheckout(step) => order.checkout.then_some(step),
-            NextStep::WithMails(step) => self.mails(order).then_some(step),
+            NextStep::WithMails(step) => self.step_with_mails(order, step),
+            NextStep::OfStatus => match order.status {
+                Status::Paid => Some(DueStep::Shipping),
+                Status::Refunding => Some(DueStep::Payment),
+                Status::Pending | Status::Invoiced | Status::Shipped | Status::Cancelled => {
+                    self.step_with_mails(order, DueStep::Email)
+                }
+            },
         }
+    }
+
+    fn step_with_mails(&self, order: &Order, step: DueStep) -> Option<DueStep> {
+        if order.open_refunds().next().is_some() {
+            return Some(DueStep::Payment);
+        }
+        self.mails(order).then_some(step)
     }
 
     /// Carries a transition out together with other writes.
@@ -270,6 +285,7 @@ mod tests {
     use aws_sdk_dynamodb::{Client, Config};
 
     use super::*;
+    use domain::{Money, Refund, RefundId, RefundName, RefundState};
     use platform::config::Tables;
     use platform::runtime::Runtime;
 
@@ -384,6 +400,7 @@ mod tests {
             let (step, is_sure) = match command.next_step() {
                 NextStep::Always(step) => (step, true),
                 NextStep::AtCheckout(step) | NextStep::WithMails(step) => (step, false),
+                NextStep::OfStatus => continue,
             };
             let full = order(Status::Pending);
             assert_eq!(store.step_after(command, &full), Some(step), "{command:?}");
@@ -393,6 +410,53 @@ mod tests {
                 .update_expression
                 .contains("#dueStep =");
             assert_eq!(waits, is_sure, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn a_refund_of_a_part_leaves_what_the_order_waits_for() {
+        let store = store();
+        let silent = |status| Order {
+            contact: None,
+            ..order(status)
+        };
+        for command in [Command::RefundPart, Command::FinishPart] {
+            for (status, step) in [
+                (Status::Paid, Some(DueStep::Shipping)),
+                (Status::Refunding, Some(DueStep::Payment)),
+                (Status::Shipped, None),
+            ] {
+                let order = silent(status);
+                assert_eq!(store.step_after(command, &order), step, "{status}");
+            }
+            let shipped = order(Status::Shipped);
+            let mails = Some(DueStep::Email);
+            assert_eq!(store.step_after(command, &shipped), mails);
+        }
+    }
+
+    #[test]
+    fn an_order_with_an_open_refund_waits_for_it_whatever_follows() {
+        let id = order(Status::Shipped).id;
+        let order = Order {
+            refunds: vec![Refund {
+                name: RefundName::Ours(RefundId::of_cancellation(&id)),
+                amount: Money::from_stored("1").unwrap(),
+                state: RefundState::Requested,
+                items: Vec::new(),
+                unshipped: false,
+                closes: false,
+                reason: None,
+                at: now(),
+                told: None,
+                key: 0,
+            }],
+            contact: None,
+            ..order(Status::Shipped)
+        };
+        for command in [Command::Ship, Command::RefundPart, Command::FinishPart] {
+            let step = store().step_after(command, &order);
+            assert_eq!(step, Some(DueStep::Payment), "{command:?}");
         }
     }
 

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use domain::Card;
-use payment::partners::{ChargeRequest, ChargeStatus, OpenCharge, PartnerError, RefundStatus};
+use domain::{Card, Money, RefundName};
+use payment::partners::{
+    ChargeRequest, ChargeStatus, OpenCharge, PartRefund, PartnerError, RefundStatus, ShownRefund,
+};
+use rust_decimal::Decimal;
 
 use super::World;
 use super::world::{LedgerCharge, Protocol, State, Taking};
@@ -46,7 +49,19 @@ fn decide(
     }
 }
 
+fn failed() -> RefundStatus {
+    RefundStatus::Failed {
+        code: "lost_or_stolen_card".to_owned(),
+    }
+}
+
 impl LedgerCharge {
+    /// What has not gone back.
+    fn rest(&self) -> Decimal {
+        let given: Decimal = self.refunds.iter().map(|(_, amount)| amount).sum();
+        self.amount.decimal() - given
+    }
+
     /// What was waited for has come, if its time has.
     fn settle(&mut self, protocol: Protocol, now: i64) {
         if let Some((_, status)) = self.settles.take_if(|(at, _)| now >= *at) {
@@ -98,6 +113,7 @@ impl World {
             captures: 0,
             refunds: Vec::new(),
             failed_refunds: 0,
+            failed: Vec::new(),
         };
         state.charges.insert(reference.clone(), charge);
         Ok(reference)
@@ -202,8 +218,10 @@ impl World {
         let wait = state.random.millis(10 * 24 * 3_600_000);
         match state.charges.get_mut(reference) {
             Some(charge) if charge.captures > 0 => {
-                if charge.refunds.is_empty() {
-                    charge.refunds.push(charge.amount.decimal());
+                let rest = charge.rest();
+                if rest > Decimal::ZERO {
+                    let name = RefundName::Partners(format!("rest_{}", charge.failed_refunds + 1));
+                    charge.refunds.push((name, rest));
                     let fails_later = fails_later && charge.failed_refunds == 0;
                     drop(state);
                     if fails_later {
@@ -225,7 +243,7 @@ impl World {
         let mut state = self.state();
         state.touched = true;
         if let Some(charge) = state.charges.get_mut(reference) {
-            charge.refunds.clear();
+            charge.failed.append(&mut charge.refunds);
             charge.failed_refunds += 1;
             let invoice = charge.invoice.clone();
             state.news.push(invoice);
@@ -236,12 +254,53 @@ impl World {
     pub(super) fn refund_status(&self, reference: &str) -> Option<RefundStatus> {
         let state = self.state();
         let charge = state.charges.get(reference)?;
-        if !charge.refunds.is_empty() {
+        if charge.rest() <= Decimal::ZERO {
             return Some(RefundStatus::Refunded);
         }
-        (charge.failed_refunds > 0).then(|| RefundStatus::Failed {
-            code: "lost_or_stolen_card".to_owned(),
-        })
+        (charge.failed_refunds > 0).then(failed)
+    }
+
+    /// Gives a part of a charge back, once for its name and no more than is left.
+    pub(super) fn refund_part(&self, reference: &str, part: &PartRefund) -> RefundStatus {
+        let mut state = self.state();
+        state.touched = true;
+        let refused = |code: &str| RefundStatus::Failed {
+            code: code.to_owned(),
+        };
+        let name = RefundName::Ours(part.id);
+        match state.charges.get_mut(reference) {
+            Some(charge) if charge.captures > 0 => {
+                if charge.refunds.iter().any(|(each, _)| *each == name) {
+                    return RefundStatus::Refunded;
+                }
+                if charge.failed.iter().any(|(each, _)| *each == name) {
+                    return failed();
+                }
+                if part.amount.decimal() > charge.rest() {
+                    return refused("more_than_is_left");
+                }
+                charge.refunds.push((name, part.amount.decimal()));
+                RefundStatus::Refunded
+            }
+            _ => refused("nothing_captured"),
+        }
+    }
+
+    /// Every refund of a charge.
+    pub(super) fn shown_refunds(&self, reference: &str) -> Vec<ShownRefund> {
+        let state = self.state();
+        let Some(charge) = state.charges.get(reference) else {
+            return Vec::new();
+        };
+        let shown = |(name, amount): &(RefundName, Decimal), status| ShownRefund {
+            name: name.clone(),
+            amount: Money::new(*amount).unwrap_or(Money::ZERO),
+            status,
+        };
+        let made = charge.refunds.iter();
+        let made = made.map(|refund| shown(refund, RefundStatus::Refunded));
+        let lost = charge.failed.iter().map(|refund| shown(refund, failed()));
+        made.chain(lost).collect()
     }
 
     /// The customer pays this charge on the partner's own page, with a card that is good.

@@ -6,7 +6,8 @@ use email::mailer::{Mailer, MailerError, classify};
 use messages::queue::{EventQueue, Queue, QueueError};
 use messages::{Message, PartnerReference};
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
+    PartnerError, RefundStatus, ShownRefund,
 };
 use platform::aws::{AwsFailure, FailureKind};
 use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
@@ -185,6 +186,26 @@ impl BillingPartner for Outside {
         let reference = charge.reference.clone();
         let refund = move |world: &World| Ok(world.refund_charge(&reference));
         self.ask_partner("refund the charge", refund).await
+    }
+
+    async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        let (reference, part) = (charge.reference.clone(), part.clone());
+        let refund =
+            move |world: &World| Ok(PartAnswer::Stands(world.refund_part(&reference, &part)));
+        self.ask_partner("refund a part", refund).await
+    }
+
+    async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        let reference = charge.reference.clone();
+        let look_up = move |world: &World| Ok(Some(world.shown_refunds(&reference)));
+        self.ask_partner("list the refunds", look_up).await
     }
 
     fn name(&self) -> PartnerName {

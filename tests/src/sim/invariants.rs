@@ -606,12 +606,12 @@ async fn check_mails(
         .flatten()
         .ok_or_else(|| Violation::Forgotten(order.id.to_string()))?;
     let mut sent = 0;
-    for event in order.mailed_events() {
-        let id = email_id(&order.id, event);
+    for topic in order.mail_topics() {
+        let id = email_id(&order.id, topic);
         let lost = |state: Option<&EmailState>| {
             Err(Violation::MailLost(format!("{id}: {state:?} {order:?}")))
         };
-        match states.get(&event) {
+        match states.get(&topic) {
             Some(EmailState::Sent) => sent += 1,
             // Whether SES took it cannot be known after a lost answer or a crash.
             Some(EmailState::Unconfirmed) if !is_spared => {}
@@ -653,7 +653,8 @@ async fn check_dead_letters(world: &World, store: &Store) -> Result<(), Violatio
             Queue::Shipment => order.status != Status::Paid,
             Queue::Email => match message.map(|message| message.kind) {
                 Some(MessageKind::Event(kind)) => {
-                    emails.get(&kind).is_some_and(EmailState::is_final)
+                    let mut topics = order.mail_topics().filter(|topic| topic.event == kind);
+                    topics.all(|topic| emails.get(&topic).is_some_and(EmailState::is_final))
                 }
                 _ => false,
             },

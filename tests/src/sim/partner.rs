@@ -7,8 +7,8 @@ use std::sync::Arc;
 use domain::{NextAction, PartnerAccount, PartnerName};
 use messages::PartnerReference;
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
-    RefundStatus, Stripe,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
+    PartnerError, PayPal, RefundStatus, ShownRefund, Stripe,
 };
 use platform::outbound::Secret;
 use platform::runtime::Runtime;
@@ -173,7 +173,7 @@ impl Double {
                     captures: charge.captures,
                     method: None,
                     refunds: u32::try_from(charge.refunds.len()).unwrap_or(u32::MAX),
-                    refunded: charge.refunds.iter().sum(),
+                    refunded: charge.refunds.iter().map(|(_, amount)| amount).sum(),
                 });
                 booked.collect()
             }
@@ -269,6 +269,29 @@ impl BillingPartner for Partner {
             Self::Played(partner) => partner.refund(charge).await,
             Self::Stripe(partner) => partner.refund(charge).await,
             Self::PayPal(partner) => partner.refund(charge).await,
+        }
+    }
+
+    async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        match self {
+            Self::Played(partner) => partner.refund_part(charge, part).await,
+            Self::Stripe(partner) => partner.refund_part(charge, part).await,
+            Self::PayPal(partner) => partner.refund_part(charge, part).await,
+        }
+    }
+
+    async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        match self {
+            Self::Played(partner) => partner.shown_refunds(charge).await,
+            Self::Stripe(partner) => partner.shown_refunds(charge).await,
+            Self::PayPal(partner) => partner.shown_refunds(charge).await,
         }
     }
 

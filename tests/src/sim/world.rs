@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use domain::{Currency, Money, Timestamp};
+use domain::{Currency, Money, RefundName, Timestamp};
 use messages::queue::Queue;
 use payment::partners::ChargeStatus;
 use platform::runtime::Runtime;
@@ -90,10 +90,12 @@ pub(super) struct LedgerCharge {
     pub(super) settles: Option<(i64, ChargeStatus)>,
     /// How often money was taken; more than once is the partner's own bug, and would be ours.
     pub(super) captures: u32,
-    /// What was given back, one entry each time.
-    pub(super) refunds: Vec<Decimal>,
+    /// What was given back, one entry each time: its name and how much.
+    pub(super) refunds: Vec<(RefundName, Decimal)>,
     /// How many refunds failed after they had succeeded.
     pub(super) failed_refunds: u32,
+    /// Those of them.
+    pub(super) failed: Vec<(RefundName, Decimal)>,
 }
 
 /// Money that the partner took for us by a payment method.

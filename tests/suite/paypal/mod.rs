@@ -12,8 +12,8 @@ use domain::{
 };
 use messages::PartnerReference;
 use payment::partners::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, PayPal,
-    RefundStatus,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
+    PartnerError, PayPal, RefundStatus, ShownRefund,
 };
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
@@ -80,6 +80,21 @@ impl BillingPartner for Agreed {
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         self.paypal.refund(&self.charge(charge)).await
+    }
+
+    async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        self.paypal.refund_part(&self.charge(charge), part).await
+    }
+
+    async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        self.paypal.shown_refunds(&self.charge(charge)).await
     }
 
     fn name(&self) -> PartnerName {

@@ -11,8 +11,8 @@ use platform::runtime::Runtime;
 use platform::secret::{self, BillingPartners, SecretVariables};
 
 use super::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, Ledger, OpenCharge, PartnerError,
-    PayPal, RefundStatus, Sandbox, Stripe,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, Ledger, OpenCharge, PartAnswer,
+    PartRefund, PartnerError, PayPal, RefundStatus, Sandbox, ShownRefund, Stripe,
 };
 
 /// The partners that a deployment has keys for.
@@ -106,6 +106,21 @@ impl<P: BillingPartner> Partners<P> {
 
     pub(crate) async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         self.of(charge)?.refund(charge).await
+    }
+
+    pub(crate) async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        self.of(charge)?.refund_part(charge, part).await
+    }
+
+    pub(crate) async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        self.of(charge)?.shown_refunds(charge).await
     }
 
     pub(crate) async fn refund_status(
@@ -217,6 +232,21 @@ impl BillingPartner for PartnerClient {
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         delegate!(self, client => client.refund(charge).await)
+    }
+
+    async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        delegate!(self, client => client.refund_part(charge, part).await)
+    }
+
+    async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        delegate!(self, client => client.shown_refunds(charge).await)
     }
 
     async fn refund_status(

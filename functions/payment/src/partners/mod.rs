@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use domain::{
     Agreement, Card, Currency, CustomerId, DisputeState, InvoiceId, MethodFingerprint, Money,
-    NextAction, OrderId, PartnerAccount, PartnerName, Timestamp,
+    NextAction, OrderId, PartnerAccount, PartnerName, RefundId, RefundName, Timestamp,
 };
 use messages::PartnerReference;
 use partner::{FromReach, Reach};
@@ -160,6 +160,8 @@ pub struct Disputed {
     pub reference: String,
     /// How it stands.
     pub state: DisputeState,
+    /// Whether it is about the whole charge.
+    pub takes_all: bool,
     /// Since when, by the partner's clock; `None` where the partner does not tell.
     pub at: Option<Timestamp>,
 }
@@ -210,6 +212,47 @@ impl FromReach for PartnerError {
             Reach::Unknown => Self::Unanswered(source),
         }
     }
+}
+
+/// A refund of a part of a captured charge, as it is requested of a partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRefund {
+    /// Its name: the partner keeps it with the refund and shows it again.
+    pub id: RefundId,
+    /// How much, in units of the charge's currency.
+    pub amount: Money,
+    /// Which of the partner's keys for it, from 0.
+    pub key: u32,
+}
+
+/// What a partner answers to the request for a refund of a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartAnswer {
+    /// It stands like this.
+    Stands(RefundStatus),
+    /// The partner failed, shows no refund of that name, and repeats its failure for this key:
+    /// the next request needs the next key.
+    KeyIsSpent,
+}
+
+/// A refund of a charge, as its partner shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownRefund {
+    /// The name that this service gave it, or the partner's.
+    pub name: RefundName,
+    /// How much, in units of the charge's currency.
+    pub amount: Money,
+    /// How it stands.
+    pub status: RefundStatus,
+}
+
+/// How the refund of that name stands; of several the one that holds.
+fn named(shown: &[ShownRefund], id: RefundId) -> Option<RefundStatus> {
+    let name = RefundName::Ours(id);
+    let named = || shown.iter().filter(|refund| refund.name == name);
+    let holding = named().find(|refund| !matches!(refund.status, RefundStatus::Failed { .. }));
+    let refund = holding.or_else(|| named().next())?;
+    Some(refund.status.clone())
 }
 
 /// What a partner shows of a charge's refunds.
@@ -291,6 +334,27 @@ pub trait BillingPartner: Send + Sync + 'static {
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<RefundStatus, PartnerError>> + Send;
+
+    /// Gives a part of a captured charge back.
+    ///
+    /// MUST take effect at most once for a name, however often, by however many and with whatever key it
+    /// is called, and MUST NOT give back more than was captured. MUST return
+    /// [`RefundStatus::Failed`] only where it provably made no refund of that name, and
+    /// [`PartnerError::Unanswered`] when that is not known. After [`PartAnswer::KeyIsSpent`] it is called
+    /// with the next key, and with no earlier one.
+    fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> impl Future<Output = Result<PartAnswer, PartnerError>> + Send;
+
+    /// Every refund of a captured charge, whoever made it; `None` where the partner keeps none.
+    ///
+    /// MUST NOT change anything. MUST name a refund that this service asked for as it was named.
+    fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> impl Future<Output = Result<Option<Vec<ShownRefund>>, PartnerError>> + Send;
 
     /// Tells where the refund of a captured charge stands, by the partner's present word: a refund that
     /// succeeded may fail days later, and another one may be made by hand.

@@ -27,7 +27,8 @@ use platform::runtime::Runtime;
 pub use ledger::{Entry, Ledger};
 
 use super::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
+    PartnerError, RefundStatus, ShownRefund,
 };
 
 /// How long a pending charge takes to settle, and a customer to act.
@@ -179,6 +180,22 @@ impl BillingPartner for Sandbox {
     async fn refund(&self, _charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         self.answers()?;
         Ok(RefundStatus::Refunded)
+    }
+
+    async fn refund_part(
+        &self,
+        _charge: &OpenCharge,
+        _part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        Ok(PartAnswer::Stands(RefundStatus::Refunded))
+    }
+
+    /// It keeps none, and nobody else can make one.
+    async fn shown_refunds(
+        &self,
+        _charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        Ok(None)
     }
 
     fn account(&self) -> PartnerAccount {

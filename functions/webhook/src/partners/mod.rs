@@ -23,8 +23,10 @@ pub use paypal::PayPalSigner;
 pub(crate) enum News {
     /// The outcome of the order's charge may be known now.
     Charge(OrderId),
-    /// The order's refund may stand differently now, also long after it was done.
+    /// Money of the order's charge may have gone back, or come again, also long after.
     Refund(OrderId),
+    /// The order's charge was denied: before it was paid, or after.
+    Denied(OrderId),
     /// The customer's bank or PayPal has news of this dispute, as this partner can tell.
     Dispute(PartnerName, PartnerReference),
     /// The parcel of this reference may be elsewhere.

@@ -275,9 +275,8 @@ impl PartnerEvent for PayPalEvent {
         match self.kind.as_str() {
             // The payer has acted, and the capture can be asked for again.
             "CHECKOUT.ORDER.APPROVED" => self.order().map(News::Charge),
-            "PAYMENT.CAPTURE.COMPLETED" | "PAYMENT.CAPTURE.DECLINED" | "PAYMENT.CAPTURE.DENIED" => {
-                self.order().map(News::Charge)
-            }
+            "PAYMENT.CAPTURE.COMPLETED" => self.order().map(News::Charge),
+            "PAYMENT.CAPTURE.DECLINED" | "PAYMENT.CAPTURE.DENIED" => self.order().map(News::Denied),
             "PAYMENT.CAPTURE.REFUNDED"
             | "PAYMENT.CAPTURE.REVERSED"
             | "PAYMENT.REFUND.PENDING"
@@ -342,8 +341,8 @@ mod tests {
         for (kind, news) in [
             ("CHECKOUT.ORDER.APPROVED", Some(News::Charge(order()))),
             ("PAYMENT.CAPTURE.COMPLETED", Some(News::Charge(order()))),
-            ("PAYMENT.CAPTURE.DECLINED", Some(News::Charge(order()))),
-            ("PAYMENT.CAPTURE.DENIED", Some(News::Charge(order()))),
+            ("PAYMENT.CAPTURE.DECLINED", Some(News::Denied(order()))),
+            ("PAYMENT.CAPTURE.DENIED", Some(News::Denied(order()))),
             ("PAYMENT.CAPTURE.PENDING", None),
             ("PAYMENT.CAPTURE.REFUNDED", Some(News::Refund(order()))),
             ("PAYMENT.CAPTURE.REVERSED", Some(News::Refund(order()))),

@@ -1,6 +1,8 @@
 //! `items`, shared by the requests and answers of cart and invoice.
 
-use domain::{ExactNumber, Line, Money, OrderLines, ProductId, Quantity, QuantityError, Unit};
+use domain::{
+    ExactNumber, Line, Money, OrderLines, ProductId, Quantity, QuantityError, RefundedItem, Unit,
+};
 use serde::Serialize;
 use serde_json::{Number, Value};
 
@@ -42,15 +44,36 @@ pub struct ItemBody<'a> {
     price: Number,
 }
 
+impl<'a> ItemBody<'a> {
+    /// Some of a line.
+    #[must_use]
+    pub fn of(line: &'a Line, quantity: Quantity) -> Self {
+        Self {
+            product_id: line.product_id.as_str(),
+            quantity: quantity.get(),
+            price: line.price.to_json(),
+        }
+    }
+}
+
+/// Reads `items` of a refund: 1 to 100 objects with `productId` and `quantity`.
+pub fn read_refunded_items(fields: &Fields<'_>) -> Option<Vec<RefundedItem>> {
+    fields.objects("items", (1, OrderLines::MAX), |item| {
+        let product_id = item.required("productId", as_id(ProductId::parse));
+        let quantity = item.required("quantity", as_quantity);
+        item.close();
+        Some(RefundedItem {
+            product_id: product_id?,
+            quantity: quantity?,
+        })
+    })
+}
+
 /// The `items` of an answer.
 #[must_use]
 pub fn item_bodies(lines: &OrderLines) -> Vec<ItemBody<'_>> {
     lines
         .iter()
-        .map(|line| ItemBody {
-            product_id: line.product_id.as_str(),
-            quantity: line.quantity.get(),
-            price: line.price.to_json(),
-        })
+        .map(|line| ItemBody::of(line, line.quantity))
         .collect()
 }

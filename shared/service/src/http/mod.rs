@@ -21,7 +21,7 @@ pub use fields::{
     Fields, Invalid, Named, Report, as_currency, as_email, as_id, as_money, as_own_id, as_text,
     as_text_lines,
 };
-pub use items::{ItemBody, as_quantity, item_bodies, read_items};
+pub use items::{ItemBody, as_quantity, item_bodies, read_items, read_refunded_items};
 pub use mail_request::{MAILS, MailRequest};
 pub use next_action::NextActionBody;
 pub use problem::Repeat;

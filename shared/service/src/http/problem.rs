@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::Money;
 use lambda_http::http::header::RETRY_AFTER;
 use lambda_http::http::{HeaderMap, HeaderValue, StatusCode};
 use lambda_http::{Body, Response};
@@ -26,6 +27,12 @@ const WEBHOOK_SIGNATURE: &str = "The signature is missing, invalid, or outside t
 
 const REFUND_FAILED: &str = "The billing partner rejected the refund, or the refund failed later: the \
      customer does not have the money. Fix the cause at the partner, then send this request again.";
+
+const REFUND_REJECTED: &str = "The billing partner rejected the refund, or the refund failed later. Fix the \
+     cause at the partner, then send the request with a new Idempotency-Key.";
+
+const KEY_REQUIRED: &str = "This request needs the header Idempotency-Key: without it a repeat would be another \
+     refund. Send a new key for each refund, and the same key with each repeat.";
 
 const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this shop's billing partner. \
      Send POST /api/customer/billing.json first.";
@@ -66,6 +73,7 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::EmptyBody
+            | Self::KeyRequired
             | Self::NotJson { .. }
             | Self::ReservedName { .. }
             | Self::MalformedRequest(_) => StatusCode::BAD_REQUEST,
@@ -82,6 +90,9 @@ impl Error {
             | Self::PaymentPending
             | Self::RefundPending
             | Self::RefundFailed
+            | Self::RefundTooLarge { .. }
+            | Self::TooManyRefunds
+            | Self::RefundRejected { .. }
             | Self::TooManyAttempts
             | Self::MailNotConfigured
             | Self::MailUnconfirmed => StatusCode::CONFLICT,
@@ -139,6 +150,7 @@ impl Error {
             Self::MalformedKey => {
                 "Idempotency-Key must be 1–255 visible ASCII characters.".to_owned()
             }
+            Self::KeyRequired => KEY_REQUIRED.to_owned(),
             Self::Invalid(_) => {
                 "Some fields are invalid. errors lists each one by its JSON pointer.".to_owned()
             }
@@ -162,10 +174,14 @@ impl Error {
                 "The billing partner will settle this payment later. Retry then.".to_owned()
             }
             Self::RefundPending => {
-                "The billing partner will complete the refund later; the order is cancelled then."
-                    .to_owned()
+                "The billing partner will complete the refund later. Retry then.".to_owned()
             }
             Self::RefundFailed => REFUND_FAILED.to_owned(),
+            Self::RefundTooLarge { left } => refund_too_large(*left),
+            Self::TooManyRefunds => {
+                "The order has too many refunds. Make further ones at the billing partner.".to_owned()
+            }
+            Self::RefundRejected { .. } => REFUND_REJECTED.to_owned(),
             Self::NoAgreement => NO_AGREEMENT.to_owned(),
             Self::Declined(decline) if decline.retryable => {
                 "The payment was declined. Another attempt may succeed.".to_owned()
@@ -251,6 +267,9 @@ impl Error {
                 problem.insert("decline_code".to_owned(), decline.code.as_str().into());
                 problem.insert("retryable".to_owned(), decline.retryable.into());
             }
+            Self::RefundRejected { code } => {
+                problem.insert("decline_code".to_owned(), code.as_str().into());
+            }
             Self::NoAgreement => {
                 problem.insert("decline_code".to_owned(), "no_agreement".into());
                 problem.insert("retryable".to_owned(), true.into());
@@ -273,6 +292,14 @@ impl Error {
         }
         response
     }
+}
+
+fn refund_too_large(left: Money) -> String {
+    if left == Money::ZERO {
+        return "Nothing of the payment is left to refund.".to_owned();
+    }
+    let left = left.to_amount_text();
+    format!("At most {left} of the payment is left to refund. Request no more than that.")
 }
 
 /// The text for a resource that does not exist or is not the caller's.

@@ -28,6 +28,8 @@ pub enum Route {
     Payment,
     /// Cancels an order.
     Cancel,
+    /// Refunds a part of an order.
+    Refund,
     /// Ships an order or requests a mail.
     Shipping,
     /// Sends a mail.
@@ -48,11 +50,12 @@ pub enum Route {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cart,
         Self::Invoice,
         Self::Payment,
         Self::Cancel,
+        Self::Refund,
         Self::Shipping,
         Self::Email,
         Self::Order,
@@ -67,9 +70,12 @@ impl Route {
     #[must_use]
     pub fn callers(self) -> Callers {
         match self {
-            Self::Cart | Self::Invoice | Self::Shipping | Self::Email | Self::Approval => {
-                Callers::Backend
-            }
+            Self::Cart
+            | Self::Invoice
+            | Self::Refund
+            | Self::Shipping
+            | Self::Email
+            | Self::Approval => Callers::Backend,
             Self::Payment | Self::Cancel | Self::Order | Self::Agreements | Self::Revocation => {
                 Callers::Customers
             }
@@ -86,6 +92,7 @@ impl Route {
             Self::Invoice => "POST /api/order/invoice.json",
             Self::Payment => "POST /api/order/payment.json",
             Self::Cancel => "POST /api/order/cancel.json",
+            Self::Refund => "POST /api/order/refund.json",
             Self::Shipping => "POST /api/order/shipping.json",
             Self::Email => "POST /api/order/email.json",
             Self::Order => "GET /api/order/{orderId}",

@@ -8,7 +8,8 @@ use domain::{
     Amounts, Card, Charge, ClientSecret, Contact, CustomerId, Decline, Delivery, Dispute, Due,
     DueStep, Email, EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, NextAction,
     OpenParcel, Order, OrderId, OrderLines, PartnerAccount, PartnerName, Payment, ProductId,
-    Quantity, RefundNews, RefundStatus, Shipment, ShippingRefusal, Text, Timestamp, TrackingNumber,
+    Quantity, Refund, RefundName, RefundNews, RefundState, RefundStatus, RefundedItem, Shipment,
+    ShippingRefusal, Text, Timestamp, TrackingNumber,
 };
 
 use super::{Corrupt, Item};
@@ -229,6 +230,37 @@ fn refund(reader: &Reader<'_>) -> Result<RefundNews, Corrupt> {
     })
 }
 
+fn one_refund(name: &str, reader: &Reader<'_>) -> Result<Refund, Corrupt> {
+    let code = reader.text("code")?.unwrap_or_default();
+    let items = reader.list("items")?.into_iter().map(|item| {
+        Ok(RefundedItem {
+            product_id: item.required("productId", |text| ProductId::parse(text).ok())?,
+            quantity: item.required("quantity", |text| Quantity::new(text.parse().ok()?).ok())?,
+        })
+    });
+    Ok(Refund {
+        name: RefundName::parse(name),
+        amount: reader.money("amount")?,
+        state: reader.required("state", |name| RefundState::from_name(name, code))?,
+        items: items.collect::<Result<_, Corrupt>>()?,
+        unshipped: reader.bool("unshipped")?,
+        closes: reader.bool("closes")?,
+        reason: reader.parsed("reason", |text| Text::parse_lines(text).ok())?,
+        at: reader.required_time("at")?,
+        told: reader.number("told")?,
+        key: reader.number("key")?.unwrap_or_default(),
+    })
+}
+
+/// Oldest first.
+fn refunds(reader: &Reader<'_>) -> Result<Vec<Refund>, Corrupt> {
+    let entries = reader.entries("refunds")?.into_iter();
+    let refunds = entries.map(|(name, entry)| one_refund(name, &entry));
+    let mut refunds: Vec<_> = refunds.collect::<Result<_, Corrupt>>()?;
+    refunds.sort_by(|one, other| (one.at, &one.name).cmp(&(other.at, &other.name)));
+    Ok(refunds)
+}
+
 fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
     let at = reader.required_time("at")?;
     Ok(Dispute {
@@ -346,7 +378,7 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
             })
         }
     };
-    Ok(Order {
+    let mut order = Order {
         id: reader.required("orderId", |text| OrderId::parse(text).ok())?,
         customer: reader.required("customerId", |text| CustomerId::from_stored(text).ok())?,
         status: reader.required("status", |text| text.parse().ok())?,
@@ -364,6 +396,8 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         checkout: reader.bool("checkout")?,
         payment: reader.map("payment")?.as_ref().map(payment).transpose()?,
         disputes: disputes(&reader)?,
+        refunds: refunds(&reader)?,
+        refunds_revision: reader.number("refundsRevision")?.unwrap_or_default(),
         parcel: reader.map("parcel")?.as_ref().map(parcel).transpose()?,
         purchases: reader
             .map("purchases")?
@@ -383,5 +417,10 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
         created_at: reader.required_time("createdAt")?,
         due,
         traceparent: reader.text("traceparent")?.map(str::to_owned),
-    })
+    };
+    let closing = order.closing_state();
+    for refund in order.refunds.iter_mut().filter(|refund| refund.closes) {
+        refund.state = closing.clone();
+    }
+    Ok(order)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
     Charge, ChargeState, Contact, Decline, Delivery, Dispute, EventRecord, EventType, NextAction,
-    OpenParcel, Order, OrderLines, RefundNews, Shipment, ShippingRefusal, Timestamp,
+    OpenParcel, Order, OrderLines, Refund, RefundNews, Shipment, ShippingRefusal, Timestamp,
 };
 
 use super::{Item, money, n, s};
@@ -129,6 +129,38 @@ pub(crate) fn refund_value(refund: &RefundNews) -> Value {
         ("state", Some(s(refund.status.as_str()))),
         ("code", refund.status.code().map(s)),
         ("at", Some(n(refund.at.millis()))),
+    ])
+}
+
+/// Refunds by their names.
+pub(crate) fn refunds_value(refunds: &[Refund]) -> Value {
+    let entries = refunds.iter();
+    let entries = entries.map(|refund| (refund.name.to_string(), one_refund_value(refund)));
+    Value::M(entries.collect())
+}
+
+fn one_refund_value(refund: &Refund) -> Value {
+    let items = refund.items.iter().map(|item| {
+        map([
+            ("productId", Some(s(item.product_id.as_str()))),
+            ("quantity", Some(n(item.quantity.get()))),
+        ])
+    });
+    let items: Vec<Value> = items.collect();
+    map([
+        ("amount", Some(money(refund.amount))),
+        ("state", Some(s(refund.state.as_str()))),
+        ("code", refund.state.code().map(s)),
+        ("items", (!items.is_empty()).then_some(Value::L(items))),
+        ("unshipped", refund.unshipped.then_some(Value::Bool(true))),
+        ("closes", refund.closes.then_some(Value::Bool(true))),
+        (
+            "reason",
+            refund.reason.as_ref().map(|reason| s(reason.as_str())),
+        ),
+        ("at", Some(n(refund.at.millis()))),
+        ("told", refund.told.map(n)),
+        ("key", Some(n(refund.key))),
     ])
 }
 

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use domain::{Timestamp, digest_hex};
 use platform::outbound::Secret;
+use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::errors::{check_source, not_found, refusal, unlisted_refusal};
+use super::errors::{check_source, check_value, not_found, refusal, unlisted_refusal};
 use super::{Habits, Outcome, PayPalCall};
 
 /// A status and a body that say no.
@@ -37,7 +38,12 @@ pub(super) struct Vaulted {
 pub(super) struct Refund {
     pub(super) id: String,
     pub(super) value: String,
+    pub(super) currency: String,
     pub(super) status: &'static str,
+    /// `invoice_id` and `custom_id`, where they were given.
+    pub(super) invoice: Option<String>,
+    pub(super) custom: Option<String>,
+    pub(super) made: Timestamp,
 }
 
 impl Refund {
@@ -68,6 +74,28 @@ pub(super) struct Order {
     /// The vaulted token that paid it.
     pub(super) token: Option<String>,
     pub(super) capture: Option<Capture>,
+}
+
+impl Capture {
+    /// What of it went back or is on its way.
+    pub(super) fn given_back(&self) -> Decimal {
+        let holding = self.refunds.iter().filter(|refund| refund.holds());
+        let values = holding.filter_map(|refund| refund.value.parse::<Decimal>().ok());
+        values.sum()
+    }
+
+    /// Its status by its refunds, once it took money ("Payments", `capture_status`).
+    pub(super) fn count_refunds(&mut self, whole: &str) {
+        let given_back = self.given_back();
+        let whole: Decimal = whole.parse().unwrap_or_default();
+        self.status = if given_back.is_zero() {
+            "COMPLETED"
+        } else if given_back < whole {
+            "PARTIALLY_REFUNDED"
+        } else {
+            "REFUNDED"
+        };
+    }
 }
 
 impl Order {
@@ -222,11 +250,17 @@ impl Books {
         Ok(id.to_owned())
     }
 
-    pub(super) fn refund(&mut self, capture_id: &str, body: &Value) -> Result<String, Refusal> {
+    pub(super) fn refund(
+        &mut self,
+        capture_id: &str,
+        body: &Value,
+        made: Timestamp,
+    ) -> Result<String, Refusal> {
         let refuse = |issue| Err(refusal(422, issue, None));
         let id = self.next_id();
         let status = self.refunds_end_as.unwrap_or("COMPLETED");
         let refused = self.refunds_are_refused;
+        let unique = self.habits.invoices_are_unique;
         let order = self.orders.values_mut().find(|order| {
             let capture = order.capture.as_ref();
             capture.is_some_and(|capture| capture.id == capture_id)
@@ -234,31 +268,53 @@ impl Books {
         let Some(order) = order else {
             return Err(not_found());
         };
-        let (_, whole) = order.amount();
-        let whole = whole.to_owned();
+        let (currency, whole) = order.amount();
+        let (currency, whole) = (currency.to_owned(), whole.to_owned());
         let Some(capture) = &mut order.capture else {
             return Err(not_found());
         };
         match capture.status {
-            "COMPLETED" => {}
+            "COMPLETED" | "PARTIALLY_REFUNDED" => {}
             "REFUNDED" => return refuse("CAPTURE_FULLY_REFUNDED"),
             "PENDING" => return refuse("PENDING_CAPTURE"),
             _ => return refuse("REFUND_NOT_ALLOWED"),
         }
-        if body.get("amount").is_some() {
-            return refuse("PARTIAL_REFUND_NOT_ALLOWED");
+        let left = whole.parse::<Decimal>().unwrap_or_default() - capture.given_back();
+        // "If amount is not specified, an amount equal to captured amount - previous refunds is
+        // refunded" ("Payments", `refund_request`).
+        let value = match body.get("amount") {
+            None => format!("{left}"),
+            Some(amount) => {
+                if amount["currency_code"].as_str() != Some(&currency) {
+                    return refuse("REFUND_CAPTURE_CURRENCY_MISMATCH");
+                }
+                let value = amount["value"].as_str().unwrap_or_default();
+                check_value(&currency, value)?;
+                if value.parse::<Decimal>().unwrap_or_default() > left {
+                    return refuse("REFUND_AMOUNT_EXCEEDED");
+                }
+                value.to_owned()
+            }
+        };
+        let text = |field: &str| body[field].as_str().map(str::to_owned);
+        let invoice = text("invoice_id");
+        let is_known = |refund: &Refund| invoice.is_some() && refund.invoice == invoice;
+        if unique && capture.refunds.iter().any(is_known) {
+            return refuse("DUPLICATE_INVOICE_ID");
         }
         if let Some(issue) = refused {
             return refuse(issue);
         }
-        if matches!(status, "COMPLETED" | "PENDING") {
-            capture.status = "REFUNDED";
-        }
         capture.refunds.push(Refund {
             id: id.clone(),
-            value: whole,
+            value,
+            currency,
             status,
+            invoice,
+            custom: text("custom_id"),
+            made,
         });
+        capture.count_refunds(&whole);
         Ok(id)
     }
 }

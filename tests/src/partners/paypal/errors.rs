@@ -110,6 +110,12 @@ pub(super) fn check_order(body: &Value) -> Result<Value, Refusal> {
     let (Some(currency), Some(value)) = (amount("currency_code"), amount("value")) else {
         return missing("/purchase_units/@reference_id=='default'/amount");
     };
+    check_value(currency, value)?;
+    Ok(unit.clone())
+}
+
+/// An amount that PayPal takes in this currency.
+pub(super) fn check_value(currency: &str, value: &str) -> Result<(), Refusal> {
     let refuse = |issue| Err(refusal(422, issue, Some("/purchase_units/amount/value")));
     let named = currency.parse().ok();
     let limits = named.and_then(|named| ChargeLimits::of(Some(PartnerName::PayPal), named).ok());
@@ -132,7 +138,7 @@ pub(super) fn check_order(body: &Value) -> Result<Value, Refusal> {
     if value.bytes().all(|b| b == b'0' || b == b'.') {
         return refuse("CANNOT_BE_ZERO_OR_NEGATIVE");
     }
-    Ok(unit.clone())
+    Ok(())
 }
 
 /// What a payment source names; `None` where there is none.

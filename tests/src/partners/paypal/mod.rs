@@ -159,28 +159,53 @@ impl PayPalDouble {
     /// again.
     pub fn fail_refunds(&self) {
         let mut books = self.books();
-        let captures = books.orders.values_mut();
-        for capture in captures.filter_map(|order| order.capture.as_mut()) {
+        for order in books.orders.values_mut() {
+            let whole = order.amount().1.to_owned();
+            let Some(capture) = &mut order.capture else {
+                continue;
+            };
             let mut failed = false;
             for refund in capture.refunds.iter_mut().filter(|refund| refund.holds()) {
                 refund.status = "FAILED";
                 failed = true;
             }
             if failed {
-                capture.status = "COMPLETED";
+                capture.count_refunds(&whole);
             }
         }
     }
 
     /// The account's people give back by hand what is not.
     pub fn refund_by_hand(&self) {
+        self.refund_with(&Value::Null);
+    }
+
+    /// The account's people give back this much by hand, in US dollars.
+    pub fn refund_part_by_hand(&self, value: &str) {
+        self.refund_with(&json!({"amount": {"currency_code": "USD", "value": value}}));
+    }
+
+    fn refund_with(&self, body: &Value) {
+        let now = self.runtime.now();
         let mut books = self.books();
         let captures = books.orders.values();
         let captures: Vec<String> = captures
             .filter_map(|order| Some(order.capture.as_ref()?.id.clone()))
             .collect();
         for capture in captures {
-            books.refund(&capture, &Value::Null).ok();
+            books.refund(&capture, body, now).ok();
+        }
+    }
+
+    /// PayPal moves every capture to this status by itself, as it does when it reverses or denies one.
+    pub fn set_captures(&self, status: &'static str) {
+        let mut books = self.books();
+        for capture in books
+            .orders
+            .values_mut()
+            .filter_map(|order| order.capture.as_mut())
+        {
+            capture.status = status;
         }
     }
 
@@ -514,9 +539,10 @@ impl PayPalDouble {
     }
 
     fn refund(&self, request: &DoubleRequest, capture: &str) -> (u16, Value) {
+        let now = self.runtime.now();
         let work = |books: &mut Books, body: &Value| {
             books.refused(PayPalCall::Refund)?;
-            books.refund(capture, body)
+            books.refund(capture, body, now)
         };
         let days = Duration::from_hours(45 * 24);
         self.once(request, Some(days), work, Books::show_refund)

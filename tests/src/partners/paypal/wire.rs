@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use serde_json::{Value, json};
 
-use super::books::{Books, Capture, Kind, Order};
+use super::books::{Books, Capture, Kind, Order, Refund};
 use super::errors::not_found;
 
 impl Books {
@@ -110,15 +110,32 @@ impl Books {
             .values()
             .filter_map(|order| order.capture.as_ref());
         let mut refunds = captures.flat_map(|capture| &capture.refunds);
-        refunds
-            .find(|refund| refund.id == id)
-            .map_or(Value::Null, |refund| {
-                json!({"id": refund.id, "status": refund.status, "links": [{
-                    "href": format!(
-                        "https://api-m.sandbox.paypal.com/v2/payments/refunds/{id}"),
-                    "rel": "self", "method": "GET"}]})
-            })
+        let found = refunds.find(|refund| refund.id == id);
+        found.map_or(Value::Null, one_refund)
     }
+}
+
+/// A refund ("Payments", `refund`), as its order shows it too ("Orders", `payments.refunds`).
+fn one_refund(refund: &Refund) -> Value {
+    let href = format!(
+        "https://api-m.sandbox.paypal.com/v2/payments/refunds/{}",
+        refund.id
+    );
+    let mut shown = json!({
+        "id": refund.id, "status": refund.status,
+        "amount": {"currency_code": refund.currency, "value": refund.value},
+        "create_time": time(refund.made), "update_time": time(refund.made),
+        "links": [{"href": href, "rel": "self", "method": "GET"}],
+    });
+    for (field, value) in [
+        ("invoice_id", &refund.invoice),
+        ("custom_id", &refund.custom),
+    ] {
+        if let Some(value) = value {
+            shown[field] = value.as_str().into();
+        }
+    }
+    shown
 }
 
 pub(super) fn show_payments(order: &Order, capture: &Capture) -> Value {
@@ -154,10 +171,7 @@ pub(super) fn show_payments(order: &Order, capture: &Capture) -> Value {
     }
     let mut payments = json!({"captures": [shown]});
     if !capture.refunds.is_empty() {
-        let refunds = capture.refunds.iter();
-        payments["refunds"] = refunds
-            .map(|refund| json!({"id": refund.id, "status": refund.status}))
-            .collect();
+        payments["refunds"] = capture.refunds.iter().map(one_refund).collect();
     }
     payments
 }

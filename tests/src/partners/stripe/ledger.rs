@@ -54,6 +54,7 @@ impl Refund {
 
 #[derive(Clone, Debug)]
 pub(super) struct Dispute {
+    pub(super) amount: Option<u64>,
     pub(super) intent: String,
     pub(super) charge: String,
     pub(super) status: &'static str,

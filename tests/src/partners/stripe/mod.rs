@@ -301,11 +301,21 @@ impl StripeDouble {
 
     /// Every charge is charged back, and once more if it was before.
     pub fn dispute(&self) {
+        self.dispute_with(None);
+    }
+
+    /// This much of every charge is charged back.
+    pub fn dispute_part(&self, amount: u64) {
+        self.dispute_with(Some(amount));
+    }
+
+    fn dispute_with(&self, amount: Option<u64>) {
         let created = self.runtime.now();
         let mut ledger = self.ledger();
         for (charge, entry) in ledger.charges.clone() {
             let id = format!("du_3Played{:06}", ledger.disputes.len() + 1);
             let dispute = Dispute {
+                amount,
                 intent: entry.seen.intent,
                 charge,
                 status: "needs_response",

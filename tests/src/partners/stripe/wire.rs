@@ -198,7 +198,7 @@ impl Ledger {
             json!(dispute.intent)
         };
         json!({
-            "id": id, "object": "dispute", "amount": charge.amount, "balance_transactions": [],
+            "id": id, "object": "dispute", "amount": dispute.amount.unwrap_or(charge.amount), "balance_transactions": [],
             "charge": dispute.charge, "created": dispute.created.seconds(),
             "currency": charge.currency, "enhanced_eligibility_types": [], "evidence": {},
             "evidence_details": {

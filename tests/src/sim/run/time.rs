@@ -106,9 +106,9 @@ impl Simulation {
     async fn is_mailed(&self, order: &Order) -> bool {
         let stored = self.store.order_and_emails(&order.id).await.ok().flatten();
         stored.is_some_and(|(order, states)| {
-            let mut mailed = order.mailed_events();
+            let mut mailed = order.mail_topics();
             order.email().is_none()
-                || mailed.all(|event| states.get(&event).is_some_and(EmailState::is_final))
+                || mailed.all(|topic| states.get(&topic).is_some_and(EmailState::is_final))
         })
     }
 

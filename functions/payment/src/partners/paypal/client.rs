@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{InvoiceId, PartnerAccount, PartnerName, Timestamp};
+use domain::{InvoiceId, PartnerAccount, PartnerName, RefundId, Timestamp};
 use partner::CallFailure::{BadReference, NoToken, Refused};
 use partner::{Call, CallFailure, PathSegment, Reach, Unusable, read, send};
 use platform::aws::Aws;
@@ -137,8 +137,27 @@ impl Client {
     ) -> Result<WireRefund, Failure> {
         let capture = path_id(capture).ok_or(BadReference)?;
         let path = format!("/v2/payments/captures/{capture}/refund");
-        // What a webhook finds our order by. No amount: the whole.
+        // What a webhook finds our order by. No amount: what is left.
         let body = json!({"custom_id": invoice.to_string()});
+        self.post(&path, request_id, &body).await
+    }
+
+    /// Refunds a part of a capture under that name.
+    pub(super) async fn refund_part(
+        &self,
+        capture: &str,
+        id: RefundId,
+        request_id: &str,
+        invoice: InvoiceId,
+        amount: &Value,
+    ) -> Result<WireRefund, Failure> {
+        let capture = path_id(capture).ok_or(BadReference)?;
+        let path = format!("/v2/payments/captures/{capture}/refund");
+        let body = json!({
+            "amount": amount,
+            "custom_id": invoice.to_string(),
+            "invoice_id": id.to_string(),
+        });
         self.post(&path, request_id, &body).await
     }
 

@@ -6,6 +6,7 @@
 //! | confirm | `POST /v2/checkout/orders/{id}/capture` with the customer's vaulted source |
 //! | look up | `GET /v2/checkout/orders/{id}`; the capture's status counts, not the order's |
 //! | refund | `POST /v2/payments/captures/{id}/refund` |
+//! | refund of a part | the same, with an amount and the name as `invoice_id` |
 //! | refund's status | `GET /v2/checkout/orders/{id}` |
 //! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}` of what is disputed |
 //!
@@ -55,7 +56,8 @@ mod wire;
 use std::time::Duration;
 
 use domain::{
-    Agreement, NextAction, PartnerAccount, PartnerName, PartnerToken, RedirectUrl, digest_hex,
+    Agreement, Money, NextAction, PartnerAccount, PartnerName, PartnerToken, RedirectUrl,
+    RefundName, digest_hex,
 };
 use messages::PartnerReference;
 use partner::CallFailure::Refused;
@@ -65,12 +67,13 @@ use platform::config::{ConfigError, Environment};
 use platform::outbound::{Https, Secret};
 use platform::runtime::Runtime;
 use platform::secret::{Keys, SecretVariables};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::answers::{Meaning, Words};
 use super::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
-    Refunds,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
+    PartnerError, RefundStatus, Refunds, ShownRefund, named,
 };
 use client::{Client, Credentials, Failure, path_id};
 use verdict::{
@@ -78,7 +81,10 @@ use verdict::{
     dispute_state, meaning, not_allowed, outcome, refund_failed, refunds, refused, standing,
     unknown_word,
 };
-use wire::{Source, WireOrder, amount_text};
+use wire::{Source, WireCapture, WireOrder, amount_text};
+
+/// Why a refund is not made of a capture of which nothing is left.
+const FULLY_REFUNDED: &str = "capture_fully_refunded";
 
 /// How long an order that nobody captured lives, at least ("Orders", `links`).
 const ORDER_LIVES: Duration = Duration::from_hours(3);
@@ -326,7 +332,7 @@ impl PayPal {
         let order = self.order(charge).await?;
         let order = order
             .ok_or_else(|| PartnerError::unavailable("PayPal does not find a captured order"))?;
-        let refunds = refunds(&order).map_err(PartnerError::unavailable)?;
+        let refunds = refunds(&order, charge.request.amount).map_err(PartnerError::unavailable)?;
         Ok((order, refunds))
     }
 
@@ -410,7 +416,9 @@ impl PayPal {
         charge: &OpenCharge,
     ) -> Result<Option<RefundStatus>, PartnerError> {
         let order = self.order(charge).await.map_err(PartnerError::unanswered)?;
-        let refunds = order.as_ref().map(refunds).transpose();
+        let whole = charge.request.amount;
+        let refunds = order.as_ref().map(|order| refunds(order, whole));
+        let refunds = refunds.transpose();
         let refunds = refunds.map_err(PartnerError::unanswered)?;
         Ok(refunds.and_then(|refunds| refunds.standing))
     }
@@ -439,6 +447,58 @@ fn refusal(tables: [Words; 2], failure: &Failure) -> Option<(Meaning, String)> {
 /// Whether PayPal knows no such order, or no more.
 fn is_gone(failure: &Failure) -> bool {
     refusal(CHARGES, failure).is_some_and(|(meaning, _)| meaning == Meaning::Gone)
+}
+
+/// The capture of which something is left.
+fn taken(order: &WireOrder) -> Option<&WireCapture> {
+    order.captures().find(|capture| {
+        matches!(
+            CaptureStatus::from_word(&capture.status),
+            Some(CaptureStatus::Completed | CaptureStatus::PartiallyRefunded)
+        )
+    })
+}
+
+/// Every refund of the order. What PayPal has taken back without a refund of its own shows as one more.
+fn shown(order: &WireOrder, charge: &OpenCharge) -> Result<Vec<ShownRefund>, PartnerError> {
+    let mut shown = Vec::new();
+    for refund in order.refunds() {
+        let word = RefundWord::from_word(&refund.status);
+        let word = word.ok_or_else(|| {
+            PartnerError::unavailable(unknown_word("refund.status", &refund.status))
+        })?;
+        let amount = refund
+            .amount()
+            .ok_or_else(|| PartnerError::unavailable("a refund shows no amount"))?;
+        shown.push(ShownRefund {
+            name: refund.name(),
+            amount,
+            status: word.status(),
+        });
+    }
+    let holding = shown
+        .iter()
+        .filter(|refund| !matches!(refund.status, RefundStatus::Failed { .. }));
+    let given_back: Decimal = holding.map(|refund| refund.amount.decimal()).sum();
+    let is_gone = |capture: &&WireCapture| {
+        matches!(
+            CaptureStatus::from_word(&capture.status),
+            Some(CaptureStatus::Refunded | CaptureStatus::Declined | CaptureStatus::Failed)
+        )
+    };
+    let holds_money = order.captures().any(|capture| !is_gone(&capture));
+    let rest = Money::new(charge.request.amount.decimal() - given_back);
+    if let (Some(capture), Ok(rest)) = (order.captures().find(is_gone), rest)
+        && rest != Money::ZERO
+        && !holds_money
+    {
+        shown.push(ShownRefund {
+            name: RefundName::Partners(capture.id.clone()),
+            amount: rest,
+            status: RefundStatus::Refunded,
+        });
+    }
+    Ok(shown)
 }
 
 /// The agreement to charge by, if it is one with PayPal.
@@ -554,13 +614,7 @@ impl BillingPartner for PayPal {
         if let Some(status) = refunds.standing {
             return Ok(status);
         }
-        let taken = order.captures().find(|capture| {
-            matches!(
-                CaptureStatus::from_word(&capture.status),
-                Some(CaptureStatus::Completed | CaptureStatus::PartiallyRefunded)
-            )
-        });
-        let Some(capture) = taken else {
+        let Some(capture) = taken(&order) else {
             let failure = refunds.failure;
             return Ok(failure.unwrap_or_else(|| refund_failed("not_captured")));
         };
@@ -576,6 +630,81 @@ impl BillingPartner for PayPal {
     ) -> Result<Option<RefundStatus>, PartnerError> {
         let (_, refunds) = self.refunds(charge).await?;
         Ok(refunds.standing.or(refunds.failure))
+    }
+
+    /// The order's refunds are asked first, by the name that stands in their `invoice_id`. PayPal repeats its
+    /// answer to an id for 45 days.
+    async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        let currency = charge.request.currency;
+        let Some(value) = amount_text(part.amount, currency) else {
+            return Ok(PartAnswer::Stands(refund_failed("amount_not_supported")));
+        };
+        let (order, refunds) = self.refunds(charge).await?;
+        if let Some(status) = named(&shown(&order, charge)?, part.id) {
+            return Ok(PartAnswer::Stands(status));
+        }
+        let Some(capture) = taken(&order) else {
+            let failure = refunds.standing.map_or("not_captured", |_| FULLY_REFUNDED);
+            return Ok(PartAnswer::Stands(refund_failed(failure)));
+        };
+        let amount = json!({"currency_code": currency.code(), "value": value});
+        let request_id = format!("{}-{}", part.id, part.key);
+        let invoice = charge.request.invoice;
+        let made = self
+            .client
+            .refund_part(&capture.id, part.id, &request_id, invoice, &amount);
+        let failure = match made.await {
+            Ok(refund) => {
+                let word = RefundWord::from_word(&refund.status);
+                let word = word.ok_or_else(|| {
+                    PartnerError::unanswered(unknown_word("refund.status", &refund.status))
+                })?;
+                return Ok(PartAnswer::Stands(word.status()));
+            }
+            Err(failure) => failure,
+        };
+        let Some((meaning, issue)) = refusal(REFUNDS, &failure) else {
+            return Err(PartnerError::from_write(failure));
+        };
+        match meaning {
+            Meaning::InDoubt => Err(PartnerError::unanswered(failure)),
+            Meaning::Later => Err(PartnerError::unavailable(failure)),
+            // PayPal repeats this for the id, also once the operator has mended it.
+            Meaning::Operator | Meaning::Gone => {
+                let _ = not_allowed(failure);
+                Ok(PartAnswer::KeyIsSpent)
+            }
+            Meaning::LookUp
+            | Meaning::RefusedUnlessDone
+            | Meaning::DeclinedForNow
+            | Meaning::Declined
+            | Meaning::CustomerMustAct
+            | Meaning::NoAgreement
+            | Meaning::OtherSource
+            | Meaning::Refused
+            | Meaning::Malformed => {
+                // The account may take a name once, and then it took this one.
+                let (order, _) = self
+                    .refunds(charge)
+                    .await
+                    .map_err(PartnerError::unanswered)?;
+                let standing = named(&shown(&order, charge)?, part.id);
+                let refused = || refund_failed(&issue.to_ascii_lowercase());
+                Ok(PartAnswer::Stands(standing.unwrap_or_else(refused)))
+            }
+        }
+    }
+
+    async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        let (order, _) = self.refunds(charge).await?;
+        shown(&order, charge).map(Some)
     }
 
     /// By the client id: what another client does not find proves nothing. A new secret of the same
@@ -620,6 +749,7 @@ impl BillingPartner for PayPal {
             order: invoice.order(),
             reference,
             state,
+            takes_all: dispute.takes_all(),
             at: dispute.updated(),
         }))
     }

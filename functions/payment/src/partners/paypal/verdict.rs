@@ -6,8 +6,10 @@
 
 use std::fmt;
 
-use domain::{DisputeState, RefundStatus};
+use domain::{DisputeState, Money, RefundStatus};
 use partner::{self, Alphabet, FromReach as _, Reach, Unusable, sanitize};
+
+use rust_decimal::Decimal;
 
 use super::super::answers::{Meaning, Words};
 use super::answers::{ADVICE, CHARGE, PROCESSOR, REASONS, REFUND, REPORTED, REPORTED_REFUND};
@@ -364,22 +366,30 @@ pub(super) fn refund_failed(code: &str) -> RefundStatus {
     }
 }
 
-/// What an order says of its refunds.
-pub(super) fn refunds(order: &WireOrder) -> Result<Refunds, Unusable> {
+/// What an order of this amount says of its refunds. A pending refund of a part is not one of the whole.
+pub(super) fn refunds(order: &WireOrder, whole: Money) -> Result<Refunds, Unusable> {
     let (mut done, mut pending, mut failures) = (false, false, Vec::new());
+    let mut given_back = Decimal::ZERO;
     for refund in order.refunds() {
         let word = RefundWord::from_word(&refund.status);
         let word = word.ok_or_else(|| unknown_word("refund.status", &refund.status))?;
+        let amount = refund.amount().unwrap_or(whole).decimal();
         match word.status() {
-            RefundStatus::Refunded => done = true,
-            RefundStatus::Pending => pending = true,
+            RefundStatus::Refunded => {
+                done = true;
+                given_back += amount;
+            }
+            RefundStatus::Pending => {
+                pending = true;
+                given_back += amount;
+            }
             failure @ RefundStatus::Failed { .. } => failures.push(failure),
         }
     }
     let all = order
         .captures()
         .any(|capture| CaptureStatus::from_word(&capture.status) == Some(CaptureStatus::Refunded));
-    let standing = if pending {
+    let standing = if pending && (all || given_back >= whole.decimal()) {
         Some(RefundStatus::Pending)
     } else if all && (done || failures.is_empty()) {
         Some(RefundStatus::Refunded)

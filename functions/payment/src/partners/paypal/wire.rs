@@ -3,7 +3,7 @@
 
 use domain::{
     Card, ChargeLimits, Currency, InvoiceId, Money, NextAction, PartnerName, PartnerToken,
-    Timestamp,
+    RefundId, RefundName, Timestamp,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -137,7 +137,30 @@ pub(super) struct ProcessorResponse {
 /// A refund (`refund`).
 #[derive(Deserialize)]
 pub(super) struct WireRefund {
+    pub(super) id: String,
     pub(super) status: String,
+    /// What a refund of a part is named by.
+    invoice_id: Option<String>,
+    amount: Option<WireAmount>,
+}
+
+#[derive(Deserialize)]
+struct WireAmount {
+    value: String,
+}
+
+impl WireRefund {
+    /// As this service named it, or as PayPal did.
+    pub(super) fn name(&self) -> RefundName {
+        let ours = self.invoice_id.as_deref();
+        let ours = ours.and_then(|id| RefundId::parse(id).ok());
+        ours.map_or_else(|| RefundName::Partners(self.id.clone()), RefundName::Ours)
+    }
+
+    /// How much, where PayPal tells.
+    pub(super) fn amount(&self) -> Option<Money> {
+        Money::from_stored(&self.amount.as_ref()?.value).ok()
+    }
 }
 
 #[derive(Deserialize)]
@@ -216,6 +239,7 @@ impl WireCard {
 pub(super) struct WireDispute {
     pub(super) status: String,
     update_time: Option<String>,
+    dispute_amount: Option<WireAmount>,
     dispute_outcome: Option<DisputeOutcome>,
     #[serde(default)]
     disputed_transactions: Vec<DisputedTransaction>,
@@ -230,6 +254,7 @@ struct DisputeOutcome {
 struct DisputedTransaction {
     /// The capture's id.
     seller_transaction_id: Option<String>,
+    gross_amount: Option<WireAmount>,
 }
 
 impl WireDispute {
@@ -241,6 +266,15 @@ impl WireDispute {
     /// The code of its outcome, once it has one.
     pub(super) fn outcome(&self) -> Option<&str> {
         self.dispute_outcome.as_ref()?.outcome_code.as_deref()
+    }
+
+    /// Whether the whole capture is disputed.
+    pub(super) fn takes_all(&self) -> bool {
+        let transaction = self.disputed_transactions.first();
+        let gross = transaction.and_then(|transaction| transaction.gross_amount.as_ref());
+        let amount = |amount: &WireAmount| Money::from_stored(&amount.value).ok();
+        let disputed = self.dispute_amount.as_ref().and_then(amount);
+        disputed.is_some() && disputed >= gross.and_then(amount)
     }
 
     /// What is disputed: a charge of ours is one transaction.

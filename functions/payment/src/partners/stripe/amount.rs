@@ -2,6 +2,7 @@
 //! factor of a hundred.
 
 use domain::{ChargeLimits, Currency, Money, PartnerName};
+use rust_decimal::Decimal;
 
 /// Why Stripe can never charge an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,14 @@ impl Unchargeable {
             Self::Currency => "currency_not_supported",
         }
     }
+}
+
+/// The amount that Stripe counts in its unit of the currency.
+pub(super) fn from_minor_units(minor: u64, currency: Currency) -> Option<Money> {
+    let limits = ChargeLimits::of(Some(PartnerName::Stripe), currency).ok()?;
+    let scale = limits.sent_decimals();
+    let amount = Decimal::try_from_i128_with_scale(i128::from(minor), scale).ok()?;
+    Money::new(amount).ok()
 }
 
 /// The amount in Stripe's unit of the currency.

@@ -1,5 +1,6 @@
 //! Calls to Stripe.
 
+use domain::RefundId;
 use partner::{self, Call, CallFailure, KeyScheme, KeyedApi, PathSegment, Unusable};
 use platform::aws::Aws;
 use platform::config::{ConfigError, Environment};
@@ -111,6 +112,31 @@ impl Client {
 
     /// Refunds what is left of the charge.
     pub(super) async fn refund(&self, charge: &OpenCharge, key: &str) -> Result<Refund, Failure> {
+        self.refund_with(charge, key, &[]).await
+    }
+
+    /// Refunds a part of the charge, in Stripe's unit, under that name.
+    pub(super) async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        id: RefundId,
+        amount: u64,
+        key: &str,
+    ) -> Result<Refund, Failure> {
+        let (id, amount) = (id.to_string(), amount.to_string());
+        let fields = [
+            ("amount", amount.as_str()),
+            ("metadata[refund_id]", id.as_str()),
+        ];
+        self.refund_with(charge, key, &fields).await
+    }
+
+    async fn refund_with(
+        &self,
+        charge: &OpenCharge,
+        key: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Refund, Failure> {
         let order = charge.request.invoice.order().to_string();
         let invoice = charge.request.invoice.to_string();
         let fields = [
@@ -118,6 +144,7 @@ impl Client {
             ("metadata[order_id]", &order),
             ("metadata[invoice_id]", &invoice),
         ];
+        let fields = [&fields, more].concat();
         let call = Call::post_form("/v1/refunds", &fields);
         self.call(call.header("idempotency-key", key)).await
     }

@@ -8,6 +8,7 @@
 //! | look up | `GET /v1/payment_intents/{id}` |
 //! | cancel | `POST /v1/payment_intents/{id}/cancel` |
 //! | refund | `GET /v1/refunds?payment_intent={id}`, then `POST /v1/refunds` |
+//! | refund of a part | the same, with an amount and the name in `metadata[refund_id]` |
 //! | refund's status | `GET /v1/refunds?payment_intent={id}` |
 //! | dispute | `GET /v1/disputes/{id}` |
 //!
@@ -58,8 +59,8 @@ use platform::runtime::Runtime;
 use platform::secret::{Keys, SecretVariables};
 
 use super::{
-    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartnerError, RefundStatus,
-    Refunds,
+    BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
+    PartnerError, RefundStatus, Refunds, ShownRefund, named,
 };
 use client::Client;
 use verdict::{
@@ -70,6 +71,9 @@ use verdict::{
 use wire::IntentStatus;
 
 pub use client::API_VERSION;
+
+/// Why a refund is not made of a charge of which nothing is left.
+const ALREADY_MADE: &str = "charge_already_refunded";
 
 /// After this time nothing of an earlier confirmation runs at Stripe any more: its own clients wait
 /// 80 s for an answer.
@@ -167,6 +171,16 @@ impl Stripe {
         refunds(&list, whole)
     }
 
+    /// How the refund of that name stands, if Stripe shows one.
+    async fn part_status(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<Option<RefundStatus>, PartnerError> {
+        let shown = self.shown_refunds(charge).await?.unwrap_or_default();
+        Ok(named(&shown, part.id))
+    }
+
     /// What stands of the charge's refunds after one was asked for.
     async fn standing_refund(
         &self,
@@ -174,6 +188,12 @@ impl Stripe {
     ) -> Result<Option<RefundStatus>, PartnerError> {
         let refunds = self.refunds(charge).await.map_err(unanswered)?;
         Ok(refunds.standing)
+    }
+}
+
+fn failed(code: &str) -> RefundStatus {
+    RefundStatus::Failed {
+        code: code.to_owned(),
     }
 }
 
@@ -387,6 +407,66 @@ impl BillingPartner for Stripe {
             None if first_is_known => Err(failure.into()),
             None => Err(unanswered(failure)),
         }
+    }
+
+    /// What Stripe has of this charge's refunds is asked first, by the name in their metadata. A key that
+    /// Stripe has answered with a failure (5xx) repeats it for a day. It is given up only by whoever got
+    /// that answer, so nobody who holds it can make a refund any more.
+    async fn refund_part(
+        &self,
+        charge: &OpenCharge,
+        part: &PartRefund,
+    ) -> Result<PartAnswer, PartnerError> {
+        let currency = charge.request.currency;
+        let amount = match amount::minor_units(part.amount, currency) {
+            Ok(amount) => amount,
+            Err(why) => return Ok(PartAnswer::Stands(failed(why.code()))),
+        };
+        if let Some(status) = self.part_status(charge, part).await? {
+            return Ok(PartAnswer::Stands(status));
+        }
+        let key = format!("{}-{}", part.id, part.key);
+        let refunded = self.client.refund_part(charge, part.id, amount, &key);
+        let failure = match refunded.await {
+            Ok(refund) => return Ok(PartAnswer::Stands(refund_status(&refund))),
+            Err(failure) => failure,
+        };
+        match &failure {
+            Refused(_, Refusal::Failed | Refusal::KeyReused) => {
+                let status = self.part_status(charge, part).await.map_err(unanswered)?;
+                Ok(status.map_or(PartAnswer::KeyIsSpent, PartAnswer::Stands))
+            }
+            _ => match RefundRefusal::from_failure(&failure) {
+                Some(RefundRefusal::Refused(code)) => Ok(PartAnswer::Stands(failed(code.as_str()))),
+                Some(RefundRefusal::AlreadyMade) => Ok(PartAnswer::Stands(failed(ALREADY_MADE))),
+                Some(refusal) if refusal.spends_its_key() => Ok(PartAnswer::KeyIsSpent),
+                Some(RefundRefusal::Operator) | None => Err(failure.into()),
+            },
+        }
+    }
+
+    async fn shown_refunds(
+        &self,
+        charge: &OpenCharge,
+    ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
+        let list = self.client.refunds(&charge.reference).await?;
+        if list.has_more {
+            return Err(unanswered(
+                "the charge has more refunds than one page shows",
+            ));
+        }
+        let shown = list.data.iter().map(|refund| {
+            let amount = amount::from_minor_units(refund.amount, charge.request.currency)?;
+            Some(ShownRefund {
+                name: refund.name(),
+                amount,
+                status: refund_status(refund),
+            })
+        });
+        let shown: Option<Vec<_>> = shown.collect();
+        shown
+            .map(Some)
+            .ok_or_else(|| unanswered("a refund has an amount that its currency does not"))
     }
 
     /// Keys are rolled and name no account; nothing is concluded from an intent that is not found.

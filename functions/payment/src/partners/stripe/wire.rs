@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use domain::{Card, ClientSecret, DisputeState, NextAction, OrderId};
+use domain::{Card, ClientSecret, DisputeState, NextAction, OrderId, RefundId, RefundName};
 use partner::{Alphabet, sanitize};
 use platform::json;
 
@@ -212,10 +212,29 @@ pub(super) enum WireRefundStatus {
 /// A refund.
 #[derive(Debug, Deserialize)]
 pub(super) struct Refund {
+    id: String,
     pub(super) amount: u64,
+    #[serde(default)]
+    metadata: Option<RefundMetadata>,
     pub(super) status: WireRefundStatus,
     #[serde(default)]
     pub(super) failure_reason: Option<Code>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RefundMetadata {
+    #[serde(default)]
+    refund_id: Option<String>,
+}
+
+impl Refund {
+    /// As this service named it, or as Stripe did.
+    pub(super) fn name(&self) -> RefundName {
+        let given = self.metadata.as_ref();
+        let given = given.and_then(|metadata| metadata.refund_id.as_deref());
+        let ours = given.and_then(|id| RefundId::parse(id).ok());
+        ours.map_or_else(|| RefundName::Partners(self.id.clone()), RefundName::Ours)
+    }
 }
 
 /// One page of refunds.
@@ -257,6 +276,8 @@ impl DisputeStatus {
 #[derive(Debug, Deserialize)]
 pub(super) struct Dispute {
     status: DisputeStatus,
+    #[serde(default)]
+    amount: u64,
     /// Null for a charge that was made without one.
     payment_intent: Option<DisputedIntent>,
 }
@@ -264,6 +285,8 @@ pub(super) struct Dispute {
 #[derive(Debug, Deserialize)]
 struct DisputedIntent {
     id: String,
+    #[serde(default)]
+    amount: Option<u64>,
     metadata: IntentMetadata,
 }
 
@@ -280,6 +303,7 @@ impl Dispute {
         Some(Disputed {
             order: OrderId::parse(intent.metadata.order_id.as_deref()?).ok()?,
             reference: intent.id,
+            takes_all: intent.amount.is_some_and(|amount| self.amount >= amount),
             state: self.status.state(),
             // Stripe tells when a dispute was opened, not since when it stands as it does.
             at: None,

@@ -1,0 +1,189 @@
+//! Late news of a captured charge: refunds that were made outside or have failed, and charges that are
+//! gone.
+//!
+//! The partner is asked for all refunds of the charge, and the order keeps what it shows. A charge whose
+//! whole amount is gone stops a shipment that has not begun: the order is cancelled.
+
+use domain::{
+    DisputeState, Money, Order, OrderId, Refund, RefundName, RefundState, RefundStatus, Status,
+    Text, Timestamp,
+};
+use platform::telemetry;
+use rust_decimal::Decimal;
+use service::error::Error;
+use store::{Settlement, StoreError};
+
+use super::partners::{BillingPartner, Disputed, ShownRefund};
+use super::{Payments, partner_failed};
+
+/// How often an order that changes concurrently is read again.
+const TRIES: u32 = 4;
+
+/// Why an order was cancelled whose money went back outside.
+const REFUNDED: &str = "refunded";
+
+/// Why an order was cancelled whose charge the customer's bank took back.
+const DISPUTED: &str = "disputed";
+
+impl<P: BillingPartner> Payments<P> {
+    /// Reads all refunds of the order's charge from the partner and records them; `false` if the order's
+    /// own refund is still to be made. A webhook is trusted only to say that there may be news.
+    pub(super) async fn check_charge(&self, id: &OrderId) -> Result<bool, Error> {
+        let Some(order) = self.store.order(id).await? else {
+            return Ok(true);
+        };
+        if order.charge().is_none() || order.amounts.total == Money::ZERO {
+            return Ok(true);
+        }
+        if order.status == Status::Refunding {
+            return Ok(false);
+        }
+        let order = self.continue_parts(order).await?;
+        self.check_paid_back(&order).await?;
+        self.record_shown_refunds(order).await?;
+        Ok(true)
+    }
+
+    /// Records what the partner shows of the refunds of an order that is not `refunding`.
+    async fn record_shown_refunds(&self, mut order: Order) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
+            let shown = self.partner.shown_refunds(&charge).await;
+            let Some(shown) = shown.map_err(partner_failed)? else {
+                return Ok(());
+            };
+            let refunds = merged(&order, &shown, asked);
+            let written = if is_gone(&order, &refunds) {
+                self.cancel_gone(&order, &refunds, REFUNDED, asked).await?
+            } else if refunds == order.refunds {
+                return Ok(());
+            } else {
+                self.store.note_refunds(&order, &refunds).await?
+            };
+            match written {
+                Settlement::Written(after) => {
+                    self.tell_changes(&order, &after, asked);
+                    return Ok(());
+                }
+                Settlement::Overtaken(standing) => order = *standing,
+                Settlement::NotFound => return Ok(()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    async fn cancel_gone(
+        &self,
+        order: &Order,
+        refunds: &[Refund],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Settlement, Error> {
+        let reason = Text::parse(reason).expect("the constants are valid texts");
+        let cancelled = self.store.cancel_refunded(order, refunds, &reason, now);
+        let cancelled = cancelled.await?;
+        if let Settlement::Written(order) = &cancelled {
+            tracing::warn!(order_id = %order.id, reason = reason.as_str(), "charge gone, order cancelled");
+        }
+        Ok(cancelled)
+    }
+
+    /// Counts what is news: refunds that were made outside, and those that have failed.
+    fn tell_changes(&self, before: &Order, after: &Order, now: Timestamp) {
+        let order_id = &after.id;
+        for refund in &after.refunds {
+            let known = before.refund(&refund.name);
+            if known.is_some_and(|known| known.state == refund.state) {
+                continue;
+            }
+            let (refund_id, state) = (&refund.name, refund.state.as_str());
+            match (&refund.state, known) {
+                (RefundState::Answered(RefundStatus::Failed { code }), _) => {
+                    tracing::error!(%order_id, %refund_id, code, "refund failed after completion");
+                    telemetry::count(&self.stage, "RefundFailed", 1, now);
+                }
+                (_, None) => {
+                    tracing::warn!(%order_id, %refund_id, state, "refunded outside");
+                    telemetry::count(&self.stage, "RefundedOutside", 1, now);
+                }
+                (_, Some(_)) => {
+                    tracing::info!(%order_id, %refund_id, state, "refund state changed");
+                }
+            }
+        }
+    }
+
+    /// Cancels an order that has not begun to ship if a lost dispute took the whole charge.
+    pub(super) async fn follow_dispute(&self, disputed: &Disputed) -> Result<(), Error> {
+        if disputed.state != DisputeState::Lost || !disputed.takes_all {
+            return Ok(());
+        }
+        for _ in 0..TRIES {
+            let order = self.store.order(&disputed.order).await?;
+            let is_its_charge = |order: &Order| {
+                let payment = order.payment.as_ref();
+                let reference = payment.and_then(|payment| payment.reference.as_deref());
+                may_be_stopped(order) && reference == Some(&*disputed.reference)
+            };
+            let Some(order) = order.filter(is_its_charge) else {
+                return Ok(());
+            };
+            let (refunds, now) = (order.refunds.clone(), self.runtime.now());
+            match self.cancel_gone(&order, &refunds, DISPUTED, now).await? {
+                Settlement::Written(_) | Settlement::NotFound => return Ok(()),
+                Settlement::Overtaken(_) => {}
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+/// Whether the order is paid and its shipment has not begun.
+fn may_be_stopped(order: &Order) -> bool {
+    order.status == Status::Paid && !order.is_being_shipped()
+}
+
+/// Whether all of the money has gone back of an order that can still be stopped.
+fn is_gone(order: &Order, refunds: &[Refund]) -> bool {
+    let done = refunds
+        .iter()
+        .filter(|refund| refund.state == RefundState::Answered(RefundStatus::Refunded));
+    let sum: Decimal = done.map(|refund| refund.amount.decimal()).sum();
+    may_be_stopped(order) && sum >= order.amounts.total.decimal()
+}
+
+/// The order's refunds as the partner shows them. What a partner does not show, because it lags behind,
+/// stays as it is. The refund that closes an order follows its payment.
+fn merged(order: &Order, shown: &[ShownRefund], asked: Timestamp) -> Vec<Refund> {
+    let mut refunds = order.refunds.clone();
+    for each in shown {
+        let state = RefundState::Answered(each.status.clone());
+        match refunds.iter_mut().find(|refund| refund.name == each.name) {
+            Some(known) if known.closes || known.state == RefundState::Requested => {}
+            Some(known) => known.state = state,
+            None if is_made_outside(order, each) => refunds.push(Refund {
+                name: each.name.clone(),
+                amount: each.amount,
+                state,
+                items: Vec::new(),
+                unshipped: false,
+                closes: false,
+                reason: None,
+                at: asked,
+                told: None,
+                key: 0,
+            }),
+            None => {}
+        }
+    }
+    refunds
+}
+
+/// Whether the refund is one that this service knows nothing of. A cancelled order's own refund has no
+/// name of this service's.
+fn is_made_outside(order: &Order, shown: &ShownRefund) -> bool {
+    matches!(order.status, Status::Paid | Status::Shipped)
+        && matches!(shown.name, RefundName::Partners(_))
+        && !matches!(shown.status, RefundStatus::Failed { .. })
+        && shown.amount != Money::ZERO
+}

@@ -1,0 +1,134 @@
+//! Refunds of a part of what was paid, also after the shipment.
+//!
+//! An order keeps all its refunds in one map, which is written as a whole: each write repeats the
+//! revision that it was read in. So of two refunds that are requested at once one is decided anew, and
+//! their sum never exceeds what was captured.
+
+use domain::{
+    ChargeState, Command, Order, Refund, RefundName, RefundState, RefundStatus, Status, Text,
+    Timestamp,
+};
+
+use super::cancellations::unless_shipped;
+use super::item::{n, refunds_value, s};
+use super::transition::OrderWrite;
+use super::{Settlement, Store, StoreError};
+
+impl Store {
+    /// Keeps a refund of a part before it is requested of the partner, with its `RefundRequested`
+    /// event; one write. From then on the order is due until the refund's outcome is known.
+    pub async fn request_part(
+        &self,
+        order: &Order,
+        refund: Refund,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let name = refund.name.clone();
+        let replaced = replaced(order, refund);
+        let requested = self.transition(&replaced, Command::RefundPart, now);
+        let requested = with_refunds(requested, order, &replaced.refunds);
+        self.settled(requested, |order| order.refund(&name).is_some())
+            .await
+    }
+
+    /// Records that a refund of a part has gone back, with its `PaymentRefunded` event; one write.
+    pub async fn finish_part(
+        &self,
+        order: &Order,
+        refund: &Refund,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let done = Refund {
+            state: RefundState::Answered(RefundStatus::Refunded),
+            told: Some(order.version + 1),
+            ..refund.clone()
+        };
+        let replaced = replaced(order, done);
+        let finished = self.transition(&replaced, Command::FinishPart, now);
+        let finished = with_refunds(finished, order, &replaced.refunds);
+        let name = &refund.name;
+        let stands_already = |order: &Order| told(order, name);
+        self.settled(finished, stands_already).await
+    }
+
+    /// Records how a refund stands that the partner has not made; one write, which tells nobody.
+    pub async fn note_part(&self, order: &Order, refund: Refund) -> Result<Settlement, StoreError> {
+        let noted = with_refund(Self::change(&order.id), order, refund.clone());
+        self.settled(noted, |order| order.refund(&refund.name) == Some(&refund))
+            .await
+    }
+}
+
+impl Store {
+    /// Records what the partner shows of an order's refunds, as it was read; one write, which tells
+    /// nobody.
+    pub async fn note_refunds(
+        &self,
+        order: &Order,
+        refunds: &[Refund],
+    ) -> Result<Settlement, StoreError> {
+        let noted = with_refunds(Self::change(&order.id), order, refunds);
+        self.settled(noted, |order| order.refunds == refunds).await
+    }
+
+    /// Cancels a paid order whose whole charge went back outside, with its `OrderCancelled` event; one
+    /// write. Refused once its parcel is registered with a carrier: then it is being shipped.
+    pub async fn cancel_refunded(
+        &self,
+        order: &Order,
+        refunds: &[Refund],
+        reason: &Text,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let cancelled = unless_shipped(self.transition(order, Command::CancelRefunded, now))
+            .set("payment.state", s(ChargeState::Refunded.as_str()))
+            .set("cancelReason", s(reason.as_str()));
+        let cancelled = with_refunds(cancelled, order, refunds);
+        self.settled(cancelled, |order| order.status == Status::Cancelled)
+            .await
+    }
+}
+
+/// Whether an event told of the refund of that name.
+fn told(order: &Order, name: &RefundName) -> bool {
+    let refund = order.refund(name);
+    refund.is_some_and(|refund| refund.told.is_some())
+}
+
+/// The order with this refund in the place of the one of its name, or as one more.
+fn replaced(order: &Order, refund: Refund) -> Order {
+    let mut order = order.clone();
+    match order
+        .refunds
+        .iter_mut()
+        .find(|each| each.name == refund.name)
+    {
+        Some(standing) => *standing = refund,
+        None => order.refunds.push(refund),
+    }
+    order
+}
+
+/// The same write, with this refund.
+pub(super) fn with_refund<Kind>(
+    write: OrderWrite<Kind>,
+    order: &Order,
+    refund: Refund,
+) -> OrderWrite<Kind> {
+    with_refunds(write, order, &replaced(order, refund).refunds)
+}
+
+/// The same write, with these refunds in the place of those that were read.
+pub(super) fn with_refunds<Kind>(
+    write: OrderWrite<Kind>,
+    order: &Order,
+    refunds: &[Refund],
+) -> OrderWrite<Kind> {
+    let write = match order.refunds_revision {
+        0 => write.when("attribute_not_exists(refundsRevision)"),
+        revision => write.when_is("refundsRevision", n(revision)),
+    };
+    write
+        .set("refunds", refunds_value(refunds))
+        .set("refundsRevision", n(order.refunds_revision + 1))
+}

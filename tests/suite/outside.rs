@@ -1,0 +1,331 @@
+//! Money that goes back outside this service, and refunds that fail late: asked of the partner, recorded,
+//! counted, and a charge that is gone stops the shipment.
+
+use std::time::Duration;
+
+use domain::{Money, OpenParcel};
+use messages::queue::Queue;
+use messages::{Message, MessageKind};
+use serde_json::{Value, json};
+use store::{Purchase, Shipping};
+
+use crate::contract::{shipping, text};
+use crate::metrics::Metrics;
+use crate::paypal::{Invoiced, invoiced};
+use crate::paypal_webhooks::{capture, deliver, shown, tell};
+use crate::shop::{Shop, played};
+use crate::webhooks::{StripeShop, shop};
+
+const VISA: &str = "pm_card_visa";
+const REFUND: &str = "/api/order/refund.json";
+const SHIPPING: &str = "/api/order/shipping.json";
+
+async fn paid() -> StripeShop {
+    let shop = shop(VISA).await;
+    assert_eq!(shop.pay().await.status, 201);
+    shop.cloud.lose_stream();
+    shop
+}
+
+async fn shipped() -> StripeShop {
+    let shop = paid().await;
+    let reply = shop.cloud.post(SHIPPING, &shipping(&shop.order)).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    shop.cloud.lose_stream();
+    shop
+}
+
+/// Stripe tells of the order's charge, and the worker hears of it.
+async fn tell_stripe(shop: &StripeShop, event: &str, kind: &str) {
+    let charge = json!({"id": "ch_1", "object": "charge", "amount_refunded": 1,
+        "metadata": {"order_id": shop.order}});
+    shop.cloud.pass(Duration::from_mins(1));
+    assert_eq!(shop.tell(event, kind, &charge).await.status, 200);
+    for (queue, message) in shop.cloud.queues.take() {
+        assert_eq!(queue, Queue::Payment);
+        assert!(shop.cloud.deliver(queue, &message).await);
+    }
+}
+
+/// Amount, status and source of each refund.
+fn refunds(order: &Value) -> Vec<[String; 3]> {
+    let refunds = order["payment"]["refunds"].as_array();
+    let shown = |refund: &Value| {
+        [
+            refund["amount"].to_string(),
+            text(&refund["status"]).to_owned(),
+            text(&refund["source"]).to_owned(),
+        ]
+    };
+    refunds.into_iter().flatten().map(shown).collect()
+}
+
+fn one(amount: &str, status: &str, source: &str) -> [String; 3] {
+    [amount, status, source].map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment() {
+    let metrics = Metrics::start();
+    let shop = paid().await;
+    shop.partner.refund_by_hand(20_000);
+    for event in ["evt_1", "evt_1", "evt_2"] {
+        tell_stripe(&shop, event, "charge.refunded").await;
+    }
+    let shown = shop.shown().await;
+    assert_eq!(shown["status"], "cancelled");
+    assert_eq!(shown["cancelReason"], "refunded");
+    assert_eq!(shown["payment"]["state"], "refunded");
+    assert_eq!(refunds(&shown), [one("200.0", "refunded", "partner")]);
+    assert_eq!(shown["payment"]["refundedAmount"].to_string(), "200.0");
+    assert_eq!(metrics.of("RefundedOutside"), 1);
+    let reply = shop.cloud.post(SHIPPING, &shipping(&shop.order)).await;
+    assert_eq!(reply.code(), "wrong_state");
+    assert_eq!(shop.cancel().await.status, 200);
+    assert_eq!(shop.partner.given_back(), [20_000]);
+    // The bank sends it back: the shop has the money of a cancelled order.
+    shop.partner.fail_refunds("unknown");
+    tell_stripe(&shop, "evt_3", "refund.failed").await;
+    let shown = shop.shown().await;
+    assert_eq!(shown["payment"]["state"], "refund_failed");
+    assert_eq!(refunds(&shown), [one("200.0", "failed", "partner")]);
+    assert!(metrics.of("RefundFailed") >= 1);
+    assert_eq!(shop.cancel().await.status, 200);
+    assert_eq!(shop.partner.given_back(), [20_000]);
+}
+
+#[tokio::test]
+async fn a_customer_whose_charge_is_gone_gets_one_mail_about_the_cancellation() {
+    let shop = Shop::at(played).paid().await;
+    shop.cloud.lose_stream();
+    shop.partner
+        .refund_by_hand(Money::from_stored("200").unwrap());
+    let message = Message {
+        id: "webhook/stripe/evt_1".to_owned(),
+        kind: MessageKind::Charge,
+        order: Some(shop.id()),
+        time: shop.cloud.runtime.now(),
+        traceparent: None,
+        mail: None,
+    };
+    for _ in 0..2 {
+        assert!(shop.cloud.deliver(Queue::Payment, &message).await);
+        shop.cloud.settle().await;
+    }
+    assert_eq!(shop.shown().await["status"], "cancelled");
+    assert_eq!(shop.mails(), ["Your order … is cancelled"]);
+}
+
+#[tokio::test]
+async fn a_part_that_is_refunded_in_the_dashboard_is_shown_and_cannot_be_refunded_again() {
+    let metrics = Metrics::start();
+    for shop in [paid().await, shipped().await] {
+        let status = shop.shown().await["status"].clone();
+        shop.partner.refund_by_hand(5_000);
+        for event in ["evt_1", "evt_2"] {
+            tell_stripe(&shop, event, "charge.refunded").await;
+        }
+        let shown = shop.shown().await;
+        assert_eq!(shown["status"], status);
+        assert_eq!(refunds(&shown), [one("50.0", "refunded", "partner")]);
+        let body = json!({"customerId": "8080", "orderId": shop.order, "amount": 150.01});
+        let reply = shop.cloud.post_with_key(REFUND, "k1", &body).await;
+        assert_eq!(reply.code(), "refund_exceeds_payment");
+    }
+    assert_eq!(metrics.of("RefundedOutside"), 2);
+}
+
+#[tokio::test]
+async fn a_shipped_order_whose_charge_is_refunded_outside_stays_shipped_and_counts() {
+    let metrics = Metrics::start();
+    let shop = shipped().await;
+    shop.partner.refund_by_hand(20_000);
+    tell_stripe(&shop, "evt_1", "charge.refunded").await;
+    let shown = shop.shown().await;
+    assert_eq!(shown["status"], "shipped");
+    assert_eq!(refunds(&shown), [one("200.0", "refunded", "partner")]);
+    assert_eq!(metrics.of("RefundedOutside"), 1);
+    let body = json!({"customerId": "8080", "orderId": shop.order});
+    let reply = shop.cloud.post_with_key(REFUND, "k1", &body).await;
+    assert_eq!(reply.code(), "refund_exceeds_payment");
+}
+
+#[tokio::test]
+async fn a_parcel_that_is_registered_is_not_stopped_by_a_refund_outside() {
+    let shop = paid().await;
+    let contact = domain::Text::parse("L").unwrap();
+    let parcel = OpenParcel {
+        reference: "shp_1".to_owned(),
+        carrier: "easypost".to_owned(),
+        name: contact.clone(),
+        phone: contact.clone(),
+        shipping_address: contact,
+    };
+    let purchase = Purchase {
+        name: "p1",
+        at: shop.cloud.runtime.now(),
+    };
+    let opened = shop
+        .cloud
+        .store
+        .open_parcel(&shop.id(), &parcel, purchase)
+        .await;
+    assert!(matches!(opened.unwrap(), Shipping::Open(_)));
+    shop.partner.refund_by_hand(20_000);
+    tell_stripe(&shop, "evt_1", "charge.refunded").await;
+    let shown = shop.shown().await;
+    assert_eq!(shown["status"], "paid");
+    assert_eq!(refunds(&shown), [one("200.0", "refunded", "partner")]);
+}
+
+#[tokio::test]
+async fn a_refund_of_a_part_that_fails_late_is_shown_counted_once_and_free_again() {
+    let metrics = Metrics::start();
+    let shop = shipped().await;
+    let body = |amount: u32| json!({"customerId": "8080", "orderId": shop.order, "amount": amount});
+    let first = shop.cloud.post_with_key(REFUND, "k1", &body(180)).await;
+    assert_eq!(first.status, 201);
+    shop.partner.fail_refunds("lost_or_stolen_card");
+    for (event, kind) in [
+        ("evt_1", "refund.failed"),
+        ("evt_2", "charge.refund.updated"),
+    ] {
+        tell_stripe(&shop, event, kind).await;
+    }
+    let shown = shop.shown().await;
+    assert_eq!(refunds(&shown), [one("180.0", "failed", "shop")]);
+    assert_eq!(
+        shown["payment"]["refunds"][0]["code"],
+        "lost_or_stolen_card"
+    );
+    assert_eq!(metrics.of("RefundFailed"), 1);
+    // Its repeat is answered as the first time, and another one gives the money back.
+    let again = shop.cloud.post_with_key(REFUND, "k1", &body(180)).await;
+    assert_eq!((again.status, again.text), (201, first.text));
+    let second = shop.cloud.post_with_key(REFUND, "k2", &body(200)).await;
+    assert_eq!(second.status, 201, "{}", second.text);
+    assert_eq!(shop.partner.given_back(), [20_000]);
+}
+
+#[tokio::test]
+async fn a_lost_dispute_of_the_whole_charge_stops_the_shipment() {
+    let shop = paid().await;
+    shop.partner.dispute();
+    let id = shop.partner.disputes().remove(0);
+    shop.dispute("evt_1", "charge.dispute.created", &id, "needs_response")
+        .await;
+    assert_eq!(shop.shown().await["status"], "paid");
+    shop.partner.set_dispute(&id, "lost");
+    for event in ["evt_2", "evt_3"] {
+        shop.dispute(event, "charge.dispute.closed", &id, "lost")
+            .await;
+    }
+    let shown = shop.shown().await;
+    assert_eq!(
+        (&shown["status"], &shown["cancelReason"]),
+        (&json!("cancelled"), &json!("disputed"))
+    );
+    assert_eq!(shown["payment"]["dispute"]["state"], "lost");
+    // What is on its way, or won, goes on.
+    for (shop, status) in [(shipped().await, "lost"), (paid().await, "won")] {
+        let before = shop.shown().await["status"].clone();
+        shop.partner.dispute();
+        let id = shop.partner.disputes().remove(0);
+        shop.partner.set_dispute(&id, status);
+        shop.dispute("evt_1", "charge.dispute.closed", &id, status)
+            .await;
+        assert_eq!(shop.shown().await["status"], before);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_dispute_of_a_part_leaves_the_order() {
+    let shop = paid().await;
+    shop.partner.dispute_part(5_000);
+    let id = shop.partner.disputes().remove(0);
+    shop.partner.set_dispute(&id, "lost");
+    shop.dispute("evt_1", "charge.dispute.closed", &id, "lost")
+        .await;
+    let shown = shop.shown().await;
+    assert_eq!(shown["status"], "paid");
+    assert_eq!(shown["payment"]["dispute"]["state"], "lost");
+}
+
+async fn paid_by_paypal() -> Invoiced {
+    let test = invoiced([]).await;
+    assert_eq!(test.pay().await.status, 201);
+    test.cloud.lose_stream();
+    test
+}
+
+#[tokio::test]
+async fn what_paypal_refunds_or_takes_back_outside_stops_the_shipment() {
+    for (kind, how) in [
+        ("PAYMENT.CAPTURE.REFUNDED", "by hand"),
+        ("PAYMENT.CAPTURE.REVERSED", "REFUNDED"),
+        ("PAYMENT.CAPTURE.DENIED", "DECLINED"),
+    ] {
+        let test = paid_by_paypal().await;
+        match how {
+            "by hand" => test.double.refund_by_hand(),
+            status => test.double.set_captures(status),
+        }
+        assert_eq!(tell(&test, "WH-1", kind, &capture(&test)).await.status, 200);
+        deliver(&test).await;
+        let order = shown(&test).await;
+        assert_eq!(order["status"], "cancelled", "{kind}");
+        assert_eq!(refunds(&order), [one("200.0", "refunded", "partner")]);
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_paypal_refunds_outside_is_shown_and_one_that_fails_counts() {
+    let metrics = Metrics::start();
+    let test = paid_by_paypal().await;
+    let body = json!({"customerId": "8080", "orderId": test.order, "amount": 20});
+    assert_eq!(
+        test.cloud.post_with_key(REFUND, "k1", &body).await.status,
+        201
+    );
+    test.cloud.lose_stream();
+    test.double.refund_part_by_hand("30.00");
+    tell(&test, "WH-1", "PAYMENT.CAPTURE.REFUNDED", &capture(&test)).await;
+    deliver(&test).await;
+    let expected = [
+        one("20.0", "refunded", "shop"),
+        one("30.0", "refunded", "partner"),
+    ];
+    assert_eq!(refunds(&shown(&test).await), expected);
+    test.double.fail_refunds();
+    tell(&test, "WH-2", "PAYMENT.REFUND.FAILED", &capture(&test)).await;
+    deliver(&test).await;
+    let order = shown(&test).await;
+    let expected = [
+        one("20.0", "failed", "shop"),
+        one("30.0", "failed", "partner"),
+    ];
+    assert_eq!(refunds(&order), expected);
+    assert_eq!(order["status"], "paid");
+    assert_eq!(metrics.of("RefundFailed"), 2);
+}
+
+#[tokio::test]
+async fn a_webhook_about_a_charge_that_has_not_changed_changes_nothing() {
+    let shop = shipped().await;
+    let before = shop.shown().await;
+    for kind in ["charge.refunded", "refund.failed", "refund.updated"] {
+        tell_stripe(&shop, kind, kind).await;
+    }
+    assert_eq!(shop.shown().await, before);
+}
+
+#[test]
+fn a_message_about_a_charge_is_read_as_it_is_written() {
+    let message = r#"{"specversion":"1.0","id":"webhook/stripe/evt_1","source":"/orderflow",
+        "type":"ChargeReported","subject":"ord_01JDB4XK00EXAMPVE0RDER0001",
+        "time":"2026-11-23T10:12:05+00:00","timemillis":"1795428725000"}"#;
+    let read = Message::from_json(message).unwrap();
+    assert_eq!(Message::from_json(&read.to_json().unwrap()).unwrap(), read);
+    let without = message.replace(r#""subject":"ord_01JDB4XK00EXAMPVE0RDER0001","#, "");
+    assert!(Message::from_json(&without).is_err());
+}
