@@ -45,7 +45,7 @@ RECEIVE = 10
 # How long letters stay hidden if this process crashes while it reads them.
 PEEK_SECONDS = 30
 
-ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference, payment.waitReason"
+ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference, payment.waitReason, refunds"
 ORDER_NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
 MAIL_FIELDS = "emailId, #state, feedback, feedbackAt, claimedAt, settledAt, resentAt, keptAt, seenAt, dueTries"
 MAIL_NAMES = {"#state": "state"}

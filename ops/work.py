@@ -35,20 +35,25 @@ FINAL_MAIL_STATES = ("sent", "unconfirmed", "rejected", "suppressed", "bounced",
 # SES reported these after accepting a mail. They are shown, but no action here can correct them.
 TOLD_MAIL_STATES = ("suppressed", "bounced", "complained")
 
-# Partners report these by webhook; only they know the order.
-REPORTS = ("DisputeReported", "DeliveryReported")
+# The outcome of such a refund is not known.
+OPEN_REFUNDS = ("requested", "pending")
+
+# Partners report these by webhook; the functions then ask the partner.
+REPORTS = ("ChargeReported", "DisputeReported", "DeliveryReported")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
-# The mail about an event to the order's own address.
-OWN_MAIL_ID = re.compile(rf"(?P<order>{ORDER_ID.pattern})/(?:{'|'.join(MAILED_EVENTS)})")
+# What a mail is about: an event, or one of several refunds.
+TOPIC = rf"(?:{'|'.join(MAILED_EVENTS)}|PaymentRefunded/rfd_[0-7][0-9A-HJKMNP-TV-Z]{{25}})"
+# The mail about a topic to the order's own address.
+OWN_MAIL_ID = re.compile(rf"(?P<order>{ORDER_ID.pattern})/{TOPIC}")
 # A time in a message, in milliseconds.
 MILLIS = re.compile(r"-?[0-9]{1,18}")
-# A mail to another address than the order's: the order, the event, and a hash of the address.
-OTHER_MAIL_ID = re.compile(rf"{ORDER_ID.pattern}/(?:{'|'.join(MAILED_EVENTS)})/[0-9a-f]{{64}}")
+# A mail to another address than the order's: the order, the topic, and a hash of the address.
+OTHER_MAIL_ID = re.compile(rf"{ORDER_ID.pattern}/{TOPIC}/[0-9a-f]{{64}}")
 # Any mail: also one about no order.
 MAIL_ID = re.compile(rf"{OWN_MAIL_ID.pattern}|{OTHER_MAIL_ID.pattern}|request/[0-9A-Za-z_-]{{1,64}}")
 EVENT_ID = re.compile(
-    rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|{OTHER_MAIL_ID.pattern}|request/[0-9A-Za-z_-]{{1,64}}"
+    rf"{ORDER_ID.pattern}/[0-9]{{1,20}}|{ORDER_ID.pattern}/{TOPIC}(?:/[0-9a-f]{{64}})?|request/[0-9A-Za-z_-]{{1,64}}"
     r"|webhook/[a-z]{1,16}/[0-9A-Za-z_.-]{1,255}"
 )
 
@@ -102,6 +107,8 @@ class Order:
     reference: str | None = None
     # What its customer must do, while the payment waits for that.
     wait: str | None = None
+    # Whether the outcome of a refund of a part is not known.
+    has_open_refunds: bool = False
 
     def reasons(self, now: int) -> list[Reason]:
         """Why it is listed; empty for an order that is finished or in progress."""
@@ -182,7 +189,8 @@ class DeadLetter:
     @property
     def mail(self) -> str | None:
         """The key of the ledger row of the mail that it requests."""
-        if self.event and OTHER_MAIL_ID.fullmatch(self.event):
+        # The ID of a mail that shares its event with others is the key of its row.
+        if self.event and (OTHER_MAIL_ID.fullmatch(self.event) or OWN_MAIL_ID.fullmatch(self.event)):
             return self.event
         return f"{self.order}/{self.kind}" if self.order else self.event
 
@@ -204,7 +212,7 @@ class DeadLetter:
         # The service reads the refund's state from the partner again, even long after its completion.
         if self.kind == "RefundRequested" and order.payment in ("refunded", "refund_failed"):
             return Redrive.TRY_AGAIN
-        is_refund = self.kind == "RefundRequested" and order.status == "refunding"
+        is_refund = self.kind == "RefundRequested" and (order.status == "refunding" or order.has_open_refunds)
         done = {
             "billing": order.status != "pending",
             # Only an explicit request starts another attempt after a decline.
@@ -253,7 +261,17 @@ def read_order(item: Mapping[str, Any]) -> Order:
     due = None
     if "dueStep" in item:
         due = Due(item["dueStep"].partition("#")[0], int(item["dueAt"]), int(item.get("dueTries", 0)))
-    return Order(item["orderId"], item["status"], due, payment.get("state"), payment.get("reference"), payment.get("waitReason"))
+    # The state of a refund that cancels its order is the payment's.
+    parts = (refund for refund in item.get("refunds", {}).values() if not refund.get("closes"))
+    return Order(
+        item["orderId"],
+        item["status"],
+        due,
+        payment.get("state"),
+        payment.get("reference"),
+        payment.get("waitReason"),
+        any(refund["state"] in OPEN_REFUNDS for refund in parts),
+    )
 
 
 def read_mail(item: Mapping[str, Any]) -> Mail:

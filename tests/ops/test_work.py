@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "ops"))
 import work  # noqa: E402  (the path above makes it importable)
 from report import SHOWN, as_json, moment, table, text  # noqa: E402
 from work import (  # noqa: E402
+    OWN_MAIL_ID,
     DeadLetterQueue,
     Due,
     Mail,
@@ -211,6 +212,31 @@ class TestDeadLetters(unittest.TestCase):
         order = Order(ID, "refunding", payment="captured")
         self.assertEqual(letter.redrive("payment", {ID: order}, {}), Redrive.TRY_AGAIN)
 
+    def test_a_refund_of_a_part_is_tried_again_while_its_outcome_is_unknown(self) -> None:
+        letter = read_dead_letter("m", NOW, a_body(type="RefundRequested"))
+        for state, closes, expected in (
+            ("requested", False, Redrive.TRY_AGAIN),
+            ("pending", False, Redrive.TRY_AGAIN),
+            ("refunded", False, Redrive.NOTHING),
+            ("failed", False, Redrive.NOTHING),
+            ("requested", True, Redrive.NOTHING),
+        ):
+            refunds = {"rfd_1": {"state": "refunded"}, "rfd_2": {"state": state, "closes": closes}}
+            for status in ("paid", "shipped"):
+                order = read_order({"orderId": ID, "status": status, "payment": {"state": "captured"}, "refunds": refunds})
+                self.assertEqual(letter.redrive("payment", {ID: order}, {}), expected, (state, closes, status))
+
+    def test_each_refund_has_a_mail_of_its_own(self) -> None:
+        row = f"{ID}/PaymentRefunded/rfd_2N5C7H0V3Q9WXK4E8RTYD61ZAB"
+        for key in (row, f"{row}/{'0af7' * 16}"):
+            letter = read_dead_letter("m", NOW, a_body(id=key, type="PaymentRefunded"))
+            self.assertEqual((letter.event, letter.mail), (key, key))
+            sent, other = Mail(key, "sent", NOW), Mail(f"{ID}/PaymentRefunded", "sent", NOW)
+            self.assertEqual(letter.redrive("email", {}, {key: sent}), Redrive.NOTHING)
+            self.assertEqual(letter.redrive("email", {}, {other.id: other}), Redrive.TRY_AGAIN)
+        named = OWN_MAIL_ID.fullmatch(row)
+        self.assertEqual(named and named["order"], ID)
+
     def test_a_mail_without_its_data_or_about_an_event_that_is_not_mailed_would_return(self) -> None:
         for body in (a_body(data=None), a_body(type="CartUpdated"), a_body(type="RefundRequested")):
             self.assertEqual(read_dead_letter("m", NOW, body).redrive("email", {}, {}), Redrive.UNREADABLE)
@@ -253,6 +279,7 @@ class TestDeadLetters(unittest.TestCase):
 
     def test_what_a_partner_reported_is_asked_again(self) -> None:
         for queue, kind, event in (
+            ("payment", "ChargeReported", "webhook/stripe/evt_1"),
             ("payment", "DisputeReported", "webhook/paypal/WH-2WR32451HC0233532-67976317FL4543714"),
             ("shipment", "DeliveryReported", "webhook/easypost/evt_1"),
         ):
