@@ -14,6 +14,8 @@
 # make test-backlog  sweeps 100 000 due orders and prints how many a second
 # make planted  plants one fault at a time and shows that the tests turn red  FAULT='name of one'
 # make check-fast  what a change breaks most often, in under three minutes: format, lints, and the tests that are quick
+# make lint-api  lints api/, the descriptions of the API and of the messages, and finds breaking changes; needs Node 20
+# make clients  generates a TypeScript and a Python client in target/clients; needs Node 20
 # make docs   builds the book in target/book, and checks the links of all documents
 # make tools  the pinned tools in .local/venv: sam, cargo-lambda, ministack, localstripe
 # make advisories   known vulnerabilities in the dependencies (fetches the RustSec database)
@@ -25,11 +27,16 @@ export PATH := $(abspath $(VENV)/bin):$(abspath .local/bin):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
+# The tools of Node, in a folder of their own.
+NODE := .local/node
+# Redocly sends no use of it anywhere.
+export REDOCLY_TELEMETRY := off
+
 DENY_VERSION := 0.20.2
 MDBOOK_VERSION := 0.4.52
 
 .DEFAULT_GOAL := help
-.PHONY: help browser console screenshots test-console tools linters docs run demo mails ops-overdue test test-rust test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-python rustdoc deny advisories template planted planted-fit
+.PHONY: help browser console screenshots test-console tools api-tools linters docs run demo mails ops-overdue test test-rust test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-api clients lint-python rustdoc deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -50,6 +57,16 @@ linters: $(VENV)/linted
 $(VENV)/linted: tests/requirements.txt $(VENV)/installed
 	@echo 'Installing the pinned linters into $(VENV) …'
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+api-tools: $(NODE)/installed
+$(NODE)/installed: tests/api/package.json tests/api/package-lock.json tests/api/.npmrc
+	@node --eval 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null \
+	  || { echo 'Node 20 or newer is needed, with npm.' >&2; exit 1; }
+	@echo 'Installing the pinned tools into $(NODE) …'
+	@mkdir -p $(NODE)
+	@cp $^ $(NODE)/
+	@npm ci --prefix $(NODE) --silent --no-audit --no-fund --no-update-notifier
 	@touch $@
 
 run: tools
@@ -120,7 +137,7 @@ test-wire: tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/wire
 
 # The real template, built by `sam build` and deployed to a local AWS.
-test-stack: tools
+test-stack: linters api-tools
 	$(VENV)/bin/python -m unittest discover --start-directory tests/stack
 
 # The page of `make run` in headless Chromium.
@@ -136,13 +153,25 @@ browser:
 	  || { echo 'The tests of the console need Chromium; on Debian and Ubuntu: apt install chromium' >&2; exit 1; }
 
 # Cheapest first.
-check: format typos lint-python docs template deny planted-fit lint rustdoc
+check: format typos lint-python lint-api docs template deny planted-fit lint rustdoc
 
 check-fast: format typos lint-python planted-fit lint test-template test-ops test-local test-fast
 
 format: linters
 	cargo fmt --check
 	$(VENV)/bin/ruff format --check
+
+clients: api-tools
+	@mkdir -p target/clients
+	@$(NODE)/node_modules/.bin/redocly generate-client api/openapi.yaml --output target/clients/orderflow.ts \
+	  --args-style grouped --generator typescript --generator python
+
+# Two linters: each knows rules that the other lacks. Then: no break without a version that says so.
+lint-api: api-tools
+	$(NODE)/node_modules/.bin/redocly lint --config tests/api/redocly.yaml api/openapi.yaml messages
+	$(NODE)/node_modules/.bin/spectral lint --ruleset tests/api/spectral.yaml --fail-severity hint api/openapi.yaml api/asyncapi.yaml
+	$(PYTHON) -m unittest discover --start-directory tests/api
+	$(PYTHON) tests/api/compare.py
 
 typos: linters
 	$(VENV)/bin/typos

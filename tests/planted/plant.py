@@ -1924,6 +1924,48 @@ FAULTS = [
         '"Dimensions": ["Stage"],',
         tests="metrics::",
     ),
+    Fault(
+        "the API's description names a field that no answer has",
+        "api/openapi.yaml",
+        "required: [orderId, tax, subTotalAmount, totalAmount, items, status]",
+        "required: [orderId, tax, subTotalAmount, totalAmount, items, status, currency]",
+        tests="openapi::",
+    ),
+    Fault(
+        "the API's description lacks a code of a call",
+        "api/openapi.yaml",
+        "properties: {code: {enum: [wrong_state, currency_mismatch]}}",
+        "properties: {code: {enum: [wrong_state]}}",
+        tests="openapi::",
+    ),
+    Fault(
+        "an answer shows a field that the API's description lacks",
+        "functions/cart/src/lib.rs",
+        '#[serde(rename_all = "camelCase")]\nstruct CartBody<\'a> {\n    order_id: String,',
+        '#[serde(rename_all = "camelCase")]\nstruct CartBody<\'a> {\n    #[serde(rename = "order")]\n    order_id: String,',
+        tests="openapi::",
+    ),
+    Fault(
+        "answers have a header that the API's description lacks",
+        "shared/service/src/http/answer.rs",
+        'headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));',
+        'headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));\n    headers.insert("server", HeaderValue::from_static("orderflow"));',
+        tests="openapi::",
+    ),
+    Fault(
+        "a message shows a field that the messages' description lacks",
+        "shared/messages/src/message.rs",
+        '#[serde(rename = "timemillis")]',
+        '#[serde(rename = "timestamp")]',
+        tests="asyncapi::",
+    ),
+    Fault(
+        "the messages' description lacks a type of a queue",
+        "api/asyncapi.yaml",
+        '      DisputeReported: {$ref: "#/components/messages/DisputeReported"}\n',
+        "",
+        tests="asyncapi::",
+    ),
 ]
 
 

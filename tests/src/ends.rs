@@ -15,6 +15,8 @@ use payment::partners::{
 use platform::aws::{AwsFailure, FailureKind};
 use rust_decimal::Decimal;
 
+use crate::asyncapi::AsyncApi;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
@@ -31,7 +33,8 @@ fn aws_failure(operation: &'static str, kind: FailureKind, code: Option<&str>) -
     }
 }
 
-/// Four queues that hold what was sent until the test delivers it.
+/// Four queues that hold what was sent until the test delivers it. The description of the messages
+/// must allow each.
 #[derive(Clone, Debug, Default)]
 pub struct PlayedQueues {
     messages: Arc<Mutex<Vec<(Queue, Message)>>>,
@@ -59,6 +62,7 @@ impl EventQueue for PlayedQueues {
         // Through JSON, as on the real wire.
         for message in messages {
             let json = message.to_json().map_err(|_| QueueError::Encoding)?;
+            AsyncApi::get().assert_allows(queue, &json);
             let message = Message::from_json(&json).map_err(|_| QueueError::Encoding)?;
             lock(&self.messages).push((queue, message));
         }

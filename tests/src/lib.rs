@@ -4,18 +4,23 @@
 //! Only what has another side is played: queues, mailer, and, where a test asks for it, the billing
 //! partner.
 
+mod asyncapi;
 mod cloud;
 mod database;
+mod description;
 mod ends;
+mod openapi;
 pub mod partners;
 mod services;
 mod ses;
 pub mod sim;
 pub mod unkind;
 
+pub use asyncapi::AsyncApi;
 pub use cloud::{Cloud, Options};
 pub use database::{Capacity, Database, SentWrite, SentWrites, StreamReader};
 pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
+pub use openapi::OpenApi;
 pub use services::{
     EASYPOST_WEBHOOK_SECRET, Ends, REQUEST_ID, Reply, STRIPE_WEBHOOK_SECRET, Services, batch,
     customer_request, hmac_sha256_hex, invoke, invoke_relay, question, request, unlimited_pace,

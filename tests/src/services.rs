@@ -29,6 +29,7 @@ use store::Store;
 use webhook::{PayPalSigner, Signers, Webhooks};
 
 use crate::cloud::Options;
+use crate::openapi::OpenApi;
 use crate::partners::{Front, PAYPAL_WEBHOOK_ID};
 
 /// What Stripe signs webhooks with in every test.
@@ -167,6 +168,7 @@ where
     }
 
     /// Gives an API Gateway v2 event to the function of its route, or to some function if it has none.
+    /// The description of the API must allow the exchange.
     pub async fn send(&self, event: &Value) -> Reply {
         let method = event["requestContext"]["http"]["method"].as_str();
         let path = event["rawPath"].as_str();
@@ -188,12 +190,14 @@ where
             Some(Route::Order | Route::Health) | None => invoke(&self.order, event).await,
         };
         let text = answer["body"].as_str().unwrap_or_default().to_owned();
-        Reply {
+        let reply = Reply {
             status: answer["statusCode"].as_u64().unwrap_or_default(),
             headers: answer["headers"].clone(),
             body: serde_json::from_str(&text).unwrap_or_default(),
             text,
-        }
+        };
+        OpenApi::get().assert_allows(event, &reply);
+        reply
     }
 
     /// Gives an event to a function by its name, whatever the event is.

@@ -4,6 +4,7 @@
 
 mod agreements;
 mod amounts;
+mod asyncapi;
 mod boundaries;
 mod callers;
 mod cancel;
@@ -29,6 +30,7 @@ mod mails;
 mod metrics;
 mod next_action;
 mod obligations;
+mod openapi;
 mod outside;
 mod parameters;
 mod partners;

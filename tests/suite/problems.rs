@@ -103,7 +103,7 @@ fn with_outcomes<T: Copy>(whose: Vec<T>, error: fn(T, Outcome) -> Error) -> Vec<
 }
 
 /// An error of every variant, and of every enum in one.
-fn errors() -> Vec<Error> {
+pub(crate) fn errors() -> Vec<Error> {
     let (line, column) = (3, 14);
     examples!(Error {
         Error::EmptyBody => [Error::EmptyBody],
@@ -119,7 +119,7 @@ fn errors() -> Vec<Error> {
         Error::MalformedKey => [Error::MalformedKey],
         Error::Invalid(_) => [Error::Invalid(vec![FieldError {
             pointer: "/customerId".to_owned(),
-            detail: "is missing".to_owned(),
+            detail: "is required".to_owned(),
         }])],
         Error::CardNumber(_) => [Error::CardNumber(card_places())],
         Error::KeyReused => [Error::KeyReused],
@@ -180,6 +180,13 @@ fn errors() -> Vec<Error> {
 
 const REQUEST: &str = "6bc4f3d0-5a1e-4a55-9c3e-0f7a2b1c8d9e";
 
+/// The body that a caller gets.
+pub(crate) fn body(error: &Error, repeat: Repeat) -> Value {
+    let request = RequestId::new(REQUEST.to_owned());
+    let response = error.to_response(repeat, &request);
+    serde_json::from_slice(response.body().as_ref()).unwrap()
+}
+
 /// What a caller gets: status, headers, body.
 fn answer(error: &Error, repeat: Repeat) -> String {
     let request = RequestId::new(REQUEST.to_owned());
@@ -188,8 +195,7 @@ fn answer(error: &Error, repeat: Repeat) -> String {
     for (name, value) in response.headers() {
         writeln!(answer, "{name}: {}", value.to_str().unwrap()).unwrap();
     }
-    let body: Value = serde_json::from_slice(response.body().as_ref()).unwrap();
-    writeln!(answer, "{body:#}").unwrap();
+    writeln!(answer, "{:#}", body(error, repeat)).unwrap();
     answer
 }
 

@@ -14,6 +14,7 @@ use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
 use super::World;
 use super::world::{Fate, LedgerParcel, Protocol, Queued, Taken};
+use crate::AsyncApi;
 
 /// SES refuses every address of it.
 pub(super) const REFUSED_DOMAIN: &str = "@refused.example";
@@ -34,6 +35,7 @@ fn failure(operation: &'static str, kind: FailureKind, code: Option<&str>) -> Aw
 impl Outside {
     fn store_message(&self, queue: Queue, message: &Message) {
         let Ok(body) = message.to_json() else { return };
+        AsyncApi::get().assert_allows(queue, &body);
         let mut state = self.0.state();
         let faults = state.faults;
         if state.random.chance(faults.vanish) {
