@@ -274,6 +274,7 @@ def written(before: Mapping[str, Any], after: Mapping[str, Any], at: int) -> lis
         if old.get(name) != new.get(name)
         and name.partition(".")[0] not in PERSONAL
         and not name.startswith(("shipment.", "parcel."))
+        and not (name.startswith("refunds.") and name.endswith(".reason"))
     }
     payment, earlier = after.get("payment") or {}, before.get("payment") or {}
     event = (after.get("event") or {}).get("type")
@@ -297,6 +298,13 @@ def written(before: Mapping[str, Any], after: Mapping[str, Any], at: int) -> lis
     if payment.get("state") != earlier.get("state") and payment.get("state") in PARTNER_STATES:
         word, outcome = PARTNER_STATES[payment["state"]]
         steps.append(Step("partner", word, orders, at, at, outcome, detail={"attempt": payment.get("attempt")}))
+    for name, refund in (after.get("refunds") or {}).items():
+        known = (before.get("refunds") or {}).get(name) or {}
+        # The state of one that cancels its order is the payment's, above.
+        if refund["state"] not in (known.get("state"), "requested") and not refund.get("closes"):
+            outcome = REFUND_OUTCOMES[refund["state"]]
+            title = f"refund of {refund['amount']}: {refund['state']}"
+            steps.append(Step("partner", title, orders, at, at, outcome, detail={"refundId": name}))
     if after.get("shipment") and not before.get("shipment"):
         steps.append(Step("carrier", f"label: {after['shipment']['trackingNumber']}", orders, at, at))
     elif after.get("parcel") and not before.get("parcel"):
@@ -304,6 +312,7 @@ def written(before: Mapping[str, Any], after: Mapping[str, Any], at: int) -> lis
     return steps
 
 
+REFUND_OUTCOMES = {"pending": "running", "refunded": "ok", "failed": "failed"}
 # What the partner answered, by the state that was recorded.
 PARTNER_STATES = {
     "captured": ("captured", "ok"),

@@ -42,11 +42,14 @@ function summary(item, now, output) {
   const held = payment.state === "processing" && payment.leaseUntil ? `, held until ${clock(payment.leaseUntil)}` : "";
   const mine = { customerId: item.customerId, orderId: item.orderId };
   const local = now.mode === "local";
+  const isPaid = ["paid", "shipped"].includes(item.status);
+  const amount = el("input", { type: "number", min: 0, step: "any", value: 1, "aria-label": `Amount to refund, in ${item.currency}` });
   return [
     el("p", {}, state(item.status), " ", payment.state ? state(payment.state) : "",
       ` version ${item.version}, ${item.total} ${item.currency}, ${due}${held}`, item.shipment ? `, tracking number ${item.shipment.trackingNumber}` : ""),
     el("p", { class: "row" },
       local ? button("Cancel", () => call("/api/order/cancel.json", { ...mine, reason: "by the console" }, output)) : null,
+      local && isPaid ? [amount, button("Refund", () => call("/api/order/refund.json", { ...mine, amount: Number(amount.value) }, output))] : null,
       now.writes ? button("Check now", () => act("requeue", { what: item.orderId })) : null),
     el("details", {}, el("summary", {}, "The stored item"), pretty(item)),
   ];

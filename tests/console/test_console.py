@@ -169,6 +169,19 @@ class TestConsole(unittest.TestCase):
         self.page.goto(f"{self.url}#/")
         self.page.wait_for_selector("text=No invoice was charged twice.")
 
+    def test_a_part_of_what_was_paid_is_refunded_with_a_mail_of_its_own(self) -> None:
+        self.place()
+        self.shipped(SOON)
+        for amount, refunded in (("25.5", "25.5"), ("10", "35.5")):
+            self.page.fill('input[aria-label^="Amount to refund"]', amount)
+            self.page.click('button:text-is("Refund")')
+            self.page.wait_for_selector(f'pre:has-text("\\"refundedAmount\\": {refunded}")')
+        self.page.wait_for_selector('.step[data-lane="partner"]:has-text("refund of 10: refunded")')
+        self.page.goto(f"{self.url}#/mails")
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('td button')].filter((each) => /on its way back/.test(each.textContent)).length >= 2"
+        )
+
     def test_mails_are_shown_as_the_customer_sees_them(self) -> None:
         self.place()
         self.shipped(SOON)

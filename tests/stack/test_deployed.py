@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from alike import AlikeTests
 from pipeline import Pipeline, PipelineTests, physical_id
 
 # From local/, which pipeline made importable.
@@ -142,7 +143,7 @@ def token(aws: MiniStack, outputs: dict[str, str]) -> str:
         return str(json.load(answer)["access_token"])
 
 
-class TestDeployed(PipelineTests):
+class TestDeployed(PipelineTests, AlikeTests):
     @classmethod
     def setUpClass(cls) -> None:
         directory = ROOT / ".local" / "test-deployed"
@@ -178,7 +179,7 @@ class TestDeployed(PipelineTests):
 
 
 # Only the subclass is to be run.
-del PipelineTests
+del AlikeTests, PipelineTests
 
 if __name__ == "__main__":
     unittest.main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unittest
 
+from alike import AlikeTests
 from operations import OperationsTests
 from pipeline import Pipeline, PipelineTests
 
@@ -12,7 +13,7 @@ from processes import free_port, run
 from stack import NAME, ROOT, Stack
 
 
-class TestWatch(PipelineTests, OperationsTests):
+class TestWatch(PipelineTests, OperationsTests, AlikeTests):
     @classmethod
     def setUpClass(cls) -> None:
         if run(["cargo", "build", "--bins"], ROOT):
@@ -23,7 +24,7 @@ class TestWatch(PipelineTests, OperationsTests):
 
 
 # Only the subclass is to be run.
-del PipelineTests, OperationsTests
+del AlikeTests, PipelineTests, OperationsTests
 
 if __name__ == "__main__":
     unittest.main()
