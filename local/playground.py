@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
 
 # The path above makes ops/ importable.
+import reference
 from actions import sweep
 from console import Console
 from deployment import Deployment, Failure, point_at
@@ -55,13 +56,19 @@ class Playground(Console):
         self._stream_stopped = False
 
     def answer(self, request: Request, body: bytes) -> Response | None:
+        # First the console: it refuses what another page sends.
+        return super().answer(request, body) or self._own_page(request)
+
+    def _own_page(self, request: Request) -> Response | None:
         match request.method, request.segments:
             case "GET", ["console", "mail", number]:
                 return self._mail(number)
             case "GET", ["console", "preview", name]:
                 return preview(name)
+            case "GET", ["docs", *_] | ["openapi.yaml"]:
+                return reference.answer(request)
             case _:
-                return super().answer(request, body)
+                return None
 
     def state(self) -> dict[str, Any]:
         shown = super().state()

@@ -42,6 +42,7 @@ Ready in {seconds:.0f} s. In another terminal, place an order that runs to shipp
   Its mails:        make mails
   All of that:      make demo
   Watch it live:    {console}
+  Call the API:     {console}docs
 
 The functions' logs: tail -f {log}
 Saving a file reloads its function. Ctrl-C stops everything.

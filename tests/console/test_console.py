@@ -1,4 +1,4 @@
-"""The console in headless Chromium: an order to its shipment, a fault and its repair, mails, a dead letter.
+"""The console in headless Chromium: an order to its shipment, a fault and its repair, mails, a dead letter; the API's reference.
 
 With the variable SCREENSHOTS it also writes the pictures of docs/console.md to that directory.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -243,6 +244,18 @@ class TestConsole(unittest.TestCase):
         self.page.click('button:text-is("Drop")')
         self.page.wait_for_selector('#said:has-text("Dropped")')
 
+    def test_the_reference_places_an_order(self) -> None:
+        self.page.goto(self.url)
+        self.page.click('nav a:text-is("API")')
+        self.page.get_by_role("button", name=re.compile("Test Request.*cart")).click()
+        with self.page.expect_response(f"{self.url}api/order/cart.json") as answered:
+            self.page.click('[data-addressbar-action="send"]')
+        self.assertEqual(answered.value.status, 201)
+        self.page.wait_for_selector("text=201 Created")
+        order = answered.value.json()["orderId"]
+        with urllib.request.urlopen(f"{self.url}api/order/{order}", timeout=30) as shown:
+            self.assertEqual(json.load(shown)["status"], "pending")
+
     def test_the_page_fits_a_phone_and_the_dark_and_works_by_keyboard(self) -> None:
         self.page = self.new_page(360, 780, "dark")
         self.place()
@@ -262,6 +275,8 @@ class TestConsole(unittest.TestCase):
         for path, headers, method in (
             ("console/heal", {}, "POST"),
             ("console/state", {"Host": "attacker.example"}, "GET"),
+            ("console/mail/1", {"Host": "attacker.example"}, "GET"),
+            ("docs", {"Host": "attacker.example"}, "GET"),
         ):
             request = urllib.request.Request(f"{self.url}{path}", b"{}" if method == "POST" else None, headers, method=method)
             with self.assertRaises(urllib.error.HTTPError) as refused:

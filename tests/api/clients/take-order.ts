@@ -1,4 +1,4 @@
-// Takes an order from its cart to shipped through the generated TypeScript client.
+// Takes an order from its cart to shipped, and refunds a part of it, through the generated TypeScript client.
 import { ApiError, client } from './orderflow.js';
 
 declare const process: { argv: string[] };
@@ -47,6 +47,12 @@ const isSame =
   'tracking_number' in shipment &&
   order.tracking_number === shipment.tracking_number;
 if (!isSame) throw new Error(`not shipped as answered: ${JSON.stringify(order)}`);
+
+const refund = await client.refundOrder({
+  body: { customerId, orderId, amount: 25.5 },
+  headers: { 'Idempotency-Key': `refund-${run}` },
+});
+if (refund.refundedAmount !== 25.5) throw new Error(`not refunded as requested: ${JSON.stringify(refund)}`);
 
 try {
   await client.readOrder({ path: { orderId: 'ord_00000000000000000000000000' } });

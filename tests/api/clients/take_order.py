@@ -1,4 +1,4 @@
-"""Takes an order from its cart to shipped through the generated Python client."""
+"""Takes an order from its cart to shipped, and refunds a part of it, through the generated Python client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 # Generated from api/openapi.yaml.
-from orderflow import ApiError, CartRequest, Client, InvoiceRequest, Item, PaymentRequest, Shipment, ShippingRequest
+from orderflow import (
+    ApiError,
+    CartRequest,
+    Client,
+    InvoiceRequest,
+    Item,
+    PaymentRequest,
+    RefundRequest,
+    Shipment,
+    ShippingRequest,
+)
 
 T = TypeVar("T")
 
@@ -51,6 +61,9 @@ def main(url: str, run: str) -> None:
     assert order.status == "shipped", order
     assert order.payment and order.payment.transaction_id == payment.transaction_id, order
     assert isinstance(shipment, Shipment) and order.tracking_number == shipment.tracking_number, order
+    part = RefundRequest(customer_id=CUSTOMER, order_id=cart.order_id, amount=25.5)
+    refund = client.refund_order(part, idempotency_key=f"refund-{run}")
+    assert refund.refunded_amount == 25.5, refund
     try:
         client.read_order("ord_00000000000000000000000000")
     except ApiError as error:
