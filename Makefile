@@ -36,7 +36,7 @@ DENY_VERSION := 0.20.2
 MDBOOK_VERSION := 0.4.52
 
 .DEFAULT_GOAL := help
-.PHONY: help browser console screenshots test-console tools api-tools linters docs run demo mails ops-overdue test test-rust test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-api clients lint-python rustdoc deny advisories template planted planted-fit
+.PHONY: help browser console screenshots test-console tools api-tools linters docs run demo mails ops-overdue test test-rust test-faults test-faults-and-stacks test-fast test-template test-ops test-local test-wire test-stack test-backlog check check-fast format typos lint lint-api clients lint-python rustdoc deny advisories template planted planted-fit
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -99,17 +99,33 @@ console: tools
 
 # Lightly optimized, the simulator runs its histories in four fifths of the time, for half a minute of compiling more.
 test: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
-test: test-template test-ops test-local test-rust test-wire test-stack test-console
+test: test-template test-ops test-local test-rust test-faults-and-stacks
 
-# nextest where it is installed: it runs test binaries side by side. It has no doc tests.
+# All but the simulator. nextest where it is installed: it runs test binaries side by side. It has no doc tests.
 test-rust:
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --workspace && cargo test --workspace --doc; \
+	  cargo nextest run --workspace --filterset 'not binary(faults)'; \
 	else \
-	  cargo test --workspace; \
+	  cargo test --workspace --lib --bins --test suite; \
 	fi
+	@cargo test --workspace --doc
 
-# What `make test-fast` leaves to `make test-rust`, beside the simulator (tests/faults). In seconds of CPU:
+# The simulator's tests: every crash, every lost answer, and random histories.
+test-faults:
+	cargo test --workspace --test faults
+
+# The stacks mostly wait, and the simulator only computes. So it runs beside them, with what they leave of the processor.
+test-faults-and-stacks:
+	@cargo test --workspace --test faults --no-run
+	@echo 'The simulator runs beside the stacks; its output follows theirs.'
+	@mkdir -p target; nice -n 19 $(MAKE) --no-print-directory test-faults >target/faults.log 2>&1 & simulator=$$!; \
+	trap 'pkill -f $(CURDIR)/target/debug/deps/faults-; exit 130' INT TERM; \
+	$(MAKE) --no-print-directory test-wire test-stack test-console; stacks=$$?; \
+	wait $$simulator; faults=$$?; \
+	cat target/faults.log; \
+	exit $$((stacks + faults))
+
+# What `make test-fast` leaves to `make test-rust`, beside the simulator. In seconds of CPU:
 #   120  each_refusal_of       AWS refuses every call of every step in every way
 #    25  a_backlog_is          the sweep of 10 000 orders
 #     7  the_days_may_change   the days until an order expires change while it waits
