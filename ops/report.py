@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from work import DeadLetter, DeadLetterQueue, Order, Redrive, Survey
+from work import DeadLetter, DeadLetterQueue, Due, Order, Redrive, Survey
 
 # More would scroll the most urgent rows away; JSON has them all.
 SHOWN = 50
@@ -38,7 +38,15 @@ def text(survey: Survey) -> str:
 def _orders(survey: Survey) -> list[str]:
     listed = survey.listed
     rows = [
-        (order.id, order.status, order.due.step, str(order.due.tries), moment(order.due.at), _payment(order), ", ".join(why))
+        (
+            order.id,
+            order.status,
+            _step(order, order.due),
+            str(order.due.tries),
+            moment(order.due.at),
+            _payment(order),
+            ", ".join(why),
+        )
         for order, why in listed
         if order.due
     ]
@@ -48,6 +56,10 @@ def _orders(survey: Survey) -> list[str]:
         *table(("order", "status", "waits for", "tries", "next check", "payment", "why"), rows),
         "",
     ]
+
+
+def _step(order: Order, due: Due) -> str:
+    return f"{due.step} ({order.refusal})" if due.step == "shipping" and order.refusal else due.step
 
 
 def _payment(order: Order) -> str:
@@ -123,6 +135,7 @@ def as_json(survey: Survey) -> str:
                     "status": order.status,
                     "due": order.due and {"step": order.due.step, "at": moment(order.due.at), "tries": order.due.tries},
                     "payment": order.payment and {"state": order.payment, "reference": order.reference, "reason": order.wait},
+                    "shippingRefusal": order.refusal and {"code": order.refusal},
                     "reasons": reasons,
                     "needsAttention": any(reason.needs_attention for reason in reasons),
                 }

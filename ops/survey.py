@@ -45,8 +45,11 @@ RECEIVE = 10
 # How long letters stay hidden if this process crashes while it reads them.
 PEEK_SECONDS = 30
 
-ORDER_FIELDS = "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference, payment.waitReason, refunds"
-ORDER_NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
+ORDER_FIELDS = (
+    "orderId, #status, dueStep, dueAt, dueTries, payment.#state, payment.#reference, payment.waitReason, refunds"
+    ", shippingRefusal.#code"
+)
+ORDER_NAMES = {"#status": "status", "#state": "state", "#reference": "reference", "#code": "code"}
 MAIL_FIELDS = "emailId, #state, feedback, feedbackAt, claimedAt, settledAt, resentAt, keptAt, seenAt, dueTries"
 MAIL_NAMES = {"#state": "state"}
 

@@ -26,6 +26,10 @@ EVENTS = (
     "InvoiceCreated",
     "PaymentProcessed",
     "OrderShipped",
+    "ParcelOutForDelivery",
+    "ParcelAvailableForPickup",
+    "ParcelDelivered",
+    "ParcelReturned",
     "RefundRequested",
     "PaymentRefunded",
     "OrderCancelled",
@@ -109,6 +113,8 @@ class Order:
     wait: str | None = None
     # Whether the outcome of a refund of a part is not known.
     has_open_refunds: bool = False
+    # The code with which the carrier refused its parcel.
+    refusal: str | None = None
 
     def reasons(self, now: int) -> list[Reason]:
         """Why it is listed; empty for an order that is finished or in progress."""
@@ -271,6 +277,7 @@ def read_order(item: Mapping[str, Any]) -> Order:
         payment.get("reference"),
         payment.get("waitReason"),
         any(refund["state"] in OPEN_REFUNDS for refund in parts),
+        item.get("shippingRefusal", {}).get("code"),
     )
 
 

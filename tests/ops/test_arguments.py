@@ -16,7 +16,10 @@ sys.path.insert(0, str(ROOT / "ops"))
 from overdue import arguments  # noqa: E402  (the path above makes it importable)
 
 ORDER = "ord_01JDB4XK00EXAMPVE0RDER0001"
-EVENTS = "InvoiceCreated, PaymentProcessed, OrderShipped, PaymentRefunded, OrderCancelled"
+EVENTS = (
+    "InvoiceCreated, PaymentProcessed, OrderShipped, ParcelOutForDelivery, ParcelAvailableForPickup, ParcelDelivered"
+    ", ParcelReturned, PaymentRefunded, OrderCancelled"
+)
 MAIL = f"must be an order ID and an event, such as ord_…/OrderShipped; the events are {EVENTS}"
 LETTER = (
     "a queue (billing, payment, shipment, email) and a message as they are listed, "

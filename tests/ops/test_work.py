@@ -226,6 +226,25 @@ class TestDeadLetters(unittest.TestCase):
                 order = read_order({"orderId": ID, "status": status, "payment": {"state": "captured"}, "refunds": refunds})
                 self.assertEqual(letter.redrive("payment", {ID: order}, {}), expected, (state, closes, status))
 
+    def test_an_order_whose_parcel_is_refused_shows_the_carriers_code(self) -> None:
+        due = {"dueStep": "shipping#1", "dueAt": NOW + MINUTE, "dueTries": 3}
+        item = {"orderId": ID, "status": "paid", **due, "shippingRefusal": {"code": "ADDRESS.VERIFY.FAILURE", "at": NOW}}
+        for order, code in ((read_order(item), "ADDRESS.VERIFY.FAILURE"), (read_order(item | {"shippingRefusal": {}}), None)):
+            survey = Survey("here", NOW, orders=(order,), dead=QUIET)
+            self.assertEqual(f"shipping ({code})" in text(survey), code is not None)
+            shown = json.loads(as_json(survey))["orders"][0]
+            self.assertEqual(shown["shippingRefusal"], code and {"code": code})
+
+    def test_each_state_of_a_parcel_has_a_mail_of_its_own(self) -> None:
+        for event in ("ParcelOutForDelivery", "ParcelAvailableForPickup", "ParcelDelivered", "ParcelReturned"):
+            letter = read_dead_letter("m", NOW, a_body(id=f"{ID}/7", type=event))
+            self.assertEqual((letter.event, letter.mail), (f"{ID}/7", f"{ID}/{event}"))
+            sent, other = Mail(f"{ID}/{event}", "sent", NOW), Mail(f"{ID}/OrderShipped", "sent", NOW)
+            self.assertEqual(letter.redrive("email", {}, {sent.id: sent}), Redrive.NOTHING)
+            self.assertEqual(letter.redrive("email", {}, {other.id: other}), Redrive.TRY_AGAIN)
+            named = OWN_MAIL_ID.fullmatch(sent.id)
+            self.assertEqual(named and named["order"], ID)
+
     def test_each_refund_has_a_mail_of_its_own(self) -> None:
         row = f"{ID}/PaymentRefunded/rfd_2N5C7H0V3Q9WXK4E8RTYD61ZAB"
         for key in (row, f"{row}/{'0af7' * 16}"):

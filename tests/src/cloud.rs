@@ -8,7 +8,7 @@ use domain::{ChargeLimits, PartnerName, TaxMode, TaxPolicy, Timestamp, UnpaidOrd
 use messages::Message;
 use messages::queue::Queue;
 use payment::partners::{BillingPartner, Partners, Sandbox};
-use platform::config::{Environment, Shop};
+use platform::config::{Environment, Shop, TrackingMails};
 use platform::runtime::Runtime;
 use relay::{Relay, SweepReport};
 use serde_json::Value;
@@ -37,6 +37,8 @@ pub struct Options {
     pub unpaid: UnpaidOrders,
     /// Whether it has a sender.
     pub sends_mails: bool,
+    /// Whether the customer gets mails about the parcel's way.
+    pub tracking_mails: TrackingMails,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             tax_rate: "0.18",
             unpaid: UnpaidOrders::expire_after(Duration::from_hours(14 * 24)),
             sends_mails: true,
+            tracking_mails: TrackingMails::Off,
         }
     }
 }

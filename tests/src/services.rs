@@ -139,6 +139,7 @@ where
         let cart = Cart::new(store(), shop, clock());
         let billing = Billing::new(store(), shop, clock());
         let shipments = Shipments::new(store(), carrier, queues.clone(), clock());
+        let shipments = shipments.mailing(options.tracking_mails);
         let certificates =
             Https::with_connector(certificates.connector(), "https://api.paypal.com");
         let signers = Signers {

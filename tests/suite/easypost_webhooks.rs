@@ -21,7 +21,7 @@ async fn shipped() -> Shop {
 }
 
 /// EasyPost tells of a tracker; the event claims that the parcel is delivered.
-async fn tell(shop: &Shop, id: &str, kind: &str, shipment: &Value) -> Reply {
+pub(crate) async fn tell(shop: &Shop, id: &str, kind: &str, shipment: &Value) -> Reply {
     let body = json!({"id": id, "object": "Event", "mode": "test", "description": kind,
         "result": {"id": "trk_1", "object": "Tracker", "status": "delivered",
             "updated_at": "2030-01-01T00:00:00Z", "shipment_id": shipment}})

@@ -33,6 +33,7 @@ mod obligations;
 mod openapi;
 mod outside;
 mod parameters;
+mod parcel_mails;
 mod partners;
 mod payments;
 mod paypal;

@@ -71,6 +71,10 @@ const TROUBLES: &[(&str, &[&str])] = &[
         &["a_promised_mail_that_is_given_up_is_counted_once"],
     ),
     (
+        "EmailRejected",
+        &["a_mail_to_an_address_that_ses_rejects_ends_and_is_counted_once"],
+    ),
+    (
         "EmailUnconfirmed",
         &[
             "a_mail_whose_answer_is_lost_is_counted_once",
@@ -123,12 +127,7 @@ const TROUBLES: &[(&str, &[&str])] = &[
 ];
 
 /// Metrics that no alarm stands on: the sweep does what was deferred, and what is ignored is harmless.
-const WITHOUT_ALARM: [&str; 4] = [
-    "EmailRejected",
-    "OrdersExpired",
-    "RelayDeferred",
-    "WebhookIgnored",
-];
+const WITHOUT_ALARM: [&str; 3] = ["OrdersExpired", "RelayDeferred", "WebhookIgnored"];
 
 /// What is counted by this thread while it lives.
 pub(crate) struct Metrics {

@@ -1,8 +1,8 @@
 //! Each write's condition, and exact numbers, on the database itself.
 
 use domain::{
-    Command, Contact, EventType, Money, OpenParcel, Order, OrderId, Refund, RefundName,
-    RefundState, Shipment, Status, TaxMode, Text, Timestamp,
+    Command, Contact, Delivery, DeliveryState, EventType, Money, OpenParcel, Order, OrderId,
+    Refund, RefundName, RefundState, Shipment, Status, TaxMode, Text, Timestamp,
 };
 use messages::queue::Queue;
 use serde_json::Value;
@@ -164,6 +164,10 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
             let finished = store.finish_part(order, &part(now), now).await.unwrap();
             is_new(&finished, order.version)
         }
+        Command::ReportOutForDelivery
+        | Command::ReportAvailableForPickup
+        | Command::ReportDelivered
+        | Command::ReportReturned => try_report(cloud, order, command).await,
         Command::CancelRefunded => {
             let reason = domain::Text::parse("refunded").unwrap();
             let cancelled = store.cancel_refunded(order, &[], &reason, now).await;
@@ -174,6 +178,17 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
             is_new(&finished, order.version)
         }
     }
+}
+
+/// The same of a parcel's news.
+async fn try_report(cloud: &TestCloud, order: &Order, command: Command) -> bool {
+    let now = cloud.runtime.now();
+    let delivery = Delivery {
+        state: DeliveryState::Delivered,
+        at: now,
+    };
+    let told = cloud.store.report_delivery(order, delivery, command, now);
+    is_new(&told.await.unwrap(), order.version)
 }
 
 /// A refund of a part.

@@ -754,6 +754,14 @@ def whoever_ends_the_waiting_of_unpaid_orders_is_told_its_days(template: Templat
 
 
 @rule
+def whoever_records_where_a_parcel_is_is_told_whether_to_mail_it(template: Template) -> Iterator[str]:
+    for _, _, name, source in mappings(template):
+        function = of_type(template, "AWS::Lambda::Function")[name]
+        if source == "ShipmentQueue" and variables(function).get("TRACKING_MAILS") != {"Ref": "TrackingMails"}:
+            yield name
+
+
+@rule
 def nothing_turns_authentication_off(template: Template) -> Iterator[str]:
     for name, function in of_type(template, "AWS::Lambda::Function").items():
         if "AUTHENTICATION" in variables(function):
@@ -1264,6 +1272,10 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
     "whoever_ends_the_waiting_of_unpaid_orders_is_told_its_days": [
         ("PaymentWorker.Properties.Environment.Variables.UNPAID_ORDER_DAYS", None),
         ("Sweep.Properties.Environment.Variables.UNPAID_ORDER_DAYS", "0"),
+    ],
+    "whoever_records_where_a_parcel_is_is_told_whether_to_mail_it": [
+        ("ShipmentWorker.Properties.Environment.Variables.TRACKING_MAILS", None),
+        ("ShipmentWorker.Properties.Environment.Variables.TRACKING_MAILS", "on"),
     ],
     "nothing_turns_authentication_off": [("CartFunction.Properties.Environment.Variables.AUTHENTICATION", "none")],
     "no_charge_is_written_to_a_disk": [("PaymentWorker.Properties.Environment.Variables.SANDBOX_LEDGER", "/tmp")],

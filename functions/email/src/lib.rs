@@ -1,7 +1,6 @@
 //! Sends mails to the customer: one per order, event, and address.
 //!
-//! `POST /api/order/email.json`, or automatically on `InvoiceCreated`, `PaymentProcessed`, or
-//! `OrderShipped`.
+//! `POST /api/order/email.json`, or automatically on each event in [`EventType::MAILED`].
 //!
 //! A mail waits for its turn, the ledger row is claimed, SES is called once, and the row is
 //! settled. SES does not recognise a repeat, so a mail with an unknown outcome is parked as
@@ -287,6 +286,12 @@ fn facts(message: &Message, data: &MailData) -> Result<MailFacts, Error> {
         MessageKind::Event(EventType::InvoiceCreated) => MailKind::InvoiceCreated,
         MessageKind::Event(EventType::PaymentProcessed) => MailKind::PaymentProcessed,
         MessageKind::Event(EventType::OrderShipped) => MailKind::OrderShipped,
+        MessageKind::Event(EventType::ParcelOutForDelivery) => MailKind::ParcelOutForDelivery,
+        MessageKind::Event(EventType::ParcelAvailableForPickup) => {
+            MailKind::ParcelAvailableForPickup
+        }
+        MessageKind::Event(EventType::ParcelDelivered) => MailKind::ParcelDelivered,
+        MessageKind::Event(EventType::ParcelReturned) => MailKind::ParcelReturned,
         MessageKind::Event(EventType::PaymentRefunded) => MailKind::PaymentRefunded,
         MessageKind::Event(EventType::OrderCancelled) => MailKind::OrderCancelled,
         MessageKind::Event(EventType::CartUpdated | EventType::RefundRequested)

@@ -1,4 +1,4 @@
-//! The five mails to the customer: subject, HTML, and plain text, from the compiled templates in
+//! The mails to the customer: subject, HTML, and plain text, from the compiled templates in
 //! `templates/`.
 //!
 //! A mail omits every missing or blank fact. The smallest mail has only the event and a name.
@@ -40,6 +40,14 @@ pub enum MailKind {
     PaymentProcessed,
     /// The parcel was shipped. Shows the tracking number and the address.
     OrderShipped,
+    /// The carrier's driver has the parcel. Shows the tracking number and the address.
+    ParcelOutForDelivery,
+    /// The parcel waits at the carrier. Shows the tracking number.
+    ParcelAvailableForPickup,
+    /// The carrier has delivered the parcel. Shows the tracking number and the address.
+    ParcelDelivered,
+    /// The carrier returns the parcel to the shop. Shows the tracking number.
+    ParcelReturned,
     /// The payment was refunded. Shows the card and the order.
     PaymentRefunded,
     /// The order was cancelled. Shows the order and the invoice.
@@ -69,9 +77,10 @@ pub struct MailFacts {
     pub amounts: Option<MailAmounts>,
     /// The charged card; shown when it is charged or refunded.
     pub card: Option<MailCard>,
-    /// The carrier's tracking number; shown in [`MailKind::OrderShipped`] only.
+    /// The carrier's tracking number; shown in the mails about the shipment and the parcel only.
     pub tracking_number: Option<String>,
-    /// The shipping address; shown with the invoice and the shipment. Line breaks become spaces.
+    /// The shipping address; shown with the invoice, the shipment, and the delivery. Line breaks become
+    /// spaces.
     pub shipping_address: Option<String>,
     /// What went back, where that is a part of what was paid; shown in [`MailKind::PaymentRefunded`]
     /// only.
@@ -173,6 +182,22 @@ pub fn render(facts: &MailFacts) -> Result<Mail, RenderError> {
             Html::OrderShipped { mail }.render()?,
             Text::OrderShipped { mail }.render()?,
         ),
+        MailKind::ParcelOutForDelivery => (
+            Html::ParcelOutForDelivery { mail }.render()?,
+            Text::ParcelOutForDelivery { mail }.render()?,
+        ),
+        MailKind::ParcelAvailableForPickup => (
+            Html::ParcelAvailableForPickup { mail }.render()?,
+            Text::ParcelAvailableForPickup { mail }.render()?,
+        ),
+        MailKind::ParcelDelivered => (
+            Html::ParcelDelivered { mail }.render()?,
+            Text::ParcelDelivered { mail }.render()?,
+        ),
+        MailKind::ParcelReturned => (
+            Html::ParcelReturned { mail }.render()?,
+            Text::ParcelReturned { mail }.render()?,
+        ),
         MailKind::PaymentRefunded => (
             Html::PaymentRefunded { mail }.render()?,
             Text::PaymentRefunded { mail }.render()?,
@@ -208,6 +233,14 @@ mod templates {
         PaymentProcessed { mail: &'a View },
         #[template(path = "order_shipped.html")]
         OrderShipped { mail: &'a View },
+        #[template(path = "parcel_out_for_delivery.html")]
+        ParcelOutForDelivery { mail: &'a View },
+        #[template(path = "parcel_available_for_pickup.html")]
+        ParcelAvailableForPickup { mail: &'a View },
+        #[template(path = "parcel_delivered.html")]
+        ParcelDelivered { mail: &'a View },
+        #[template(path = "parcel_returned.html")]
+        ParcelReturned { mail: &'a View },
         #[template(path = "payment_refunded.html")]
         PaymentRefunded { mail: &'a View },
         #[template(path = "order_cancelled.html")]
@@ -222,6 +255,14 @@ mod templates {
         PaymentProcessed { mail: &'a View },
         #[template(path = "order_shipped.txt")]
         OrderShipped { mail: &'a View },
+        #[template(path = "parcel_out_for_delivery.txt")]
+        ParcelOutForDelivery { mail: &'a View },
+        #[template(path = "parcel_available_for_pickup.txt")]
+        ParcelAvailableForPickup { mail: &'a View },
+        #[template(path = "parcel_delivered.txt")]
+        ParcelDelivered { mail: &'a View },
+        #[template(path = "parcel_returned.txt")]
+        ParcelReturned { mail: &'a View },
         #[template(path = "payment_refunded.txt")]
         PaymentRefunded { mail: &'a View },
         #[template(path = "order_cancelled.txt")]
@@ -277,10 +318,19 @@ impl View {
                 ("Order", order_id.clone(), false),
                 ("Invoice", invoice_id.clone(), false),
             ],
-            MailKind::OrderShipped => vec![
+            MailKind::OrderShipped | MailKind::ParcelOutForDelivery => vec![
                 ("Tracking number", tracking_number.clone(), true),
                 ("Order", order_id.clone(), false),
                 ("Ships to", address, false),
+            ],
+            MailKind::ParcelDelivered => vec![
+                ("Tracking number", tracking_number.clone(), true),
+                ("Order", order_id.clone(), false),
+                ("Shipped to", address, false),
+            ],
+            MailKind::ParcelAvailableForPickup | MailKind::ParcelReturned => vec![
+                ("Tracking number", tracking_number.clone(), true),
+                ("Order", order_id.clone(), false),
             ],
             MailKind::PaymentRefunded => vec![
                 ("Paid back", part.clone(), true),
@@ -320,8 +370,18 @@ impl View {
             total_label: match facts.kind {
                 MailKind::InvoiceCreated | MailKind::OrderCancelled => "Total",
                 MailKind::PaymentRefunded => "Total paid back",
-                MailKind::PaymentProcessed | MailKind::OrderShipped if facts.free => "Total",
-                MailKind::PaymentProcessed | MailKind::OrderShipped => "Total paid",
+                MailKind::PaymentProcessed
+                | MailKind::OrderShipped
+                | MailKind::ParcelOutForDelivery
+                | MailKind::ParcelAvailableForPickup
+                | MailKind::ParcelDelivered
+                | MailKind::ParcelReturned => {
+                    if facts.free {
+                        "Total"
+                    } else {
+                        "Total paid"
+                    }
+                }
             },
             refunded_part: part,
             expired: facts.expired,
@@ -353,6 +413,22 @@ fn subject(facts: &MailFacts, order_id: Option<&str>, invoice_id: Option<&str>) 
         (MailKind::PaymentProcessed, None, None) => "We received your payment".to_owned(),
         (MailKind::OrderShipped, Some(order), _) => format!("Your order {order} is on its way"),
         (MailKind::OrderShipped, None, _) => "Your order is on its way".to_owned(),
+        (MailKind::ParcelOutForDelivery, Some(order), _) => {
+            format!("Your order {order} is out for delivery")
+        }
+        (MailKind::ParcelOutForDelivery, None, _) => "Your order is out for delivery".to_owned(),
+        (MailKind::ParcelAvailableForPickup, Some(order), _) => {
+            format!("Your order {order} is ready for pickup")
+        }
+        (MailKind::ParcelAvailableForPickup, None, _) => {
+            "Your order is ready for pickup".to_owned()
+        }
+        (MailKind::ParcelDelivered, Some(order), _) => format!("Your order {order} was delivered"),
+        (MailKind::ParcelDelivered, None, _) => "Your order was delivered".to_owned(),
+        (MailKind::ParcelReturned, Some(order), _) => {
+            format!("Your order {order} is being returned to us")
+        }
+        (MailKind::ParcelReturned, None, _) => "Your order is being returned to us".to_owned(),
         (MailKind::PaymentRefunded, Some(order), _) => {
             format!("Your money for order {order} is on its way back")
         }
@@ -564,10 +640,14 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [MailKind; 5] = [
+    const KINDS: [MailKind; 9] = [
         MailKind::InvoiceCreated,
         MailKind::PaymentProcessed,
         MailKind::OrderShipped,
+        MailKind::ParcelOutForDelivery,
+        MailKind::ParcelAvailableForPickup,
+        MailKind::ParcelDelivered,
+        MailKind::ParcelReturned,
         MailKind::PaymentRefunded,
         MailKind::OrderCancelled,
     ];
@@ -969,6 +1049,38 @@ mod tests {
                     ],
                     &["4242", "invoice-789"],
                 ),
+                MailKind::ParcelOutForDelivery => (
+                    &[
+                        "Your order is out for delivery",
+                        "12345678",
+                        "order-456",
+                        "Ships to",
+                        "17 boulevard",
+                    ],
+                    &["4242", "invoice-789", "on its way"],
+                ),
+                MailKind::ParcelAvailableForPickup => (
+                    &["Your order is ready for pickup", "12345678", "order-456"],
+                    &["4242", "invoice-789", "17 boulevard", "on its way"],
+                ),
+                MailKind::ParcelDelivered => (
+                    &[
+                        "Your order was delivered",
+                        "12345678",
+                        "order-456",
+                        "Shipped to",
+                        "17 boulevard",
+                    ],
+                    &["4242", "invoice-789", "on its way"],
+                ),
+                MailKind::ParcelReturned => (
+                    &[
+                        "Your order is being returned to us",
+                        "12345678",
+                        "order-456",
+                    ],
+                    &["4242", "invoice-789", "17 boulevard", "on its way"],
+                ),
                 MailKind::PaymentRefunded => (
                     &[
                         "Your money is on its way back",
@@ -1031,6 +1143,10 @@ mod tests {
                 "Your invoice for order order-456",
                 "We received your payment for order order-456",
                 "Your order order-456 is on its way",
+                "Your order order-456 is out for delivery",
+                "Your order order-456 is ready for pickup",
+                "Your order order-456 was delivered",
+                "Your order order-456 is being returned to us",
                 "Your money for order order-456 is on its way back",
                 "Your order order-456 is cancelled",
             ]
@@ -1044,6 +1160,10 @@ mod tests {
                 "Your invoice invoice-789",
                 "We received your payment for invoice invoice-789",
                 "Your order is on its way",
+                "Your order is out for delivery",
+                "Your order is ready for pickup",
+                "Your order was delivered",
+                "Your order is being returned to us",
                 "Your money for invoice invoice-789 is on its way back",
                 "Your order is cancelled",
             ]
@@ -1054,6 +1174,10 @@ mod tests {
                 "Your invoice is ready",
                 "We received your payment",
                 "Your order is on its way",
+                "Your order is out for delivery",
+                "Your order is ready for pickup",
+                "Your order was delivered",
+                "Your order is being returned to us",
                 "Your money is on its way back",
                 "Your order is cancelled",
             ]

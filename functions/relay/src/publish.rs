@@ -19,7 +19,13 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
         EventType::InvoiceCreated => Some(Queue::Payment),
         EventType::PaymentProcessed => Some(Queue::Shipment),
         EventType::RefundRequested => Some(Queue::Payment),
-        EventType::OrderShipped | EventType::PaymentRefunded | EventType::OrderCancelled => None,
+        EventType::OrderShipped
+        | EventType::ParcelOutForDelivery
+        | EventType::ParcelAvailableForPickup
+        | EventType::ParcelDelivered
+        | EventType::ParcelReturned
+        | EventType::PaymentRefunded
+        | EventType::OrderCancelled => None,
     };
     let step = next.and_then(|queue| {
         Some(Dispatch {

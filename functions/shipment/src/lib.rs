@@ -7,7 +7,8 @@
 //! `POST /api/order/shipping.json`, or automatically on `PaymentProcessed`; event `OrderShipped`. A
 //! body with `event` requests a mail instead: the service records it in the ledger and sends it to
 //! the email queue. When a carrier reports news of a parcel, the service requests its current
-//! state.
+//! state; with `TrackingMails`, the states that matter to the customer are events of the order:
+//! `ParcelOutForDelivery`, `ParcelAvailableForPickup`, `ParcelDelivered`, and `ParcelReturned`.
 
 pub mod carriers;
 mod delivery;
@@ -22,6 +23,7 @@ use domain::{
 };
 use messages::queue::{EventQueue, Queue};
 use messages::{Message, MessageKind};
+use platform::config::TrackingMails;
 use platform::runtime::Runtime;
 use serde::Serialize;
 use service::claims::claim_key;
@@ -43,6 +45,7 @@ pub struct Shipments<C, Q> {
     carrier: C,
     queue: Q,
     runtime: Runtime,
+    tracking_mails: TrackingMails,
 }
 
 /// How often an order that changes concurrently is read again.
@@ -89,6 +92,16 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             carrier,
             queue,
             runtime,
+            tracking_mails: TrackingMails::Off,
+        }
+    }
+
+    /// The same with mails about the parcel's way, or without them.
+    #[must_use]
+    pub fn mailing(self, tracking_mails: TrackingMails) -> Self {
+        Self {
+            tracking_mails,
+            ..self
         }
     }
 
@@ -462,8 +475,7 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         if let MessageKind::Delivery(reference) = &message.kind {
-            self.record_delivery(reference).await?;
-            return Ok(Consumed::Done);
+            return self.record_delivery(reference).await;
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         let order = self.find(&id).await?;

@@ -2,7 +2,7 @@
 
 use domain::CarrierName;
 use messages::queue::Sqs;
-use platform::config::{Environment, carrier};
+use platform::config::{Environment, TrackingMails, carrier};
 use service::lambda::{Started, serve};
 use shipment::Shipments;
 use shipment::carriers::{EasyPost, Own};
@@ -17,15 +17,16 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         ..
     } = Started::from_environment(environment, env!("CARGO_CRATE_NAME"))?;
     let queue = Sqs::from_environment(aws.sqs(), environment);
+    let tracking_mails = TrackingMails::from_environment(environment)?;
     match carrier(environment)? {
         CarrierName::Own => {
             let shipments = Shipments::new(store, Own, queue, runtime);
-            serve(shipments, environment).await
+            serve(shipments.mailing(tracking_mails), environment).await
         }
         CarrierName::EasyPost => {
             let carrier = EasyPost::from_environment(environment, &aws, runtime.clone()).await?;
             let shipments = Shipments::new(store, carrier, queue, runtime);
-            serve(shipments, environment).await
+            serve(shipments.mailing(tracking_mails), environment).await
         }
     }
 }

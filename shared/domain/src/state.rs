@@ -59,6 +59,14 @@ pub enum Command {
     FinishPart,
     /// Cancel what is paid and whose whole money went back outside.
     CancelRefunded,
+    /// Tell the customer that the parcel is out for delivery.
+    ReportOutForDelivery,
+    /// Tell the customer that the parcel can be picked up.
+    ReportAvailableForPickup,
+    /// Tell the customer that the parcel was delivered.
+    ReportDelivered,
+    /// Tell the customer that the parcel is coming back to the shop.
+    ReportReturned,
 }
 
 impl Command {
@@ -78,6 +86,10 @@ impl Command {
             }
             Self::RequestRefund | Self::RefundPart => EventType::RefundRequested,
             Self::FinishPart => EventType::PaymentRefunded,
+            Self::ReportOutForDelivery => EventType::ParcelOutForDelivery,
+            Self::ReportAvailableForPickup => EventType::ParcelAvailableForPickup,
+            Self::ReportDelivered => EventType::ParcelDelivered,
+            Self::ReportReturned => EventType::ParcelReturned,
         }
     }
 
@@ -95,7 +107,11 @@ impl Command {
             | Self::RequestRefund
             | Self::RefundPart
             | Self::FinishPart
-            | Self::CancelRefunded => None,
+            | Self::CancelRefunded
+            | Self::ReportOutForDelivery
+            | Self::ReportAvailableForPickup
+            | Self::ReportDelivered
+            | Self::ReportReturned => None,
         }
     }
 
@@ -111,7 +127,12 @@ impl Command {
             | Self::CancelFree
             | Self::FinishRefund
             | Self::CancelRefunded => NextStep::WithMails(DueStep::Email),
-            Self::RefundPart | Self::FinishPart => NextStep::OfStatus,
+            Self::RefundPart
+            | Self::FinishPart
+            | Self::ReportOutForDelivery
+            | Self::ReportAvailableForPickup
+            | Self::ReportDelivered
+            | Self::ReportReturned => NextStep::OfStatus,
         }
     }
 
@@ -165,7 +186,8 @@ impl Status {
     pub fn apply(self, command: Command) -> Result<Self, Refusal> {
         use Command::{
             Cancel, CancelFree, CancelRefunded, CapturePayment, FinishPart, FinishRefund,
-            IssueInvoice, RefundPart, RequestRefund, Ship, UpdateCart,
+            IssueInvoice, RefundPart, ReportAvailableForPickup, ReportDelivered,
+            ReportOutForDelivery, ReportReturned, RequestRefund, Ship, UpdateCart,
         };
         use Refusal::{AlreadyDone, TooEarly, TooLate};
         use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
@@ -213,6 +235,19 @@ impl Status {
             (Paid, CancelRefunded) => Ok(Cancelled),
             (Shipped | Refunding, CancelRefunded) => Err(TooLate),
             (Cancelled, CancelRefunded) => Err(AlreadyDone),
+
+            (
+                Pending | Invoiced | Paid,
+                ReportOutForDelivery | ReportAvailableForPickup | ReportDelivered | ReportReturned,
+            ) => Err(TooEarly),
+            (
+                Shipped,
+                ReportOutForDelivery | ReportAvailableForPickup | ReportDelivered | ReportReturned,
+            ) => Ok(Shipped),
+            (
+                Refunding | Cancelled,
+                ReportOutForDelivery | ReportAvailableForPickup | ReportDelivered | ReportReturned,
+            ) => Err(TooLate),
         }
     }
 }
@@ -240,6 +275,14 @@ pub enum EventType {
     PaymentProcessed,
     /// The goods were handed to the carrier.
     OrderShipped,
+    /// The carrier's driver has the parcel.
+    ParcelOutForDelivery,
+    /// The parcel waits for the customer.
+    ParcelAvailableForPickup,
+    /// The customer has the parcel.
+    ParcelDelivered,
+    /// The parcel comes back to the shop.
+    ParcelReturned,
     /// The order was cancelled after it was paid; the money is to go back.
     RefundRequested,
     /// The money went back.
@@ -253,13 +296,35 @@ impl EventType {
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The events that the customer is written about.
-    pub const MAILED: [Self; 5] = [
+    pub const MAILED: [Self; 9] = [
         Self::InvoiceCreated,
         Self::PaymentProcessed,
         Self::OrderShipped,
+        Self::ParcelOutForDelivery,
+        Self::ParcelAvailableForPickup,
+        Self::ParcelDelivered,
+        Self::ParcelReturned,
         Self::PaymentRefunded,
         Self::OrderCancelled,
     ];
+
+    /// Whether a carrier reports it of a parcel on its way.
+    #[must_use]
+    pub fn is_parcel_news(&self) -> bool {
+        match self {
+            Self::ParcelOutForDelivery
+            | Self::ParcelAvailableForPickup
+            | Self::ParcelDelivered
+            | Self::ParcelReturned => true,
+            Self::CartUpdated
+            | Self::InvoiceCreated
+            | Self::PaymentProcessed
+            | Self::OrderShipped
+            | Self::RefundRequested
+            | Self::PaymentRefunded
+            | Self::OrderCancelled => false,
+        }
+    }
 
     /// The name in messages, requests and the store.
     #[must_use]
@@ -370,7 +435,27 @@ mod tests {
         assert_eq!(expected.map(|(status, _)| status), Status::ALL);
         for (status, row) in expected {
             let answers = Command::ALL.iter().map(|command| status.apply(*command));
-            assert!(answers.eq(row), "{status}");
+            assert!(answers.take(row.len()).eq(row), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_parcel_is_reported_once_its_order_is_shipped() {
+        let reports: Vec<_> = Command::ALL
+            .iter()
+            .filter(|command| command.event().is_parcel_news())
+            .collect();
+        assert_eq!(reports, Command::ALL.iter().skip(11).collect::<Vec<_>>());
+        for command in reports {
+            let answers = Status::ALL.iter().map(|status| status.apply(*command));
+            assert!(answers.eq([
+                Err(Refusal::TooEarly),
+                Err(Refusal::TooEarly),
+                Err(Refusal::TooEarly),
+                Ok(Status::Shipped),
+                Err(Refusal::TooLate),
+                Err(Refusal::TooLate),
+            ]));
         }
     }
 
@@ -398,6 +483,10 @@ mod tests {
             NextStep::OfStatus,
             NextStep::OfStatus,
             NextStep::WithMails(DueStep::Email),
+            NextStep::OfStatus,
+            NextStep::OfStatus,
+            NextStep::OfStatus,
+            NextStep::OfStatus,
         ];
         assert!(Command::ALL.iter().map(Command::next_step).eq(expected));
     }
@@ -419,6 +508,10 @@ mod tests {
             "InvoiceCreated",
             "PaymentProcessed",
             "OrderShipped",
+            "ParcelOutForDelivery",
+            "ParcelAvailableForPickup",
+            "ParcelDelivered",
+            "ParcelReturned",
             "RefundRequested",
             "PaymentRefunded",
             "OrderCancelled",

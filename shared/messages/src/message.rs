@@ -180,19 +180,17 @@ impl MailData {
             kind,
             EventType::PaymentProcessed | EventType::PaymentRefunded
         );
-        let shipment = order
-            .shipment
-            .as_ref()
-            .filter(|_| kind == EventType::OrderShipped);
+        let is_of_shipment = kind == EventType::OrderShipped || kind.is_parcel_news();
+        let shipment = order.shipment.as_ref().filter(|_| is_of_shipment);
         let part = part_of(order, topic);
-        let lines = match (&part, kind) {
-            (Some(part), _) => refunded_lines(order, part),
-            (None, EventType::OrderShipped) => mail_lines(&order.lines_to_ship()),
-            (None, _) => mail_lines(&order.lines),
+        let lines = match &part {
+            Some(part) => refunded_lines(order, part),
+            None if is_of_shipment => mail_lines(&order.lines_to_ship()),
+            None => mail_lines(&order.lines),
         };
         // The amounts of a part are not those of the order, nor are those of a smaller shipment.
-        let is_whole = part.is_none()
-            && (kind != EventType::OrderShipped || *order.lines == *order.lines_to_ship());
+        let is_whole =
+            part.is_none() && (!is_of_shipment || *order.lines == *order.lines_to_ship());
         let whole = |amount: Money| is_whole.then(|| amount.to_json());
         Self {
             name: String::new(),

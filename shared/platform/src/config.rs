@@ -134,6 +134,30 @@ pub fn carrier(environment: Environment<'_>) -> Result<CarrierName, ConfigError>
     })
 }
 
+/// Whether the customer gets mails about the parcel's way: `TRACKING_MAILS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrackingMails {
+    /// The parcel's state is recorded and shown.
+    #[default]
+    Off,
+    /// Each state that matters to the customer is also mailed, once for each order.
+    On,
+}
+
+impl TrackingMails {
+    /// Reads `TRACKING_MAILS` (`on` or `off`), `off` without it.
+    pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
+        match environment.optional("TRACKING_MAILS").as_deref() {
+            None | Some("off") => Ok(Self::Off),
+            Some("on") => Ok(Self::On),
+            Some(_) => Err(ConfigError::Wrong {
+                name: "TRACKING_MAILS",
+                expected: "must be on or off".to_owned(),
+            }),
+        }
+    }
+}
+
 /// One scope of an access token (RFC 6749, section 3.3), without the characters that separate list
 /// elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,6 +303,30 @@ mod tests {
             shop("", "added", "USD").unwrap_err(),
             ConfigError::Missing("TAX_RATE")
         );
+    }
+
+    #[test]
+    fn the_parcels_way_is_mailed_only_where_the_shop_turns_it_on() {
+        let read = |value: Option<&str>| {
+            let value = value.map(str::to_owned);
+            let read = move |_: &str| value.clone();
+            TrackingMails::from_environment(Environment::new(&read))
+        };
+        for (value, expected) in [
+            (None, TrackingMails::Off),
+            (Some(""), TrackingMails::Off),
+            (Some("off"), TrackingMails::Off),
+            (Some("on"), TrackingMails::On),
+        ] {
+            assert_eq!(read(value), Ok(expected), "{value:?}");
+        }
+        for wrong in ["ON", "yes", "true", "1", " on"] {
+            let error = read(Some(wrong)).unwrap_err();
+            assert!(
+                matches!(&error, ConfigError::Wrong { name, .. } if *name == "TRACKING_MAILS"),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

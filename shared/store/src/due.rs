@@ -88,7 +88,7 @@ impl Store {
     }
 
     /// The order of that mark and its mails; one consistent call, and another one where mails tell of
-    /// refunds of a part.
+    /// refunds of a part or of the parcel's way.
     pub async fn due_order(&self, mark: &DueMark) -> Result<DueOrder, StoreError> {
         let (item, mut rows) = self.items_of(&mark.order).await?;
         let Some(item) = item else {
@@ -96,7 +96,7 @@ impl Store {
         };
         Ok(match order_from_item(&item) {
             Ok(order) => {
-                rows.extend(self.refund_mails(&order).await?);
+                rows.extend(self.later_mails(&order).await?);
                 let states = rows.iter().map(|(topic, row)| (*topic, email_state(row)));
                 DueOrder::Read(Box::new(order), states.collect())
             }

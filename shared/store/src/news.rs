@@ -1,16 +1,19 @@
 //! What partners tell of an order after they were asked: disputes, refunds of cancelled orders and
 //! deliveries. Each is a note for people, written beside the state machine: no version is raised and
-//! no event is told.
+//! no event is told. Only a delivery that the customer is told of is a transition.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
-use domain::{ChargeState, Delivery, Dispute, Order, OrderId, RefundNews, RefundStatus, Status};
+use domain::{
+    ChargeState, Command, Delivery, Dispute, Order, OrderId, RefundNews, RefundStatus, Status,
+    Timestamp,
+};
 use messages::PartnerReference;
 
 use super::item::{delivery_value, dispute_value, n, refund_value, s};
-use super::transition::Change;
-use super::{Store, StoreError, TRIES};
+use super::transition::{Change, OrderWrite};
+use super::{Settlement, Store, StoreError, TRIES};
 
 /// What became of a piece of news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,18 +138,50 @@ impl Store {
         reference: &str,
         delivery: Delivery,
     ) -> Result<Noted, StoreError> {
-        let noted = Store::change(id)
-            .when_is("parcel.reference", s(reference))
-            .when_is("parcel.carrier", s(carrier))
-            .when("attribute_not_exists(delivery) OR delivery.#at < :at")
-            .value(":at", n(delivery.at.millis()))
-            .set("delivery", delivery_value(&delivery));
+        let noted = of_parcel(Store::change(id), carrier, reference);
+        let noted = with_delivery(noted, delivery);
         Ok(match self.conditional(noted).await? {
             Ok(_) => Noted::Written,
-            Err(Some(order)) if has_parcel(&order, carrier, reference) => Noted::Known,
+            Err(Some(order)) if order.has_parcel(carrier, reference) => Noted::Known,
             Err(_) => Noted::Foreign,
         })
     }
+
+    /// The same of an order as it was read, with the event of `command`, which tells the customer
+    /// ([`Order::report_of`]); one write.
+    pub async fn report_delivery(
+        &self,
+        order: &Order,
+        delivery: Delivery,
+        command: Command,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let told = self.transition(order, command, now);
+        let told = match &order.parcel {
+            None => told.when("attribute_not_exists(parcel)"),
+            Some(parcel) => of_parcel(told, &parcel.carrier, &parcel.reference),
+        };
+        let told = with_delivery(told, delivery);
+        let stands_already = |order: &Order| {
+            order.delivery == Some(delivery) && order.events.contains_key(&command.event())
+        };
+        self.settled(told, stands_already).await
+    }
+}
+
+/// The same write, refused where the order has another parcel.
+fn of_parcel<Kind>(write: OrderWrite<Kind>, carrier: &str, reference: &str) -> OrderWrite<Kind> {
+    write
+        .when_is("parcel.reference", s(reference))
+        .when_is("parcel.carrier", s(carrier))
+}
+
+/// The same write, with where the parcel is; refused where later news of it is recorded.
+fn with_delivery<Kind>(write: OrderWrite<Kind>, delivery: Delivery) -> OrderWrite<Kind> {
+    write
+        .when("attribute_not_exists(delivery) OR delivery.#at < :at")
+        .value(":at", n(delivery.at.millis()))
+        .set("delivery", delivery_value(&delivery))
 }
 
 /// Writes a dispute that is not known. DynamoDB sets an entry only in a map that is there.
@@ -198,9 +233,4 @@ fn has_charge(order: &Order, reference: &str) -> bool {
 fn has_news(order: &Order, news: &RefundNews) -> bool {
     let payment = order.payment.as_ref();
     payment.and_then(|payment| payment.refund.as_ref()) == Some(news)
-}
-
-fn has_parcel(order: &Order, carrier: &str, reference: &str) -> bool {
-    let parcel = order.parcel.as_ref();
-    parcel.is_some_and(|parcel| parcel.reference == reference && parcel.carrier == carrier)
 }

@@ -219,7 +219,7 @@ impl Store {
     }
 
     /// The order and what became of its mails; one consistent call, and another one where mails tell
-    /// of refunds of a part.
+    /// of refunds of a part or of the parcel's way.
     pub async fn order_and_emails(
         &self,
         id: &OrderId,
@@ -229,7 +229,7 @@ impl Store {
             return Ok(None);
         };
         let order = read(&order)?;
-        rows.extend(self.refund_mails(&order).await?);
+        rows.extend(self.later_mails(&order).await?);
         let states = rows.into_iter().map(|(topic, row)| {
             let state = email_state(&row).map_err(damaged("Emails"));
             Ok::<_, StoreError>((topic, state?))
@@ -238,13 +238,16 @@ impl Store {
         Ok(Some((order, states)))
     }
 
-    /// The items of an order and of the mails about its events, unread; one consistent call.
+    /// The items of an order and of the mails that most orders have, unread; one consistent call.
     pub(super) async fn items_of(
         &self,
         order: &str,
     ) -> Result<(Option<Item>, BTreeMap<MailTopic, Item>), StoreError> {
         let orders = self.orders_table()?;
-        let topics = EventType::MAILED.into_iter().map(MailTopic::of);
+        let topics = EventType::MAILED.into_iter();
+        let topics = topics
+            .filter(|event| !event.is_parcel_news())
+            .map(MailTopic::of);
         let mailed = mail_ids(&order, topics);
         let mut wanted = self.mail_keys(&mailed)?;
         wanted.insert(orders.to_owned(), keys(vec![("orderId", order.to_owned())]));
@@ -253,12 +256,15 @@ impl Store {
         Ok((item, self.by_topic(found, mailed)?))
     }
 
-    /// The rows of the mails about refunds of a part, unread; one consistent call where there are any.
-    pub(super) async fn refund_mails(
+    /// The rows of the mails about refunds of a part and about the parcel's way, unread; one consistent
+    /// call where there are any.
+    pub(super) async fn later_mails(
         &self,
         order: &Order,
     ) -> Result<BTreeMap<MailTopic, Item>, StoreError> {
-        let mailed = mail_ids(&order.id, order.told_refunds());
+        let parcel = order.mailed_events().filter(EventType::is_parcel_news);
+        let topics = parcel.map(MailTopic::of).chain(order.told_refunds());
+        let mailed = mail_ids(&order.id, topics);
         if mailed.is_empty() {
             return Ok(BTreeMap::new());
         }

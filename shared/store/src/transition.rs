@@ -414,13 +414,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_of_a_part_leaves_what_the_order_waits_for() {
+    fn a_refund_of_a_part_and_a_parcels_news_leave_what_the_order_waits_for() {
         let store = store();
         let silent = |status| Order {
             contact: None,
             ..order(status)
         };
-        for command in [Command::RefundPart, Command::FinishPart] {
+        for &command in Command::ALL {
+            if command.next_step() != NextStep::OfStatus {
+                continue;
+            }
             for (status, step) in [
                 (Status::Paid, Some(DueStep::Shipping)),
                 (Status::Refunding, Some(DueStep::Payment)),
@@ -454,7 +457,12 @@ mod tests {
             contact: None,
             ..order(Status::Shipped)
         };
-        for command in [Command::Ship, Command::RefundPart, Command::FinishPart] {
+        for command in [
+            Command::Ship,
+            Command::RefundPart,
+            Command::FinishPart,
+            Command::ReportDelivered,
+        ] {
             let step = store().step_after(command, &order);
             assert_eq!(step, Some(DueStep::Payment), "{command:?}");
         }

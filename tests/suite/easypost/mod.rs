@@ -7,7 +7,7 @@ mod refusals;
 mod service;
 mod wire;
 
-pub(crate) use service::{Shop, paid};
+pub(crate) use service::{Shop, paid, paid_with};
 
 use std::sync::Arc;
 
@@ -79,6 +79,11 @@ impl Sides {
             format!("{} {}", request.method, path.collect::<Vec<_>>().join("/"))
         };
         seen.iter().map(short).collect()
+    }
+
+    /// Somebody buys the label of a registered parcel.
+    pub(crate) async fn buy(&self, reference: &str) {
+        self.carrier.buy(reference).await.unwrap();
     }
 
     async fn open(&self, address: &str) -> Result<String, CarrierError> {

@@ -6,7 +6,7 @@ use domain::OrderId;
 use futures_util::future::join;
 use messages::queue::Queue;
 use payment::partners::Sandbox;
-use serde_json::json;
+use serde_json::{Value, json};
 use shipment::carriers::{Carrier, CarrierError, EasyPost, Label, Opened, Parcel};
 use tests::partners::{EasyPostHabits, Gate, Mishap};
 use tests::{Cloud, Options, Reply};
@@ -22,9 +22,14 @@ pub(crate) struct Shop {
 
 /// A paid order of a customer at this address, whose message to the shipping queue is at hand.
 pub(crate) async fn paid(address: &str) -> Shop {
+    paid_with(Options::default(), &cart_with_checkout(), address).await
+}
+
+/// The same of another shop and cart.
+pub(crate) async fn paid_with(options: Options, cart: &Value, address: &str) -> Shop {
     let sides = sides();
-    let cloud = Cloud::with_ends(Options::default(), Sandbox::new, sides.carrier.clone()).await;
-    let order = order_to(&cloud, address).await;
+    let cloud = Cloud::with_ends(options, Sandbox::new, sides.carrier.clone()).await;
+    let order = order_of(&cloud, cart.clone(), address).await;
     let until_paid = [Queue::Billing, Queue::Payment];
     cloud.settle_through(&until_paid).await;
     assert_eq!(cloud.get(&order).await.body["status"], "paid");
@@ -55,7 +60,10 @@ pub(crate) async fn paid_under_own(address: &str) -> Shop {
 
 /// An order with checkout to this address.
 async fn order_to<C: Carrier>(cloud: &Cloud<Sandbox, C>, address: &str) -> String {
-    let mut cart = cart_with_checkout();
+    order_of(cloud, cart_with_checkout(), address).await
+}
+
+async fn order_of<C: Carrier>(cloud: &Cloud<Sandbox, C>, mut cart: Value, address: &str) -> String {
     cart["checkout"]["shipping_address"] = address.into();
     let reply = cloud.post(CART, &cart).await;
     assert_eq!(reply.status, 201, "{}", reply.text);
@@ -71,6 +79,11 @@ impl Shop {
 
     pub(crate) async fn ship(&self) -> Reply {
         self.ship_to(ADDRESS).await
+    }
+
+    /// The next call to EasyPost of that kind meets this.
+    pub(crate) fn lose(&self, method: &'static str, path: &'static str, mishap: Mishap) {
+        self.sides.front.plan(method, path, mishap);
     }
 
     pub(crate) async fn reference(&self) -> String {
