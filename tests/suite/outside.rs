@@ -8,6 +8,7 @@ use messages::queue::Queue;
 use messages::{Message, MessageKind};
 use serde_json::{Value, json};
 use store::{Purchase, Shipping};
+use tests::partners::{Mishap, Operation};
 
 use crate::contract::{shipping, text};
 use crate::metrics::Metrics;
@@ -236,6 +237,75 @@ async fn a_lost_dispute_of_the_whole_charge_stops_the_shipment() {
             .await;
         assert_eq!(shop.shown().await["status"], before);
     }
+}
+
+#[tokio::test]
+async fn an_order_in_cancellation_whose_charge_the_bank_takes_is_cancelled_without_a_refund() {
+    for is_lost_first in [false, true] {
+        let shop = paid().await;
+        shop.partner.dispute();
+        let id = shop.partner.disputes().remove(0);
+        shop.dispute("evt_1", "charge.dispute.created", &id, "needs_response")
+            .await;
+        if !is_lost_first {
+            // The money is with the bank.
+            assert_eq!(shop.cancel().await.code(), "refund_failed");
+            assert_eq!(shop.shown().await["status"], "refunding");
+        }
+        shop.partner.set_dispute(&id, "lost");
+        if is_lost_first {
+            assert_eq!(shop.cancel().await.code(), "refund_failed");
+        }
+        shop.dispute("evt_2", "charge.dispute.closed", &id, "lost")
+            .await;
+        let shown = shop.shown().await;
+        assert_eq!(
+            (&shown["status"], &shown["payment"]["state"]),
+            (&json!("cancelled"), &json!("refunded"))
+        );
+        assert_eq!(shop.cancel().await.status, 200);
+        assert!(shop.partner.given_back().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_refunded_outside_before_its_capture_is_recorded_stops_the_shipment() {
+    let shop = shop(VISA).await;
+    shop.partner.plan(Operation::Confirm, Mishap::AnswerLost);
+    assert_eq!(shop.pay().await.status, 503);
+    shop.cloud.lose_stream();
+    shop.partner.refund_by_hand(20_000);
+    tell_stripe(&shop, "evt_1", "charge.refunded").await;
+    let shown = shop.shown().await;
+    assert_eq!(
+        (&shown["status"], &shown["cancelReason"]),
+        (&json!("cancelled"), &json!("refunded")),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_shipped_stays_when_a_refund_of_items_fails_afterwards() {
+    let shop = paid().await;
+    let items = json!([{"productId": "1234", "quantity": 1}]);
+    let body = json!({"customerId": "8080", "orderId": shop.order, "items": items});
+    let reply = shop.cloud.post_with_key(REFUND, "k1", &body).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    // Before the shipment its items are shipped again.
+    shop.partner.fail_refunds("lost_or_stolen_card");
+    tell_stripe(&shop, "evt_1", "refund.failed").await;
+    assert_eq!(shop.shown().await.get("shippedItems"), None);
+    let reply = shop.cloud.post_with_key(REFUND, "k2", &body).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let left = shop.shown().await["shippedItems"].clone();
+    let reply = shop.cloud.post(SHIPPING, &shipping(&shop.order)).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    shop.cloud.lose_stream();
+    shop.partner.fail_refunds("lost_or_stolen_card");
+    tell_stripe(&shop, "evt_2", "refund.failed").await;
+    let shown = shop.shown().await;
+    assert_eq!(shown["payment"]["refunds"][1]["status"], "failed");
+    assert_eq!(shown["shippedItems"], left);
 }
 
 #[tokio::test]

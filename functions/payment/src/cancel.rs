@@ -299,6 +299,10 @@ impl<P: BillingPartner> Payments<P> {
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
         let answer = self.partner.refund_status(&charge).await;
         let status = match answer.map_err(partner_failed)? {
+            // The failure may be that of an earlier part, and this refund was perhaps never requested.
+            Some(RefundStatus::Failed { .. }) if may_be_of_a_part(&order) => {
+                self.partner.refund(&charge).await.map_err(partner_failed)?
+            }
             Some(status) => status,
             None => self.partner.refund(&charge).await.map_err(partner_failed)?,
         };
@@ -319,6 +323,9 @@ impl<P: BillingPartner> Payments<P> {
             RefundStatus::Refunded => {}
             RefundStatus::Pending => return Err(Error::RefundPending),
             RefundStatus::Failed { code } => {
+                if let Some(order) = self.taken_by_dispute(&order).await? {
+                    return Ok(order);
+                }
                 tracing::error!(order_id = %order.id, code, "refund rejected");
                 telemetry::count(&self.stage, "RefundFailed", 1, self.runtime.now());
                 return Err(Error::RefundFailed);
@@ -350,6 +357,15 @@ fn closing_refund(order: &Order, reason: Option<&Text>, now: Timestamp) -> Optio
         told: None,
         key: 0,
     })
+}
+
+/// Whether a failed refund of a refunding order may be one of a part: nothing was answered about the
+/// refund that closes it.
+fn may_be_of_a_part(order: &Order) -> bool {
+    let payment = order.payment.as_ref();
+    let is_unanswered = payment.is_some_and(|payment| payment.refund.is_none());
+    let mut refunds = order.refunds.iter();
+    is_unanswered && refunds.any(|refund| !refund.closes && !refund.holds())
 }
 
 fn step(settlement: Settlement) -> Result<Step, Error> {

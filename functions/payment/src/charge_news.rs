@@ -8,31 +8,37 @@ use domain::{
     DisputeState, Money, Order, OrderId, Refund, RefundName, RefundState, RefundStatus, Status,
     Text, Timestamp,
 };
+use messages::PartnerReference;
 use platform::telemetry;
 use rust_decimal::Decimal;
 use service::error::Error;
 use store::{Settlement, StoreError};
 
 use super::partners::{BillingPartner, Disputed, ShownRefund};
+use super::refund::stands_at;
 use super::{Payments, partner_failed};
 
 /// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// Why an order was cancelled whose money went back outside.
-const REFUNDED: &str = "refunded";
+pub(super) const REFUNDED: &str = "refunded";
 
 /// Why an order was cancelled whose charge the customer's bank took back.
 const DISPUTED: &str = "disputed";
 
 impl<P: BillingPartner> Payments<P> {
     /// Reads all refunds of the order's charge from the partner and records them; `false` if the order's
-    /// own refund is still to be made. A webhook is trusted only to say that there may be news.
+    /// own refund is still to be made, or if it is not recorded yet that the charge was captured. A
+    /// webhook is trusted only to say that there may be news.
     pub(super) async fn check_charge(&self, id: &OrderId) -> Result<bool, Error> {
         let Some(order) = self.store.order(id).await? else {
             return Ok(true);
         };
-        if order.charge().is_none() || order.amounts.total == Money::ZERO {
+        if order.charge().is_none() {
+            return Ok(order.status != Status::Invoiced);
+        }
+        if order.amounts.total == Money::ZERO {
             return Ok(true);
         }
         if order.status == Status::Refunding {
@@ -52,6 +58,12 @@ impl<P: BillingPartner> Payments<P> {
             let Some(shown) = shown.map_err(partner_failed)? else {
                 return Ok(());
             };
+            // One that has just been done has its event and its mail.
+            for done in untold(&order, &shown) {
+                order = self
+                    .record_part(order, &done, RefundStatus::Refunded)
+                    .await?;
+            }
             let refunds = merged(&order, &shown, asked);
             let written = if is_gone(&order, &refunds) {
                 self.cancel_gone(&order, &refunds, REFUNDED, asked).await?
@@ -72,7 +84,7 @@ impl<P: BillingPartner> Payments<P> {
         Err(StoreError::Conflict.into())
     }
 
-    async fn cancel_gone(
+    pub(super) async fn cancel_gone(
         &self,
         order: &Order,
         refunds: &[Refund],
@@ -113,7 +125,27 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Cancels an order that has not begun to ship if a lost dispute took the whole charge.
+    /// The order, cancelled, if a dispute that was lost before has taken the whole charge: then it cannot
+    /// be refunded.
+    pub(super) async fn taken_by_dispute(&self, order: &Order) -> Result<Option<Order>, Error> {
+        let lost = order.disputes.iter();
+        let lost = lost.filter(|dispute| dispute.state == DisputeState::Lost);
+        let ids = lost.filter_map(|dispute| PartnerReference::parse(dispute.id.as_deref()?));
+        let Some(partner) = self.paid_charge(order)?.partner else {
+            return Ok(None);
+        };
+        for id in ids {
+            let disputed = self.partner.dispute(partner, &id).await;
+            if let Some(disputed) = disputed.map_err(partner_failed)? {
+                self.follow_dispute(&disputed).await?;
+            }
+        }
+        let order = self.reread(&order.id).await?;
+        Ok((order.status == Status::Cancelled).then_some(order))
+    }
+
+    /// Cancels an order that has not begun to ship, or is being cancelled, if a lost dispute took the whole
+    /// charge.
     pub(super) async fn follow_dispute(&self, disputed: &Disputed) -> Result<(), Error> {
         if disputed.state != DisputeState::Lost || !disputed.takes_all {
             return Ok(());
@@ -123,7 +155,9 @@ impl<P: BillingPartner> Payments<P> {
             let is_its_charge = |order: &Order| {
                 let payment = order.payment.as_ref();
                 let reference = payment.and_then(|payment| payment.reference.as_deref());
-                may_be_stopped(order) && reference == Some(&*disputed.reference)
+                // What the bank has taken is not refunded besides.
+                let is_stopped = may_be_stopped(order) || order.status == Status::Refunding;
+                is_stopped && reference == Some(&*disputed.reference)
             };
             let Some(order) = order.filter(is_its_charge) else {
                 return Ok(());
@@ -144,7 +178,7 @@ fn may_be_stopped(order: &Order) -> bool {
 }
 
 /// Whether all of the money has gone back of an order that can still be stopped.
-fn is_gone(order: &Order, refunds: &[Refund]) -> bool {
+pub(super) fn is_gone(order: &Order, refunds: &[Refund]) -> bool {
     let done = refunds
         .iter()
         .filter(|refund| refund.state == RefundState::Answered(RefundStatus::Refunded));
@@ -160,7 +194,7 @@ fn merged(order: &Order, shown: &[ShownRefund], asked: Timestamp) -> Vec<Refund>
         let state = RefundState::Answered(each.status.clone());
         match refunds.iter_mut().find(|refund| refund.name == each.name) {
             Some(known) if known.closes || known.state == RefundState::Requested => {}
-            Some(known) => known.state = state,
+            Some(known) => *known = stands_at(order, known, state),
             None if is_made_outside(order, each) => refunds.push(Refund {
                 name: each.name.clone(),
                 amount: each.amount,
@@ -177,6 +211,17 @@ fn merged(order: &Order, shown: &[ShownRefund], asked: Timestamp) -> Vec<Refund>
         }
     }
     refunds
+}
+
+/// The refunds of a part that the partner has made and of which no event has told.
+fn untold(order: &Order, shown: &[ShownRefund]) -> Vec<Refund> {
+    let is_done = |refund: &&Refund| {
+        let done =
+            |each: &ShownRefund| each.name == refund.name && each.status == RefundStatus::Refunded;
+        let is_ours = matches!(refund.name, RefundName::Ours(_));
+        is_ours && !refund.closes && refund.told.is_none() && shown.iter().any(done)
+    };
+    order.refunds.iter().filter(is_done).cloned().collect()
 }
 
 /// Whether the refund is one that this service knows nothing of. A cancelled order's own refund has no

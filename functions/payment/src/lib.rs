@@ -1046,7 +1046,12 @@ impl<P: BillingPartner> Function for Payments<P> {
         if is_done {
             return Ok(Consumed::Done);
         }
-        match self.pay(&id, Trigger::Message).await {
+        let paid = self.pay(&id, Trigger::Message).await;
+        // What the partner has told of may have happened before its charge was recorded here.
+        if message.kind == MessageKind::Charge && paid.is_ok() {
+            self.check_charge(&id).await?;
+        }
+        match paid {
             // Outcomes that are final, need the customer, or settle later need no message: the
             // order's due mark keeps what is due.
             Ok(_)

@@ -22,6 +22,7 @@ use service::http::{
 };
 use store::{Settlement, StoreError};
 
+use super::charge_news::{REFUNDED, is_gone};
 use super::partners::{BillingPartner, PartAnswer, PartRefund};
 use super::{Payments, partner_failed};
 
@@ -274,7 +275,7 @@ impl<P: BillingPartner> Payments<P> {
         Ok(order)
     }
 
-    async fn reread(&self, id: &OrderId) -> Result<Order, Error> {
+    pub(super) async fn reread(&self, id: &OrderId) -> Result<Order, Error> {
         let order = self.store.order(id).await?;
         order.ok_or(Error::NotFound(Missing::Order))
     }
@@ -312,7 +313,7 @@ impl<P: BillingPartner> Payments<P> {
     }
 
     /// Records how a refund of a part stands, whatever else changes on the order.
-    async fn record_part(
+    pub(super) async fn record_part(
         &self,
         mut order: Order,
         refund: &Refund,
@@ -325,27 +326,33 @@ impl<P: BillingPartner> Payments<P> {
             }
             let now = self.runtime.now();
             let written = match &status {
-                // A cancelled order has no further events; the sweep sends the mail.
-                RefundStatus::Refunded if order.status == Status::Cancelled => {
-                    let done = Refund {
-                        state: RefundState::Answered(RefundStatus::Refunded),
-                        told: Some(order.version),
-                        ..standing
+                RefundStatus::Refunded => self.part_refunded(&order, &standing, now).await?,
+                // The question that is answered here came before the one that was answered since.
+                RefundStatus::Pending if standing.state != RefundState::Requested => {
+                    return match &standing.state {
+                        RefundState::Requested => Err(Error::RefundPending),
+                        RefundState::Answered(known) => outcome(order, known),
                     };
-                    self.store.note_part(&order, done).await?
                 }
-                RefundStatus::Refunded => self.store.finish_part(&order, &standing, now).await?,
                 RefundStatus::Pending | RefundStatus::Failed { .. } => {
                     let state = RefundState::Answered(status.clone());
                     if standing.state == state {
                         return outcome(order, &status);
                     }
-                    self.store
-                        .note_part(&order, Refund { state, ..standing })
-                        .await?
+                    let noted = stands_at(&order, &standing, state);
+                    self.store.note_part(&order, noted).await?
                 }
             };
             match written {
+                // Somebody else has cancelled it, and this refund is still to be recorded.
+                Settlement::Written(after)
+                    if status == RefundStatus::Refunded
+                        && after
+                            .refund(&refund.name)
+                            .is_none_or(|refund| refund.told.is_none()) =>
+                {
+                    order = *after;
+                }
                 Settlement::Written(order) => {
                     self.tell_part(&order, refund, &status, now);
                     return outcome(*order, &status);
@@ -355,6 +362,36 @@ impl<P: BillingPartner> Payments<P> {
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// Records that a refund of a part has gone back. If nothing is left then, the order is cancelled, as
+    /// long as its shipment has not begun.
+    async fn part_refunded(
+        &self,
+        order: &Order,
+        refund: &Refund,
+        now: Timestamp,
+    ) -> Result<Settlement, Error> {
+        let done = |told| Refund {
+            state: RefundState::Answered(RefundStatus::Refunded),
+            told: Some(told),
+            ..refund.clone()
+        };
+        // A cancelled order has no further events; the sweep sends the mail.
+        if order.status == Status::Cancelled {
+            let told = order.refunds.iter().filter_map(|refund| refund.told).max();
+            let told = told.unwrap_or_default().max(order.version) + 1;
+            return Ok(self.store.note_part(order, done(told)).await?);
+        }
+        let own = done(order.version + 1);
+        let refunds: Vec<Refund> = (order.refunds.iter())
+            .map(|each| if each.name == own.name { &own } else { each })
+            .cloned()
+            .collect();
+        if is_gone(order, &refunds) {
+            return self.cancel_gone(order, &refunds, REFUNDED, now).await;
+        }
+        Ok(self.store.finish_part(order, refund, now).await?)
     }
 
     fn tell_part(&self, order: &Order, refund: &Refund, status: &RefundStatus, now: Timestamp) {
@@ -369,6 +406,17 @@ impl<P: BillingPartner> Payments<P> {
                 tracing::info!(%order_id, %refund_id, state, "part of the payment refunded");
             }
         }
+    }
+}
+
+/// The refund in this state. The items of one that fails before the shipment begins are shipped again.
+pub(super) fn stands_at(order: &Order, refund: &Refund, state: RefundState) -> Refund {
+    let has_failed = matches!(state, RefundState::Answered(RefundStatus::Failed { .. }));
+    let comes_back = has_failed && order.status == Status::Paid && !order.is_being_shipped();
+    Refund {
+        state,
+        unshipped: refund.unshipped && !comes_back,
+        ..refund.clone()
     }
 }
 

@@ -219,7 +219,10 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         let Some(order) = self.store.order(id).await? else {
             return Ok(false);
         };
-        if order.charge().is_none() {
+        // A charge may be refunded before it is recorded here that it was captured.
+        let payment = order.payment.as_ref();
+        let is_opened = payment.is_some_and(|payment| payment.reference.is_some());
+        if order.charge().is_none() && !(is_opened && order.status == Status::Invoiced) {
             return Ok(true);
         }
         let message = Message {

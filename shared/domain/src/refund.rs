@@ -154,7 +154,8 @@ pub struct Refund {
     pub state: RefundState,
     /// What it is for, if it is for items.
     pub items: Vec<RefundedItem>,
-    /// Whether its items had not been shipped when it was requested; they are not shipped then.
+    /// Whether its items are left out of the shipment: they had not been shipped when it was requested,
+    /// and it had not failed when the shipment began.
     pub unshipped: bool,
     /// Whether it takes all that is left and cancels the order.
     pub closes: bool,
@@ -267,12 +268,10 @@ impl Order {
     /// What has gone back or is on its way.
     #[must_use]
     pub fn refunded_amount(&self) -> Money {
-        let is_closed = || {
-            let state = self.payment.as_ref().map(|payment| payment.state);
-            state == Some(ChargeState::Refunded)
-        };
-        // Earlier versions kept no refunds.
-        if self.refunds.is_empty() && is_closed() {
+        // The refund that closes an order takes all that the others have left, also if one of them has
+        // failed since.
+        let state = self.payment.as_ref().map(|payment| payment.state);
+        if state == Some(ChargeState::Refunded) {
             return self.amounts.total;
         }
         self.sum_of(Refund::is_taken)
@@ -303,10 +302,9 @@ impl Order {
         Money::new(sum).expect("a sum of non-negative numbers is not negative")
     }
 
-    /// How many of a product refunds that have not failed were for.
+    /// How many of a product these refunds were for.
     fn refunded_units(&self, product: &ProductId, counts: impl Fn(&Refund) -> bool) -> u32 {
-        let refunds = self.refunds.iter();
-        let refunds = refunds.filter(|refund| refund.holds() && counts(refund));
+        let refunds = self.refunds.iter().filter(|refund| counts(refund));
         let items = refunds.flat_map(|refund| &refund.items);
         let items = items.filter(|item| item.product_id == *product);
         items.map(|item| item.quantity.get()).sum()
@@ -337,7 +335,7 @@ impl Order {
             let lines = self.lines.iter();
             let lines = lines.filter(|line| line.product_id == *product);
             let ordered: u32 = lines.map(|line| line.quantity.get()).sum();
-            let gone = self.refunded_units(product, |_| true) + asked[place];
+            let gone = self.refunded_units(product, Refund::holds) + asked[place];
             let left = ordered.saturating_sub(gone);
             if item.quantity.get() > left {
                 return Err(NotRefundable { item: index, left });
@@ -346,7 +344,7 @@ impl Order {
         }
         let (mut before, mut after) = (Decimal::ZERO, Decimal::ZERO);
         for (product, asked) in products.into_iter().zip(asked) {
-            let gone = self.refunded_units(product, |_| true);
+            let gone = self.refunded_units(product, Refund::holds);
             before += price_of(&self.lines, product, gone);
             after += price_of(&self.lines, product, gone + asked);
         }

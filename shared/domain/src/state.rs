@@ -57,7 +57,7 @@ pub enum Command {
     RefundPart,
     /// Record that the part has gone back.
     FinishPart,
-    /// Cancel what is paid and whose whole money went back outside.
+    /// Cancel what is paid, or is being refunded, and whose whole money went back outside.
     CancelRefunded,
     /// Tell the customer that the parcel is out for delivery.
     ReportOutForDelivery,
@@ -232,8 +232,8 @@ impl Status {
             (Refunding, RefundPart) => Err(TooLate),
             (Refunding, FinishPart) => Ok(Refunding),
             (Cancelled, RefundPart | FinishPart) => Err(TooLate),
-            (Paid, CancelRefunded) => Ok(Cancelled),
-            (Shipped | Refunding, CancelRefunded) => Err(TooLate),
+            (Paid | Refunding, CancelRefunded) => Ok(Cancelled),
+            (Shipped, CancelRefunded) => Err(TooLate),
             (Cancelled, CancelRefunded) => Err(AlreadyDone),
 
             (
@@ -422,7 +422,7 @@ mod tests {
                     Ok(Cancelled),
                     late,
                     Ok(Refunding),
-                    late,
+                    Ok(Cancelled),
                 ],
             ),
             (

@@ -277,17 +277,19 @@ impl Message {
 
     /// The message about this topic, without a mail.
     fn of_topic(order: &Order, topic: MailTopic) -> Option<Self> {
-        let own = Self::of_order(order, topic.event)?;
-        Some(match topic.refund {
-            None => own,
-            Some(id) => {
-                let refund = order.refund(&RefundName::Ours(id))?;
-                Self {
-                    id: email_id(&order.id, topic),
-                    time: refund.at,
-                    ..own
-                }
-            }
+        let Some(id) = topic.refund else {
+            return Self::of_order(order, topic.event);
+        };
+        // The last refund of an order that it cancels has no event of its own.
+        let refund = order.refund(&RefundName::Ours(id))?;
+        refund.told?;
+        Some(Self {
+            id: email_id(&order.id, topic),
+            kind: MessageKind::Event(topic.event),
+            order: Some(order.id),
+            time: refund.at,
+            traceparent: order.traceparent.clone(),
+            mail: None,
         })
     }
 

@@ -5,7 +5,7 @@ use domain::{ChargeState, Command, Order, Refund, Status, Text, Timestamp};
 use super::item::{n, s};
 use super::payments::CLAIM;
 use super::refunds::with_refund;
-use super::transition::Transition;
+use super::transition::{OrderWrite, Transition};
 use super::{Fence, Settlement, Store, StoreError};
 
 /// What makes sure that nobody charges the order while it is cancelled.
@@ -100,7 +100,7 @@ impl Store {
 }
 
 /// Refused while the label of the order's parcel may be bought.
-pub(super) fn unless_shipped(write: Transition) -> Transition {
+pub(super) fn unless_shipped<Kind>(write: OrderWrite<Kind>) -> OrderWrite<Kind> {
     write
         .when(
             "attribute_not_exists(parcel) \

@@ -11,21 +11,27 @@ use domain::{
 
 use super::cancellations::unless_shipped;
 use super::item::{n, refunds_value, s};
-use super::transition::OrderWrite;
+use super::transition::{Change, OrderWrite};
 use super::{Settlement, Store, StoreError};
 
 impl Store {
     /// Keeps a refund of a part before it is requested of the partner, with its `RefundRequested`
-    /// event; one write. From then on the order is due until the refund's outcome is known.
+    /// event; one write. From then on the order is due until the refund's outcome is known. Refused once
+    /// the shipment has begun that the refund takes items off.
     pub async fn request_part(
         &self,
         order: &Order,
         refund: Refund,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let name = refund.name.clone();
+        let (name, is_unshipped) = (refund.name.clone(), refund.unshipped);
         let replaced = replaced(order, refund);
         let requested = self.transition(&replaced, Command::RefundPart, now);
+        let requested = if is_unshipped {
+            unless_shipped(requested)
+        } else {
+            requested
+        };
         let requested = with_refunds(requested, order, &replaced.refunds);
         self.settled(requested, |order| order.refund(&name).is_some())
             .await
@@ -53,8 +59,10 @@ impl Store {
 
     /// Records how a refund stands that the partner has not made; one write, which tells nobody.
     pub async fn note_part(&self, order: &Order, refund: Refund) -> Result<Settlement, StoreError> {
-        let noted = with_refund(Self::change(&order.id), order, refund.clone());
-        self.settled(noted, |order| order.refund(&refund.name) == Some(&refund))
+        let name = refund.name.clone();
+        let refunds = replaced(order, refund.clone()).refunds;
+        let noted = Self::noted(order, &refunds);
+        self.settled(noted, |order| order.refund(&name) == Some(&refund))
             .await
     }
 }
@@ -67,11 +75,25 @@ impl Store {
         order: &Order,
         refunds: &[Refund],
     ) -> Result<Settlement, StoreError> {
-        let noted = with_refunds(Self::change(&order.id), order, refunds);
+        let noted = Self::noted(order, refunds);
         self.settled(noted, |order| order.refunds == refunds).await
     }
 
-    /// Cancels a paid order whose whole charge went back outside, with its `OrderCancelled` event; one
+    /// A change of the refunds. Items come back to the shipment only as long as it has not begun.
+    fn noted(order: &Order, refunds: &[Refund]) -> Change {
+        let noted = with_refunds(Self::change(&order.id), order, refunds);
+        let comes_back = |refund: &Refund| {
+            let before = order.refund(&refund.name);
+            before.is_some_and(|before| before.unshipped) && !refund.unshipped
+        };
+        if refunds.iter().any(comes_back) {
+            unless_shipped(noted.when_is("version", n(order.version)))
+        } else {
+            noted
+        }
+    }
+
+    /// Cancels a paid or refunding order whose whole charge went back outside, with its `OrderCancelled` event; one
     /// write. Refused once its parcel is registered with a carrier: then it is being shipped.
     pub async fn cancel_refunded(
         &self,
@@ -82,7 +104,8 @@ impl Store {
     ) -> Result<Settlement, StoreError> {
         let cancelled = unless_shipped(self.transition(order, Command::CancelRefunded, now))
             .set("payment.state", s(ChargeState::Refunded.as_str()))
-            .set("cancelReason", s(reason.as_str()));
+            .set("cancelReason", s(reason.as_str()))
+            .remove(["payment.refund"]);
         let cancelled = with_refunds(cancelled, order, refunds);
         self.settled(cancelled, |order| order.status == Status::Cancelled)
             .await
