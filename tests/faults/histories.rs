@@ -362,7 +362,7 @@ fn plan_on_the_wire(seed: u64) -> Plan {
     ];
     let mut random = Random::new(seed);
     let partner = PartnerName::WITH_AGREEMENTS[random.below(2)];
-    let scenarios = (0..2)
+    let mut scenarios: Vec<Scenario> = (0..2)
         .map(|_| {
             let scenario = ON_THE_WIRE[random.below(ON_THE_WIRE.len())].clone();
             let scenario = scenario.cancelled_at_random(&mut random);
@@ -370,11 +370,18 @@ fn plan_on_the_wire(seed: u64) -> Plan {
         })
         .collect();
     let plan = plan(seed);
-    let change = if partner == PartnerName::PayPal && random.chance(400) {
-        Some(Change::of_account(&mut random))
-    } else {
-        plan.change
+    let change = match random.below(10) {
+        0..4 if partner == PartnerName::PayPal => Some(Change::of_account(&mut random)),
+        4..7 => Some(Change::of_partner(&mut random)),
+        _ => plan.change,
     };
+    if change.is_some_and(|change| change.other_account) {
+        // What the account that is gone has charged, nobody can give back.
+        for scenario in &mut scenarios {
+            scenario.refunds = [None; 3];
+            scenario.outside = [None; 2];
+        }
+    }
     Plan {
         partner: Some(partner),
         carrier: carriers[random.below(carriers.len())],
@@ -426,6 +433,44 @@ fn any_two_crashes_on_the_way_break_nothing() {
 #[test]
 fn random_histories_keep_every_promise() {
     run_histories(2_000, plan);
+}
+
+/// The same where money goes back of every order.
+#[test]
+fn random_histories_of_refunds_keep_every_promise() {
+    run_histories(500, Histories::plan_of_refunds);
+}
+
+/// A partner changes and changes back while money goes back.
+#[test]
+fn random_histories_of_refunds_keep_every_promise_while_the_billing_partner_changes() {
+    run_histories(200, |seed| Plan {
+        change: Some(Change::of_partner(&mut Random::new(seed))),
+        ..Histories::plan_of_refunds(seed)
+    });
+}
+
+/// The same through the real clients.
+#[test]
+fn random_histories_of_refunds_keep_every_promise_through_the_real_clients() {
+    run_histories(200, |seed| {
+        let partner = PartnerName::WITH_AGREEMENTS[Random::new(seed ^ 7).below(2)];
+        let changes = Random::new(seed ^ 9).chance(300);
+        let plan = Histories::plan_of_refunds(seed);
+        let mut scenarios = plan.scenarios;
+        for scenario in &mut scenarios {
+            // The double settles nothing later by itself.
+            scenario.customer = "8080";
+        }
+        Plan {
+            partner: Some(partner),
+            scenarios,
+            change: changes.then(|| Change::of_partner(&mut Random::new(seed))),
+            refunds_fail: 0,
+            refunds_pend: 0,
+            ..plan
+        }
+    });
 }
 
 #[expect(clippy::print_stdout, reason = "how long it took is of interest")]

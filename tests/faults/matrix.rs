@@ -29,6 +29,11 @@ const fn row(
 
 const CRASHES: &str = "a_crash_at_any_effect_of_any_scenario_breaks_nothing";
 const HISTORIES: &str = "random_histories_keep_every_promise";
+const REFUNDS: &str = "random_histories_of_refunds_keep_every_promise";
+const REFUNDS_WIRE: &str =
+    "random_histories_of_refunds_keep_every_promise_through_the_real_clients";
+const REFUNDS_CHANGE: &str =
+    "random_histories_of_refunds_keep_every_promise_while_the_billing_partner_changes";
 
 const MET: &[&str] = &[
     "each_refusal_of_each_call_of_carts_invoices_and_reads_is_tried_again_then_503",
@@ -239,7 +244,7 @@ const ROWS: &[Row] = &[
           "a_change_that_is_rolled_back_opens_another_charge_at_the_first_partner",
           "an_agreement_with_the_old_partner_does_not_count_for_a_new_charge",
           "webhooks_of_both_partners_are_heard_and_a_dispute_is_asked_for_where_it_is",
-          "a_charge_of_an_earlier_version_is_where_its_account_or_reference_proves"]),
+          "a_charge_of_an_earlier_version_is_where_its_account_or_reference_proves", HISTORIES, REFUNDS_CHANGE]),
     row("Payment", "the partner's account changes, or its partner is configured no more, while a charge is open", "503; nothing is charged, refunded, or cancelled; the order continues once the first one is configured again",
         &["what_another_account_does_not_find_is_neither_charged_again_nor_cancelled",
           "a_declined_charge_of_another_account_is_not_taken_for_dead",
@@ -330,12 +335,18 @@ const ROWS: &[Row] = &[
         &["a_refund_without_an_answer_is_made_once_and_continued_by_the_sweep",
           "a_refund_of_a_paid_order_is_continued_beside_its_shipment",
           "stripe_makes_each_part_once_however_its_answer_is_lost",
-          "paypal_makes_each_part_once_and_a_cancellation_the_rest"]),
+          "paypal_makes_each_part_once_and_a_cancellation_the_rest", CRASHES, REFUNDS, REFUNDS_WIRE]),
     row("Refund", "two refunds at once, or a cancellation beside one", "never more than was captured, each once",
         &["two_callers_who_refund_at_once_never_get_more_than_was_captured",
           "a_cancellation_gives_back_what_earlier_refunds_have_left",
           "a_cancellation_at_paypal_gives_back_the_rest_beside_a_pending_part",
-          "a_note_of_a_refund_that_was_overtaken_is_refused"]),
+          "a_note_of_a_refund_that_was_overtaken_is_refused", REFUNDS, REFUNDS_WIRE]),
+    row("Refund", "items are refunded while the shipment begins, or their refund fails around it", "`shippedItems` is what was shipped, then and later",
+        &[REFUNDS]),
+    row("Refund", "a refund of a part ends while the partner is asked for all of them", "its event and one mail",
+        &[REFUNDS]),
+    row("Refund", "the billing partner changes between the charge and its refund", "refunded, looked up, and disputed at its own partner; the books of all partners balance",
+        &[REFUNDS_CHANGE, REFUNDS_WIRE, HISTORIES]),
     row("Refund", "the partner rejects a refund of a part", "shown, counted once, and its amount is free again",
         &["a_rejected_refund_is_told_counted_and_frees_its_amount",
           "stripe_refuses_more_than_is_left_and_what_is_disputed"]),
@@ -355,7 +366,13 @@ const ROWS: &[Row] = &[
         &["a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment",
           "a_customer_whose_charge_is_gone_gets_one_mail_about_the_cancellation",
           "what_paypal_refunds_or_takes_back_outside_stops_the_shipment",
-          "a_lost_dispute_of_the_whole_charge_stops_the_shipment"]),
+          "a_lost_dispute_of_the_whole_charge_stops_the_shipment", REFUNDS]),
+    row("Late news", "the last part of a charge goes back here, after another part went back outside", "the order is cancelled, if its shipment has not begun",
+        &[REFUNDS]),
+    row("Late news", "it is reported before it is recorded that the charge was captured", "the capture is recorded first, then what has gone back",
+        &[REFUNDS]),
+    row("Late news", "the bank takes the whole charge while the order is being cancelled", "no further refund is requested; the order is cancelled",
+        &[REFUNDS]),
     row("Late news", "the same once the parcel is registered or shipped, or of a part", "recorded, counted once, and not refunded again",
         &["a_parcel_that_is_registered_is_not_stopped_by_a_refund_outside",
           "a_shipped_order_whose_charge_is_refunded_outside_stays_shipped_and_counts",

@@ -14,6 +14,7 @@ struct Promise {
 }
 
 const HISTORIES: &str = "random_histories_keep_every_promise";
+const REFUNDS: &str = "random_histories_of_refunds_keep_every_promise";
 const WIRE: &str = "random_histories_keep_every_promise_through_the_real_clients";
 
 #[rustfmt::skip]
@@ -56,7 +57,7 @@ const PROMISES: &[Promise] = &[
         write: "`charge_opened` stores the partner and the account",
         tests: &["what_another_account_does_not_find_is_neither_charged_again_nor_cancelled", "only_the_account_that_opened_a_charge_says_that_it_has_expired_and_not_while_it_is_asked",
                  "a_charge_at_paypal_is_asked_for_at_neither_the_sandbox_nor_stripe",
-                 "an_open_charge_is_asked_for_and_confirmed_at_its_own_partner_after_a_change"],
+                 "an_open_charge_is_asked_for_and_confirmed_at_its_own_partner_after_a_change", HISTORIES],
         remains: "Such an order is `unknown` until its credentials are back; manual action is required. A charge from before accounts were stored counts as another account's",
     },
     Promise {
@@ -70,14 +71,14 @@ const PROMISES: &[Promise] = &[
         sentence: "All refunds of an order together are never more than was captured, and each request for one is carried out once.",
         write: "`request_part`: `paid` or `shipped`, version, and the revision of the order's refunds; the refund's name comes from the idempotency key, and the partner keeps it",
         tests: &["two_callers_who_refund_at_once_never_get_more_than_was_captured", "a_refund_without_an_answer_is_made_once_and_continued_by_the_sweep",
-                 "stripe_makes_each_part_once_however_its_answer_is_lost"],
+                 "stripe_makes_each_part_once_however_its_answer_is_lost", REFUNDS],
         remains: "An order keeps 50 refunds of this service. After a failure (5xx) of Stripe's, the refund is requested under another key, once Stripe shows none of its name",
     },
     Promise {
         sentence: "An order whose whole charge went back outside is not shipped, if its parcel was not registered when the partner reported it.",
         write: "`cancel_refunded`: `paid`, version, no `parcel`, and the revision of the order's refunds",
         tests: &["a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment", "what_paypal_refunds_or_takes_back_outside_stops_the_shipment",
-                 "a_lost_dispute_of_the_whole_charge_stops_the_shipment"],
+                 "a_lost_dispute_of_the_whole_charge_stops_the_shipment", REFUNDS],
         remains: "It is known through a webhook only. Once the parcel is registered, the order ships and the alarm `RefundedOutsideAlarm` tells people",
     },
     Promise {

@@ -27,6 +27,21 @@ pub struct BookedCharge {
     pub refunds: u32,
     /// What was given back in all, a decimal.
     pub refunded: rust_decimal::Decimal,
+    /// Every refund, also those that failed.
+    pub each: Vec<BookedRefund>,
+}
+
+/// A refund in a partner's books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookedRefund {
+    /// As the client gave it, or as the partner names it.
+    pub name: domain::RefundName,
+    /// A decimal, in units of the currency.
+    pub amount: rust_decimal::Decimal,
+    /// Whether the money has gone back or is on its way.
+    pub holds: bool,
+    /// Whether somebody made it in the partner's dashboard.
+    pub by_hand: bool,
 }
 
 pub use easypost::{BoughtLabel, EasyPostDouble, EasyPostHabits, Offer};

@@ -10,21 +10,19 @@ use super::world::{Faults, Protocol, World};
 
 /// The abstract partner and its books, in a world where nothing goes wrong unless it is asked to.
 #[derive(Clone, Debug)]
-pub struct AbstractPartner(World);
+pub struct AbstractPartner(World, Protocol);
 
 impl AbstractPartner {
     /// One that works like this.
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
-        let world = World::new(0, Faults::default(), false);
-        world.state().protocol = protocol;
-        Self(world)
+        Self(World::new(0, Faults::default(), false), protocol)
     }
 
     /// A client of it.
     #[must_use]
     pub fn client(&self) -> impl BillingPartner + use<> {
-        Outside(self.0.clone())
+        Outside(self.0.clone(), self.1)
     }
 
     /// Its clock.
@@ -59,6 +57,7 @@ impl AbstractPartner {
     pub fn given_back(&self) -> usize {
         let state = self.0.state();
         let charges = state.charges.values();
-        charges.map(|charge| charge.refunds.len()).sum()
+        let refunds = charges.flat_map(|charge| &charge.refunds);
+        refunds.filter(|refund| refund.holds()).count()
     }
 }

@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use domain::{Card, Money, RefundName};
-use payment::partners::{
-    ChargeRequest, ChargeStatus, OpenCharge, PartRefund, PartnerError, RefundStatus, ShownRefund,
-};
-use rust_decimal::Decimal;
+use domain::Card;
+use payment::partners::{ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
 
 use super::World;
 use super::world::{LedgerCharge, Protocol, State, Taking};
@@ -49,21 +46,9 @@ fn decide(
     }
 }
 
-fn failed() -> RefundStatus {
-    RefundStatus::Failed {
-        code: "lost_or_stolen_card".to_owned(),
-    }
-}
-
 impl LedgerCharge {
-    /// What has not gone back.
-    fn rest(&self) -> Decimal {
-        let given: Decimal = self.refunds.iter().map(|(_, amount)| amount).sum();
-        self.amount.decimal() - given
-    }
-
     /// What was waited for has come, if its time has.
-    fn settle(&mut self, protocol: Protocol, now: i64) {
+    fn settle(&mut self, now: i64) {
         if let Some((_, status)) = self.settles.take_if(|(at, _)| now >= *at) {
             self.captures += u32::from(matches!(status, ChargeStatus::Captured(_)));
             self.status = status;
@@ -73,7 +58,7 @@ impl LedgerCharge {
             self.status,
             ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired
         );
-        if protocol == Protocol::Orders && is_open && now >= self.opened_at + lives {
+        if self.protocol == Protocol::Orders && is_open && now >= self.opened_at + lives {
             self.status = ChargeStatus::Expired;
             self.settles = None;
         }
@@ -82,18 +67,25 @@ impl LedgerCharge {
 
 impl World {
     /// Opens a charge, or finds the one that was opened under the same key.
-    pub(super) fn open_charge(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
+    pub(super) fn open_charge(
+        &self,
+        protocol: Protocol,
+        request: &ChargeRequest,
+    ) -> Result<String, PartnerError> {
         let now = self.now();
         let mut state = self.state();
         let agreed = request.agreement.as_ref();
         let agreed = agreed.map(|agreement| agreement.payment_method.as_str().to_owned());
-        let method = match state.protocol {
+        let method = match protocol {
             Protocol::Everybody => Some("any".to_owned()),
             Protocol::Intents => Some(agreed.ok_or(PartnerError::NoAgreement)?),
             Protocol::Orders => None,
         };
         let (attempt, replaces) = (request.attempt, &request.replaces);
-        let key = format!("{}/{attempt}/{method:?}/{replaces:?}", request.invoice);
+        let key = format!(
+            "{protocol:?}/{}/{attempt}/{method:?}/{replaces:?}",
+            request.invoice
+        );
         let memory = state.partner_memory;
         let known = state.charge_keys.get(&key);
         let known = known.filter(|(_, since)| now - since < memory);
@@ -103,6 +95,7 @@ impl World {
         let reference = format!("charge_{}", state.charges.len() + 1);
         state.charge_keys.insert(key, (reference.clone(), now));
         let charge = LedgerCharge {
+            protocol,
             invoice: request.invoice.to_string(),
             amount: request.amount,
             currency: request.currency,
@@ -112,8 +105,7 @@ impl World {
             settles: None,
             captures: 0,
             refunds: Vec::new(),
-            failed_refunds: 0,
-            failed: Vec::new(),
+            refused: Vec::new(),
         };
         state.charges.insert(reference.clone(), charge);
         Ok(reference)
@@ -128,11 +120,9 @@ impl World {
         let now = self.now();
         let mut state = self.state();
         state.touched = true;
-        let protocol = state.protocol;
-        let opened_with = state
-            .charges
-            .get(&asked.reference)
-            .and_then(|charge| charge.method.clone());
+        let charge = state.charges.get(&asked.reference);
+        let opened_with = charge.and_then(|charge| charge.method.clone());
+        let protocol = charge.map_or(Protocol::Everybody, |charge| charge.protocol);
         let agreed = asked.request.agreement.as_ref();
         let agreed = agreed.map(|agreement| agreement.payment_method.as_str().to_owned());
         let method = match protocol {
@@ -182,11 +172,10 @@ impl World {
     pub(super) fn charge_status(&self, reference: &str) -> ChargeStatus {
         let now = self.now();
         let mut state = self.state();
-        let protocol = state.protocol;
         let Some(charge) = state.charges.get_mut(reference) else {
             return ChargeStatus::Cancelled;
         };
-        charge.settle(protocol, now);
+        charge.settle(now);
         charge.status.clone()
     }
 
@@ -194,10 +183,9 @@ impl World {
     pub(super) fn cancel_charge(&self, reference: &str) -> ChargeStatus {
         let status = self.charge_status(reference);
         let mut state = self.state();
-        let can_cancel = state.protocol != Protocol::Orders;
-        if can_cancel
-            && !matches!(status, ChargeStatus::Captured(_))
+        if !matches!(status, ChargeStatus::Captured(_))
             && let Some(charge) = state.charges.get_mut(reference)
+            && charge.protocol != Protocol::Orders
         {
             charge.status = ChargeStatus::Cancelled;
             charge.settles = None;
@@ -206,117 +194,19 @@ impl World {
         status
     }
 
-    /// Gives the whole of a charge back, once; again after it has failed.
-    pub(super) fn refund_charge(&self, reference: &str) -> RefundStatus {
-        let now = self.now();
-        let mut state = self.state();
-        state.touched = true;
-        let fails_later = {
-            let rate = state.refunds_fail;
-            state.random.chance(rate)
-        };
-        let wait = state.random.millis(10 * 24 * 3_600_000);
-        match state.charges.get_mut(reference) {
-            Some(charge) if charge.captures > 0 => {
-                let rest = charge.rest();
-                if rest > Decimal::ZERO {
-                    let name = RefundName::Partners(format!("rest_{}", charge.failed_refunds + 1));
-                    charge.refunds.push((name, rest));
-                    let fails_later = fails_later && charge.failed_refunds == 0;
-                    drop(state);
-                    if fails_later {
-                        let (world, reference) = (self.clone(), reference.to_owned());
-                        let fail = move || world.fail_refund(&reference);
-                        self.arrive_at(now + wait, "the refund fails".to_owned(), fail);
-                    }
-                }
-                RefundStatus::Refunded
-            }
-            _ => RefundStatus::Failed {
-                code: "nothing_captured".to_owned(),
-            },
-        }
-    }
-
-    /// The money comes back to the shop, days after it went, and the partner tells.
-    fn fail_refund(&self, reference: &str) {
-        let mut state = self.state();
-        state.touched = true;
-        if let Some(charge) = state.charges.get_mut(reference) {
-            charge.failed.append(&mut charge.refunds);
-            charge.failed_refunds += 1;
-            let invoice = charge.invoice.clone();
-            state.news.push(invoice);
-        }
-    }
-
-    /// How the refund of a charge stands; `None` where nobody has asked for one.
-    pub(super) fn refund_status(&self, reference: &str) -> Option<RefundStatus> {
-        let state = self.state();
-        let charge = state.charges.get(reference)?;
-        if charge.rest() <= Decimal::ZERO {
-            return Some(RefundStatus::Refunded);
-        }
-        (charge.failed_refunds > 0).then(failed)
-    }
-
-    /// Gives a part of a charge back, once for its name and no more than is left.
-    pub(super) fn refund_part(&self, reference: &str, part: &PartRefund) -> RefundStatus {
-        let mut state = self.state();
-        state.touched = true;
-        let refused = |code: &str| RefundStatus::Failed {
-            code: code.to_owned(),
-        };
-        let name = RefundName::Ours(part.id);
-        match state.charges.get_mut(reference) {
-            Some(charge) if charge.captures > 0 => {
-                if charge.refunds.iter().any(|(each, _)| *each == name) {
-                    return RefundStatus::Refunded;
-                }
-                if charge.failed.iter().any(|(each, _)| *each == name) {
-                    return failed();
-                }
-                if part.amount.decimal() > charge.rest() {
-                    return refused("more_than_is_left");
-                }
-                charge.refunds.push((name, part.amount.decimal()));
-                RefundStatus::Refunded
-            }
-            _ => refused("nothing_captured"),
-        }
-    }
-
-    /// Every refund of a charge.
-    pub(super) fn shown_refunds(&self, reference: &str) -> Vec<ShownRefund> {
-        let state = self.state();
-        let Some(charge) = state.charges.get(reference) else {
-            return Vec::new();
-        };
-        let shown = |(name, amount): &(RefundName, Decimal), status| ShownRefund {
-            name: name.clone(),
-            amount: Money::new(*amount).unwrap_or(Money::ZERO),
-            status,
-        };
-        let made = charge.refunds.iter();
-        let made = made.map(|refund| shown(refund, RefundStatus::Refunded));
-        let lost = charge.failed.iter().map(|refund| shown(refund, failed()));
-        made.chain(lost).collect()
-    }
-
     /// The customer pays this charge on the partner's own page, with a card that is good.
     pub(super) fn pay_on_page(&self, reference: &str) {
         let now = self.now();
         let mut state = self.state();
-        let protocol = state.protocol;
         state.touched = true;
         let Some(charge) = state.charges.get_mut(reference) else {
             return;
         };
-        charge.settle(protocol, now);
+        charge.settle(now);
         let can_pay = match charge.status {
             ChargeStatus::ActionRequired => true,
             ChargeStatus::Unconfirmed | ChargeStatus::Declined { .. } => {
-                protocol == Protocol::Intents
+                charge.protocol == Protocol::Intents
             }
             ChargeStatus::Captured(_)
             | ChargeStatus::Pending

@@ -71,7 +71,7 @@ impl Depot {
     /// A client of it in one process of `world`.
     pub(super) fn client(&self, world: &World) -> Shipper {
         match self {
-            Self::Played => Shipper::Played(Outside(world.clone())),
+            Self::Played => Shipper::Played(Outside::of(world)),
             Self::EasyPost(double) => {
                 let double = Arc::new(double.clone());
                 let https = wire::https(world, double, "https://api.easypost.com", TOO_MANY);

@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Value, json};
 
 use super::ends::REFUSED_DOMAIN;
-use super::scenario::{Act, Keys, Mailing, Price, Scenario};
+use super::scenario::{Act, Extent, Keys, Mailing, Price, Scenario, Stranger};
 use crate::cloud::START;
 use crate::services::{Reply, customer_request, request};
+
+/// The path of refunds.
+pub(super) const REFUND: &str = "/api/order/refund.json";
 
 /// Where every order goes; every carrier takes it.
 pub(super) const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
@@ -67,10 +70,19 @@ pub(super) enum Role {
     Rival,
     Customer,
     Mailer,
+    Refunder,
+    OtherRefunder,
 }
 
 impl Role {
-    pub(super) const ALL: [Self; 4] = [Self::Shop, Self::Rival, Self::Customer, Self::Mailer];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Shop,
+        Self::Rival,
+        Self::Customer,
+        Self::Mailer,
+        Self::Refunder,
+        Self::OtherRefunder,
+    ];
 }
 
 /// Makes one request after the other.
@@ -86,9 +98,11 @@ pub(super) struct Caller {
 pub(super) struct Client {
     pub(super) scenario: Scenario,
     pub(super) number: usize,
-    pub(super) callers: [Caller; 4],
+    pub(super) callers: [Caller; 6],
     /// What the customer will do, and when.
     pub(super) acts: VecDeque<(i64, Act)>,
+    /// What will happen at the partner, and when.
+    pub(super) outside: VecDeque<(i64, Stranger)>,
     declines: u32,
     /// The order, once its cart was answered.
     pub(super) order: Option<String>,
@@ -119,6 +133,7 @@ impl Client {
             number,
             callers: Role::ALL.map(caller),
             acts: VecDeque::new(),
+            outside: VecDeque::new(),
             declines: 0,
             order: None,
             total: Value::Null,
@@ -154,11 +169,9 @@ impl Client {
     }
 
     fn wish(&mut self, role: Role, path: &str, body: Value) {
-        let key = format!(
-            "client-{}-{role:?}-{path}-{}",
-            self.number,
-            self.answers.len()
-        );
+        // What is still to be asked has keys of its own.
+        let number = self.answers.len() + self.caller(role).wishes.len();
+        let key = format!("client-{}-{role:?}-{path}-{number}", self.number);
         let wish = Wish {
             method: "POST",
             path: path.to_owned(),
@@ -255,6 +268,11 @@ impl Client {
                 self.declines += 1;
                 self.wish(Role::Shop, "/api/order/payment.json", wish.body.clone());
             }
+            REFUND if reply.status < 300 && self.scenario.keys == Keys::Misused => {
+                let mut other = wish.body.clone();
+                other["reason"] = "another one".into();
+                self.misuse(wish, other);
+            }
             "/api/order/payment.json" if reply.status == 402 => {}
             "/api/order/payment.json" => self.want_shipped(),
             "/api/order/shipping.json" if wish.body.get("event").is_some() => {
@@ -312,6 +330,28 @@ impl Client {
             self.wish(Role::Rival, "/api/order/payment.json", payment);
             self.caller(Role::Rival).next_at = now + after;
         }
+        let refunders = [Role::Refunder, Role::OtherRefunder, Role::Refunder];
+        for (role, refund) in refunders.into_iter().zip(self.scenario.refunds) {
+            let Some((after, extent)) = refund else {
+                continue;
+            };
+            let mut refund = json!({"customerId": self.customer(), "orderId": order});
+            match extent {
+                Extent::Amount(amount) => refund["amount"] = amount.into(),
+                Extent::Items(quantity) => {
+                    refund["items"] = json!([{"productId": "1234", "quantity": quantity}]);
+                }
+                Extent::Rest => {}
+            }
+            if self.caller(role).wishes.is_empty() {
+                self.caller(role).next_at = now + after;
+            }
+            self.wish(role, REFUND, refund);
+        }
+        let outside = self.scenario.outside.iter().flatten();
+        let mut outside: Vec<_> = outside.map(|(after, act)| (now + after, *act)).collect();
+        outside.sort_by_key(|(at, _)| *at);
+        self.outside = outside.into();
         let acts = self.scenario.acts.iter().flatten();
         self.acts = acts.map(|(after, act)| (now + after, *act)).collect();
         match self.scenario.mailing {
@@ -364,7 +404,15 @@ impl Client {
         caller.failures += 1;
         caller.next_at = now + pause + (1_000 << caller.failures.min(12)).min(3_600_000);
         let Some(reply) = reply else { return };
+        // Whoever waits for the payment looks often at first.
+        if wish.path == REFUND && reply.code() == "wrong_state" && caller.failures < 60 {
+            caller.next_at = now + pause % 40;
+        }
         match verdict(wish, reply, may_disturb) {
+            Verdict::Later
+                if wish.path == REFUND
+                    && reply.code() == "wrong_state"
+                    && self.caller(role).failures < 100 => {}
             // What waits for something that may never happen is not asked for ever.
             Verdict::Later if reply.status < 500 && self.caller(role).failures > 40 => {
                 self.caller(role).wishes.clear();
@@ -379,6 +427,7 @@ impl Client {
             }
             Verdict::Later => {}
             Verdict::Final => self.is_final(role, wish, reply, now, pause),
+            Verdict::Void => self.is_over(role, wish, now, pause),
             Verdict::ChainGoesOn => self.caller(role).wishes.clear(),
             Verdict::Disturbed => {
                 self.is_disturbed = true;
@@ -392,21 +441,26 @@ impl Client {
         }
     }
 
-    fn is_final(&mut self, role: Role, wish: &Wish, reply: &Reply, now: i64, pause: i64) {
-        let place = wish.place();
+    /// The wish is not asked for any more.
+    fn is_over(&mut self, role: Role, wish: &Wish, now: i64, pause: i64) {
         let caller = self.caller(role);
         caller.failures = 0;
         caller.next_at = now + 1_000 + pause;
         let front = caller.wishes.front();
-        if front.is_some_and(|front| front.place() == place) {
+        if front.is_some_and(|front| front.place() == wish.place()) {
             caller.wishes.pop_front();
         }
+    }
+
+    fn is_final(&mut self, role: Role, wish: &Wish, reply: &Reply, now: i64, pause: i64) {
+        let place = wish.place();
+        self.is_over(role, wish, now, pause);
         let answer = (reply.status, reply.text.clone());
         match self.answers.get(&place) {
             // Why something is refused may change with the order.
             // A parcel that the carrier has refused since no longer stands in a cancellation's way.
             Some((409, _)) if wish.path == "/api/order/cancel.json" => {}
-            Some(first) if *first != answer && reply.status != 409 => {
+            Some(first) if *first != answer && (reply.status != 409 || wish.path == REFUND) => {
                 self.contradictions
                     .push(format!("{place:?}: {first:?} then {answer:?}"));
             }
@@ -429,6 +483,8 @@ impl Client {
 enum Verdict {
     /// It is for good.
     Final,
+    /// It cannot be done now, nothing was kept of it, and nobody asks again.
+    Void,
     /// It is to be asked again.
     Later,
     /// Pending, or the customer must act: the chain goes on without this caller.
@@ -456,6 +512,16 @@ fn verdict(wish: &Wish, reply: &Reply, may_disturb: bool) -> Verdict {
         (402, "billing_agreement_missing" | "payment_action_required") => Verdict::ChainGoesOn,
         (409, "payment_pending") => Verdict::ChainGoesOn,
         (409, "refund_failed" | "refund_pending") => Verdict::Later,
+        (409, "refund_rejected") => Verdict::Final,
+        (409, "refund_exceeds_payment" | "mismatch") if wish.path == REFUND => Verdict::Void,
+        (409, "wrong_state") if wish.path == REFUND => {
+            // Before the payment it comes too early, after the cancellation too late.
+            if reply.text.contains("its cancellation refunds") {
+                Verdict::Void
+            } else {
+                Verdict::Later
+            }
+        }
         (409, "mail_unconfirmed") | (422, "address_rejected") => Verdict::Final,
         // The event that the mail is about has not happened yet, or never will.
         (409, "wrong_state") if wish.body.get("event").is_some() => Verdict::Later,

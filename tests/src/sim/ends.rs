@@ -4,7 +4,7 @@ use domain::{Email, NextAction, PartnerAccount, PartnerName, Timestamp, number_f
 use email::mail::Mail;
 use email::mailer::{Mailer, MailerError, classify};
 use messages::queue::{EventQueue, Queue, QueueError};
-use messages::{Message, PartnerReference};
+use messages::{Message, MessageKind, PartnerReference};
 use payment::partners::{
     BillingPartner, ChargeRequest, ChargeStatus, Disputed, OpenCharge, PartAnswer, PartRefund,
     PartnerError, RefundStatus, ShownRefund,
@@ -19,9 +19,16 @@ use crate::AsyncApi;
 /// SES refuses every address of it.
 pub(super) const REFUSED_DOMAIN: &str = "@refused.example";
 
-/// Everything outside, seen from one process.
+/// Everything outside, seen from one process; of the abstract partners the one that works like this.
 #[derive(Clone, Debug)]
-pub(super) struct Outside(pub(super) World);
+pub(super) struct Outside(pub(super) World, pub(super) Protocol);
+
+impl Outside {
+    /// For whoever asks no partner.
+    pub(super) fn of(world: &World) -> Self {
+        Self(world.clone(), Protocol::Everybody)
+    }
+}
 
 fn failure(operation: &'static str, kind: FailureKind, code: Option<&str>) -> AwsFailure {
     AwsFailure {
@@ -38,7 +45,9 @@ impl Outside {
         AsyncApi::get().assert_allows(queue, &body);
         let mut state = self.0.state();
         let faults = state.faults;
-        if state.random.chance(faults.vanish) {
+        // Nothing but the message itself backs a partner's hint.
+        let is_backed = matches!(message.kind, MessageKind::Event(_));
+        if is_backed && state.random.chance(faults.vanish) {
             return;
         }
         let copies = if state.random.chance(faults.duplicate) {
@@ -138,16 +147,20 @@ impl Outside {
     }
 }
 
-/// The one account of every history.
-fn account() -> PartnerAccount {
-    PartnerAccount::new(PartnerName::Sandbox, "")
+/// The partner's one account.
+fn account(protocol: Protocol) -> PartnerAccount {
+    PartnerAccount::new(protocol.partner(), "")
 }
 
 /// Where the charge stands. That it is not found says nothing to another account, and nothing while a
 /// confirmation is unanswered: it is asked for again, as the client of PayPal has it.
-fn standing(world: &World, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
+fn standing(
+    world: &World,
+    protocol: Protocol,
+    charge: &OpenCharge,
+) -> Result<ChargeStatus, PartnerError> {
     match world.charge_status(&charge.reference) {
-        ChargeStatus::Expired if charge.account.as_ref() != Some(&account()) => {
+        ChargeStatus::Expired if charge.account.as_ref() != Some(&account(protocol)) => {
             let what = "played: there is no such charge";
             Err(PartnerError::Unavailable(what.into()))
         }
@@ -156,38 +169,64 @@ fn standing(world: &World, charge: &OpenCharge) -> Result<ChargeStatus, PartnerE
     }
 }
 
+impl Outside {
+    /// The same about a charge; a partner knows its own alone.
+    async fn ask_about<T: 'static>(
+        &self,
+        name: &str,
+        charge: &OpenCharge,
+        carry_out: impl FnOnce(&World, &OpenCharge) -> Result<T, PartnerError> + Send + 'static,
+    ) -> Result<T, PartnerError> {
+        let (charge, protocol) = (charge.clone(), self.1);
+        self.ask_partner(name, move |world| {
+            let mut state = world.state();
+            let opener = state.charges.get(&charge.reference);
+            if opener.is_some_and(|opener| opener.protocol != protocol) {
+                state.misdirected.push(charge.reference.clone());
+                let what = "played: there is no such charge";
+                return Err(PartnerError::Unavailable(what.into()));
+            }
+            drop(state);
+            carry_out(world, &charge)
+        })
+        .await
+    }
+}
+
 impl BillingPartner for Outside {
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
-        let request = request.clone();
-        let open = move |world: &World| world.open_charge(&request);
+        let (request, protocol) = (request.clone(), self.1);
+        let open = move |world: &World| world.open_charge(protocol, &request);
         self.ask_partner("open the charge", open).await
     }
 
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let charge = charge.clone();
-        let confirm = move |world: &World| world.confirm_charge(&charge);
-        self.ask_partner("confirm the charge", confirm).await
+        let confirm = |world: &World, charge: &OpenCharge| world.confirm_charge(charge);
+        self.ask_about("confirm the charge", charge, confirm).await
     }
 
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let charge = charge.clone();
-        let look_up = move |world: &World| standing(world, &charge);
-        self.ask_partner("look the charge up", look_up).await
+        let protocol = self.1;
+        let look_up = move |world: &World, charge: &OpenCharge| standing(world, protocol, charge);
+        self.ask_about("look the charge up", charge, look_up).await
     }
 
     async fn ask_customer(
         &self,
         charge: &OpenCharge,
     ) -> Result<(ChargeStatus, NextAction), PartnerError> {
-        let charge = charge.clone();
-        let ask = move |world: &World| Ok((standing(world, &charge)?, NextAction::default()));
-        self.ask_partner("ask for the customer's page", ask).await
+        let protocol = self.1;
+        let ask = move |world: &World, charge: &OpenCharge| {
+            Ok((standing(world, protocol, charge)?, NextAction::default()))
+        };
+        self.ask_about("ask for the customer's page", charge, ask)
+            .await
     }
 
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
-        let reference = charge.reference.clone();
-        let refund = move |world: &World| Ok(world.refund_charge(&reference));
-        self.ask_partner("refund the charge", refund).await
+        let refund =
+            |world: &World, charge: &OpenCharge| Ok(world.refund_charge(&charge.reference));
+        self.ask_about("refund the charge", charge, refund).await
     }
 
     async fn refund_part(
@@ -195,52 +234,53 @@ impl BillingPartner for Outside {
         charge: &OpenCharge,
         part: &PartRefund,
     ) -> Result<PartAnswer, PartnerError> {
-        let (reference, part) = (charge.reference.clone(), part.clone());
-        let refund =
-            move |world: &World| Ok(PartAnswer::Stands(world.refund_part(&reference, &part)));
-        self.ask_partner("refund a part", refund).await
+        let part = part.clone();
+        let refund = move |world: &World, charge: &OpenCharge| {
+            let status = world.refund_part(&charge.reference, &part);
+            Ok(PartAnswer::Stands(status))
+        };
+        self.ask_about("refund a part", charge, refund).await
     }
 
     async fn shown_refunds(
         &self,
         charge: &OpenCharge,
     ) -> Result<Option<Vec<ShownRefund>>, PartnerError> {
-        let reference = charge.reference.clone();
-        let look_up = move |world: &World| Ok(Some(world.shown_refunds(&reference)));
-        self.ask_partner("list the refunds", look_up).await
+        let look_up =
+            |world: &World, charge: &OpenCharge| Ok(Some(world.shown_refunds(&charge.reference)));
+        self.ask_about("list the refunds", charge, look_up).await
     }
 
     fn name(&self) -> PartnerName {
-        PartnerName::Sandbox
+        self.1.partner()
     }
 
     fn account(&self) -> PartnerAccount {
-        account()
+        account(self.1)
     }
 
     async fn refund_status(
         &self,
         charge: &OpenCharge,
     ) -> Result<Option<RefundStatus>, PartnerError> {
-        let reference = charge.reference.clone();
-        let look_up = move |world: &World| Ok(world.refund_status(&reference));
-        self.ask_partner("look the refund up", look_up).await
+        let look_up =
+            |world: &World, charge: &OpenCharge| Ok(world.refund_status(&charge.reference));
+        self.ask_about("look the refund up", charge, look_up).await
     }
 
     fn agreement_with(&self) -> Option<PartnerName> {
-        match self.0.state().protocol {
+        match self.1 {
             Protocol::Everybody => None,
-            Protocol::Intents => Some(PartnerName::Stripe),
-            Protocol::Orders => Some(PartnerName::PayPal),
+            Protocol::Intents | Protocol::Orders => Some(self.1.partner()),
         }
     }
 
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
-        let charge = charge.clone();
-        let cancel = move |world: &World| {
+        let protocol = self.1;
+        let cancel = move |world: &World, charge: &OpenCharge| {
             world.cancel_charge(&charge.reference);
             let now = Timestamp::from_millis(world.now());
-            match standing(world, &charge)? {
+            match standing(world, protocol, charge)? {
                 // One that is open is not gone.
                 ChargeStatus::Unconfirmed
                     if world.charge_status(&charge.reference) == ChargeStatus::Expired
@@ -251,11 +291,13 @@ impl BillingPartner for Outside {
                 status => Ok(status),
             }
         };
-        self.ask_partner("cancel the charge", cancel).await
+        self.ask_about("cancel the charge", charge, cancel).await
     }
 
-    async fn dispute(&self, _id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
-        Ok(None)
+    async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
+        let id = id.as_str().to_owned();
+        let look_up = move |world: &World| Ok(world.dispute(&id));
+        self.ask_partner("look the dispute up", look_up).await
     }
 }
 
@@ -339,7 +381,7 @@ impl Carrier for Outside {
 }
 
 impl Mailer for Outside {
-    async fn send(&self, _email_id: &str, to: &Email, mail: &Mail) -> Result<String, MailerError> {
+    async fn send(&self, email_id: &str, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let fate = self.0.effect("send the mail").await;
         // SES refuses the domain's every address.
         if to.as_str().ends_with(REFUSED_DOMAIN) {
@@ -354,6 +396,7 @@ impl Mailer for Outside {
             return Err(classify(failure("SendEmail", FailureKind::Throttled, code)));
         }
         let key = Taken {
+            id: email_id.to_owned(),
             to: to.as_str().to_owned(),
             subject: mail.subject.clone(),
         };

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use dynoxide::Database as Engine;
 use messages::queue::Queue;
+use payment::partners::Partners;
 use store::Store;
 
 use super::World;
 use super::carrier::{Depot, Shipper};
 use super::database::client;
 use super::ends::Outside;
-use super::partner::{Account, Double, Partner};
+use super::partner::{Account, Double, Doubles, Partner};
 use super::scenario::{Change, Plan};
 use crate::Database;
 use crate::cloud::{Options, START};
@@ -41,7 +42,9 @@ impl Lambda {
         match path {
             "/api/order/cart.json" => Self::Cart,
             "/api/order/invoice.json" => Self::Billing,
-            "/api/order/payment.json" | "/api/order/cancel.json" => Self::Payment,
+            "/api/order/payment.json" | "/api/order/cancel.json" | "/api/order/refund.json" => {
+                Self::Payment
+            }
             "/api/order/shipping.json" => Self::Shipment,
             _ => Self::Other,
         }
@@ -77,6 +80,8 @@ pub(super) struct Fleet {
     seed: u64,
     usual: Vec<Configured>,
     changed: Vec<Configured>,
+    /// After the rollback: as before, and the partner that it leaves behind is the former one.
+    rolled_back: Vec<Configured>,
     change: Option<Change>,
 }
 
@@ -85,20 +90,28 @@ impl Fleet {
         plan: &Plan,
         engine: &Engine,
         world: &World,
-        double: &Double,
+        doubles: &Doubles,
         depot: &Depot,
     ) -> Self {
-        let instance = |skew: i64, shop: Options, own_carrier: bool, account: Account| {
+        type Billing<'a> = (&'a Double, Option<&'a Double>, Account);
+        let instance = |skew: i64, shop: Options, own_carrier: bool, billing: Billing<'_>| {
+            let (current, former, account) = billing;
             let runtime = world.runtime(skew);
             let store = Store::new(client(engine, world), Database::tables(), runtime.clone());
-            let outside = || Outside(world.clone());
+            let outside = || Outside::of(world);
+            let partner = |double: &Double| double.client(world, &runtime, account);
+            let partners = Partners::from(partner(current));
+            let partners = match former {
+                Some(former) => partners.and_former(partner(former)),
+                None => partners,
+            };
             let carrier = if own_carrier {
                 Shipper::Own
             } else {
                 depot.client(world)
             };
             let ends = Ends {
-                partners: double.client(world, &runtime, account).into(),
+                partners,
                 carrier,
                 queues: outside(),
                 mailer: outside(),
@@ -113,7 +126,10 @@ impl Fleet {
             unpaid: plan.unpaid,
             ..Options::default()
         };
-        let usual = |skew: &i64| instance(*skew, shop, false, Account::First);
+        let (first, second) = (&doubles.first, doubles.second.as_ref());
+        let usual = |skew: &i64| instance(*skew, shop, false, (first, None, Account::First));
+        let rolled_back =
+            |skew: &i64| instance(*skew, shop, false, (first, second, Account::First));
         let changed = plan.change.map(|change| {
             let account = if change.other_account {
                 Account::Second
@@ -125,13 +141,18 @@ impl Fleet {
                 ..change.shop
             };
             let skews = plan.skews.iter();
-            let changed = skews.map(|skew| instance(*skew, shop, change.own_carrier, account));
+            let billing = match second {
+                Some(second) => (second, Some(first), account),
+                None => (first, None, account),
+            };
+            let changed = skews.map(|skew| instance(*skew, shop, change.own_carrier, billing));
             changed.collect()
         });
         Self {
             seed: plan.seed,
             usual: plan.skews.iter().map(usual).collect(),
             changed: changed.unwrap_or_default(),
+            rolled_back: plan.skews.iter().map(rolled_back).collect(),
             change: plan.change,
         }
     }
@@ -140,21 +161,23 @@ impl Fleet {
     pub(super) fn pick(&self, lambda: Lambda, world: &World) -> Configured {
         let mut state = world.state();
         let since = world.now() - START;
-        let is_changed = self.change.is_some_and(|change| {
-            let after = lambda.replaced_after(self.seed);
-            let (from, until) = (change.from + after, change.until + after);
-            let overlaps = |at: i64| (at..at + OVERLAP).contains(&since);
-            let is_inside = (from..until).contains(&since);
-            if overlaps(from) || overlaps(until) {
-                state.random.chance(500)
-            } else {
-                is_inside
+        let instances = match self.change {
+            None => &self.usual,
+            Some(change) => {
+                let after = lambda.replaced_after(self.seed);
+                let (from, until) = (change.from + after, change.until + after);
+                let overlaps = |at: i64| (at..at + OVERLAP).contains(&since);
+                let is_old = (overlaps(from) || overlaps(until)) && state.random.chance(500);
+                // An old instance was there before the last change.
+                let at = if is_old { since - OVERLAP } else { since };
+                if at < from {
+                    &self.usual
+                } else if at < until {
+                    &self.changed
+                } else {
+                    &self.rolled_back
+                }
             }
-        });
-        let instances = if is_changed {
-            &self.changed
-        } else {
-            &self.usual
         };
         instances[state.random.below(instances.len())].clone()
     }

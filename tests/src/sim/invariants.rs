@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{ChargeState, InvoiceId, Order, OrderId, PartnerAccount, PartnerName, Status};
+use domain::{
+    ChargeState, DisputeState, InvoiceId, Line, Order, OrderId, PartnerAccount, PartnerName,
+    RefundName, RefundState, RefundStatus, Status,
+};
 use messages::queue::Queue;
 use messages::{Message, MessageKind, email_id};
 use rust_decimal::Decimal;
@@ -10,11 +13,11 @@ use serde_json::Value;
 use store::{EmailState, Store};
 
 use super::carrier::BookedLabel;
-use super::client::{ADDRESS, Client};
+use super::client::{ADDRESS, Client, REFUND};
 use super::scenario::{Act, Mailing, Method, Plan};
 use super::world::{Protocol, World};
 use crate::Reply;
-use crate::partners::{BookedCharge, PayPalDouble};
+use crate::partners::{BookedCharge, BookedRefund, PayPalDouble};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,14 @@ pub enum Violation {
     ChargedAnotherMethod(String),
     /// A charge was refunded more than once, or without having been captured, or not in whole.
     RefundedWrongly(String),
+    /// The refunds of an order are not those in the partner's books.
+    RefundsDiffer(String),
+    /// An order whose money has gone back is still to be shipped.
+    ShipsWhatIsGone(String),
+    /// What was shipped changed after the shipment.
+    ShipmentChanged(String),
+    /// A partner was asked about a charge that another one had opened.
+    AskedAnotherPartner(String),
     /// Money went back of an order that nobody cancelled.
     RefundedUnasked(String),
     /// A partner was asked to charge an order that costs nothing.
@@ -82,7 +93,11 @@ pub(super) struct Books {
 pub(super) struct Watch {
     /// How often money was taken and given back, by reference.
     moved: BTreeMap<String, (u32, u32)>,
+    /// The refunds that were seen, by their charges' references.
+    refunds: BTreeSet<(String, RefundName)>,
     labels: BTreeSet<String>,
+    /// What was to be shipped when the order was first seen shipped.
+    shipped: BTreeMap<OrderId, Vec<Line>>,
 }
 
 impl Watch {
@@ -117,9 +132,23 @@ impl Watch {
                 let what = format!("{charge:?} {order:?}");
                 return Err(Violation::ChargedAfterCancelled(what));
             }
-            let is_cancelled = matches!(order.status, Status::Refunding | Status::Cancelled);
-            if charge.refunds > refunds && !is_cancelled {
-                return Err(Violation::RefundedUnasked(format!("{charge:?} {order:?}")));
+            for refund in charge.each.iter().filter(|refund| !refund.by_hand) {
+                let name = (charge.reference.clone(), refund.name.clone());
+                if !self.refunds.insert(name) {
+                    continue;
+                }
+                let is_asked_for = match refund.name {
+                    RefundName::Ours(_) => order.refund(&refund.name).is_some(),
+                    RefundName::Partners(_) => {
+                        matches!(order.status, Status::Refunding | Status::Cancelled)
+                    }
+                };
+                if !is_asked_for {
+                    return Err(Violation::RefundedUnasked(format!("{charge:?} {order:?}")));
+                }
+            }
+            if charge.refunded > charge.amount * Decimal::from(charge.captures) {
+                return Err(Violation::RefundedWrongly(format!("{charge:?} {order:?}")));
             }
         }
         for label in labels {
@@ -143,6 +172,44 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Looks at every order of which money goes back: one whose money is gone is stopped by the very
+    /// write that says so, or its shipment had begun; and what was shipped stays what it was.
+    pub(super) async fn look_at_orders(
+        &mut self,
+        store: &Store,
+        clients: &[Client],
+    ) -> Result<(), Violation> {
+        for client in clients
+            .iter()
+            .filter(|client| client.scenario.moves_money())
+        {
+            let id = client.order.as_deref().map(OrderId::parse);
+            let Some(Ok(id)) = id else { continue };
+            let Some(order) = store.order(&id).await.ok().flatten() else {
+                continue;
+            };
+            let refunds = order.refunds.iter();
+            let done = refunds
+                .filter(|refund| refund.state == RefundState::Answered(RefundStatus::Refunded));
+            let gone: Decimal = done.map(|refund| refund.amount.decimal()).sum();
+            let total = order.amounts.total.decimal();
+            let is_open = order.status == Status::Paid && !order.is_being_shipped();
+            if is_open && !total.is_zero() && gone >= total {
+                return Err(Violation::ShipsWhatIsGone(format!("{order:?}")));
+            }
+            if order.status == Status::Shipped {
+                let lines = order.lines_to_ship();
+                let first = self.shipped.entry(id).or_insert_with(|| lines.clone());
+                if *first != lines {
+                    return Err(Violation::ShipmentChanged(format!("{first:?} {order:?}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(super) async fn check(
     world: &World,
     store: &Store,
@@ -151,6 +218,9 @@ pub(super) async fn check(
     answers: &BTreeMap<String, Reply>,
     books: &Books,
 ) -> Result<(), Violation> {
+    if let Some(reference) = world.state().misdirected.first() {
+        return Err(Violation::AskedAnotherPartner(reference.clone()));
+    }
     let Books {
         charges,
         labels,
@@ -172,7 +242,10 @@ pub(super) async fn check(
         let id = OrderId::parse(name).map_err(|_| Violation::Forgotten(name.clone()))?;
         let order = store.order(&id).await.ok().flatten();
         let order = order.ok_or_else(|| Violation::Forgotten(name.clone()))?;
-        check_charges(charges, &order, plan)?;
+        let standing = Standing::of(world, &order);
+        check_charges(charges, &order, plan, standing)?;
+        check_refunds(charges, &order, plan, standing)?;
+        check_shown(&order, answers)?;
         check_invoice(invoices, &order, client)?;
         check_labels(labels, &order)?;
         check_end(&order, client, plan)?;
@@ -180,25 +253,21 @@ pub(super) async fn check(
         let is_parked = unconfirmed.contains(name);
         check_mails(world, store, plan, &order, client, is_parked).await?;
         check_agreement(store, plan, client, &order).await?;
-        let payment = order.payment.as_ref();
-        let is_owed = payment.is_some_and(|payment| payment.state == ChargeState::RefundFailed);
-        if is_paid(&order) || is_owed {
-            paid_sum += order.amounts.total.decimal();
-        }
-        if is_out_of_reach(&order, plan) {
+        let state = order.payment.as_ref().map(|payment| payment.state);
+        let is_owed = state == Some(ChargeState::RefundFailed);
+        if is_owed || !standing.is_known() || is_out_of_reach(&order, plan) {
             let invoice = order.id.invoice().to_string();
-            let lost = charges.iter().filter(|charge| charge.invoice == invoice);
-            let lost = lost.map(|charge| charge.amount * Decimal::from(kept(charge)));
-            paid_sum += lost.sum::<Decimal>();
+            let own = charges.iter().filter(|charge| charge.invoice == invoice);
+            paid_sum += own.map(kept).sum::<Decimal>();
+        } else if is_paid(&order) {
+            let refunded = order.refunded_amount().decimal();
+            paid_sum += order.amounts.total.decimal() - refunded;
         }
         shipped += usize::from(order.status == Status::Shipped);
     }
     check_methods(world, plan, clients)?;
     check_addresses(world, clients)?;
-    let ledger_sum: Decimal = charges
-        .iter()
-        .map(|charge| charge.amount * Decimal::from(kept(charge)))
-        .sum();
+    let ledger_sum: Decimal = charges.iter().map(kept).sum();
     if ledger_sum != paid_sum {
         return Err(Violation::SumsDiffer(format!(
             "ledger {ledger_sum}, orders {paid_sum}"
@@ -234,12 +303,137 @@ fn is_paid(order: &Order) -> bool {
     matches!(order.status, Status::Paid | Status::Shipped)
 }
 
-/// How often money was taken and not given back.
-fn kept(charge: &BookedCharge) -> u32 {
-    charge.captures.saturating_sub(charge.refunds)
+/// What was taken and not given back.
+fn kept(charge: &BookedCharge) -> Decimal {
+    charge.amount * Decimal::from(charge.captures) - charge.refunded
 }
 
-fn check_charges(charges: &[BookedCharge], order: &Order, plan: &Plan) -> Result<(), Violation> {
+/// What has happened to an order's charge that nobody here asked for.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// Whether a webhook has told all of it.
+    is_heard: bool,
+    /// Whether the bank took the charge back.
+    is_lost: bool,
+}
+
+impl Standing {
+    fn of(world: &World, order: &Order) -> Self {
+        let state = world.state();
+        let invoice = order.id.invoice().to_string();
+        let mut disputes = state.disputes.values();
+        Self {
+            is_heard: state.outside.get(&invoice) <= state.heard.get(&invoice),
+            is_lost: disputes
+                .any(|dispute| dispute.invoice == invoice && dispute.state == DisputeState::Lost),
+        }
+    }
+
+    /// Whether the order can say what the books say.
+    fn is_known(self) -> bool {
+        self.is_heard && !self.is_lost
+    }
+}
+
+/// Each refund of the order is in the books as the order has it, and the books have no other.
+fn check_refunds(
+    charges: &[BookedCharge],
+    order: &Order,
+    plan: &Plan,
+    standing: Standing,
+) -> Result<(), Violation> {
+    if is_out_of_reach(order, plan) {
+        return Ok(());
+    }
+    let invoice = order.id.invoice().to_string();
+    let mut taken = charges.iter();
+    let taken = taken.find(|charge| charge.invoice == invoice && charge.captures > 0);
+    let differ = |what: &str| {
+        let text = format!("{what}: {order:?} {taken:?} {standing:?}");
+        Err(Violation::RefundsDiffer(text))
+    };
+    let booked = taken
+        .map(|charge| charge.each.as_slice())
+        .unwrap_or_default();
+    for refund in order.refunds.iter().filter(|refund| !refund.closes) {
+        let made: Vec<_> = booked
+            .iter()
+            .filter(|each| each.name == refund.name)
+            .collect();
+        let held: Vec<_> = made.iter().filter(|each| each.holds).collect();
+        let is_exact = |each: &BookedRefund| each.amount == refund.amount.decimal();
+        let is_ours = matches!(refund.name, RefundName::Ours(_));
+        let is_right = match &refund.state {
+            RefundState::Requested | RefundState::Answered(RefundStatus::Pending) => false,
+            RefundState::Answered(RefundStatus::Refunded) => match held.as_slice() {
+                [one] => is_exact(one) && (refund.told.is_some() || !is_ours),
+                // It has failed since, and nobody has told.
+                [] => !standing.is_heard && made.iter().any(|each| is_exact(each)),
+                _ => false,
+            },
+            RefundState::Answered(RefundStatus::Failed { .. }) => held.is_empty(),
+        };
+        if !is_right {
+            return differ(&refund.name.to_string());
+        }
+    }
+    let is_open = matches!(order.status, Status::Paid | Status::Shipped);
+    for each in booked {
+        let is_kept = order.refund(&each.name).is_some();
+        let is_told = each.by_hand && each.holds && is_open && standing.is_heard;
+        if !is_kept && (is_told || matches!(each.name, RefundName::Ours(_))) {
+            return differ("one is not on the order");
+        }
+    }
+    let state = order.payment.as_ref().map(|payment| payment.state);
+    let is_owed = state == Some(ChargeState::RefundFailed);
+    let refunded = taken.map(|charge| charge.refunded).unwrap_or_default();
+    if standing.is_known() && !is_owed && order.refunded_amount().decimal() != refunded {
+        return differ("the sums");
+    }
+    Ok(())
+}
+
+/// What callers are shown adds up.
+fn check_shown(order: &Order, answers: &BTreeMap<String, Reply>) -> Result<(), Violation> {
+    let Some(shown) = answers.get(&order.id.to_string()) else {
+        return Ok(());
+    };
+    let payment = &shown.body["payment"];
+    let number = |value: &Value| value.to_string().parse::<Decimal>().unwrap_or_default();
+    let refunds = payment["refunds"].as_array();
+    let counted = refunds.into_iter().flatten();
+    let counted = counted.filter(|refund| refund["status"] != "failed");
+    let sum: Decimal = counted.map(|refund| number(&refund["amount"])).sum();
+    let refunded = number(&payment["refundedAmount"]);
+    let is_closed = payment["state"] == "refunded" || payment["state"] == "refund_failed";
+    if refunded != sum && !is_closed {
+        let text = shown.text.clone();
+        return Err(Violation::RefundsDiffer(text));
+    }
+    let units = |items: &Value| -> u64 {
+        let items = items.as_array().into_iter().flatten();
+        items.filter_map(|item| item["quantity"].as_u64()).sum()
+    };
+    let left_out = order.refunds.iter().filter(|refund| refund.unshipped);
+    let left_out = left_out.flat_map(|refund| &refund.items);
+    let left_out: u64 = left_out.map(|item| u64::from(item.quantity.get())).sum();
+    let ordered = units(&shown.body["items"]);
+    let ships = &shown.body["shippedItems"];
+    let has_failed = order.refunds.iter().any(|refund| !refund.holds());
+    let is_right = ships.is_null() || has_failed || units(ships) + left_out == ordered;
+    if order.status == Status::Shipped && !is_right {
+        return Err(Violation::RefundsDiffer(shown.text.clone()));
+    }
+    Ok(())
+}
+
+fn check_charges(
+    charges: &[BookedCharge],
+    order: &Order,
+    plan: &Plan,
+    standing: Standing,
+) -> Result<(), Violation> {
     let invoice = order.id.invoice().to_string();
     let charges: Vec<_> = charges
         .iter()
@@ -258,10 +452,7 @@ fn check_charges(charges: &[BookedCharge], order: &Order, plan: &Plan) -> Result
     {
         return Err(Violation::WrongAmount(format!("{charges:?}")));
     }
-    if charges.iter().any(|charge| {
-        charge.refunds > charge.captures
-            || charge.refunded != charge.amount * Decimal::from(charge.refunds)
-    }) {
+    if charges.iter().any(|charge| kept(charge) < Decimal::ZERO) {
         return Err(Violation::RefundedWrongly(format!("{charges:?}")));
     }
     if order.amounts.total.decimal().is_zero() {
@@ -273,11 +464,17 @@ fn check_charges(charges: &[BookedCharge], order: &Order, plan: &Plan) -> Result
             Err(Violation::ChargedNothing(format!("{order:?} {charges:?}")))
         };
     }
-    let kept: u32 = charges.iter().map(|charge| kept(charge)).sum();
-    // A refund that failed after it had succeeded left the money with the shop, and the order says so.
+    let kept: Decimal = charges.iter().map(|charge| kept(charge)).sum();
     let state = order.payment.as_ref().map(|payment| payment.state);
-    let is_owed = state == Some(ChargeState::RefundFailed);
-    if (kept == 1) != (is_paid(order) || is_owed) && !is_out_of_reach(order, plan) {
+    let is_right = match state {
+        // A refund that failed after it had succeeded left the money with the shop, and the order says so.
+        Some(ChargeState::RefundFailed) => captures == 1 && kept > Decimal::ZERO,
+        Some(ChargeState::Refunded) => captures == 1 && kept.is_zero(),
+        _ if is_paid(order) => captures == 1,
+        _ => captures == 0,
+    };
+    let is_unheard = captures == 1 && !standing.is_known();
+    if !is_right && !is_unheard && !is_out_of_reach(order, plan) {
         return Err(Violation::PaidUnlikeCharged(format!(
             "{order:?} {charges:?}"
         )));
@@ -378,7 +575,8 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
     let is_declined = state == Some(ChargeState::Declined) && order.due.is_none();
     let waits = state == Some(ChargeState::ActionRequired) && order.due.is_some();
     let acts = || client.scenario.acts.iter().flatten().map(|(_, act)| *act);
-    let has_agreements = plan.partner.is_some() || plan.protocol != Protocol::Everybody;
+    let has_agreements = plan.has_agreements();
+    let is_paid_back = order.is_paid_back() && order.due.is_none();
     let pays_on_page = acts().any(|act| act == Act::PayOnPage);
     let revokes = has_agreements && acts().any(|act| act == Act::Revoke);
     let uses_bad = has_agreements && acts().any(|act| act == Act::Approve(Method::Bad));
@@ -389,6 +587,7 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
     let ended = match customer {
         _ if is_out_of_reach(order, plan) => true,
         _ if client.wants_cancelled() && is_cancelled => true,
+        _ if client.scenario.moves_money() && is_paid_back => true,
         _ if order.is_expired() => may_expire && is_cancelled,
         _ if plan.surely_expires() && (is_declined || waits) => false,
         // An instance whose orders expired closed the charge and died, and now none expires.
@@ -401,7 +600,7 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
         "declined" if plan.partner.is_some() && is_shipped => acts().next().is_some(),
         "declined" | "pending-then-declined" => is_declined || (pays_on_page && is_shipped),
         // What PayPal is not answered for expires.
-        "must-act" if plan.protocol == Protocol::Orders && is_declined => true,
+        "must-act" if is_declined && plan.protocols().any(|each| each == Protocol::Orders) => true,
         "must-act" => waits || (pays_on_page && is_shipped),
         "declined-once" => is_shipped || is_declined,
         _ => is_shipped,
@@ -425,7 +624,7 @@ fn waits_for_customer(customer: &str) -> bool {
 /// Nobody was charged by what had been taken back before the function that charged had begun.
 fn check_methods(world: &World, plan: &Plan, clients: &[Client]) -> Result<(), Violation> {
     let state = world.state();
-    if plan.partner.is_none() && state.protocol == Protocol::Everybody {
+    if !plan.has_agreements() {
         return Ok(());
     }
     let customer_of = |invoice: &str| {
@@ -436,7 +635,9 @@ fn check_methods(world: &World, plan: &Plan, clients: &[Client]) -> Result<(), V
         });
         client.map(Client::customer)
     };
-    for taking in &state.takings {
+    // Whoever needs no agreement charges by none.
+    let by_method = state.takings.iter().filter(|taking| taking.method != "any");
+    for taking in by_method {
         let sayings = customer_of(&taking.invoice).and_then(|each| state.sayings.get(&each));
         let mut sayings = sayings.map(Vec::as_slice).unwrap_or_default().iter();
         let may_be_charged = sayings.any(|saying| {
@@ -557,6 +758,13 @@ fn check_answers(
             "/api/order/shipping.json" if answer["status"] == "OK" => true,
             "/api/order/shipping.json" => answer["tracking_number"] == now.body["tracking_number"],
             "/api/order/cart.json" => answer["orderId"] == now.body["orderId"],
+            REFUND => {
+                let refunds = now.body["payment"]["refunds"].as_array();
+                let mut refunds = refunds.into_iter().flatten();
+                refunds.any(|refund| {
+                    refund["refundId"] == answer["refundId"] && refund["amount"] == answer["amount"]
+                })
+            }
             _ => true,
         };
         if !is_kept {

@@ -13,6 +13,7 @@ mod fleet;
 mod invariants;
 mod partner;
 mod random;
+mod refunds;
 mod run;
 mod scenario;
 mod stream;
@@ -27,6 +28,7 @@ pub use invariants::Violation;
 pub use random::Random;
 pub use run::Simulation;
 pub use scenario::{
-    Act, Approvals, Change, Histories, Keys, Mailing, Method, Plan, Price, Scenario,
+    Act, Approvals, Change, Extent, Histories, Keys, Mailing, Method, Plan, Price, Scenario,
+    Stranger,
 };
 pub use world::{Faults, Protocol, World};

@@ -2,6 +2,7 @@
 //! a wire on which every request is an effect.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use domain::{NextAction, PartnerAccount, PartnerName};
@@ -12,15 +13,16 @@ use payment::partners::{
 };
 use platform::outbound::Secret;
 use platform::runtime::Runtime;
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::ends::Outside;
-use super::scenario::Method;
+use super::scenario::{Method, Plan, Share};
 use super::wire;
 use super::world::{Protocol, Taking, World};
 use crate::partners::{
-    BookedCharge, DoubleReply, DoubleRequest, PartnerDouble, PayPalDouble, PayPalOutcome,
-    StripeDouble,
+    BookedCharge, BookedRefund, DoubleReply, DoubleRequest, PartnerDouble, PayPalDouble,
+    PayPalOutcome, StripeDouble,
 };
 
 /// Whose credentials a client has.
@@ -30,7 +32,48 @@ pub(super) enum Account {
     Second,
 }
 
-/// The other side of a history's charges.
+/// The billing partners of a history: the one that is there from the beginning, and the one that a
+/// deployment changes to.
+#[derive(Clone, Debug)]
+pub(super) struct Doubles {
+    pub(super) first: Double,
+    pub(super) second: Option<Double>,
+}
+
+impl Doubles {
+    pub(super) fn new(plan: &Plan, runtime: &Runtime) -> Self {
+        let double = |partner, protocol| Double::new(partner, protocol, runtime);
+        let other = plan.partner.map(|partner| match partner {
+            PartnerName::Stripe => PartnerName::PayPal,
+            PartnerName::PayPal | PartnerName::Sandbox => PartnerName::Stripe,
+        });
+        let changes = plan.change.is_some_and(|change| change.other_partner);
+        Self {
+            first: double(plan.partner, plan.protocol),
+            second: changes.then(|| double(other, plan.protocol.other())),
+        }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Double> {
+        iter::once(&self.first).chain(&self.second)
+    }
+
+    /// The books of all of them.
+    pub(super) fn charges(&self, world: &World) -> Vec<BookedCharge> {
+        self.all().flat_map(|each| each.charges(world)).collect()
+    }
+
+    /// Whose charge it is.
+    pub(super) fn of(&self, world: &World, reference: &str) -> Option<&Double> {
+        let has = |double: &&Double| {
+            let charges = double.charges(world);
+            charges.iter().any(|charge| charge.reference == reference)
+        };
+        self.all().find(has)
+    }
+}
+
+/// One partner's side of a history's charges.
 #[derive(Clone, Debug)]
 pub(super) enum Double {
     /// The abstract partner, whose books are the world's.
@@ -42,6 +85,9 @@ pub(super) enum Double {
 }
 
 const CUSTOMER: &str = "cus_played";
+
+/// How much is given back by hand where it is a part; every order costs more.
+const BY_HAND: u64 = 7;
 
 /// Stripe's test token of that kind ("Test payment methods").
 fn stripe_token(method: Method) -> &'static str {
@@ -95,9 +141,14 @@ impl Double {
             Method::Other => "vault_other",
             Method::Bad => "vault_bad",
         };
+        let played = match method {
+            Method::Good => "played_good",
+            Method::Other => "played_other",
+            Method::Bad => "played_bad",
+        };
         match self {
             Self::Played(Protocol::Everybody) => None,
-            Self::Played(Protocol::Intents) => with_stripe(vaulted),
+            Self::Played(Protocol::Intents) => with_stripe(played),
             Self::Played(Protocol::Orders) | Self::PayPal(_) => with_paypal(vaulted),
             Self::Stripe(_) => with_stripe(stripe_token(method)),
         }
@@ -122,10 +173,38 @@ impl Double {
         }
     }
 
+    /// Somebody gives back in the partner's dashboard what is left of a charge, or a small part of it.
+    pub(super) fn refund_by_hand(&self, world: &World, reference: &str, share: Share) {
+        match (self, share) {
+            (Self::Played(_), Share::Whole) => world.refund_by_hand(reference, None),
+            (Self::Played(_), Share::Part) => {
+                world.refund_by_hand(reference, Some(Decimal::from(BY_HAND)));
+            }
+            (Self::Stripe(double), Share::Whole) => double.refund_one_by_hand(reference, None),
+            (Self::Stripe(double), Share::Part) => {
+                double.refund_one_by_hand(reference, Some(BY_HAND * 100));
+            }
+            (Self::PayPal(double), Share::Whole) => double.refund_one_by_hand(reference, None),
+            (Self::PayPal(double), Share::Part) => {
+                let value = format!("{BY_HAND}.00");
+                double.refund_one_by_hand(reference, Some(&value));
+            }
+        }
+    }
+
+    /// The bank sends every refund of a charge back.
+    pub(super) fn fail_refunds(&self, world: &World, reference: &str) {
+        match self {
+            Self::Played(_) => world.fail_refunds(reference),
+            Self::Stripe(double) => double.fail_refunds_of(reference),
+            Self::PayPal(double) => double.fail_refunds_of(reference),
+        }
+    }
+
     /// A client of it in one process of `world`.
     pub(super) fn client(&self, world: &World, runtime: &Runtime, account: Account) -> Partner {
         match self {
-            Self::Played(_) => Partner::Played(Outside(world.clone())),
+            Self::Played(protocol) => Partner::Played(Outside(world.clone(), *protocol)),
             Self::Stripe(double) => {
                 let double = self.watched(world, Arc::new(double.clone()));
                 let too_many = r#"{"error":{"type":"invalid_request_error","code":"rate_limit"}}"#;
@@ -162,18 +241,34 @@ impl Double {
         match self {
             Self::Stripe(double) => double.books(),
             Self::PayPal(double) => double.charges(),
-            Self::Played(_) => {
+            Self::Played(protocol) => {
                 let state = world.state();
                 let charges = state.charges.iter();
-                let booked = charges.map(|(reference, charge)| BookedCharge {
+                let own = charges.filter(|(_, charge)| charge.protocol == *protocol);
+                let booked = own.map(|(reference, charge)| BookedCharge {
                     reference: reference.clone(),
                     invoice: charge.invoice.clone(),
                     amount: charge.amount.decimal(),
                     currency: charge.currency.code().to_owned(),
                     captures: charge.captures,
                     method: None,
-                    refunds: u32::try_from(charge.refunds.len()).unwrap_or(u32::MAX),
-                    refunded: charge.refunds.iter().map(|(_, amount)| amount).sum(),
+                    refunds: charge
+                        .refunds
+                        .iter()
+                        .map(|each| u32::from(each.holds()))
+                        .sum(),
+                    refunded: (charge.refunds.iter())
+                        .filter(|refund| refund.holds())
+                        .map(|refund| refund.amount)
+                        .sum(),
+                    each: (charge.refunds.iter())
+                        .map(|refund| BookedRefund {
+                            name: refund.name.clone(),
+                            amount: refund.amount,
+                            holds: refund.holds(),
+                            by_hand: refund.by_hand,
+                        })
+                        .collect(),
                 });
                 booked.collect()
             }

@@ -25,7 +25,7 @@ use super::database::honest_client;
 use super::ends::Outside;
 use super::fleet::{Fleet, Instance, Lambda};
 use super::invariants::{Books, Violation, Watch, check};
-use super::partner::{Double, Partner};
+use super::partner::{Doubles, Partner};
 use super::scenario::Plan;
 use super::stream::{RelayBatch, Stream};
 use super::world::{FUNCTION_TIMEOUT, Faults, Stopped, World};
@@ -96,7 +96,7 @@ impl Wake for Woken {
 pub struct Simulation {
     plan: Plan,
     world: World,
-    double: Double,
+    doubles: Doubles,
     depot: Depot,
     fleet: Fleet,
     honest: Instance,
@@ -108,6 +108,10 @@ pub struct Simulation {
     clients: Vec<Client>,
     webhooks: Vec<Webhook>,
     told: u64,
+    /// After how many events the orders were looked at last.
+    looked_at: u64,
+    /// Whether the operator has moved the dead letters of partners' hints back at the end.
+    redriven: bool,
     next_sweep: i64,
 }
 
@@ -136,16 +140,16 @@ impl Simulation {
             let frozen = plan.database_frozen;
             state.database_frozen = frozen.map(|(from, until)| (START + from, START + until));
             state.partner_memory = plan.partner_memory;
-            state.protocol = plan.protocol;
+            state.refunds_pend = plan.refunds_pend;
             state.refunds_fail = plan.refunds_fail;
         }
         let engine = engine_with_tables();
-        let double = Double::new(plan.partner, plan.protocol, &world.runtime(0));
+        let doubles = Doubles::new(&plan, &world.runtime(0));
         let depot = Depot::new(plan.carrier);
-        let fleet = Fleet::new(&plan, &engine, &world, &double, &depot);
+        let fleet = Fleet::new(&plan, &engine, &world, &doubles, &depot);
         let runtime = world.runtime(0);
         let store = Store::new(honest_client(&engine), Database::tables(), runtime.clone());
-        let calm = || Outside(World::new(0, Faults::default(), false));
+        let calm = || Outside::of(&World::new(0, Faults::default(), false));
         let ends = Ends {
             partners: Partner::Played(calm()).into(),
             carrier: Shipper::Played(calm()),
@@ -161,7 +165,7 @@ impl Simulation {
             .map(|(number, each)| Client::new(number, each));
         let simulation = Self {
             clients: clients.collect(),
-            double,
+            doubles,
             depot,
             fleet,
             honest,
@@ -172,6 +176,8 @@ impl Simulation {
             tasks: Vec::new(),
             webhooks: Vec::new(),
             told: 0,
+            looked_at: 0,
+            redriven: false,
             next_sweep: START + 60_000,
             world,
             plan,
@@ -220,7 +226,8 @@ impl Simulation {
             if self.world.now() >= faults_end {
                 self.world.state().faults = Faults::default();
             }
-            let has_gone_on = self.step().await || self.jump().await;
+            let has_gone_on =
+                self.step().await || self.jump().await || self.redrive_hints(faults_end);
             self.look().await?;
             if !has_gone_on {
                 let effects = self.world.state().effects;
@@ -248,13 +255,13 @@ impl Simulation {
             waiting.extend(self.store.order(&id).await.ok().flatten());
         }
         waiting.retain(|order| order.due.is_some());
-        let charges = self.double.charges(&self.world);
+        let charges = self.doubles.charges(&self.world);
         Err(Violation::Endless(format!("{waiting:?} {charges:?}")))
     }
 
     fn books(&self) -> Books {
         Books {
-            charges: self.double.charges(&self.world),
+            charges: self.doubles.charges(&self.world),
             labels: self.depot.labels(&self.world),
             invoices: super::database::invoices(&self.engine),
             unconfirmed: super::database::unconfirmed(&self.engine),
@@ -263,10 +270,16 @@ impl Simulation {
 
     /// What must hold at every step is looked at whenever money or a parcel may have moved.
     async fn look(&mut self) -> Result<(), Violation> {
+        let events = self.world.state().events;
+        if std::mem::replace(&mut self.looked_at, events) != events {
+            self.watch
+                .look_at_orders(&self.store, &self.clients)
+                .await?;
+        }
         if !std::mem::take(&mut self.world.state().touched) {
             return Ok(());
         }
-        let charges = self.double.charges(&self.world);
+        let charges = self.doubles.charges(&self.world);
         let labels = self.depot.labels(&self.world);
         let told = self.watch.look(&self.store, &charges, &labels).await?;
         self.tell_news(&told);
@@ -369,6 +382,7 @@ impl Simulation {
         let now = self.world.now();
         for number in 0..self.clients.len() {
             self.let_customer_act(number, now).await;
+            self.let_strangers_act(number, now);
             self.let_shop_mend(number).await;
             for role in Role::ALL {
                 self.start_requests(number, role, now);

@@ -34,6 +34,37 @@ pub enum Act {
     PayOnPage,
 }
 
+/// How much of a payment a refund is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// This much.
+    Amount(u32),
+    /// So many of the order's product.
+    Items(u32),
+    /// All that is left.
+    Rest,
+}
+
+/// How much somebody gives back by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// What is left.
+    Whole,
+    /// A small part.
+    Part,
+}
+
+/// What happens to a charge at the partner that nobody here asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// A person gives money back in the partner's dashboard.
+    Refunds(Share),
+    /// The bank sends every refund back.
+    FailsRefunds,
+    /// The customer disputes the charge, and the bank decides some time later.
+    Disputes,
+}
+
 /// A mail that the shop's back end asks for besides those of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mailing {
@@ -90,6 +121,11 @@ pub struct Scenario {
     /// How long after the cart was answered a second caller pays the order under keys of its own, in
     /// milliseconds.
     pub rival_after: Option<i64>,
+    /// The refunds that are asked for, and how long after the cart was answered, in milliseconds: the
+    /// second one by another caller, at the same time as the others.
+    pub refunds: [Option<(i64, Extent)>; 3],
+    /// What happens at the partner, and how long after the cart was answered, in milliseconds.
+    pub outside: [Option<(i64, Stranger)>; 2],
     /// What the customer does, and how long after the cart was answered, in milliseconds.
     pub acts: [Option<(i64, Act)>; 3],
     /// Whether the customer's approvals carry idempotency keys.
@@ -113,6 +149,8 @@ impl Scenario {
         retries_after_decline: 0,
         cancel_after: None,
         rival_after: None,
+        refunds: [None; 3],
+        outside: [None; 2],
         acts: [None; 3],
         approvals: Approvals::Keyed,
         mailing: None,
@@ -242,11 +280,44 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
+    /// Two callers refund parts of it, from when it is paid on.
+    pub const REFUNDED_IN_PARTS: Self = Self {
+        refunds: [
+            Some((0, Extent::Amount(30))),
+            Some((0, Extent::Items(1))),
+            Some((0, Extent::Amount(5))),
+        ],
+        ..Self::CHECKOUT
+    };
+
+    /// Two callers refund all of it, from when it is paid on.
+    pub const REFUNDED_WHOLLY: Self = Self {
+        refunds: [Some((0, Extent::Rest)), Some((0, Extent::Rest)), None],
+        ..Self::CHECKOUT
+    };
+
+    /// A part is refunded and the rest cancelled, about when it is paid.
+    pub const REFUNDED_THEN_CANCELLED: Self = Self {
+        refunds: [Some((0, Extent::Items(1))), None, None],
+        cancel_after: Some(260),
+        ..Self::CHECKOUT
+    };
+
+    /// Refunded days after it was shipped.
+    pub const REFUNDED_AFTER_SHIPPING: Self = Self {
+        refunds: [
+            Some((3_600_000, Extent::Items(1))),
+            Some((3_600_000, Extent::Amount(40))),
+            Some((7_200_000, Extent::Rest)),
+        ],
+        ..Self::CHECKOUT
+    };
+
     /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
     pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
 
     /// Every scenario.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::CHECKOUT,
         Self::EXPLICIT,
         Self::BOTH,
@@ -267,7 +338,16 @@ impl Scenario {
         Self::PAID_WHEN_EXPIRED,
         Self::FREE,
         Self::FREE_THEN_CANCELLED,
+        Self::REFUNDED_IN_PARTS,
+        Self::REFUNDED_WHOLLY,
+        Self::REFUNDED_THEN_CANCELLED,
+        Self::REFUNDED_AFTER_SHIPPING,
     ];
+
+    /// Whether money goes back otherwise than by a cancellation.
+    pub(super) fn moves_money(&self) -> bool {
+        self.refunds.iter().any(Option::is_some) || self.outside.iter().any(Option::is_some)
+    }
 
     /// The same, but cancelled sooner or later if it is cancelled, so that it meets every step.
     #[must_use]
@@ -307,6 +387,22 @@ impl Scenario {
             self.approvals = [Approvals::Keyed, Approvals::Unkeyed][random.below(2)];
             self.retries_after_decline = self.retries_after_decline.max(1);
         }
+        let days = |random: &mut super::Random| {
+            let most = [600, 20_000, 1_200_000, 2 * 24 * 3_600_000][random.below(4)];
+            random.millis(most)
+        };
+        if random.chance(350) {
+            for refund in &mut self.refunds {
+                let extent = Extent::at_random(random);
+                *refund = random.chance(700).then(|| (days(random), extent));
+            }
+        }
+        if random.chance(200) {
+            for stranger in &mut self.outside {
+                let act = Stranger::at_random(random);
+                *stranger = random.chance(700).then(|| (days(random), act));
+            }
+        }
         if random.chance(200) {
             self.mailing = Some([Mailing::Refused, Mailing::Friend][random.below(2)]);
         }
@@ -335,6 +431,9 @@ pub struct Change {
     pub own_carrier: bool,
     /// Whether the billing partner is asked with another account's credentials meanwhile.
     pub other_account: bool,
+    /// Whether another billing partner charges meanwhile; each serves the other's charges as the former
+    /// one.
+    pub other_partner: bool,
     /// How long the shop waits for its customers meanwhile, if that changes.
     pub unpaid: Option<UnpaidOrders>,
 }
@@ -377,6 +476,9 @@ pub struct Plan {
     /// How often a refund fails days after it succeeded, in permille. The partner tells of it by
     /// webhook, as nobody asks any more.
     pub refunds_fail: u32,
+    /// How often a refund is pending for some hours, in permille; then it succeeds, or fails as often as
+    /// others.
+    pub refunds_pend: u32,
     /// How often an operator redrives dead letters or requeues an order, in permille of the minutes.
     pub operator: u32,
     /// Kill whoever comes to these effects, counted from 1.
@@ -419,6 +521,7 @@ impl Plan {
             relay_shards: 1,
             webhooks: 0,
             refunds_fail: 0,
+            refunds_pend: 0,
             operator: 0,
             crash_at: Vec::new(),
             timeout_at: Vec::new(),
@@ -441,6 +544,19 @@ impl Plan {
     pub(super) fn may_expire(&self) -> bool {
         let change = self.change.and_then(|change| change.unpaid);
         change.is_some() || self.unpaid != UnpaidOrders::NEVER_EXPIRE
+    }
+
+    /// How the abstract partners of the history work.
+    pub(super) fn protocols(&self) -> impl Iterator<Item = Protocol> {
+        let changes = self.change.is_some_and(|change| change.other_partner);
+        let protocols = [Some(self.protocol), changes.then(|| self.protocol.other())];
+        let is_played = self.partner.is_none();
+        protocols.into_iter().flatten().filter(move |_| is_played)
+    }
+
+    /// Whether customers agree to be charged.
+    pub(super) fn has_agreements(&self) -> bool {
+        self.partner.is_some() || self.protocols().any(|each| each != Protocol::Everybody)
     }
 
     /// Whether nothing goes wrong that could keep a mail from being confirmed.
@@ -476,7 +592,7 @@ impl Histories {
     pub fn plan(seed: u64) -> Plan {
         let mut random = super::Random::new(seed ^ 0x5eed);
         let orders = 1 + random.below(4);
-        let scenarios = (0..orders)
+        let scenarios: Vec<Scenario> = (0..orders)
             .map(|_| {
                 let scenario = Scenario::ALL[random.below(Scenario::ALL.len())].clone();
                 let scenario = scenario.cancelled_at_random(&mut random);
@@ -525,6 +641,12 @@ impl Histories {
             let queue = queues[random.below(queues.len())];
             (queue, random.millis(4 * 3_600_000))
         });
+        // So that refunds come before the shipment too.
+        let queue_out = if scenarios.iter().any(Scenario::moves_money) && random.chance(300) {
+            Some((Queue::Shipment, random.millis(4 * 3_600_000)))
+        } else {
+            queue_out
+        };
         let database_frozen = random.chance(100).then(|| {
             let from = random.millis(10_000);
             (from, from + random.millis(600_000))
@@ -547,6 +669,7 @@ impl Histories {
             relay_shards: 1 + random.below(3),
             webhooks: if random.chance(500) { 500 } else { 0 },
             refunds_fail: if random.chance(300) { 700 } else { 0 },
+            refunds_pend: if random.chance(300) { 500 } else { 0 },
             operator: if random.chance(300) { 200 } else { 0 },
             skews: if skewed {
                 Scenario::CLOCKS_APART
@@ -555,6 +678,80 @@ impl Histories {
             },
             unpaid: minutes([0, 0, 1, 20, 60, 360][random.below(6)]),
             ..Plan::calm(Scenario::CHECKOUT)
+        }
+    }
+}
+
+impl Histories {
+    /// The plan of that seed, in which money goes back of every order: two callers ask for it, people and
+    /// banks do what they want at the partner, and the shipment waits for some of that.
+    #[must_use]
+    pub fn plan_of_refunds(seed: u64) -> Plan {
+        let mut random = super::Random::new(seed ^ 0xbacc);
+        let most = [400, 5_000, 600_000, 4 * 3_600_000][random.below(4)];
+        let paid = [
+            Scenario::CHECKOUT,
+            Scenario::BOTH,
+            Scenario::UPDATED,
+            Scenario::PENDING,
+            Scenario::CANCELLED_WHEN_PAID,
+        ];
+        let scenarios = (0..=random.below(2)).map(|_| {
+            let mut scenario = paid[random.below(paid.len())].clone();
+            if let Some(after) = &mut scenario.cancel_after {
+                *after = random.millis(most);
+            }
+            for refund in &mut scenario.refunds {
+                let extent = Extent::at_random(&mut random);
+                *refund = random.chance(700).then(|| (random.millis(most), extent));
+            }
+            for stranger in &mut scenario.outside {
+                let act = Stranger::at_random(&mut random);
+                *stranger = random.chance(500).then(|| (random.millis(most), act));
+            }
+            if random.chance(300) {
+                scenario.keys = Keys::Misused;
+            }
+            scenario
+        });
+        let scenarios = scenarios.collect();
+        let shipment_out = random
+            .chance(600)
+            .then(|| (Queue::Shipment, random.millis(most)));
+        let mut plan = Self::plan(seed);
+        // Others last for days, and hide what happens at the same time.
+        plan.stream_dead = 0;
+        plan.partner_out = 0;
+        plan.strangers = 0;
+        Plan {
+            scenarios,
+            queue_out: shipment_out.or(plan.queue_out),
+            webhooks: [0, 500, 900][random.below(3)],
+            refunds_fail: [0, 500][random.below(2)],
+            refunds_pend: [0, 500, 900][random.below(3)],
+            ..plan
+        }
+    }
+}
+
+impl Extent {
+    fn at_random(random: &mut super::Random) -> Self {
+        match random.below(6) {
+            0 | 1 => Self::Amount(1 + u32::try_from(random.below(60)).unwrap_or(0)),
+            2 | 3 => Self::Items(1),
+            4 => Self::Items(2),
+            _ => Self::Rest,
+        }
+    }
+}
+
+impl Stranger {
+    fn at_random(random: &mut super::Random) -> Self {
+        match random.below(6) {
+            0 | 1 => Self::Refunds(Share::Whole),
+            2 | 3 => Self::Refunds(Share::Part),
+            4 => Self::FailsRefunds,
+            _ => Self::Disputes,
         }
     }
 }
@@ -569,7 +766,17 @@ impl Change {
             shop: Options::default(),
             own_carrier: false,
             other_account: true,
+            other_partner: false,
             unpaid: None,
+        }
+    }
+
+    /// Another billing partner charges, for up to nine hours.
+    pub fn of_partner(random: &mut super::Random) -> Self {
+        Self {
+            other_account: false,
+            other_partner: true,
+            ..Self::of_account(random)
         }
     }
 
@@ -581,12 +788,14 @@ impl Change {
             shop: Options::default(),
             own_carrier: false,
             other_account: false,
+            other_partner: false,
             unpaid: None,
         };
-        match random.below(4) {
+        match random.below(5) {
             0 => change.shop.currency = "JPY",
             1 => change.shop.tax_rate = "0.07",
             2 => change.unpaid = Some(minutes([0, 1, 600][random.below(3)])),
+            3 => return Self::of_partner(random),
             _ => change.own_carrier = true,
         }
         change

@@ -6,17 +6,24 @@ use crate::services::{STRIPE_WEBHOOK_SECRET, hmac_sha256_hex, parse};
 
 /// An event that says that something happened to the invoice's charge.
 pub(super) fn about_charge(number: u64, invoice: &str) -> Value {
-    let kind = match number % 3 {
+    let kind = match number % 2 {
         0 => "payment_intent.succeeded",
-        1 => "payment_intent.payment_failed",
-        _ => "charge.refunded",
+        _ => "payment_intent.payment_failed",
     };
     event(number, kind, invoice)
 }
 
-/// An event that says that a refund failed after all.
-pub(super) fn refund_failed(number: u64, invoice: &str) -> Value {
-    event(number, "refund.failed", invoice)
+/// An event of that type about a refund of the invoice's charge.
+pub(super) fn about_refund(kind: &str, number: u64, invoice: &str) -> Value {
+    event(number, kind, invoice)
+}
+
+/// An event that says that something happened to that dispute.
+pub(super) fn about_dispute(number: u64, dispute: &str) -> Value {
+    json!({
+        "id": format!("evt_{number}"), "object": "event", "type": "charge.dispute.updated",
+        "data": {"object": {"id": dispute, "object": "dispute"}}
+    })
 }
 
 fn event(number: u64, kind: &str, invoice: &str) -> Value {

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use domain::{Currency, Money, RefundName, Timestamp};
+use domain::{Currency, DisputeState, Money, PartnerName, RefundName, Timestamp};
 use messages::queue::Queue;
-use payment::partners::ChargeStatus;
+use payment::partners::{ChargeStatus, RefundStatus};
 use platform::runtime::Runtime;
 use rust_decimal::Decimal;
+use serde_json::Value;
 use shipment::carriers::Label;
 
 use super::Random;
@@ -79,6 +80,8 @@ pub(super) struct Queued {
 /// A charge at the partner.
 #[derive(Clone, Debug)]
 pub(super) struct LedgerCharge {
+    /// At which of the abstract partners.
+    pub(super) protocol: Protocol,
     pub(super) invoice: String,
     pub(super) amount: Money,
     pub(super) currency: Currency,
@@ -90,12 +93,38 @@ pub(super) struct LedgerCharge {
     pub(super) settles: Option<(i64, ChargeStatus)>,
     /// How often money was taken; more than once is the partner's own bug, and would be ours.
     pub(super) captures: u32,
-    /// What was given back, one entry each time: its name and how much.
-    pub(super) refunds: Vec<(RefundName, Decimal)>,
-    /// How many refunds failed after they had succeeded.
-    pub(super) failed_refunds: u32,
-    /// Those of them.
-    pub(super) failed: Vec<(RefundName, Decimal)>,
+    /// Every refund, whoever made it.
+    pub(super) refunds: Vec<LedgerRefund>,
+    /// The refunds that were refused, and why.
+    pub(super) refused: Vec<(RefundName, &'static str)>,
+}
+
+/// A refund in the abstract partner's books.
+#[derive(Clone, Debug)]
+pub(super) struct LedgerRefund {
+    pub(super) name: RefundName,
+    pub(super) amount: Decimal,
+    pub(super) status: RefundStatus,
+    /// Whether somebody made it in the partner's dashboard.
+    pub(super) by_hand: bool,
+}
+
+/// A dispute of a whole charge.
+#[derive(Clone, Debug)]
+pub(super) struct LedgerDispute {
+    pub(super) invoice: String,
+    pub(super) reference: String,
+    pub(super) state: DisputeState,
+    pub(super) since: i64,
+}
+
+/// What the partner surely tells by webhook.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    /// Refunds of this invoice's charge.
+    Refund(String),
+    /// The dispute of this id.
+    Dispute(String),
 }
 
 /// Money that the partner took for us by a payment method.
@@ -111,10 +140,24 @@ pub(super) struct Taking {
 /// What a customer has said about being charged.
 #[derive(Clone, Debug)]
 pub(super) struct Saying {
+    /// The partner's name, as requests have it.
+    pub(super) partner: String,
     /// When something else was said and answered.
     pub(super) until: Option<i64>,
     /// The method that may be charged in between.
     pub(super) method: Option<String>,
+}
+
+impl Saying {
+    /// What such a request says.
+    pub(super) fn of(approval: &Value) -> Self {
+        let text = |field: &str| approval[field].as_str().map(str::to_owned);
+        Self {
+            partner: text("partner").unwrap_or_default(),
+            until: None,
+            method: text("paymentMethodId"),
+        }
+    }
 }
 
 /// What is carried out although its caller has given up.
@@ -132,6 +175,8 @@ impl std::fmt::Debug for LateArrival {
 /// A mail that was taken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Taken {
+    /// The key of its row.
+    pub(super) id: String,
     pub(super) to: String,
     pub(super) subject: String,
 }
@@ -147,6 +192,26 @@ pub enum Protocol {
     /// As PayPal: the payment method is named at each capture, one of which succeeds; a refused one
     /// leaves the charge open, nothing cancels it, and it expires after three hours.
     Orders,
+}
+
+impl Protocol {
+    /// Who works like this.
+    pub(super) fn partner(self) -> PartnerName {
+        match self {
+            Self::Everybody => PartnerName::Sandbox,
+            Self::Intents => PartnerName::Stripe,
+            Self::Orders => PartnerName::PayPal,
+        }
+    }
+
+    /// Another one.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Everybody => Self::Intents,
+            Self::Intents => Self::Orders,
+            Self::Orders => Self::Everybody,
+        }
+    }
 }
 
 /// A parcel at the carrier.
@@ -207,7 +272,6 @@ pub(super) struct State {
     pub(super) queue_out: Option<(Queue, i64)>,
     /// While the database is frozen, requests reach it and are carried out when it thaws.
     pub(super) database_frozen: Option<(i64, i64)>,
-    pub(super) protocol: Protocol,
     /// Whether the request that is lost now arrives later.
     pub(super) surely_late: bool,
     /// What arrives late.
@@ -218,8 +282,17 @@ pub(super) struct State {
     pub(super) touched: bool,
     /// How often a refund fails days after it succeeded, in permille.
     pub(super) refunds_fail: u32,
-    /// Invoices of which the partner surely tells, by webhook.
-    pub(super) news: Vec<String>,
+    /// How often a refund is pending at first, in permille.
+    pub(super) refunds_pend: u32,
+    pub(super) news: Vec<News>,
+    /// How often something happened to an invoice's charge that nobody here asked for.
+    pub(super) outside: BTreeMap<String, u64>,
+    /// How much of that a webhook has told that was acknowledged.
+    pub(super) heard: BTreeMap<String, u64>,
+    /// Disputes by id.
+    pub(super) disputes: BTreeMap<String, LedgerDispute>,
+    /// Charges that a partner was asked about which had not opened them.
+    pub(super) misdirected: Vec<String>,
     /// Money that was taken.
     pub(super) takings: Vec<Taking>,
     /// Customers' agreements, oldest first.
@@ -275,13 +348,17 @@ impl World {
                 mailer_out_until: 0,
                 queue_out: None,
                 database_frozen: None,
-                protocol: Protocol::Everybody,
                 surely_late: false,
                 late: Vec::new(),
                 task_since: START,
                 touched: false,
                 refunds_fail: 0,
+                refunds_pend: 0,
                 news: Vec::new(),
+                outside: BTreeMap::new(),
+                heard: BTreeMap::new(),
+                disputes: BTreeMap::new(),
+                misdirected: Vec::new(),
                 takings: Vec::new(),
                 sayings: BTreeMap::new(),
                 trace,

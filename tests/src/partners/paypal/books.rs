@@ -103,6 +103,22 @@ impl Order {
         self.unit[field].as_str().unwrap_or_default()
     }
 
+    /// Every refund that was made or is pending fails.
+    pub(super) fn fail_refunds(&mut self) {
+        let whole = self.amount().1.to_owned();
+        let Some(capture) = &mut self.capture else {
+            return;
+        };
+        let mut failed = false;
+        for refund in capture.refunds.iter_mut().filter(|refund| refund.holds()) {
+            refund.status = "FAILED";
+            failed = true;
+        }
+        if failed {
+            capture.count_refunds(&whole);
+        }
+    }
+
     pub(super) fn amount(&self) -> (&str, &str) {
         let amount = &self.unit["amount"];
         let text = |field: &str| amount[field].as_str().unwrap_or_default();

@@ -9,12 +9,13 @@ mod wire;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::RefundName;
 use platform::outbound::Secret;
 use platform::runtime::Runtime;
 use serde_json::{Value, json};
 
-use super::BookedCharge;
 use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
+use super::{BookedCharge, BookedRefund};
 use books::{Account, Books, Dispute, Kind, Order, Refusal, Vaulted};
 use errors::{check_order, not_found, refusal, wrong_media_type};
 
@@ -159,20 +160,7 @@ impl PayPalDouble {
     /// again.
     pub fn fail_refunds(&self) {
         let mut books = self.books();
-        for order in books.orders.values_mut() {
-            let whole = order.amount().1.to_owned();
-            let Some(capture) = &mut order.capture else {
-                continue;
-            };
-            let mut failed = false;
-            for refund in capture.refunds.iter_mut().filter(|refund| refund.holds()) {
-                refund.status = "FAILED";
-                failed = true;
-            }
-            if failed {
-                capture.count_refunds(&whole);
-            }
-        }
+        books.orders.values_mut().for_each(Order::fail_refunds);
     }
 
     /// The account's people give back by hand what is not.
@@ -183,6 +171,28 @@ impl PayPalDouble {
     /// The account's people give back this much by hand, in US dollars.
     pub fn refund_part_by_hand(&self, value: &str) {
         self.refund_with(&json!({"amount": {"currency_code": "USD", "value": value}}));
+    }
+
+    /// The same with one order: what is left of it, or this much in US dollars.
+    pub fn refund_one_by_hand(&self, order: &str, value: Option<&str>) {
+        let body = value.map_or(
+            Value::Null,
+            |value| json!({"amount": {"currency_code": "USD", "value": value}}),
+        );
+        let now = self.runtime.now();
+        let mut books = self.books();
+        let order = books.orders.get(order);
+        let capture = order.and_then(|order| Some(order.capture.as_ref()?.id.clone()));
+        if let Some(capture) = capture {
+            books.refund(&capture, &body, now).ok();
+        }
+    }
+
+    /// Every refund of one order fails.
+    pub fn fail_refunds_of(&self, order: &str) {
+        let mut books = self.books();
+        let order = books.orders.get_mut(order);
+        order.map(Order::fail_refunds);
     }
 
     fn refund_with(&self, body: &Value) {
@@ -318,6 +328,15 @@ impl PayPalDouble {
                 method: order.token.clone().filter(|_| is_taken),
                 refunds: u32::try_from(refunds).unwrap_or(u32::MAX),
                 refunded: refunded.sum(),
+                each: (order.capture.iter())
+                    .flat_map(|capture| &capture.refunds)
+                    .map(|refund| BookedRefund {
+                        name: RefundName::parse(refund.invoice.as_ref().unwrap_or(&refund.id)),
+                        amount: refund.value.parse().unwrap_or_default(),
+                        holds: refund.holds(),
+                        by_hand: refund.invoice.is_none() && refund.custom.is_none(),
+                    })
+                    .collect(),
             }
         };
         books.orders.values().map(booked).collect()

@@ -488,7 +488,20 @@ impl Ledger {
         status: &'static str,
         failure_reason: Option<&'static str>,
     ) {
-        for refund in self.refunds.iter_mut().filter(|refund| refund.holds()) {
+        self.move_refunds_of(None, status, failure_reason);
+    }
+
+    /// The same for the refunds of one intent.
+    pub(super) fn move_refunds_of(
+        &mut self,
+        intent: Option<&str>,
+        status: &'static str,
+        failure_reason: Option<&'static str>,
+    ) {
+        let is_meant = |refund: &&mut Refund| {
+            refund.holds() && intent.is_none_or(|intent| refund.intent == intent)
+        };
+        for refund in self.refunds.iter_mut().filter(is_meant) {
             (refund.status, refund.failure_reason) = (status, failure_reason);
             if let Some(entry) = self.charges.get_mut(&refund.charge)
                 && !refund.holds()

@@ -15,12 +15,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use domain::RefundName;
 use payment::partners::STRIPE_VERSION;
 use platform::runtime::Runtime;
 use serde_json::{Value, json};
 
-use super::BookedCharge;
 use super::front::{DoubleReply, DoubleRequest, Failing, Front, Mishap, PartnerDouble, Passage};
+use super::{BookedCharge, BookedRefund};
 use errors::{Answer, invalid_request, put_off};
 use ledger::{Dispute, Intent, Kept, Ledger};
 use wire::route;
@@ -378,6 +379,26 @@ impl StripeDouble {
         }
     }
 
+    /// The account's people give back what is left of one intent, or this much of it.
+    pub fn refund_one_by_hand(&self, intent: &str, amount: Option<u64>) {
+        let mut ledger = self.ledger();
+        let charges = ledger.charges.values();
+        let mut taken = charges.filter(|charge| {
+            charge.seen.intent == intent
+                && charge.seen.status == "succeeded"
+                && charge.seen.refunded + amount.unwrap_or(1) <= charge.seen.amount
+        });
+        if taken.next().is_some() {
+            ledger.refund(intent, amount, None, json!({}));
+        }
+    }
+
+    /// The bank gives back every refund of one intent that it had taken.
+    pub fn fail_refunds_of(&self, intent: &str) {
+        self.ledger()
+            .move_refunds_of(Some(intent), "failed", Some("unknown"));
+    }
+
     /// Every intent gets this status, whether or not Stripe has such a one.
     pub fn set_status(&self, status: &'static str) {
         for intent in self.ledger().intents.values_mut() {
@@ -422,6 +443,17 @@ impl StripeDouble {
                 method,
                 refunds: u32::try_from(refunds.clone().count()).unwrap_or(u32::MAX),
                 refunded: decimal(refunds.map(|refund| refund.amount).sum()),
+                each: (ledger.refunds.iter())
+                    .filter(|refund| refund.intent == *id)
+                    .map(|refund| BookedRefund {
+                        name: RefundName::parse(
+                            refund.metadata["refund_id"].as_str().unwrap_or(&refund.id),
+                        ),
+                        amount: decimal(refund.amount),
+                        holds: refund.holds(),
+                        by_hand: refund.metadata.get("order_id").is_none(),
+                    })
+                    .collect(),
             }
         };
         ledger.intents.iter().map(booked).collect()

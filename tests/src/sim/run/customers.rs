@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use domain::Status;
+use domain::{PartnerName, Status};
 use serde_json::json;
 
 use super::{Outcome, ParseId as _, Purpose, Simulation};
+use crate::partners::BookedCharge;
 use crate::services::{Reply, question, request};
 use crate::sim::carrier::RealCarrier;
 use crate::sim::client::{Expects, Role, Wish};
 use crate::sim::fleet::Lambda;
-use crate::sim::scenario::{Act, Approvals, Method};
-use crate::sim::world::Saying;
+use crate::sim::partner::Double;
+use crate::sim::scenario::{Act, Approvals, Method, Stranger};
+use crate::sim::world::{News, Saying};
 
 impl Simulation {
     /// Every customer agrees to be charged, before anything goes wrong.
@@ -20,20 +22,19 @@ impl Simulation {
             let customer = client.customer();
             let is_bad = self.plan.partner.is_some() && client.scenario.customer == "declined";
             let method = if is_bad { Method::Bad } else { Method::Good };
-            let Some(body) = self.double.agreement(&customer, method) else {
-                continue;
-            };
-            let reply = self
-                .honest
-                .send(&request("/api/customer/billing.json", &body))
-                .await;
-            assert_eq!(reply.status, 201, "{}", reply.text);
-            let saying = Saying {
-                until: None,
-                method: body["paymentMethodId"].as_str().map(str::to_owned),
-            };
-            let mut state = self.world.state();
-            state.sayings.entry(customer).or_default().push(saying);
+            for double in self.doubles.all() {
+                let Some(body) = double.agreement(&customer, method) else {
+                    continue;
+                };
+                let reply = self
+                    .honest
+                    .send(&request("/api/customer/billing.json", &body))
+                    .await;
+                assert_eq!(reply.status, 201, "{}", reply.text);
+                let mut state = self.world.state();
+                let sayings = state.sayings.entry(customer.clone()).or_default();
+                sayings.push(Saying::of(&body));
+            }
         }
     }
 
@@ -90,24 +91,23 @@ impl Simulation {
         if !matches!(act, Act::Approve(_)) {
             return;
         }
-        let saying = Saying {
-            until: None,
-            method: wish.body["paymentMethodId"].as_str().map(str::to_owned),
-        };
         let mut state = self.world.state();
         let sayings = state.sayings.entry(customer.to_owned()).or_default();
-        sayings.push(saying);
+        sayings.push(Saying::of(&wish.body));
     }
 
-    /// Once it is answered, nothing that was said before holds any more.
+    /// Once it is answered, nothing that was said before holds any more: of an approval nothing about
+    /// that partner.
     fn said(&self, customer: &str, act: Act, wish: &Wish) {
         let now = self.world.now();
         let method = wish.body["paymentMethodId"].as_str();
         let mut state = self.world.state();
         let sayings = state.sayings.entry(customer.to_owned()).or_default();
         for saying in sayings {
-            let is_this = matches!(act, Act::Approve(_)) && saying.method.as_deref() == method;
-            if !is_this && saying.until.is_none() {
+            let approves = matches!(act, Act::Approve(_));
+            let is_this = approves && saying.method.as_deref() == method;
+            let is_elsewhere = approves && wish.body["partner"] != saying.partner.as_str();
+            if !is_this && !is_elsewhere && saying.until.is_none() {
                 saying.until = Some(now);
             }
         }
@@ -130,13 +130,15 @@ impl Simulation {
             Act::PayOnPage => {
                 let order = self.store.order(&order.parse_id()).await.ok().flatten();
                 let reference = order.and_then(|order| order.payment?.reference);
-                if let Some(reference) = reference {
-                    self.double.pay_on_page(&self.world, &reference);
+                if let Some(reference) = reference
+                    && let Some(double) = self.doubles.of(&self.world, &reference)
+                {
+                    double.pay_on_page(&self.world, &reference);
                 }
                 return;
             }
             Act::Approve(method) => {
-                let Some(body) = self.double.agreement(&customer, method) else {
+                let Some(body) = self.doubles.first.agreement(&customer, method) else {
                     return;
                 };
                 Wish {
@@ -149,7 +151,8 @@ impl Simulation {
                 }
             }
             Act::Revoke => {
-                if self.double.agreement(&customer, Method::Good).is_none() {
+                let mut all = self.doubles.all();
+                if all.all(|each| each.agreement(&customer, Method::Good).is_none()) {
                     return;
                 }
                 Wish {
@@ -165,6 +168,57 @@ impl Simulation {
         let caller = self.clients[number].caller(Role::Customer);
         caller.next_at = now;
         caller.wishes.push_back(wish);
+    }
+
+    /// What the partner's own people and the customer's bank do with a charge, if it was captured.
+    pub(super) fn let_strangers_act(&mut self, number: usize, now: i64) {
+        let client = &mut self.clients[number];
+        let Some((_, act)) = client.outside.pop_front_if(|(at, _)| *at <= now) else {
+            return;
+        };
+        let order = client.order.clone().unwrap_or_default();
+        self.world.note(|| format!("{order}: {act:?}"));
+        let invoice = order.parse_id().invoice().to_string();
+        for double in self.doubles.all() {
+            let charges = double.charges(&self.world).into_iter();
+            let own = charges.filter(|charge| charge.invoice == invoice && charge.captures > 0);
+            for charge in own {
+                match act {
+                    Stranger::Refunds(share) => {
+                        double.refund_by_hand(&self.world, &charge.reference, share);
+                    }
+                    Stranger::FailsRefunds => double.fail_refunds(&self.world, &charge.reference),
+                    // Webhooks of a history are Stripe's.
+                    Stranger::Disputes if double.agreement_with() == Some(PartnerName::Stripe) => {
+                        self.world.open_dispute(&charge.reference);
+                    }
+                    Stranger::Disputes => {}
+                }
+                self.note_outside(&charge, double);
+            }
+        }
+    }
+
+    /// The real clients' doubles keep no count of what happened outside.
+    fn note_outside(&self, before: &BookedCharge, double: &Double) {
+        if matches!(double, Double::Played(_)) {
+            return;
+        }
+        let charges = double.charges(&self.world);
+        let after = charges
+            .iter()
+            .find(|each| each.reference == before.reference);
+        if after == Some(before) {
+            return;
+        }
+        let invoice = before.invoice.clone();
+        let failed = after.is_some_and(|after| after.refunded < before.refunded);
+        let mut state = self.world.state();
+        state.touched = true;
+        *state.outside.entry(invoice.clone()).or_default() += 1;
+        if failed {
+            state.news.push(News::Refund(invoice));
+        }
     }
 
     /// The shop looks at its orders, and has each refused parcel replaced.

@@ -25,6 +25,7 @@ impl Simulation {
                     .filter(|caller| !caller.wishes.is_empty())
                     .map(|caller| caller.next_at),
             );
+            next.extend(client.outside.front().map(|(at, _)| (*at).max(now + 1)));
             // Its time may have passed while the customer did something else.
             if !client.is_acting() {
                 next.extend(client.acts.front().map(|(at, _)| (*at).max(now + 1)));
@@ -95,7 +96,7 @@ impl Simulation {
         }
         // The money may be there by now, and its mails may not be.
         let invoice = order.id.invoice().to_string();
-        let charges = self.double.charges(&self.world);
+        let charges = self.doubles.charges(&self.world);
         let mut charges = charges.iter().filter(|charge| charge.invoice == invoice);
         if charges.any(|charge| charge.captures > 0) || !self.is_mailed(order).await {
             return false;
@@ -113,10 +114,15 @@ impl Simulation {
     }
 
     async fn has_agreed(&self, order: &Order) -> bool {
-        let Some(partner) = self.double.agreement_with() else {
-            return true;
-        };
-        let agreed = self.store.approved_agreement(&order.customer, partner);
-        agreed.await.is_ok_and(|agreement| agreement.is_some())
+        for double in self.doubles.all() {
+            let Some(partner) = double.agreement_with() else {
+                return true;
+            };
+            let agreed = self.store.approved_agreement(&order.customer, partner);
+            if agreed.await.is_ok_and(|agreement| agreement.is_some()) {
+                return true;
+            }
+        }
+        false
     }
 }

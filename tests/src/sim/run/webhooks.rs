@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{Outcome, Purpose, Simulation};
 use crate::services::Reply;
 use crate::sim::fleet::Lambda;
-use crate::sim::webhooks::{about_charge, refund_failed, signed};
+use crate::sim::webhooks::{about_charge, about_dispute, about_refund, signed};
+use crate::sim::world::News;
 
 /// How often a partner repeats a webhook that was not acknowledged.
 const MAX_DELIVERIES: u32 = 20;
@@ -16,6 +17,8 @@ pub(super) struct Webhook {
     pub(super) at: i64,
     deliveries: u32,
     event: Value,
+    /// Of which invoice's charge it tells, and how much that had happened to it from outside.
+    tells: Option<(String, u64)>,
 }
 
 impl Simulation {
@@ -27,10 +30,22 @@ impl Simulation {
             }
         }
         let news = std::mem::take(&mut self.world.state().news);
-        for invoice in news {
-            self.told += 1;
-            let event = refund_failed(self.told, &invoice);
-            self.send_webhook(event, 7_200_000);
+        for each in news {
+            // Once or twice, and later than what comes after it.
+            let twice = self.world.state().random.chance(300);
+            for _ in 0..=u32::from(twice) {
+                self.told += 1;
+                match &each {
+                    News::Refund(invoice) => {
+                        let event = about_refund("refund.failed", self.told, invoice);
+                        self.send_webhook(event, 7_200_000, Some(invoice));
+                    }
+                    News::Dispute(id) => {
+                        let event = about_dispute(self.told, id);
+                        self.send_webhook(event, 7_200_000, None);
+                    }
+                }
+            }
         }
     }
 
@@ -39,18 +54,30 @@ impl Simulation {
         while self.world.state().random.chance(self.plan.webhooks) {
             self.told += 1;
             let most = [1, 60_000, 7_200_000][self.world.state().random.below(3)];
-            let event = about_charge(self.told, invoice);
-            self.send_webhook(event, most);
+            let is_refund = self.world.state().outside.contains_key(invoice);
+            let is_refund = is_refund || self.told.is_multiple_of(3);
+            if is_refund {
+                let event = about_refund("charge.refunded", self.told, invoice);
+                self.send_webhook(event, most, Some(invoice));
+            } else {
+                let event = about_charge(self.told, invoice);
+                self.send_webhook(event, most, None);
+            }
         }
     }
 
     /// Has a webhook arrive within so many milliseconds.
-    fn send_webhook(&mut self, event: Value, most: i64) {
+    fn send_webhook(&mut self, event: Value, most: i64, about: Option<&str>) {
         let at = self.world.now() + self.world.state().random.millis(most);
+        let tells = about.map(|invoice| {
+            let outside = self.world.state().outside.get(invoice).copied();
+            (invoice.to_owned(), outside.unwrap_or_default())
+        });
         self.webhooks.push(Webhook {
             at,
             deliveries: 0,
             event,
+            tells,
         });
     }
 
@@ -72,6 +99,11 @@ impl Simulation {
     /// A partner repeats a webhook that was not acknowledged.
     pub(super) fn settle_webhook(&mut self, webhook: &Webhook, reply: Option<&Reply>) {
         let is_taken = reply.is_some_and(|reply| reply.status == 200);
+        if is_taken && let Some((invoice, told)) = &webhook.tells {
+            let mut state = self.world.state();
+            let heard = state.heard.entry(invoice.clone()).or_default();
+            *heard = (*heard).max(*told);
+        }
         if !is_taken && webhook.deliveries < MAX_DELIVERIES {
             self.webhooks.push(Webhook {
                 at: self.world.now() + 300_000,

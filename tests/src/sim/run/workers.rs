@@ -1,6 +1,7 @@
 //! Queues and stream: batches to the workers and the relay, dead letters, and the operator.
 
 use messages::queue::Queue;
+use messages::{Message, MessageKind};
 
 use super::{Outcome, Purpose, Simulation};
 use crate::cloud::START;
@@ -44,6 +45,39 @@ impl Simulation {
         if let Some(order) = &self.clients[pick].order {
             crate::sim::database::requeue(&self.engine, order, now);
         }
+    }
+
+    /// Once all else is at rest, an operator moves back what became of partners' hints in an outage:
+    /// nothing else brings them again.
+    pub(super) fn redrive_hints(&mut self, faults_end: i64) -> bool {
+        if self.redriven || self.world.now() < faults_end {
+            return false;
+        }
+        self.redriven = true;
+        let now = self.world.now();
+        let mut state = self.world.state();
+        let is_hint = |letter: &(Queue, String)| {
+            let message = Message::from_json(&letter.1);
+            message.is_ok_and(|message| !matches!(message.kind, MessageKind::Event(_)))
+        };
+        let (hints, others) = std::mem::take(&mut state.dead_letters)
+            .into_iter()
+            .partition(is_hint);
+        state.dead_letters = others;
+        let hints: Vec<(Queue, String)> = hints;
+        let any = !hints.is_empty();
+        for (queue, body) in hints {
+            state.next_message += 1;
+            let id = state.next_message;
+            let queued = Queued {
+                id,
+                body,
+                visible_at: now,
+                receives: 0,
+            };
+            state.queues.entry(queue).or_default().push(queued);
+        }
+        any
     }
 
     pub(super) fn start_batch(&mut self, queue: Queue, now: i64) {
