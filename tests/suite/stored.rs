@@ -1,7 +1,8 @@
 //! What earlier versions have stored and sent: this one reads it, and says the same of it.
 //!
 //! `stored/items.jsonl` holds an item of each shape that 60 random histories of the simulator left in
-//! the tables, and shipped orders with a delivery, a dispute and a dispute without an id;
+//! the tables, shipped orders with a delivery, a dispute and a dispute without an id, and orders with
+//! refunds, a next action, a refused parcel, and a parcel whose delivery was told;
 //! `stored/messages.jsonl` a message of each shape that went to a queue. They are never made anew: who
 //! changes what is stored adds lines.
 
