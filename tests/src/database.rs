@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, Default)]
 pub struct Capacity {
     calls: Arc<Mutex<BTreeMap<String, (u64, f64)>>>,
+    writes: Arc<Mutex<BTreeMap<String, f64>>>,
 }
 
 impl Capacity {
@@ -35,8 +36,34 @@ impl Capacity {
             .clone()
     }
 
+    /// The write units since the last [`Capacity::reset`], by table, and by table and index.
+    #[must_use]
+    pub fn write_units(&self) -> BTreeMap<String, f64> {
+        self.writes
+            .lock()
+            .expect("no test panics while it counts")
+            .clone()
+    }
+
+    fn count_writes(&self, consumed: &Value) {
+        let mut writes = self.writes.lock().expect("no test panics while it counts");
+        let mut count = |place: String, units: &Value| {
+            *writes.entry(place).or_default() += units.as_f64().unwrap_or_default();
+        };
+        let table = consumed["TableName"].as_str().unwrap_or_default();
+        count(table.to_owned(), &consumed["Table"]["CapacityUnits"]);
+        let indexes = consumed["GlobalSecondaryIndexes"].as_object();
+        for (index, units) in indexes.into_iter().flatten() {
+            count(format!("{table}/{index}"), &units["CapacityUnits"]);
+        }
+    }
+
     /// Starts counting again.
     pub fn reset(&self) {
+        self.writes
+            .lock()
+            .expect("no test panics while it counts")
+            .clear();
         self.calls
             .lock()
             .expect("no test panics while it counts")
@@ -123,7 +150,7 @@ impl Intercept for Meter {
                 body: body.clone(),
             });
         }
-        body["ReturnConsumedCapacity"] = "TOTAL".into();
+        body["ReturnConsumedCapacity"] = "INDEXES".into();
         let bytes = serde_json::to_vec(&body)?;
         request
             .headers_mut()
@@ -143,10 +170,16 @@ impl Intercept for Meter {
         let body: Value =
             serde_json::from_slice(context.response().body().bytes().unwrap_or_default())?;
         let units = |capacity: &Value| capacity["CapacityUnits"].as_f64().unwrap_or_default();
-        let consumed = match &body["ConsumedCapacity"] {
-            Value::Array(tables) => tables.iter().map(units).sum(),
-            single => units(single),
+        let tables = match &body["ConsumedCapacity"] {
+            Value::Array(tables) => tables.as_slice(),
+            single => std::slice::from_ref(single),
         };
+        let consumed = tables.iter().map(units).sum::<f64>();
+        if matches!(&*operation, "PutItem" | "UpdateItem" | "TransactWriteItems") {
+            for table in tables {
+                self.capacity.count_writes(table);
+            }
+        }
         let mut calls = self
             .capacity
             .calls

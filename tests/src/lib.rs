@@ -23,6 +23,7 @@ pub use ends::{PlayedMailer, PlayedPartner, PlayedQueues, SentMail};
 pub use openapi::OpenApi;
 pub use services::{
     EASYPOST_WEBHOOK_SECRET, Ends, REQUEST_ID, Reply, STRIPE_WEBHOOK_SECRET, Services, batch,
-    customer_request, hmac_sha256_hex, invoke, invoke_relay, question, request, unlimited_pace,
+    customer_request, hmac_sha256_hex, invoke, invoke_relay, question, request, search,
+    unlimited_pace,
 };
 pub use ses::{Idle, SesDouble, SesRefusal, TakenMail};

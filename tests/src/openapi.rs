@@ -154,7 +154,7 @@ impl OpenApi {
             let sent = match parameter.value["in"].as_str() {
                 Some("header") => event["headers"][name.to_lowercase()].clone(),
                 Some("path") => path_parameter(route, event, name),
-                _ => event["queryStringParameters"][name].clone(),
+                _ => query_parameter(event, name, &parameter),
             };
             if sent.is_null() {
                 if parameter.value["required"] == true {
@@ -253,6 +253,16 @@ fn path_parameter(route: Route, event: &Value, name: &str) -> Value {
     let mut segments = template.split('/').zip(path);
     let found = segments.find(|(expected, _)| expected.trim_matches(['{', '}']) == name);
     found.map_or(Value::Null, |(_, segment)| segment.into())
+}
+
+/// A parameter of an event's query, as the type that is declared.
+fn query_parameter(event: &Value, name: &str, parameter: &Part<'_>) -> Value {
+    let sent = &event["queryStringParameters"][name];
+    let number = sent.as_str().and_then(|text| text.parse::<u64>().ok());
+    match number {
+        Some(number) if parameter.schema().value["type"] == "integer" => number.into(),
+        _ => sent.clone(),
+    }
 }
 
 /// The JSON body of an event.

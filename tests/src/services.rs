@@ -161,7 +161,7 @@ where
                 Emails::new(store(), mailer, unlimited_pace(), stage(), clock()),
                 jwt(),
             ),
-            order: Handler::new(Orders::new(store()), jwt()),
+            order: Handler::new(Orders::new(store(), clock()), jwt()),
             customer: Handler::new(Customers::new(store(), clock()), jwt()),
             webhook: Handler::new(webhooks, jwt()),
             relay: Relay::new(store(), queues, stage(), clock()).expiring(unpaid),
@@ -188,7 +188,9 @@ where
                 invoke(&self.customer, event).await
             }
             Some(Route::Webhook) => invoke(&self.webhook, event).await,
-            Some(Route::Order | Route::Health) | None => invoke(&self.order, event).await,
+            Some(Route::Order | Route::Orders | Route::Health) | None => {
+                invoke(&self.order, event).await
+            }
         };
         let text = answer["body"].as_str().unwrap_or_default().to_owned();
         let reply = Reply {
@@ -280,6 +282,18 @@ pub fn question(order: &str) -> Value {
     event["rawPath"] = path.as_str().into();
     event["requestContext"]["http"]["path"] = path.into();
     event["pathParameters"]["orderId"] = order.into();
+    event
+}
+
+/// The question which orders there are, as in `events/orders.json`; `query` as in a URL, without the
+/// question mark.
+#[must_use]
+pub fn search(query: &str) -> Value {
+    let mut event = parse(include_str!("../../events/orders.json"));
+    event["rawQueryString"] = query.into();
+    let parameters = form_urlencoded::parse(query.as_bytes());
+    let parameters = parameters.map(|(name, value)| (name.into_owned(), value.into()));
+    event["queryStringParameters"] = Value::Object(parameters.collect());
     event
 }
 

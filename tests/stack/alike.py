@@ -69,6 +69,16 @@ def routes() -> Iterator[Request]:
         ("404", f"{ORDER}/{MISSING}/more"),
     ):
         yield Request(answer, "GET", path)
+    # A query arrives as it was sent, its encoded and its bare characters alike.
+    for answer, query in (
+        ("200", ""),
+        ("200", "customerId=auth0%7Cabc&from=2026-01-01T00:00:00%2B02:00&limit=1"),
+        ("200", "reference=A%2F1%20%25&to=2099-01-01T00:00:00Z"),
+        ("422 invalid_fields", "limit=1&limit=1"),
+        ("422 invalid_fields", "limit=0"),
+        ("422 invalid_fields", "cursor=aa"),
+    ):
+        yield Request(answer, "GET", f"/api/orders?{query}")
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
         yield Request("404", method, CART_PATH)
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use service::http::{Callers, Route};
 use service::lambda::Function;
-use tests::{Cloud, Reply, customer_request, question, request};
+use tests::{Cloud, Reply, customer_request, question, request, search};
 
 use crate::agreements::agreement;
 use crate::contract::{cart, invoice, payment, shipping, text};
@@ -159,6 +159,12 @@ async fn rows(shop: &Shop) -> Vec<Row> {
             open: ToTheCustomerToo,
             status: 200,
             event: question(order),
+        },
+        Row {
+            name: "orders",
+            open: ToTheCustomerToo,
+            status: 200,
+            event: search("customerId=8080"),
         },
     ];
     for row in &all {
@@ -644,6 +650,7 @@ fn the_routes_are_open_to_whom_the_contract_says() {
             "POST /api/order/payment.json",
             "POST /api/order/cancel.json",
             "GET /api/order/{orderId}",
+            "GET /api/orders",
             "GET /api/customer/{customerId}/billing",
             "DELETE /api/customer/{customerId}/billing",
         ]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tests::Cloud;
+use tests::{Cloud, search};
 
 use crate::contract::{cart, cart_with_checkout, invoice, payment, shipping, text};
 
@@ -54,6 +54,45 @@ async fn each_step_makes_the_fewest_calls() {
 
     cloud.get(&order).await;
     assert_eq!(calls(&cloud), expected(&[("BatchGetItem", 1)]));
+
+    cloud.send(&search("customerId=8080")).await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[("BatchGetItem", 1), ("Query", 1)])
+    );
+    cloud.send(&search("")).await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[("BatchGetItem", 1), ("Query", 4)])
+    );
+
+    let mut referring = cart();
+    referring["reference"] = "A-1".into();
+    cloud.post("/api/order/cart.json", &referring).await;
+    assert_eq!(calls(&cloud), expected(&[("TransactWriteItems", 1)]));
+    cloud.send(&search("reference=A-1")).await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[("BatchGetItem", 1), ("GetItem", 1)])
+    );
+    // The first cursor of a month makes its key.
+    let page = cloud.send(&search("customerId=8080&limit=1")).await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[
+            ("BatchGetItem", 1),
+            ("GetItem", 1),
+            ("PutItem", 1),
+            ("Query", 1)
+        ])
+    );
+    let cursor = text(&page.body["nextCursor"]);
+    let rest = format!("customerId=8080&limit=1&cursor={cursor}");
+    cloud.send(&search(&rest)).await;
+    assert_eq!(
+        calls(&cloud),
+        expected(&[("BatchGetItem", 1), ("GetItem", 1), ("Query", 1)])
+    );
 
     let mail = serde_json::json!({"event": "OrderShipped", "name": "L", "email": "l@b.example"});
     cloud.post("/api/order/email.json", &mail).await;
@@ -145,6 +184,39 @@ async fn one_order_from_cart_to_shipped_with_three_mails_makes_seventeen_calls()
         units += consumed;
     }
     println!("together: {sum} calls, {units} units");
+    println!("{:?}", cloud.database.capacity.write_units());
     assert_eq!(sum, 17);
     assert_eq!(cloud.mailer.taken().len(), 3);
+}
+
+/// The indexes by which orders are found hold nothing that changes.
+#[tokio::test]
+async fn an_order_is_written_to_the_indexes_of_new_orders_once_and_its_way_costs_them_nothing() {
+    let cloud = Cloud::start().await;
+    let mut body = cart_with_checkout();
+    body["reference"] = "A-1".into();
+    body["metadata"] = serde_json::json!({"channel": "phone"});
+    cloud.post("/api/order/cart.json", &body).await;
+    let of_cart = cloud.database.capacity.write_units();
+    for (place, units) in [
+        ("OrdersTable/byCustomer", 1.0),
+        ("OrdersTable/byTime", 1.0),
+        ("OrdersTable/due", 1.0),
+        ("OrdersTable", 2.0),
+        ("IdempotencyTable", 2.0),
+    ] {
+        assert!((of_cart[place] - units).abs() < 0.1, "{place}: {of_cart:?}");
+    }
+    cloud.database.capacity.reset();
+    cloud.settle().await;
+    cloud.pass(std::time::Duration::from_mins(5));
+    cloud.sweep().await;
+    let of_rest = cloud.database.capacity.write_units();
+    assert!(of_rest["OrdersTable"] > 5.0, "{of_rest:?}");
+    for index in ["OrdersTable/byCustomer", "OrdersTable/byTime"] {
+        assert!(!of_rest.contains_key(index), "{of_rest:?}");
+    }
+    let sum: f64 = of_cart.values().chain(of_rest.values()).sum();
+    println!("{sum} units: {of_cart:?}, then {of_rest:?}");
+    assert!(sum < 60.0);
 }

@@ -8,7 +8,7 @@ use payment::partners::Sandbox;
 use platform::config::Environment;
 use serde_json::Value;
 use shipment::carriers::EasyPostSettings;
-use tests::{Cloud, Reply, customer_request, request};
+use tests::{Cloud, Reply, customer_request, request, search};
 
 const API: &str = include_str!("../../docs/api.md");
 const MESSAGES: &str = include_str!("../../docs/design/messages.md");
@@ -111,6 +111,9 @@ async fn call(
 ) -> Reply {
     let url = curl.split_once('$').unwrap().1;
     let url = url.split(['"', ' ', '\n', ')']).next().unwrap();
+    if let Some(query) = url.strip_prefix("ORDERS?") {
+        return cloud.send(&search(query)).await;
+    }
     let (service, path) = url.split_once('/').unwrap();
     let path = filled(path, variables);
     let (path, query) = path.split_once('?').unwrap_or((&path, ""));

@@ -279,6 +279,7 @@ fn whatever_a_request_holds_it_is_answered() {
         ),
         ("email", sample(include_str!("../../events/email.json"))),
         ("order", sample(include_str!("../../events/order.json"))),
+        ("order", sample(include_str!("../../events/orders.json"))),
         (
             "customer",
             sample(include_str!("../../events/customer-get.json")),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use service::http::{Callers, Repeat, Route};
-use tests::{Cloud, OpenApi, Options, Reply, customer_request, question, request};
+use tests::{Cloud, OpenApi, Options, Reply, customer_request, question, request, search};
 
 use crate::contract::{cart, cart_with_checkout, text};
 use crate::errors::as_customer;
@@ -180,7 +180,7 @@ fn sample(event: &str) -> Value {
 /// One documented request, with what has happened before it.
 async fn documented(cloud: &Cloud<payment::partners::Sandbox>, route: Route, name: &str) -> Value {
     let order = match (route, name) {
-        (Route::Cart, "cart" | "checkout")
+        (Route::Cart, "cart" | "checkout" | "reference")
         | (Route::Shipping | Route::Email, "mail")
         | (Route::Health | Route::Approval | Route::Agreements | Route::Revocation, _) => None,
         (Route::Order, "shipped") => {
@@ -209,6 +209,7 @@ async fn documented(cloud: &Cloud<payment::partners::Sandbox>, route: Route, nam
     let (method, path) = route.key().split_once(' ').unwrap();
     match route {
         Route::Order => question(order.as_deref().unwrap()),
+        Route::Orders => search("customerId=8080"),
         Route::Health => sample(include_str!("../../events/health.json")),
         Route::Refund => {
             let mut event = request(path, &example(route, name, order.as_deref()));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use domain::{ClientSecret, Decline, Money, NextAction, Status};
+use domain::{ClientSecret, Decline, Money, NextAction, OrderId, Status};
 use serde_json::Value;
 use service::error::{
     CardPlace, Counterpart, Dependency, Difference, Error, FieldError, Missing, Outcome,
@@ -134,6 +134,9 @@ pub(crate) fn errors() -> Vec<Error> {
             expected: "199.99".to_owned(),
             actual: "200".to_owned(),
         }])],
+        Error::ReferenceTaken { .. } => [Error::ReferenceTaken {
+            order: OrderId::parse("ord_01JDB4XK00EXAMPVE0RDER0001").unwrap(),
+        }],
         Error::CurrencyMismatch { .. } => [Error::CurrencyMismatch {
             order: "USD".parse().unwrap(),
             shop: "EUR".parse().unwrap(),

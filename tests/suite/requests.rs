@@ -83,7 +83,7 @@ async fn every_answer_and_every_problem_names_its_request_as_its_log_does() {
 async fn each_request_has_the_id_of_its_own_invocation() {
     let cloud = Cloud::start().await;
     let handler = Handler::new(
-        order::Orders::new(cloud.store.clone()),
+        order::Orders::new(cloud.store.clone(), cloud.runtime.clone()),
         Authentication::None,
     );
     for id in ["8476a536-e9f4-11e8-9739-2dfe598c3fcd", "79104EXAMPLEB723"] {
@@ -101,7 +101,7 @@ async fn the_health_route_is_open_and_reads_nothing() {
     let cloud = Cloud::start().await;
     cloud.database.capacity.reset();
     let handler = Handler::new(
-        order::Orders::new(cloud.store.clone()),
+        order::Orders::new(cloud.store.clone(), cloud.runtime.clone()),
         Authentication::Jwt {
             backend_scope: "orderflow/backend".parse().unwrap(),
             customer_claim: "sub".to_owned(),

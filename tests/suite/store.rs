@@ -90,9 +90,10 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
                 lines: order.lines.clone(),
                 amounts: order.amounts,
                 checkout: None,
+                metadata: domain::Metadata::default(),
             };
             let update = store
-                .update_cart(&order.id, &order.customer, &contents, None, now)
+                .update_cart(&order.id, &order.customer, &contents, None, None, now)
                 .await
                 .unwrap();
             matches!(update, CartUpdate::Updated)

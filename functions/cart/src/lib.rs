@@ -4,17 +4,19 @@
 
 mod request;
 
-use domain::{Amounts, CarrierName, Order, OrderId, OrderLines, Status};
+use domain::{Amounts, CarrierName, Order, OrderId, OrderLines, OrderReference, Status};
 use platform::config::Shop;
 use platform::runtime::Runtime;
 use platform::telemetry;
 use serde::Serialize;
 use serde_json::Number;
 use service::claims::{claim_key, own_order, recorded_answer};
-use service::error::{Error, FieldError, Missing};
+use service::error::{Difference, Error, FieldError, Missing};
 use service::http::{Answer, Call, Effect, ItemBody, Route, item_bodies, unusable_fields};
 use service::lambda::Function;
-use store::{BodyHash, CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, Store};
+use store::{
+    BodyHash, CartContents, CartUpdate, CreateOrder, KeyRecord, NewOrder, OwnReference, Store,
+};
 
 use request::{CartRequest, order_named_by};
 
@@ -86,6 +88,10 @@ impl Cart {
         let new = NewOrder {
             id,
             contents: self.price(&request),
+            reference: request.reference.map(|reference| OwnReference {
+                reference,
+                caller: call.caller.id().to_owned(),
+            }),
             customer: request.customer,
             request_hash: body.as_ref().map(|body| body.as_str().to_owned()),
             traceparent: call.traceparent.clone(),
@@ -97,6 +103,7 @@ impl Cart {
             }
             CreateOrder::Existed(order) if is_of(&order, body.as_ref()) => (order, Effect::Before),
             CreateOrder::Existed(_) => return Err(Error::KeyReused),
+            CreateOrder::ReferenceTaken(order) => return Err(Error::ReferenceTaken { order }),
         };
         let (lines, amounts) = match &order.first {
             Some((lines, amounts)) => (lines, amounts),
@@ -128,10 +135,10 @@ impl Cart {
             body: &hash,
             answer: answer.body(),
         });
-        let customer = &request.customer;
+        let (customer, named) = (&request.customer, request.reference.as_ref());
         match self
             .store
-            .update_cart(&id, customer, &contents, record, self.runtime.now())
+            .update_cart(&id, customer, &contents, named, record, self.runtime.now())
             .await?
         {
             CartUpdate::Updated => {
@@ -147,6 +154,7 @@ impl Cart {
                 order,
                 shop: self.shop.currency(),
             }),
+            CartUpdate::OtherReference(stored) => Err(other_reference(named, stored.as_ref())),
             CartUpdate::Answered(answer) => Ok(Answer::recorded(answer)),
             CartUpdate::KeyReused => Err(Error::KeyReused),
         }
@@ -230,12 +238,26 @@ impl Cart {
             amounts: self.shop.tax.amounts(&request.lines, self.shop.unit()),
             lines: request.lines.clone(),
             checkout: request.checkout.clone(),
+            metadata: request.metadata.clone(),
         }
     }
 }
 
 fn invalid(faults: Vec<FieldError>) -> Option<Error> {
     (!faults.is_empty()).then_some(Error::Invalid(faults))
+}
+
+/// A reference is given when the order is placed, and stays.
+fn other_reference(named: Option<&OrderReference>, stored: Option<&OrderReference>) -> Error {
+    let text = |reference: Option<&OrderReference>| {
+        let text = reference.map(|reference| reference.as_str().to_owned());
+        text.unwrap_or_else(|| "none".to_owned())
+    };
+    Error::Mismatch(vec![Difference {
+        pointer: "/reference".to_owned(),
+        expected: text(stored),
+        actual: text(named),
+    }])
 }
 
 /// Whether a request with this body made the order; `None` is one without a key.

@@ -1,6 +1,6 @@
 //! The request of a cart.
 
-use domain::{Contact, Currency, CustomerId, OrderId, OrderLines, Unit};
+use domain::{Contact, Currency, CustomerId, Metadata, OrderId, OrderLines, OrderReference, Unit};
 use serde_json::Value;
 use service::error::Error;
 use service::http::{
@@ -8,13 +8,15 @@ use service::http::{
     read_items,
 };
 
-/// `{customerId, items, orderId?, checkout?}`
+/// `{customerId, items, orderId?, checkout?, reference?, metadata?}`
 pub(crate) struct CartRequest {
     pub(crate) customer: CustomerId,
     /// The pending order to update.
     pub(crate) order: Option<Named<OrderId>>,
     pub(crate) lines: OrderLines,
     pub(crate) checkout: Option<Contact>,
+    pub(crate) reference: Option<OrderReference>,
+    pub(crate) metadata: Metadata,
 }
 
 impl CartRequest {
@@ -31,12 +33,16 @@ impl CartRequest {
                     .and_then(|checkout| read_checkout(checkout, unit.currency()))
                     .map(Some),
             };
+            let reference = fields.optional("reference", as_id(OrderReference::parse));
+            let metadata = fields.metadata("metadata");
             fields.close();
             Some(Self {
                 customer: customer?,
                 order: order?,
                 lines: lines?,
                 checkout: checkout?,
+                reference: reference?,
+                metadata: metadata?,
             })
         });
         report.finish(request)

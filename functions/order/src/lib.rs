@@ -1,11 +1,17 @@
-//! Shows an order, and says that the API answers.
+//! Shows an order, finds orders, and says that the API answers.
 //!
-//! `GET /api/order/{orderId}`, `GET /api/health`
+//! `GET /api/order/{orderId}`, `GET /api/orders`, `GET /api/health`
+
+mod cursor;
+mod search;
+
+use std::collections::BTreeMap;
 
 use domain::{
-    ChargeState, Dispute, EventType, MailTopic, Money, NextAction, Order, OrderId, PartnerName,
-    Refund, RefundName, Text, TrackingNumber,
+    ChargeState, Dispute, EventType, MailTopic, Money, NextAction, Order, OrderId, OrderReference,
+    PartnerName, Refund, RefundName, Text, TrackingNumber,
 };
+use platform::runtime::Runtime;
 use serde::Serialize;
 use serde_json::Number;
 use service::error::{Error, Missing};
@@ -17,6 +23,7 @@ use store::{EmailState, Store};
 #[derive(Clone, Debug)]
 pub struct Orders {
     store: Store,
+    runtime: Runtime,
 }
 
 #[derive(Serialize)]
@@ -24,6 +31,10 @@ pub struct Orders {
 struct OrderBody<'a> {
     order_id: String,
     customer_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<&'a str, &'a str>,
     status: &'static str,
     currency: &'a str,
     tax: Number,
@@ -225,9 +236,14 @@ struct DueBody {
 impl Orders {
     /// Builds the service over its store.
     #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, runtime: Runtime) -> Self {
+        Self { store, runtime }
     }
+}
+
+fn metadata(order: &Order) -> BTreeMap<&str, &str> {
+    let entries = order.metadata.iter();
+    entries.map(|(key, text)| (key, text.as_str())).collect()
 }
 
 fn disputes(disputes: &[Dispute]) -> Vec<NamedDisputeBody<'_>> {
@@ -346,9 +362,18 @@ fn timeline(order: &Order) -> Vec<TimelineBody> {
 }
 
 impl Function for Orders {
-    const ROUTES: &'static [Route] = &[Route::Order, Route::Health];
+    const ROUTES: &'static [Route] = &[Route::Order, Route::Orders, Route::Health];
 
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
+        match call.route() {
+            Route::Orders => self.find(&call).await,
+            _ => self.show(&call).await,
+        }
+    }
+}
+
+impl Orders {
+    async fn show(&self, call: &Call) -> Result<Answer, Error> {
         let missing = || Error::NotFound(Missing::Order);
         let id = OrderId::parse(call.last_segment()).map_err(|_| missing())?;
         let (order, states) = self
@@ -361,6 +386,8 @@ impl Function for Orders {
         Answer::ok(&OrderBody {
             order_id: order.id.to_string(),
             customer_id: order.customer.as_str(),
+            reference: order.reference.as_ref().map(OrderReference::as_str),
+            metadata: metadata(&order),
             status: order.status.as_str(),
             currency: order.currency.code(),
             tax: order.amounts.tax.to_amount_json(),
@@ -374,7 +401,7 @@ impl Function for Orders {
                 .shipment
                 .as_ref()
                 .map(|shipment| shipment.tracking_number.clone()),
-            label_url: label_url(&call, &order),
+            label_url: label_url(call, &order),
             shipping_refusal: order
                 .shipping_refusal
                 .as_ref()

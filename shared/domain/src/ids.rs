@@ -77,6 +77,11 @@ outside_id! {
     ProductId
 }
 
+outside_id! {
+    /// An order's number in the shop's own books.
+    OrderReference
+}
+
 impl CustomerId {
     /// The id as a JSON value: a number where it is a canonical non-negative integer that every
     /// JSON reader keeps exact (at most 2^53), otherwise a string.

@@ -6,6 +6,7 @@ mod charge_limits;
 mod delivery;
 mod dispute;
 mod ids;
+mod metadata;
 mod money;
 mod next_action;
 mod number;
@@ -28,9 +29,10 @@ pub use charge_limits::{ChargeLimits, Unchargeable, UnsupportedCurrency};
 pub use delivery::{Delivery, DeliveryState};
 pub use dispute::{Dispute, DisputeState};
 pub use ids::{
-    CustomerId, IdError, InvoiceId, OrderId, ProductId, RefundId, digest, digest_hex,
-    number_from_digest,
+    CustomerId, IdError, InvoiceId, OrderId, OrderReference, ProductId, RefundId, digest,
+    digest_hex, number_from_digest,
 };
+pub use metadata::{Metadata, MetadataError};
 pub use money::{Currency, CurrencyError, Money, MoneyError, SignedAmountError, Unit};
 pub use next_action::{ClientSecret, NextAction, RedirectUrl, RedirectUrlError};
 pub use number::ExactNumber;

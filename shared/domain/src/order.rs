@@ -6,9 +6,9 @@ use rust_decimal::Decimal;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{
-    Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, MethodFingerprint, Money,
-    NextAction, OrderId, PartnerAccount, PartnerName, ProductId, Recipient, Refund, RefundNews,
-    Status, Text, Timestamp, TrackingNumber,
+    Currency, CustomerId, Delivery, Dispute, Email, EventType, InvoiceId, Metadata,
+    MethodFingerprint, Money, NextAction, OrderId, OrderReference, PartnerAccount, PartnerName,
+    ProductId, Recipient, Refund, RefundNews, Status, Text, Timestamp, TrackingNumber,
 };
 
 /// How many of a product: 1 to 10 000.
@@ -437,6 +437,10 @@ pub struct Order {
     pub id: OrderId,
     /// Whose it is.
     pub customer: CustomerId,
+    /// Its number in the books of the caller who placed it. Never changes.
+    pub reference: Option<OrderReference>,
+    /// What the shop keeps with it.
+    pub metadata: Metadata,
     /// Where it stands.
     pub status: Status,
     /// Grows with every transition, from 1.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::{Currency, Decline, Money, NextAction, Status};
+use domain::{Currency, Decline, Money, NextAction, OrderId, Status};
 use messages::queue::QueueError;
 use platform::aws::FailureKind;
 use platform::json::JsonError;
@@ -176,6 +176,12 @@ pub enum Error {
     /// All differences from what is stored.
     #[error("{} values differ from what is stored", .0.len())]
     Mismatch(Vec<Difference>),
+    /// The caller has placed another order with this reference.
+    #[error("the reference is that of another order")]
+    ReferenceTaken {
+        /// The order that has it.
+        order: OrderId,
+    },
     /// The shop's currency has changed since the order was placed.
     #[error("the order is in {order}, the shop sells in {shop}")]
     CurrencyMismatch {
@@ -404,6 +410,7 @@ impl Error {
             Self::NotFound(Missing::Route) => "route_not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::Mismatch(_) => "mismatch",
+            Self::ReferenceTaken { .. } => "reference_taken",
             Self::CurrencyMismatch { .. } => "currency_mismatch",
             Self::InProgress { .. } => "in_progress",
             Self::PaymentPending => "payment_pending",

@@ -2,6 +2,7 @@
 
 mod agreements;
 mod cancellations;
+mod cursor_keys;
 mod due;
 mod emails;
 mod idempotency;
@@ -11,8 +12,10 @@ mod news;
 mod orders;
 mod parcels;
 mod payments;
+mod references;
 mod refunds;
 mod refused;
+mod search;
 mod transition;
 mod update;
 
@@ -24,6 +27,7 @@ use aws_sdk_dynamodb::types::AttributeValue as Value;
 
 pub use agreements::{Approval, Revocation};
 pub use cancellations::CancelBasis;
+pub use cursor_keys::CursorKey;
 pub use due::{DueCursor, DueMark, DueOrder, DuePage};
 pub use emails::{DueEmail, DueEmails, EmailClaim, EmailState, Feedback, Promise, PromisedEmail};
 pub use idempotency::{BodyHash, KeyUse};
@@ -36,6 +40,9 @@ pub use payments::{
     Claim, ClaimRefusal, Confirmation, DeclinedCharge, DeclinedEnd, Fence, MAX_PAYMENT_KEYS,
     NextCharge, OpenedCharge, PaymentTerms, Released, Settlement,
 };
+
+pub use references::OwnReference;
+pub use search::{FoundOrders, OrderSearch, Place, Progress};
 
 use item::Item;
 

@@ -3,20 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue as Value, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
+    AttributeValue as Value, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem,
 };
 use domain::{
-    Amounts, Command, Contact, Currency, CustomerId, EventType, MailTopic, Order, OrderId,
-    OrderLines, Status, Timestamp,
+    Amounts, Command, Contact, Currency, CustomerId, EventType, MailTopic, Metadata, Order,
+    OrderId, OrderLines, OrderReference, Status, Timestamp,
 };
 use messages::email_id;
 
 use super::emails::{EmailState, email_state};
 use super::idempotency::{BodyHash, key_use};
-use super::item::{Item, contact_value, lines_value, money, new_order_item, s};
+use super::item::{Item, contact_value, lines_value, metadata_value, money, new_order_item, s};
+use super::references::{OwnReference, reference_holder};
 use super::refused::{complete, unless_refused};
 use super::transition::{Transition, read};
 use super::{KeyUse, Store, StoreError, TRIES, damaged, failed};
+
+/// There is no order of this id yet.
+const NO_ORDER: &str = "attribute_not_exists(orderId)";
 
 /// What a cart holds, priced.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub struct CartContents {
     pub amounts: Amounts,
     /// Whom it goes to; with it the chain issues the invoice by itself.
     pub checkout: Option<Contact>,
+    /// What the shop keeps with it.
+    pub metadata: Metadata,
 }
 
 /// A cart that becomes an order.
@@ -40,6 +47,8 @@ pub struct NewOrder {
     pub customer: CustomerId,
     /// What it holds.
     pub contents: CartContents,
+    /// Its number in its caller's books.
+    pub reference: Option<OwnReference>,
     /// The hash of the body, when it came with an idempotency key.
     pub request_hash: Option<String>,
     /// The request's trace context.
@@ -53,6 +62,8 @@ pub enum CreateOrder {
     Created(Box<Order>),
     /// One with this id was there: the same request came before, or its key with another body.
     Existed(Box<Order>),
+    /// The caller has given its reference to this order before; nothing was written.
+    ReferenceTaken(OrderId),
 }
 
 /// The answer to an idempotency key's request for a write that is not idempotent by itself.
@@ -77,6 +88,8 @@ pub enum CartUpdate {
     Refused(Status),
     /// The order is in this currency, and the contents are in another.
     OtherCurrency(Currency),
+    /// The order has this reference, or none, and the request has another one.
+    OtherReference(Option<OrderReference>),
     /// Its key was answered before with this; nothing was written.
     Answered(String),
     /// Its key was used with another body.
@@ -84,7 +97,8 @@ pub enum CartUpdate {
 }
 
 impl Store {
-    /// Writes a new order and its `CartUpdated` event unless one with this id exists; one write.
+    /// Writes a new order and its `CartUpdated` event unless one with this id exists; one write, or a
+    /// transaction that takes the order's reference too.
     pub async fn create_order(
         &self,
         new: NewOrder,
@@ -94,6 +108,8 @@ impl Store {
         let cart = Order {
             id: new.id,
             customer: new.customer,
+            reference: new.reference.as_ref().map(|own| own.reference.clone()),
+            metadata: new.contents.metadata,
             status: Status::Pending,
             version: 0,
             currency: new.contents.currency,
@@ -120,17 +136,43 @@ impl Store {
             traceparent: new.traceparent,
         };
         let order = self.placed(cart, now);
+        if let Some(own) = &new.reference {
+            return self.create_with_reference(order, own).await;
+        }
         let put = self
             .client
             .put_item()
             .table_name(self.orders_table()?)
             .set_item(Some(new_order_item(&order)))
-            .condition_expression("attribute_not_exists(orderId)")
+            .condition_expression(NO_ORDER)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         Ok(match unless_refused(put.send().await)? {
             Ok(_) => CreateOrder::Created(Box::new(order)),
             Err(standing) => CreateOrder::Existed(Box::new(read(&standing.unwrap_or_default())?)),
         })
+    }
+
+    async fn create_with_reference(
+        &self,
+        order: Order,
+        own: &OwnReference,
+    ) -> Result<CreateOrder, StoreError> {
+        let put = Put::builder()
+            .table_name(self.orders_table()?)
+            .set_item(Some(new_order_item(&order)))
+            .condition_expression(NO_ORDER)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = TransactWriteItem::builder().put(complete(put.build()));
+        let items = vec![put.build(), self.take_reference(own, &order)?];
+        let Err(refusals) = self.transact(items).await? else {
+            return Ok(CreateOrder::Created(Box::new(order)));
+        };
+        // A repeat finds its own order, which has the reference.
+        match (refusals.get(0), refusals.get(1)) {
+            (Some(standing), _) => Ok(CreateOrder::Existed(Box::new(read(standing)?))),
+            (None, Some(row)) => Ok(CreateOrder::ReferenceTaken(reference_holder(row, own)?)),
+            (None, None) => Err(StoreError::Conflict),
+        }
     }
 
     /// Replaces the contents of a pending order; a read and a transaction, which records the answer
@@ -143,6 +185,7 @@ impl Store {
         id: &OrderId,
         customer: &CustomerId,
         contents: &CartContents,
+        reference: Option<&OrderReference>,
         key: Option<KeyRecord<'_>>,
         now: Timestamp,
     ) -> Result<CartUpdate, StoreError> {
@@ -162,6 +205,9 @@ impl Store {
             }
             if order.currency != contents.currency {
                 return Ok(CartUpdate::OtherCurrency(order.currency));
+            }
+            if reference.is_some_and(|reference| order.reference.as_ref() != Some(reference)) {
+                return Ok(CartUpdate::OtherReference(order.reference));
             }
             let mut items = vec![self.transact_item(self.cart_update(&order, contents, now))?];
             if let Some(key) = &key {
@@ -205,6 +251,11 @@ impl Store {
             .set("tax", money(contents.amounts.tax))
             .set("total", money(contents.amounts.total))
             .set("checkout", Value::Bool(checkout));
+        let update = if contents.metadata.is_empty() {
+            update.remove(["metadata"])
+        } else {
+            update.set("metadata", metadata_value(&contents.metadata))
+        };
         match &contents.checkout {
             Some(contact) => update.set("contact", contact_value(contact)),
             None => update.remove(["contact"]),
@@ -295,7 +346,7 @@ impl Store {
     }
 
     /// The items of these keys, by their tables.
-    async fn batch(
+    pub(super) async fn batch(
         &self,
         mut wanted: HashMap<String, KeysAndAttributes>,
     ) -> Result<HashMap<String, Vec<Item>>, StoreError> {
@@ -331,7 +382,7 @@ fn mail_ids(
         .collect()
 }
 
-fn keys(keys: Vec<(&str, String)>) -> KeysAndAttributes {
+pub(super) fn keys(keys: Vec<(&str, String)>) -> KeysAndAttributes {
     let keys = keys.into_iter().fold(
         KeysAndAttributes::builder().consistent_read(true),
         |builder, (name, id)| builder.keys(HashMap::from([(name.to_owned(), s(id))])),

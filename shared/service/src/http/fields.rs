@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use domain::{Currency, Email, IdError, Money, Text, Unit};
+use domain::{Currency, Email, IdError, Metadata, MetadataError, Money, Text, Unit};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, FieldError, Missing};
@@ -179,6 +179,33 @@ impl<'a> Fields<'a> {
             })
             .collect();
         read.into_iter().collect()
+    }
+
+    /// Reads an optional object of texts that the shop keeps; entries that are `null` count as absent.
+    pub fn metadata(&self, name: &'static str) -> Option<Metadata> {
+        let mut metadata = Metadata::default();
+        let Some(value) = self.value(name) else {
+            return Some(metadata);
+        };
+        let entries = self.report.object(value, self.pointer(name))?;
+        let mut is_valid = true;
+        let given = entries.object.iter().filter(|(_, value)| !value.is_null());
+        for (key, value) in given {
+            let (pointer, detail) = match as_text_lines(value) {
+                Err(Invalid(detail)) => (entries.pointer(key), detail),
+                Ok(text) => match metadata.insert(key, text) {
+                    Ok(()) => continue,
+                    Err(error @ MetadataError::Full) => {
+                        self.report.add(self.pointer(name), error.to_string());
+                        return None;
+                    }
+                    Err(error @ MetadataError::Key) => (entries.pointer(key), error.to_string()),
+                },
+            };
+            self.report.add(pointer, detail);
+            is_valid = false;
+        }
+        is_valid.then_some(metadata)
     }
 
     fn read<T>(

@@ -37,6 +37,9 @@ const KEY_REQUIRED: &str = "This request needs the header Idempotency-Key: witho
 const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this shop's billing partner. \
      Send POST /api/customer/billing.json first.";
 
+const REFERENCE_TAKEN: &str = "You have placed an order with this reference before; orderId names it. \
+     Use another reference, or update that order's cart.";
+
 const CARD_NUMBER: &str = "Never send card numbers to this API; send the billing partner's token for the \
      card. errors lists each value that looks like a card number. If one is an ID, put a letter between its digits.";
 
@@ -85,6 +88,7 @@ impl Error {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::WrongState { .. }
             | Self::Mismatch(_)
+            | Self::ReferenceTaken { .. }
             | Self::CurrencyMismatch { .. }
             | Self::InProgress { .. }
             | Self::PaymentPending
@@ -163,6 +167,7 @@ impl Error {
             Self::Mismatch(_) => {
                 "The request differs from the stored order. errors lists each difference.".to_owned()
             }
+            Self::ReferenceTaken { .. } => REFERENCE_TAKEN.to_owned(),
             Self::CurrencyMismatch { order, shop } => format!(
                 "The order is in {order}, but the shop now sells in {shop}, so its cart cannot be \
                  changed. Place a new order."
@@ -262,6 +267,9 @@ impl Error {
                     json!({"pointer": difference.pointer, "detail": detail})
                 });
                 problem.insert("errors".to_owned(), errors.collect());
+            }
+            Self::ReferenceTaken { order } => {
+                problem.insert("orderId".to_owned(), order.to_string().into());
             }
             Self::Declined(decline) => {
                 problem.insert("decline_code".to_owned(), decline.code.as_str().into());

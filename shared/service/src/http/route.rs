@@ -36,6 +36,8 @@ pub enum Route {
     Email,
     /// Shows an order.
     Order,
+    /// Finds orders.
+    Orders,
     /// Stores a customer's agreement.
     Approval,
     /// Shows a customer's agreements.
@@ -50,7 +52,7 @@ pub enum Route {
 
 impl Route {
     /// Every route.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Cart,
         Self::Invoice,
         Self::Payment,
@@ -59,6 +61,7 @@ impl Route {
         Self::Shipping,
         Self::Email,
         Self::Order,
+        Self::Orders,
         Self::Approval,
         Self::Agreements,
         Self::Revocation,
@@ -76,9 +79,12 @@ impl Route {
             | Self::Shipping
             | Self::Email
             | Self::Approval => Callers::Backend,
-            Self::Payment | Self::Cancel | Self::Order | Self::Agreements | Self::Revocation => {
-                Callers::Customers
-            }
+            Self::Payment
+            | Self::Cancel
+            | Self::Order
+            | Self::Orders
+            | Self::Agreements
+            | Self::Revocation => Callers::Customers,
             Self::Webhook => Callers::Partners,
             Self::Health => Callers::Anyone,
         }
@@ -96,6 +102,7 @@ impl Route {
             Self::Shipping => "POST /api/order/shipping.json",
             Self::Email => "POST /api/order/email.json",
             Self::Order => "GET /api/order/{orderId}",
+            Self::Orders => "GET /api/orders",
             Self::Approval => "POST /api/customer/billing.json",
             Self::Agreements => "GET /api/customer/{customerId}/billing",
             Self::Revocation => "DELETE /api/customer/{customerId}/billing",

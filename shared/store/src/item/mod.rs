@@ -12,8 +12,8 @@ pub(super) use read::Reader;
 pub use read::order_from_item;
 pub(super) use write::{
     charge_value, contact_value, decline_value, delivery_value, dispute_value, event_value,
-    lines_value, new_order_item, new_payment_value, next_action_value, parcel_value,
-    purchases_value, record_value, refund_value, refunds_value, shipment_value,
+    lines_value, metadata_value, new_order_item, new_payment_value, next_action_value,
+    parcel_value, purchases_value, record_value, refund_value, refunds_value, shipment_value,
     shipping_refusal_value,
 };
 

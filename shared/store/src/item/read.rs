@@ -6,10 +6,10 @@ use std::str::FromStr;
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
     Amounts, Card, Charge, ClientSecret, Contact, CustomerId, Decline, Delivery, Dispute, Due,
-    DueStep, Email, EventMark, EventRecord, EventType, Line, MethodFingerprint, Money, NextAction,
-    OpenParcel, Order, OrderId, OrderLines, PartnerAccount, PartnerName, Payment, ProductId,
-    Quantity, Refund, RefundName, RefundNews, RefundState, RefundStatus, RefundedItem, Shipment,
-    ShippingRefusal, Text, Timestamp, TrackingNumber,
+    DueStep, Email, EventMark, EventRecord, EventType, Line, Metadata, MethodFingerprint, Money,
+    NextAction, OpenParcel, Order, OrderId, OrderLines, OrderReference, PartnerAccount,
+    PartnerName, Payment, ProductId, Quantity, Refund, RefundName, RefundNews, RefundState,
+    RefundStatus, RefundedItem, Shipment, ShippingRefusal, Text, Timestamp, TrackingNumber,
 };
 
 use super::{Corrupt, Item};
@@ -283,6 +283,23 @@ fn disputes(reader: &Reader<'_>) -> Result<Vec<Dispute>, Corrupt> {
     Ok(disputes)
 }
 
+fn metadata(reader: &Reader<'_>) -> Result<Metadata, Corrupt> {
+    let damaged = || Corrupt("metadata");
+    let mut metadata = Metadata::default();
+    let Some(stored) = reader.map("metadata")? else {
+        return Ok(metadata);
+    };
+    for (key, value) in stored.0 {
+        let text = value
+            .as_s()
+            .ok()
+            .and_then(|text| Text::from_stored(text).ok());
+        let inserted = metadata.insert(key, text.ok_or_else(damaged)?);
+        inserted.map_err(|_| damaged())?;
+    }
+    Ok(metadata)
+}
+
 fn shipment(reader: &Reader<'_>) -> Result<Shipment, Corrupt> {
     Ok(Shipment {
         tracking_number: reader
@@ -381,6 +398,8 @@ pub fn order_from_item(item: &HashMap<String, Value>) -> Result<Order, Corrupt> 
     let mut order = Order {
         id: reader.required("orderId", |text| OrderId::parse(text).ok())?,
         customer: reader.required("customerId", |text| CustomerId::from_stored(text).ok())?,
+        reference: reader.parsed("reference", |text| OrderReference::from_stored(text).ok())?,
+        metadata: metadata(&reader)?,
         status: reader.required("status", |text| text.parse().ok())?,
         version: reader.required_number("version")?,
         currency: reader.required("currency", |text| text.parse().ok())?,

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
-    Charge, ChargeState, Contact, Decline, Delivery, Dispute, EventRecord, EventType, NextAction,
-    OpenParcel, Order, OrderLines, Refund, RefundNews, Shipment, ShippingRefusal, Timestamp,
+    Charge, ChargeState, Contact, Decline, Delivery, Dispute, EventRecord, EventType, Metadata,
+    NextAction, OpenParcel, Order, OrderLines, Refund, RefundNews, Shipment, ShippingRefusal,
+    Timestamp,
 };
 
 use super::{Item, money, n, s};
+use crate::search::time_shard;
 use crate::transition::governed_attributes;
 
 /// All that a new item has.
@@ -24,11 +26,18 @@ pub(crate) fn new_order_item(order: &Order) -> Item {
     put("total", money(order.amounts.total));
     put("checkout", Value::Bool(order.checkout));
     put("createdAt", n(order.created_at.millis()));
+    put("timeShard", s(time_shard(&order.id)));
     if let Some(hash) = &order.request_hash {
         put("requestHash", s(hash));
     }
     if let Some(contact) = &order.contact {
         put("contact", contact_value(contact));
+    }
+    if let Some(reference) = &order.reference {
+        put("reference", s(reference.as_str()));
+    }
+    if !order.metadata.is_empty() {
+        put("metadata", metadata_value(&order.metadata));
     }
     if let Some(trace) = &order.traceparent {
         put("traceparent", s(trace));
@@ -49,6 +58,12 @@ pub(crate) fn lines_value(lines: &OrderLines) -> Value {
             })
             .collect(),
     )
+}
+
+pub(crate) fn metadata_value(metadata: &Metadata) -> Value {
+    let entries = metadata.iter();
+    let entries = entries.map(|(key, text)| (key.to_owned(), s(text.as_str())));
+    Value::M(entries.collect())
 }
 
 pub(crate) fn contact_value(contact: &Contact) -> Value {

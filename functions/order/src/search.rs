@@ -1,0 +1,260 @@
+//! `GET /api/orders`: finds the orders that the caller may read, newest first.
+
+use std::collections::BTreeMap;
+
+use domain::{CustomerId, Order, OrderReference, Status, Timestamp, digest_hex};
+use platform::telemetry;
+use serde::Serialize;
+use serde_json::Number;
+use service::error::{Error, FieldError, Missing, Outcome};
+use service::http::{Answer, Call, Caller};
+use store::OrderSearch;
+
+use crate::cursor::Cursors;
+use crate::{Orders, metadata};
+
+const PARAMETERS: [&str; 7] = [
+    "customerId",
+    "reference",
+    "status",
+    "from",
+    "to",
+    "limit",
+    "cursor",
+];
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundBody<'a> {
+    orders: Vec<FoundOrder<'a>>,
+    /// Where the next page begins; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundOrder<'a> {
+    order_id: String,
+    customer_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<&'a str, &'a str>,
+    status: &'static str,
+    currency: &'a str,
+    tax: Number,
+    sub_total_amount: Number,
+    total_amount: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoice_id: Option<String>,
+    created_at: String,
+}
+
+impl<'a> FoundOrder<'a> {
+    fn from_order(order: &'a Order) -> Self {
+        Self {
+            order_id: order.id.to_string(),
+            customer_id: order.customer.as_str(),
+            reference: order.reference.as_ref().map(OrderReference::as_str),
+            metadata: metadata(order),
+            status: order.status.as_str(),
+            currency: order.currency.code(),
+            tax: order.amounts.tax.to_amount_json(),
+            sub_total_amount: order.amounts.sub_total.to_amount_json(),
+            total_amount: order.amounts.total.to_amount_json(),
+            invoice_id: order.invoice().map(|invoice| invoice.to_string()),
+            created_at: order.created_at.to_string(),
+        }
+    }
+}
+
+/// The query's parameters, each at most once, and what is wrong with them.
+struct Parameters<'a> {
+    values: Vec<(&'a str, &'a str)>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Parameters<'a> {
+    fn from_call(call: &'a Call) -> Self {
+        let mut parameters = Self {
+            values: Vec::new(),
+            errors: Vec::new(),
+        };
+        for (name, value) in call.query() {
+            if !PARAMETERS.contains(&name) {
+                let known = PARAMETERS.join(", ");
+                parameters.refuse(name, format!("unknown parameter; expected one of: {known}"));
+            } else if parameters.value(name).is_some() {
+                parameters.refuse(name, "must be given once".to_owned());
+            } else {
+                parameters.values.push((name, value));
+            }
+        }
+        parameters
+    }
+
+    fn value(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.values.iter();
+        values
+            .find(|(its, _)| *its == name)
+            .map(|(_, value)| *value)
+    }
+
+    fn refuse(&mut self, name: &str, detail: String) {
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        // A parameter that is given three times is one mistake.
+        if !self.errors.iter().any(|error| error.pointer == pointer) {
+            self.errors.push(FieldError { pointer, detail });
+        }
+    }
+
+    fn read<T, E: ToString>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(self.value(name)?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.refuse(name, error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// An unencoded `+` of an offset arrives as a space.
+fn time(text: &str) -> Result<Timestamp, domain::TimestampError> {
+    Timestamp::parse(&text.replace(' ', "+"))
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    let all: Vec<_> = Status::ALL.iter().map(Status::as_str).collect();
+    text.parse()
+        .map_err(|_| format!("must be one of: {}", all.join(", ")))
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let limit = text.parse().ok().filter(|_| is_number);
+    limit
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
+}
+
+/// What is searched for, and how much of it is wanted.
+struct SearchRequest {
+    search: OrderSearch,
+    limit: usize,
+    cursor: Option<String>,
+}
+
+impl SearchRequest {
+    fn read(call: &Call) -> Result<Self, Error> {
+        let mut parameters = Parameters::from_call(call);
+        let customer = parameters.read("customerId", CustomerId::parse);
+        let search = OrderSearch {
+            customer: customer.clone().or_else(|| call.caller.only().cloned()),
+            reference: parameters.read("reference", OrderReference::parse),
+            status: parameters.read("status", status),
+            from: parameters.read("from", time),
+            to: parameters.read("to", time),
+            touches_own_alone: call.caller.only().is_some(),
+        };
+        let limit = parameters.read("limit", limit);
+        if search
+            .from
+            .zip(search.to)
+            .is_some_and(|(from, to)| from >= to)
+        {
+            parameters.refuse("to", "must be later than from".to_owned());
+        }
+        let cursor = parameters.value("cursor").map(str::to_owned);
+        if !parameters.errors.is_empty() {
+            return Err(Error::Invalid(parameters.errors));
+        }
+        if let Some(customer) = customer {
+            call.caller.check(&customer, Missing::Customer)?;
+        }
+        Ok(Self {
+            search,
+            limit: limit.unwrap_or(DEFAULT_LIMIT),
+            cursor,
+        })
+    }
+}
+
+/// A hash of the caller and of all that a search names.
+fn bound_to(caller: &Caller, search: &OrderSearch) -> String {
+    let time = |at: Option<Timestamp>| at.map_or_else(String::new, |at| at.millis().to_string());
+    digest_hex(&[
+        "orders",
+        caller.id(),
+        search.customer.as_ref().map_or("", CustomerId::as_str),
+        search.reference.as_ref().map_or("", OrderReference::as_str),
+        search.status.as_ref().map_or("", Status::as_str),
+        &time(search.from),
+        &time(search.to),
+    ])
+}
+
+impl Orders {
+    pub(crate) async fn find(&self, call: &Call) -> Result<Answer, Error> {
+        let request = SearchRequest::read(call)?;
+        let search = &request.search;
+        let cursors = Cursors {
+            store: &self.store,
+            now: self.runtime.now(),
+            search: bound_to(&call.caller, search),
+        };
+        let progress = match &request.cursor {
+            None => Vec::new(),
+            Some(cursor) => {
+                let opened = cursors.open(cursor, search.lists()).await?;
+                opened.ok_or_else(not_a_cursor)?
+            }
+        };
+        let found = self.store.find_orders(search, request.limit, &progress);
+        let found = found.await?;
+        for (order, source) in &found.unreadable {
+            telemetry::count_fault();
+            tracing::error!(order_id = %order, %source, "an order could not be read");
+        }
+        let next_cursor = match &found.next {
+            None => None,
+            Some(progress) => Some(cursors.seal(progress).await.map_err(of_a_read)?),
+        };
+        let orders = found.orders.iter().map(FoundOrder::from_order);
+        Answer::ok(&FoundBody {
+            orders: orders.collect(),
+            next_cursor,
+        })
+    }
+}
+
+/// A cursor's key may have been made or not: nothing that a caller could see has changed.
+fn of_a_read(error: Error) -> Error {
+    match error {
+        Error::Unavailable {
+            dependency, source, ..
+        } => Error::Unavailable {
+            dependency,
+            outcome: Outcome::NothingDone,
+            source,
+        },
+        other => other,
+    }
+}
+
+fn not_a_cursor() -> Error {
+    Error::Invalid(vec![FieldError {
+        pointer: "/cursor".to_owned(),
+        detail: "must be the nextCursor of an answer to the same search by the same caller; \
+                 search again without it"
+            .to_owned(),
+    }])
+}

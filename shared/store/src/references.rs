@@ -1,0 +1,93 @@
+//! References: the numbers that orders have in their callers' books.
+//!
+//! One row of the `IdempotencyKeys` table for each reference, without an end of its time: it holds the
+//! order of each caller who has given the reference to one. So a reference names one order of a
+//! caller, and whoever acts for the whole shop finds the orders of all callers by one read.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue as Value, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use domain::{Order, OrderId, OrderReference, digest_hex};
+
+use super::item::{Corrupt, Item, Reader, n, s};
+use super::refused::complete;
+use super::search::Place;
+use super::{Store, StoreError, damaged};
+
+/// A reference with the caller in whose books it is.
+#[derive(Clone, Debug)]
+pub struct OwnReference {
+    /// The reference.
+    pub reference: OrderReference,
+    /// The caller's id, which scopes its idempotency keys too.
+    pub caller: String,
+}
+
+impl OwnReference {
+    /// The attribute of the caller's order.
+    fn attribute(&self) -> String {
+        format!("order/{}", digest_hex(&["caller", &self.caller]))
+    }
+}
+
+fn row_key(reference: &OrderReference) -> String {
+    format!("reference/{}", digest_hex(&[reference.as_str()]))
+}
+
+impl Store {
+    /// The row of a reference, if any order has it; a consistent read.
+    pub(super) async fn reference_row(
+        &self,
+        reference: &OrderReference,
+    ) -> Result<Option<Item>, StoreError> {
+        let key = [("keyId", s(row_key(reference)))];
+        self.item(self.idempotency_table()?, key).await
+    }
+
+    /// Gives the reference to the order, unless the caller has given it to one before.
+    pub(super) fn take_reference(
+        &self,
+        own: &OwnReference,
+        order: &Order,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let holder = Value::M(HashMap::from([
+            ("orderId".to_owned(), s(order.id.to_string())),
+            ("createdAt".to_owned(), n(order.created_at.millis())),
+        ]));
+        let update = Update::builder()
+            .table_name(self.idempotency_table()?)
+            .key("keyId", s(row_key(&own.reference)))
+            .update_expression("SET #own = :holder")
+            .condition_expression("attribute_not_exists(#own)")
+            .expression_attribute_names("#own", own.attribute())
+            .expression_attribute_values(":holder", holder)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let update = complete(update.build());
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+}
+
+/// The caller's order in the row of a reference.
+pub(super) fn reference_holder(row: &Item, own: &OwnReference) -> Result<OrderId, StoreError> {
+    let holder = row.get(&own.attribute()).ok_or(Corrupt("order"));
+    let holder = holder.and_then(place).map_err(damaged("IdempotencyKeys"))?;
+    Ok(holder.order)
+}
+
+/// The orders of all callers in the row of a reference.
+pub(super) fn reference_holders(row: &Item) -> Result<Vec<Place>, StoreError> {
+    let holders = row.iter().filter(|(name, _)| name.starts_with("order/"));
+    let places = holders.map(|(_, holder)| place(holder));
+    let places: Result<_, Corrupt> = places.collect();
+    places.map_err(damaged("IdempotencyKeys"))
+}
+
+fn place(holder: &Value) -> Result<Place, Corrupt> {
+    let holder = Reader(holder.as_m().map_err(|_| Corrupt("order"))?);
+    Ok(Place {
+        at: holder.required_time("createdAt")?,
+        order: holder.required("orderId", |id| OrderId::parse(id).ok())?,
+    })
+}
