@@ -234,7 +234,7 @@ fn one_refund(name: &str, reader: &Reader<'_>) -> Result<Refund, Corrupt> {
     let code = reader.text("code")?.unwrap_or_default();
     let items = reader.list("items")?.into_iter().map(|item| {
         Ok(RefundedItem {
-            product_id: item.required("productId", |text| ProductId::parse(text).ok())?,
+            product_id: item.required("productId", |text| ProductId::from_stored(text).ok())?,
             quantity: item.required("quantity", |text| Quantity::new(text.parse().ok()?).ok())?,
         })
     });
