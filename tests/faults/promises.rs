@@ -112,6 +112,18 @@ const PROMISES: &[Promise] = &[
         remains: "A key is kept for seven days, a payment attempt's keys permanently; a payment accepts 100 keys",
     },
     Promise {
+        sentence: "An order whose cart was answered is found by its customer, by the shop, and by its reference, once the indexes have caught up.",
+        write: "`create_order`: the order with the keys of the indexes and, in one transaction, its reference's row",
+        tests: &["orders_are_listed_newest_first_each_once_over_pages_of_any_size", "a_page_that_finds_nothing_says_where_to_go_on_until_the_end", HISTORIES],
+        remains: "An order of version 0.1.0 is found by its customer alone",
+    },
+    Promise {
+        sentence: "A customer finds its own orders only, and neither an answer nor its duration depends on the orders of others.",
+        write: "none; the partition that is read comes from the token, and a cursor is signed for its caller and search",
+        tests: &["a_customer_finds_its_own_orders_and_learns_of_no_others", "a_cursor_goes_with_its_caller_and_its_search_and_with_nothing_else", HISTORIES],
+        remains: "The load of the database and of the function is shared by all callers",
+    },
+    Promise {
         sentence: "A waiting order is checked, whatever fails for other orders or queues.",
         write: "`set_due`, `postpone`: the mark as it was read; the next check moves before anything is published",
         tests: &["orders_that_cannot_be_read_hold_back_nobody_behind_them", "one_queue_that_is_out_for_hours_delays_what_it_does_not_take_and_nothing_else", HISTORIES],

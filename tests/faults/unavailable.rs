@@ -27,6 +27,12 @@ fn cart() -> Value {
     json!({"customerId": "8080", "items": [{"productId": "1234", "quantity": 1, "price": 100}]})
 }
 
+fn referring() -> Value {
+    let mut body = cart();
+    body["reference"] = "A-1".into();
+    body
+}
+
 fn bill(order: &str) -> Value {
     json!({
         "customerId": "8080", "orderId": order, "currency": "USD",
@@ -67,8 +73,9 @@ fn approves() -> Value {
 /// A request and what it is sent to.
 type Asked = (&'static str, Stage, fn(&str) -> Value);
 
-const ASKED: [Asked; 10] = [
+const ASKED: [Asked; 11] = [
     (CART, Stage::Nothing, |_| cart()),
+    (CART, Stage::Nothing, |_| referring()),
     (CART, Stage::Placed, updates),
     (INVOICE, Stage::Placed, bill),
     (PAYMENT, Stage::Invoiced, pays),
@@ -184,4 +191,29 @@ async fn a_read_that_fails_changed_nothing() {
     assert_eq!((reply.status, reply.code()), (503, "database_unavailable"));
     let detail = reply.body["detail"].as_str().unwrap();
     assert!(detail.contains("Nothing was changed"), "{detail}");
+}
+
+/// Not even the key of its cursor, which it may have made, is anything that a caller sees.
+#[tokio::test(start_paused = true)]
+async fn a_search_that_fails_changed_nothing() {
+    let mut failed = 0;
+    for query in ["limit=1", "customerId=8080&limit=1", "reference=A-1"] {
+        for (lost, throttled) in STRIKES {
+            for calm in 0..8 {
+                let (simulation, _) = at(Stage::Placed).await;
+                let (reply, _, _) = simulation.send_once(&request(CART, &referring())).await;
+                assert_eq!(reply.status, 201, "{}", reply.text);
+                simulation.strike(calm, lost, throttled);
+                let (reply, _, _) = simulation.send_once(&tests::search(query)).await;
+                if reply.status == 200 {
+                    continue;
+                }
+                failed += 1;
+                assert_eq!((reply.status, reply.code()), (503, "database_unavailable"));
+                let detail = reply.body["detail"].as_str().unwrap();
+                assert!(detail.contains("Nothing was changed"), "{query}: {detail}");
+            }
+        }
+    }
+    assert!(failed >= 20, "{failed}");
 }

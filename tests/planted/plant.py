@@ -1777,6 +1777,22 @@ FAULTS = [
     ),
     # What the histories' invariants must notice, whatever the suite does.
     Fault(
+        "no search of the whole shop finds an order",
+        f"{STORE}/item/write.rs",
+        'put("timeShard", s(time_shard(&order.id)));',
+        "let _ = time_shard(&order.id);",
+        target="faults",
+        tests="histories::without_faults",
+    ),
+    Fault(
+        "a status of the index is shown, not the order's",
+        "functions/order/src/search.rs",
+        "            status: order.status.as_str(),",
+        "            status: Status::Pending.as_str(),",
+        target="faults",
+        tests="histories::without_faults",
+    ),
+    Fault(
         "no declined order expires",
         "functions/payment/src/lib.rs",
         "        let is_over = self.unpaid.is_over(order, now);",

@@ -168,6 +168,13 @@ impl Client {
         }
     }
 
+    /// The order's number in the shop's books; every other order has one.
+    pub(super) fn reference(&self) -> Option<String> {
+        self.number
+            .is_multiple_of(2)
+            .then(|| format!("shop-{}", self.number))
+    }
+
     fn wish(&mut self, role: Role, path: &str, body: Value) {
         // What is still to be asked has keys of its own.
         let number = self.answers.len() + self.caller(role).wishes.len();
@@ -211,6 +218,10 @@ impl Client {
             "customerId": self.customer(),
             "items": [{"productId": "1234", "quantity": quantity, "price": price}]
         });
+        if let Some(reference) = self.reference() {
+            cart["reference"] = reference.into();
+            cart["metadata"] = json!({"quantity": quantity.to_string()});
+        }
         if self.scenario.checkout {
             cart["checkout"] = json!({
                 "name": "Lital Hay", "phone": "0545870006", "email": self.email(),

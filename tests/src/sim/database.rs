@@ -15,7 +15,7 @@ use dynoxide::Database as Engine;
 use platform::aws::patient_dynamodb;
 use serde_json::{Value, json};
 
-use super::world::Fate;
+use super::world::{Fate, Indexes};
 use super::{Faults, World};
 use crate::database::call_engine;
 
@@ -111,12 +111,32 @@ impl Connector {
     }
 
     fn carry_out(&self, operation: &str, body: &[u8]) -> HttpResponse {
-        let (status, answer) = call_engine(&self.engine, operation, body);
+        let (status, mut answer) = call_engine(&self.engine, operation, body);
+        if operation == "Query" && self.world.state().indexes == Indexes::Behind {
+            answer = behind(body, &answer);
+        }
         if status == 200 && carries_event(operation, body) {
             self.world.state().events += 1;
         }
         response(status, answer)
     }
+}
+
+/// A page of an index of new orders that has not been told of every second one yet. It ends where it
+/// would have ended, so it may be short.
+fn behind(query: &[u8], page: &str) -> String {
+    let query: Value = serde_json::from_slice(query).unwrap_or_default();
+    let mut page: Value = serde_json::from_str(page).unwrap_or_default();
+    if matches!(query["IndexName"].as_str(), Some("byCustomer" | "byTime"))
+        && let Some(items) = page["Items"].as_array_mut()
+    {
+        items.retain(|item| {
+            let id = item["orderId"]["S"].as_str().unwrap_or_default();
+            id.bytes().map(u32::from).sum::<u32>().is_multiple_of(2)
+        });
+        page["Count"] = items.len().into();
+    }
+    page.to_string()
 }
 
 /// Whether the write leaves an event on the order: what the relay's mapping lets through.

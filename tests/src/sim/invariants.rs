@@ -68,6 +68,8 @@ pub enum Violation {
     Stuck(String),
     /// A success that cannot be read back.
     Forgotten(String),
+    /// A search does not find an order whose cart was answered, or finds what it must not.
+    NotFound(String),
     /// Two answers to the same request differ, or a good request was refused.
     Contradiction(String),
     /// A dead letter whose order does not show that something is due.

@@ -2,6 +2,7 @@
 
 mod customers;
 mod once;
+mod searches;
 mod time;
 mod webhooks;
 mod workers;
@@ -232,6 +233,7 @@ impl Simulation {
             if !has_gone_on {
                 let effects = self.world.state().effects;
                 let answers = self.answers().await;
+                self.search(&answers).await?;
                 let books = self.books();
                 check(
                     &self.world,

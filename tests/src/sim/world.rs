@@ -224,6 +224,13 @@ pub(super) struct LedgerParcel {
     pub(super) label: Option<Label>,
 }
 
+/// Whether the indexes of new orders have been told of all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Indexes {
+    CaughtUp,
+    Behind,
+}
+
 /// The other side's books, and what is on its way.
 #[derive(Debug)]
 pub(super) struct State {
@@ -272,6 +279,8 @@ pub(super) struct State {
     pub(super) queue_out: Option<(Queue, i64)>,
     /// While the database is frozen, requests reach it and are carried out when it thaws.
     pub(super) database_frozen: Option<(i64, i64)>,
+    /// Whether the indexes of new orders have not been told of all of them.
+    pub(super) indexes: Indexes,
     /// Whether the request that is lost now arrives later.
     pub(super) surely_late: bool,
     /// What arrives late.
@@ -348,6 +357,7 @@ impl World {
                 mailer_out_until: 0,
                 queue_out: None,
                 database_frozen: None,
+                indexes: Indexes::CaughtUp,
                 surely_late: false,
                 late: Vec::new(),
                 task_since: START,
