@@ -1743,8 +1743,8 @@ FAULTS = [
     Fault(
         "a reference goes with several orders of a caller",
         f"{STORE}/references.rs",
-        '.condition_expression("attribute_not_exists(#own)")',
-        '.condition_expression("attribute_exists(keyId) OR attribute_not_exists(#own)")',
+        '.when("attribute_not_exists(#own)")',
+        '.when("attribute_exists(keyId) OR attribute_not_exists(#own)")',
         tests="references::a_reference",
     ),
     Fault(

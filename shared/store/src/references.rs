@@ -6,14 +6,12 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue as Value, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
+use aws_sdk_dynamodb::types::{AttributeValue as Value, TransactWriteItem};
 use domain::{Order, OrderId, OrderReference, digest_hex};
 
 use super::item::{Corrupt, Item, Reader, n, s};
-use super::refused::complete;
 use super::search::Place;
+use super::update::{Target, Write};
 use super::{Store, StoreError, damaged};
 
 /// A reference with the caller in whose books it is.
@@ -29,6 +27,15 @@ impl OwnReference {
     /// The attribute of the caller's order.
     fn attribute(&self) -> String {
         format!("order/{}", digest_hex(&["caller", &self.caller]))
+    }
+}
+
+/// A reference's row of the `IdempotencyKeys` table.
+enum ReferenceRow {}
+
+impl Target for ReferenceRow {
+    fn table(store: &Store) -> Result<&str, StoreError> {
+        store.idempotency_table()
     }
 }
 
@@ -56,15 +63,11 @@ impl Store {
             ("orderId".to_owned(), s(order.id.to_string())),
             ("createdAt".to_owned(), n(order.created_at.millis())),
         ]));
-        let update = Update::builder()
-            .table_name(self.idempotency_table()?)
-            .key("keyId", s(row_key(&own.reference)))
-            .update_expression("SET #own = :holder")
-            .condition_expression("attribute_not_exists(#own)")
-            .expression_attribute_names("#own", own.attribute())
-            .expression_attribute_values(":holder", holder)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let update = complete(update.build());
+        let update = Write::<ReferenceRow>::new([("keyId", s(row_key(&own.reference)))])
+            .when("attribute_not_exists(#own)")
+            .name("#own", &own.attribute())
+            .set("#own", holder)
+            .into_update(ReferenceRow::table(self)?);
         Ok(TransactWriteItem::builder().update(update).build())
     }
 }
