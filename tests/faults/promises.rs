@@ -76,10 +76,11 @@ const PROMISES: &[Promise] = &[
     },
     Promise {
         sentence: "An order whose whole charge went back outside is not shipped, if its parcel was not registered when the partner reported it.",
-        write: "`cancel_refunded`: `paid`, version, no `parcel`, and the revision of the order's refunds",
+        write: "`cancel_refunded`: `paid`, version, no `parcel`, and the revision of the order's refunds; `refuse_purchase`, `end_purchases`: the same revision, and the purchases that they end are the open ones",
         tests: &["a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment", "what_paypal_refunds_or_takes_back_outside_stops_the_shipment",
-                 "a_lost_dispute_of_the_whole_charge_stops_the_shipment", REFUNDS],
-        remains: "It is known through a webhook only. Once the parcel is registered, the order ships and the alarm `RefundedOutsideAlarm` tells people",
+                 "a_lost_dispute_of_the_whole_charge_stops_the_shipment",
+                 "an_order_whose_money_went_back_while_it_was_shipped_is_cancelled_once_its_label_is_refused", REFUNDS],
+        remains: "It is known through a webhook only. Once the parcel is registered, the order ships, unless the carrier refuses its label, and the alarm `RefundedOutsideAlarm` tells people",
     },
     Promise {
         sentence: "Every dispute of a charge counts once and is shown in the partner's current state.",

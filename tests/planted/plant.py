@@ -1984,9 +1984,9 @@ FAULTS = [
     ),
     Fault(
         "a charge that is gone is shipped",
-        "functions/payment/src/charge_news.rs",
-        "may_be_stopped(order) && sum >= order.amounts.total.decimal()",
-        "may_be_stopped(order) && sum > order.amounts.total.decimal()",
+        "shared/domain/src/refund.rs",
+        "self.may_be_stopped() && !total.is_zero() && sum >= total",
+        "self.may_be_stopped() && !total.is_zero() && sum > total",
         tests="outside::",
     ),
     Fault(
@@ -2027,7 +2027,7 @@ FAULTS = [
     Fault(
         "what was shipped changes when a refund fails afterwards",
         "functions/payment/src/refund.rs",
-        "let comes_back = has_failed && order.status == Status::Paid && !order.is_being_shipped();",
+        "let comes_back = has_failed && order.may_be_stopped();",
         "let comes_back = has_failed;",
         target="faults",
         tests="histories::random_histories_of_refunds",
@@ -2035,8 +2035,23 @@ FAULTS = [
     Fault(
         "a charge that is gone outside still ships",
         "functions/payment/src/charge_news.rs",
-        "let written = if is_gone(&order, &refunds) {",
-        "let written = if false && is_gone(&order, &refunds) {",
+        "let written = if order.is_gone(&refunds) {",
+        "let written = if false && order.is_gone(&refunds) {",
+        target="faults",
+        tests="histories::random_histories_of_refunds",
+    ),
+    Fault(
+        "an order whose money went back while it was shipped stays paid when its label is refused",
+        f"{STORE}/parcels.rs",
+        "let written = if ending.leaves(&order).is_gone(&order.refunds) {",
+        "let written = if false && ending.leaves(&order).is_gone(&order.refunds) {",
+        tests="easypost::refusals::an_order_whose_money_went_back",
+    ),
+    Fault(
+        "the end of a shipment does not notice a refund made meanwhile",
+        f"{STORE}/parcels.rs",
+        "let ended = in_turn(when_parcel(write, self.parcel), order);",
+        "let ended = when_parcel(write, self.parcel);",
         target="faults",
         tests="histories::random_histories_of_refunds",
     ),

@@ -6,11 +6,10 @@
 
 use domain::{
     DisputeState, Money, Order, OrderId, Refund, RefundName, RefundState, RefundStatus, Status,
-    Text, Timestamp,
+    Timestamp,
 };
 use messages::PartnerReference;
 use platform::telemetry;
-use rust_decimal::Decimal;
 use service::error::Error;
 use store::{Settlement, StoreError};
 
@@ -20,9 +19,6 @@ use super::{Payments, partner_failed};
 
 /// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
-
-/// Why an order was cancelled whose money went back outside.
-pub(super) const REFUNDED: &str = "refunded";
 
 /// Why an order was cancelled whose charge the customer's bank took back.
 const DISPUTED: &str = "disputed";
@@ -65,8 +61,9 @@ impl<P: BillingPartner> Payments<P> {
                     .await?;
             }
             let refunds = merged(&order, &shown, asked);
-            let written = if is_gone(&order, &refunds) {
-                self.cancel_gone(&order, &refunds, REFUNDED, asked).await?
+            let written = if order.is_gone(&refunds) {
+                self.cancel_gone(&order, &refunds, Order::REFUNDED, asked)
+                    .await?
             } else if refunds == order.refunds {
                 return Ok(());
             } else {
@@ -88,14 +85,13 @@ impl<P: BillingPartner> Payments<P> {
         &self,
         order: &Order,
         refunds: &[Refund],
-        reason: &str,
+        reason: &'static str,
         now: Timestamp,
     ) -> Result<Settlement, Error> {
-        let reason = Text::parse(reason).expect("the constants are valid texts");
-        let cancelled = self.store.cancel_refunded(order, refunds, &reason, now);
+        let cancelled = self.store.cancel_refunded(order, refunds, reason, now);
         let cancelled = cancelled.await?;
         if let Settlement::Written(order) = &cancelled {
-            tracing::warn!(order_id = %order.id, reason = reason.as_str(), "charge gone, order cancelled");
+            tracing::warn!(order_id = %order.id, reason, "charge gone, order cancelled");
         }
         Ok(cancelled)
     }
@@ -156,7 +152,7 @@ impl<P: BillingPartner> Payments<P> {
                 let payment = order.payment.as_ref();
                 let reference = payment.and_then(|payment| payment.reference.as_deref());
                 // What the bank has taken is not refunded besides.
-                let is_stopped = may_be_stopped(order) || order.status == Status::Refunding;
+                let is_stopped = order.may_be_stopped() || order.status == Status::Refunding;
                 is_stopped && reference == Some(&*disputed.reference)
             };
             let Some(order) = order.filter(is_its_charge) else {
@@ -170,20 +166,6 @@ impl<P: BillingPartner> Payments<P> {
         }
         Err(StoreError::Conflict.into())
     }
-}
-
-/// Whether the order is paid and its shipment has not begun.
-fn may_be_stopped(order: &Order) -> bool {
-    order.status == Status::Paid && !order.is_being_shipped()
-}
-
-/// Whether all of the money has gone back of an order that can still be stopped.
-pub(super) fn is_gone(order: &Order, refunds: &[Refund]) -> bool {
-    let done = refunds
-        .iter()
-        .filter(|refund| refund.state == RefundState::Answered(RefundStatus::Refunded));
-    let sum: Decimal = done.map(|refund| refund.amount.decimal()).sum();
-    may_be_stopped(order) && sum >= order.amounts.total.decimal()
 }
 
 /// The order's refunds as the partner shows them. What a partner does not show, because it lags behind,

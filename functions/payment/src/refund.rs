@@ -22,7 +22,6 @@ use service::http::{
 };
 use store::{Settlement, StoreError};
 
-use super::charge_news::{REFUNDED, is_gone};
 use super::partners::{BillingPartner, PartAnswer, PartRefund};
 use super::{Payments, partner_failed};
 
@@ -225,7 +224,7 @@ impl<P: BillingPartner> Payments<P> {
         if amount == Money::ZERO || amount > left {
             return Err(Error::RefundTooLarge { left });
         }
-        let unshipped = order.status == Status::Paid && !order.is_being_shipped();
+        let unshipped = order.may_be_stopped();
         Ok(Refund {
             name: RefundName::Ours(name),
             amount,
@@ -388,8 +387,10 @@ impl<P: BillingPartner> Payments<P> {
             .map(|each| if each.name == own.name { &own } else { each })
             .cloned()
             .collect();
-        if is_gone(order, &refunds) {
-            return self.cancel_gone(order, &refunds, REFUNDED, now).await;
+        if order.is_gone(&refunds) {
+            return self
+                .cancel_gone(order, &refunds, Order::REFUNDED, now)
+                .await;
         }
         Ok(self.store.finish_part(order, refund, now).await?)
     }
@@ -412,7 +413,7 @@ impl<P: BillingPartner> Payments<P> {
 /// The refund in this state. The items of one that fails before the shipment begins are shipped again.
 pub(super) fn stands_at(order: &Order, refund: &Refund, state: RefundState) -> Refund {
     let has_failed = matches!(state, RefundState::Answered(RefundStatus::Failed { .. }));
-    let comes_back = has_failed && order.status == Status::Paid && !order.is_being_shipped();
+    let comes_back = has_failed && order.may_be_stopped();
     Refund {
         state,
         unshipped: refund.unshipped && !comes_back,

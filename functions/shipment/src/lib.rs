@@ -285,7 +285,9 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             Err(error) => {
                 // It is provably not bought. Should this write fail, the purchase counts as open for a
                 // while, and no harm is done.
-                let ended = self.store.end_purchases(&order, &[name.to_owned()]).await;
+                let names = [name.to_owned()];
+                let now = self.runtime.now();
+                let ended = self.store.end_purchases(&order, &names, now).await;
                 if let Err(error) = ended {
                     tracing::warn!(order_id = %order.id, %error, "the purchase is left open");
                 }
@@ -335,7 +337,8 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
         if origin == Origin::Chain {
             if !expired.is_empty() {
-                standing(self.store.end_purchases(&order, &expired).await?)?;
+                let now = self.runtime.now();
+                standing(self.store.end_purchases(&order, &expired, now).await?)?;
             }
             return Err(Error::WrongState {
                 status: order.status,

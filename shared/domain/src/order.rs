@@ -499,6 +499,9 @@ impl Order {
     /// The reason of a cancellation whose customer let the time to pay pass.
     pub const EXPIRED: &str = "expired";
 
+    /// Why an order was cancelled whose money went back otherwise than by its cancellation.
+    pub const REFUNDED: &str = "refunded";
+
     /// Whether its label may be bought: then it cannot be cancelled. A parcel whose label was refused
     /// may no longer be bought once every purchase is answered.
     #[must_use]

@@ -277,6 +277,23 @@ impl Order {
         self.sum_of(Refund::is_taken)
     }
 
+    /// Whether it is paid and its shipment has not begun.
+    #[must_use]
+    pub fn may_be_stopped(&self) -> bool {
+        self.status == Status::Paid && !self.is_being_shipped()
+    }
+
+    /// Whether these refunds have given all of its money back while it can still be stopped.
+    #[must_use]
+    pub fn is_gone(&self, refunds: &[Refund]) -> bool {
+        let done = refunds
+            .iter()
+            .filter(|refund| refund.state == RefundState::Answered(RefundStatus::Refunded));
+        let sum: Decimal = done.map(|refund| refund.amount.decimal()).sum();
+        let total = self.amounts.total.decimal();
+        self.may_be_stopped() && !total.is_zero() && sum >= total
+    }
+
     /// What can still be refunded: the captured amount less every refund that has not failed.
     #[must_use]
     pub fn refundable_amount(&self) -> Money {

@@ -5,9 +5,12 @@
 //! refusal is written down, no purchase of that parcel is begun any more, and when none is left open,
 //! its label can never be bought: the order may have another parcel, or be cancelled.
 
+use std::collections::BTreeMap;
+
 use domain::{Command, OpenParcel, Order, OrderId, Shipment, ShippingRefusal, Status, Timestamp};
 
 use super::item::{n, parcel_value, purchases_value, s, shipment_value, shipping_refusal_value};
+use super::refunds::in_turn;
 use super::transition::{Change, OrderWrite};
 use super::{Store, StoreError};
 
@@ -48,6 +51,9 @@ pub struct Purchase<'a> {
 
 /// The purchase that an earlier version may have begun, which wrote none down.
 const EARLIER: &str = "earlier";
+
+/// How often a write that refunds overtake is made again.
+const TRIES: u32 = 4;
 
 impl Store {
     /// Keeps a remote carrier's reference of a paid order's parcel, and the purchase of its label
@@ -99,37 +105,64 @@ impl Store {
     }
 
     /// Keeps that these purchases of the order's parcel, as it was read, provably did not take effect
-    /// and no longer can; one write.
+    /// and no longer can; one write. It ends a shipment as [`Store::refuse_purchase`] does.
     pub async fn end_purchases(
         &self,
         order: &Order,
         names: &[String],
+        now: Timestamp,
     ) -> Result<Shipping, StoreError> {
-        let Some(ended) = of_parcel(order) else {
-            return Ok(Shipping::standing(Some(order.clone())));
-        };
-        self.shipping(without(ended, names)).await
+        self.end(order, names, None, now).await
     }
 
     /// Keeps that the carrier refused the label of the order's parcel, as it was read; one write.
     /// The purchases of these names are answered with that.
+    ///
+    /// If no purchase is left open, the shipment that had begun has ended. An order whose money has all
+    /// gone back since it began is cancelled by the same write.
     pub async fn refuse_purchase(
         &self,
         order: &Order,
         names: &[String],
         refusal: &ShippingRefusal,
     ) -> Result<Shipping, StoreError> {
-        let Some(refused) = of_parcel(order) else {
+        self.end(order, names, Some(refusal), refusal.at).await
+    }
+
+    async fn end(
+        &self,
+        order: &Order,
+        names: &[String],
+        refusal: Option<&ShippingRefusal>,
+        now: Timestamp,
+    ) -> Result<Shipping, StoreError> {
+        let Some(parcel) = &order.parcel else {
             return Ok(Shipping::standing(Some(order.clone())));
         };
-        let refused = match &order.purchases {
-            Some(_) => without(refused, names),
-            None => refused.set("purchases", purchases_value(&[(EARLIER, refusal.at)])),
+        let ending = Ending {
+            parcel,
+            names,
+            refusal,
         };
-        let refused = refused
-            .when_status(Status::Paid)
-            .set("shippingRefusal", shipping_refusal_value(refusal));
-        self.shipping(refused).await
+        let mut order = order.clone();
+        for _ in 0..TRIES {
+            let written = if ending.leaves(&order).is_gone(&order.refunds) {
+                let gone = self.gone(&order, Order::REFUNDED, now);
+                let gone = only_these(gone, &order, names);
+                self.conditional(ending.of(gone, &order)).await?
+            } else {
+                let ended = ending.of(Self::change(&order.id), &order);
+                self.conditional(ended).await?
+            };
+            match written {
+                Err(Some(standing)) if is_overtaken_by_a_refund(&order, &standing) => {
+                    order = standing;
+                }
+                Err(standing) => return Ok(Shipping::standing(standing)),
+                Ok(order) => return Ok(Shipping::standing(Some(order))),
+            }
+        }
+        Err(StoreError::Conflict)
     }
 
     /// Keeps that the carrier does not register a parcel of a paid order; one write.
@@ -173,9 +206,7 @@ impl Store {
         let shipped = self.transition(order, Command::Ship, now);
         let shipped = match &order.parcel {
             None => shipped.when("attribute_not_exists(parcel)"),
-            Some(parcel) => shipped
-                .when_is("parcel.reference", s(&parcel.reference))
-                .when_is("parcel.carrier", s(&parcel.carrier)),
+            Some(parcel) => when_parcel(shipped, parcel),
         };
         let shipped = shipped
             .set("shipment", shipment_value(shipment))
@@ -197,19 +228,82 @@ impl Store {
 /// A change of the parcel that the order has, as it was read.
 fn of_parcel(order: &Order) -> Option<Change> {
     let parcel = order.parcel.as_ref()?;
-    let change = Store::change(&order.id)
+    Some(when_parcel(Store::change(&order.id), parcel))
+}
+
+/// How purchases of a parcel end without a label.
+struct Ending<'a> {
+    parcel: &'a OpenParcel,
+    names: &'a [String],
+    refusal: Option<&'a ShippingRefusal>,
+}
+
+impl Ending<'_> {
+    /// The same write, with the end of these purchases.
+    fn of<Kind>(&self, write: OrderWrite<Kind>, order: &Order) -> OrderWrite<Kind> {
+        let ended = in_turn(when_parcel(write, self.parcel), order);
+        match (self.refusal, &order.purchases) {
+            (None, _) => without(ended, self.names),
+            (Some(refusal), Some(_)) => refused(without(ended, self.names), refusal),
+            (Some(refusal), None) => {
+                let earlier = purchases_value(&[(EARLIER, refusal.at)]);
+                refused(ended.set("purchases", earlier), refusal)
+            }
+        }
+    }
+
+    /// The order after that.
+    fn leaves(&self, order: &Order) -> Order {
+        let mut after = order.clone();
+        if let Some(purchases) = &mut after.purchases {
+            purchases.retain(|name, _| !self.names.contains(name));
+        }
+        if let Some(refusal) = self.refusal {
+            after.shipping_refusal = Some(refusal.clone());
+        }
+        after
+    }
+}
+
+fn refused<Kind>(write: OrderWrite<Kind>, refusal: &ShippingRefusal) -> OrderWrite<Kind> {
+    write
+        .when_is("status", s(Status::Paid.as_str()))
+        .set("shippingRefusal", shipping_refusal_value(refusal))
+}
+
+/// Refused if other purchases than these are open, or one of these is not.
+fn only_these<Kind>(write: OrderWrite<Kind>, order: &Order, names: &[String]) -> OrderWrite<Kind> {
+    let open = order.purchases.as_ref().map_or(0, BTreeMap::len);
+    let mut write = write
+        .when("size(purchases) = :open")
+        .value(":open", n(open));
+    for index in 0..names.len() {
+        write = write.when(&format!("attribute_exists(purchases.#ended{index})"));
+    }
+    write
+}
+
+/// Whether the write was refused because refunds have changed, and not what it ends.
+fn is_overtaken_by_a_refund(order: &Order, standing: &Order) -> bool {
+    standing.refunds_revision != order.refunds_revision
+        && standing.status == Status::Paid
+        && standing.parcel == order.parcel
+}
+
+/// The same write, of the parcel that was read.
+fn when_parcel<Kind>(write: OrderWrite<Kind>, parcel: &OpenParcel) -> OrderWrite<Kind> {
+    write
         .when_is("parcel.reference", s(&parcel.reference))
-        .when_is("parcel.carrier", s(&parcel.carrier));
-    Some(change)
+        .when_is("parcel.carrier", s(&parcel.carrier))
 }
 
 /// Without the purchases of these names.
-fn without(change: Change, names: &[String]) -> Change {
-    let mut change = change;
+fn without<Kind>(write: OrderWrite<Kind>, names: &[String]) -> OrderWrite<Kind> {
+    let mut write = write;
     for (index, name) in names.iter().enumerate() {
         let placeholder = format!("#ended{index}");
         let path = format!("purchases.{placeholder}");
-        change = change.name(&placeholder, name).remove([path.as_str()]);
+        write = write.name(&placeholder, name).remove([path.as_str()]);
     }
-    change
+    write
 }

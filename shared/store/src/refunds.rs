@@ -2,16 +2,16 @@
 //!
 //! An order keeps all its refunds in one map, which is written as a whole: each write repeats the
 //! revision that it was read in. So of two refunds that are requested at once one is decided anew, and
-//! their sum never exceeds what was captured.
+//! their sum never exceeds what was captured. A write that ends a shipment without a label takes its
+//! turn among them, because it cancels an order of which everything has gone back.
 
 use domain::{
-    ChargeState, Command, Order, Refund, RefundName, RefundState, RefundStatus, Status, Text,
-    Timestamp,
+    ChargeState, Command, Order, Refund, RefundName, RefundState, RefundStatus, Status, Timestamp,
 };
 
 use super::cancellations::unless_shipped;
 use super::item::{n, refunds_value, s};
-use super::transition::{Change, OrderWrite};
+use super::transition::{Change, OrderWrite, Transition};
 use super::{Settlement, Store, StoreError};
 
 impl Store {
@@ -93,22 +93,27 @@ impl Store {
         }
     }
 
-    /// Cancels a paid or refunding order whose whole charge went back outside, with its `OrderCancelled` event; one
-    /// write. Refused once its parcel is registered with a carrier: then it is being shipped.
+    /// Cancels a paid or refunding order whose whole charge went back, with its `OrderCancelled` event;
+    /// one write. Refused once its parcel is registered with a carrier: then it is being shipped.
     pub async fn cancel_refunded(
         &self,
         order: &Order,
         refunds: &[Refund],
-        reason: &Text,
+        reason: &'static str,
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
-        let cancelled = unless_shipped(self.transition(order, Command::CancelRefunded, now))
-            .set("payment.state", s(ChargeState::Refunded.as_str()))
-            .set("cancelReason", s(reason.as_str()))
-            .remove(["payment.refund"]);
+        let cancelled = unless_shipped(self.gone(order, reason, now));
         let cancelled = with_refunds(cancelled, order, refunds);
         self.settled(cancelled, |order| order.status == Status::Cancelled)
             .await
+    }
+
+    /// The transition of an order whose whole charge went back.
+    pub(super) fn gone(&self, order: &Order, reason: &'static str, now: Timestamp) -> Transition {
+        self.transition(order, Command::CancelRefunded, now)
+            .set("payment.state", s(ChargeState::Refunded.as_str()))
+            .set("cancelReason", s(reason))
+            .remove(["payment.refund"])
     }
 }
 
@@ -147,11 +152,14 @@ pub(super) fn with_refunds<Kind>(
     order: &Order,
     refunds: &[Refund],
 ) -> OrderWrite<Kind> {
+    in_turn(write, order).set("refunds", refunds_value(refunds))
+}
+
+/// The same write, of which no write of the refunds is unaware, nor the other way round.
+pub(super) fn in_turn<Kind>(write: OrderWrite<Kind>, order: &Order) -> OrderWrite<Kind> {
     let write = match order.refunds_revision {
         0 => write.when("attribute_not_exists(refundsRevision)"),
         revision => write.when_is("refundsRevision", n(revision)),
     };
-    write
-        .set("refunds", refunds_value(refunds))
-        .set("refundsRevision", n(order.refunds_revision + 1))
+    write.set("refundsRevision", n(order.refunds_revision + 1))
 }

@@ -303,15 +303,19 @@ impl Client {
         self.wish(Role::Shop, "/api/order/shipping.json", shipping);
     }
 
+    /// The shop cancels the order.
+    pub(super) fn want_cancelled(&mut self) {
+        let cancel = json!({
+            "customerId": self.customer(), "orderId": self.order, "reason": "changed my mind"
+        });
+        self.wish(Role::Shop, "/api/order/cancel.json", cancel);
+    }
+
     /// Sets everybody else going.
     fn cart_answered(&mut self, wish: &Wish, body: &Value, now: i64) {
         let order = body["orderId"].clone();
         if let Some(after) = self.scenario.cancel_after {
-            let cancel = json!({
-                "customerId": self.customer(), "orderId": order,
-                "reason": "changed my mind"
-            });
-            self.wish(Role::Shop, "/api/order/cancel.json", cancel);
+            self.want_cancelled();
             self.caller(Role::Shop).next_at = now + after;
         }
         if self.scenario.update {

@@ -174,6 +174,64 @@ async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund()
     }
 }
 
+/// Refunds all of the payment of an order whose shipment has begun.
+async fn refund_all(shop: &Shop) {
+    let body = json!({"customerId": "8080", "orderId": shop.order});
+    let reply = shop
+        .cloud
+        .post_with_key("/api/order/refund.json", "k1", &body)
+        .await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    assert_eq!(shown(shop).await["status"], "paid");
+}
+
+async fn assert_stopped(shop: &Shop) {
+    let order = shown(shop).await;
+    assert_eq!(order["status"], "cancelled");
+    assert_eq!(order["cancelReason"], "refunded");
+    assert_eq!(order["payment"]["refundedAmount"].to_string(), "200.0");
+    accept_all(shop);
+    let reply = shop.ship_to(BETTER).await;
+    assert_eq!((reply.status, reply.code()), (409, "wrong_state"));
+    assert!(shop.sides.double.bought().is_empty());
+}
+
+#[tokio::test]
+async fn an_order_whose_money_went_back_while_it_was_shipped_is_cancelled_once_its_label_is_refused()
+ {
+    let shop = paid(ADDRESS).await;
+    let later = Mishap::Instead(DoubleReply::new(429, "{\"error\":{}}"));
+    shop.sides.front.plan("POST", "/buy", later);
+    assert_eq!(shop.ship().await.status, 503);
+    refund_all(&shop).await;
+    refuse_all(&shop);
+    let reply = shop.ship().await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (409, "wrong_state"),
+        "{}",
+        reply.text
+    );
+    assert_stopped(&shop).await;
+}
+
+#[tokio::test]
+async fn an_order_whose_money_went_back_is_cancelled_once_no_purchase_of_its_refused_label_is_open()
+{
+    let shop = paid(ADDRESS).await;
+    shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
+    assert_eq!(shop.ship().await.status, 503);
+    refuse_all(&shop);
+    assert_eq!(shop.ship().await.status, 422);
+    refund_all(&shop).await;
+    shop.cloud.pass(Duration::from_mins(31));
+    shop.cloud.sweep().await;
+    for (queue, message) in shop.cloud.queues.take() {
+        shop.cloud.deliver(queue, &message).await;
+    }
+    assert_stopped(&shop).await;
+}
+
 /// The calls in the middle of which something else may happen.
 const CALLS: [(&str, &str); 4] = [
     ("GET", "/shipments/"),

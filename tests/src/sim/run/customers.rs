@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::{PartnerName, Status};
+use domain::{ChargeState, PartnerName, Status};
 use serde_json::json;
 
 use super::{Outcome, ParseId as _, Purpose, Simulation};
 use crate::partners::BookedCharge;
 use crate::services::{Reply, question, request};
-use crate::sim::carrier::RealCarrier;
 use crate::sim::client::{Expects, Role, Wish};
 use crate::sim::fleet::Lambda;
 use crate::sim::partner::Double;
@@ -221,24 +220,26 @@ impl Simulation {
         }
     }
 
-    /// The shop looks at its orders, and has each refused parcel replaced.
+    /// The shop looks at its orders: it has each refused parcel replaced, and asks again for each
+    /// refund of a cancellation that has failed.
     pub(super) async fn let_shop_mend(&mut self, number: usize) {
-        if self.plan.carrier != Some(RealCarrier::EasyPostThatRefuses)
-            || !self.clients[number].caller(Role::Shop).wishes.is_empty()
-        {
+        if !self.clients[number].caller(Role::Shop).wishes.is_empty() {
             return;
         }
         let Some(order) = &self.clients[number].order else {
             return;
         };
         let order = self.store.order(&order.parse_id()).await.ok().flatten();
-        let is_refused = order.is_some_and(|order| {
-            order.status == Status::Paid
-                && order.parcel.is_some()
-                && order.shipping_refusal.is_some()
-        });
-        if is_refused {
-            self.clients[number].want_shipped();
+        let Some(order) = order else { return };
+        let state = order.payment.as_ref().map(|payment| payment.state);
+        match order.status {
+            Status::Paid if order.parcel.is_some() && order.shipping_refusal.is_some() => {
+                self.clients[number].want_shipped();
+            }
+            Status::Refunding if state == Some(ChargeState::RefundFailed) => {
+                self.clients[number].want_cancelled();
+            }
+            _ => {}
         }
     }
 
