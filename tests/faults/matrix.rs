@@ -302,6 +302,8 @@ const ROWS: &[Row] = &[
         &["a_refused_label_is_shown_and_a_better_address_starts_another_parcel",
           "a_refused_label_lets_the_order_be_cancelled_and_paid_back",
           "no_rate_is_the_shops_turn_also_without_a_reason"]),
+    row("Shipment", "two workers replace each other's rates", "the parcel is not refused; tried again, one label",
+        &["rates_that_another_worker_replaced_refuse_no_parcel"]),
     row("Shipment", "the label is refused while another purchase of it is unanswered",
         "no other parcel and no refund until the carrier shows that it was not bought",
         &["while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund",

@@ -7,7 +7,7 @@ use futures_util::future::join;
 use messages::queue::Queue;
 use serde_json::{Value, json};
 use shipment::carriers::Carrier;
-use shipment::carriers::easypost::published::{Endpoint, Meaning, PUBLISHED};
+use shipment::carriers::easypost::published::{Endpoint, Meaning, PUBLISHED, Published};
 use tests::Reply;
 use tests::partners::{DoubleReply, EasyPostHabits, Gate, Mishap};
 
@@ -434,13 +434,32 @@ async fn every_published_answer_has_its_outcome_at_every_call() {
                 Meaning::ShopsTurn => "refused",
                 Meaning::Bought | Meaning::Unknown => "unanswered",
                 // New rates are bought at once.
-                Meaning::RatesGone => "done",
+                Meaning::RatesGone | Meaning::RateReplaced => "done",
             };
             let found = sides.carrier.buy(&reference).await;
             assert_eq!(outcome(&found), expected, "buy {}", answer.code);
-            let labels = usize::from(answer.meaning == Meaning::RatesGone);
+            let labels = usize::from(expected == "done");
             assert_eq!(sides.double.bought().len(), labels, "{}", answer.code);
         }
+    }
+}
+
+/// Two workers who ask for new rates at once replace each other's.
+#[tokio::test]
+async fn rates_that_another_worker_replaced_refuse_no_parcel() {
+    let replaced = |answer: &&Published| answer.meaning == Meaning::RateReplaced;
+    for answer in PUBLISHED.iter().filter(replaced) {
+        let shop = paid(ADDRESS).await;
+        let body = json!({"error": {"code": answer.code, "message": "", "errors": []}}).to_string();
+        for _ in 0..2 {
+            let given = Mishap::Instead(DoubleReply::new(answer.status, body.clone()));
+            shop.sides.front.plan("POST", "/buy", given);
+        }
+        let reply = shop.ship().await;
+        assert_eq!((reply.status, reply.code()), (503, "carrier_unavailable"));
+        assert_eq!(shown(&shop).await["shippingRefusal"], Value::Null);
+        assert_eq!(shop.ship().await.status, 201, "{}", answer.code);
+        assert_eq!(shop.sides.double.bought().len(), 1);
     }
 }
 

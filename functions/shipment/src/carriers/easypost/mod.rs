@@ -289,7 +289,8 @@ impl Carrier for EasyPost {
                 );
                 self.unless_bought(id, refusal).await
             }
-            // Rates that are gone twice over.
+            // Gone twice over. A rate that was only replaced falls under "later" below: another worker
+            // asked for new ones in between.
             Some(Meaning::RatesGone) => self.unless_bought(id, no_rates(&self.settings)).await,
             _ => Err(CarrierError::from_write(failure)),
         }

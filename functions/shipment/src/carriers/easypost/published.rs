@@ -21,6 +21,8 @@ pub enum Meaning {
     ShopsTurn,
     /// Nothing was bought: the shipment's rates are asked for again. At once.
     RatesGone,
+    /// The same, because the rates were asked for anew since; if that happens twice over, minutes.
+    RateReplaced,
     /// The label was bought before: it is looked up. For ever.
     Bought,
     /// It may have been carried out, or may still be: it is looked up. Minutes.
@@ -72,7 +74,7 @@ const fn of(endpoint: Endpoint, code: &'static str, meaning: Meaning) -> Publish
 }
 
 use Endpoint::{Address, Buy, Shipment};
-use Meaning::{Bought, Key, Later, Operator, RatesGone, ShopsTurn, Unknown};
+use Meaning::{Bought, Key, Later, Operator, RateReplaced, RatesGone, ShopsTurn, Unknown};
 
 /// All of them.
 pub const PUBLISHED: &[Published] = &[
@@ -131,7 +133,7 @@ pub const PUBLISHED: &[Published] = &[
     of(Buy, "CREDIT_CARD.CHARGE.FAILURE", Operator),
     of(Buy, "CREDIT_CARD.INVALID", Operator),
     of(Buy, "PAYMENT_GATEWAY.ERROR", Operator),
-    of(Buy, "SHIPMENT.MISSING_RATE", RatesGone),
+    of(Buy, "SHIPMENT.MISSING_RATE", RateReplaced),
     of(Buy, "SHIPMENT.POSTAGE.ASCII", ShopsTurn),
     of(Buy, "SHIPMENT.POSTAGE.EXISTS", Bought),
     of(Buy, "SHIPMENT.POSTAGE.FAILURE", ShopsTurn),
@@ -144,7 +146,7 @@ pub const PUBLISHED: &[Published] = &[
     of(Buy, "SHIPMENT.PURCHASE.IN_PROGRESS", Unknown),
     of(Buy, "SHIPMENT.RATE.BARCODE_UNAVAILABLE", ShopsTurn),
     of(Buy, "SHIPMENT.RATE.CARRIER_ACCOUNT_INVALID", RatesGone),
-    of(Buy, "SHIPMENT.RATE.EXPIRED", RatesGone),
+    of(Buy, "SHIPMENT.RATE.EXPIRED", RateReplaced),
     of(Buy, "SHIPMENT.RATE.STAMP_UNAVAILABLE", ShopsTurn),
     of(Buy, "SHIPMENT.RATES.UNAVAILABLE", RatesGone),
 ];

@@ -26,9 +26,11 @@ impl partner::Refusal for Refusal {
     fn reach(&self, status: u16) -> Reach {
         match meaning(status, self.code()) {
             Meaning::Key => Reach::NotConfigured,
-            Meaning::Operator | Meaning::Later | Meaning::RatesGone | Meaning::ShopsTurn => {
-                Reach::NothingDone
-            }
+            Meaning::Operator
+            | Meaning::Later
+            | Meaning::RatesGone
+            | Meaning::RateReplaced
+            | Meaning::ShopsTurn => Reach::NothingDone,
             Meaning::Bought | Meaning::Unknown => Reach::Unknown,
         }
     }
@@ -45,7 +47,8 @@ pub(super) fn meaning_of(failure: &Failure) -> Option<Meaning> {
 /// Whether the rates that were chosen from cannot be bought any more.
 pub(super) fn is_stale(bought: &Result<Shipment, Failure>) -> bool {
     let failure = bought.as_ref().err();
-    failure.and_then(meaning_of) == Some(Meaning::RatesGone)
+    let meaning = failure.and_then(meaning_of);
+    matches!(meaning, Some(Meaning::RatesGone | Meaning::RateReplaced))
 }
 
 /// What a call without an answer that can be used means, where a refusal is the shop's turn.
@@ -291,7 +294,9 @@ mod tests {
         for answer in PUBLISHED {
             let expected = match answer.meaning {
                 Meaning::Key => "not configured",
-                Meaning::Operator | Meaning::Later | Meaning::RatesGone => "unavailable",
+                Meaning::Operator | Meaning::Later | Meaning::RatesGone | Meaning::RateReplaced => {
+                    "unavailable"
+                }
                 Meaning::ShopsTurn => "refused",
                 Meaning::Bought | Meaning::Unknown => "unanswered",
             };
