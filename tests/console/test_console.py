@@ -133,6 +133,67 @@ class TestConsole(unittest.TestCase):
         self.page.fill("#filter", "shipped")
         self.page.wait_for_selector('td .word:has-text("shipped")')
 
+    def test_orders_are_found_by_reference_customer_status_and_order_id(self) -> None:
+        self.place()
+        seed = self.page.inner_text("h2 .mono")
+        self.page.goto(f"{self.url}#/")
+        self.page.click("text=An order of your own")
+        self.page.fill('[name="reference"]', "shop 7/A")
+        self.page.click("text=Place this order")
+        own = self.page.inner_text("#watch a")
+        self.page.goto(f"{self.url}#/orders")
+        # The live list, by the beginning of an ID and by a reference.
+        for text, order in ((seed[:-1].lower(), seed), ("shop 7", own)):
+            self.page.fill("#filter", text)
+            self.page.wait_for_selector('#count:has-text("1 of")')
+            self.assertEqual(self.listed(), [order])
+        self.page.fill("#filter", "")
+        self.find("1 order found.", reference="shop 7/A")
+        self.assertEqual(self.listed(), [own])
+        self.page.wait_for_selector(f"#call:has-text(\"curl -s '{self.url}api/orders?reference=shop%207%2FA'\")")
+        self.page.wait_for_selector('#answer:has-text("Answer 200")')
+        self.find("found", customerId="8080")
+        self.assertEqual(self.listed()[:2], [own, seed])
+        self.picture("found")
+        self.find("0 orders found.", reference="shop 7/A", customerId="8082")
+        self.page.select_option('[name="status"]', "cancelled")
+        self.find("0 orders found.", reference="shop 7/A")
+        self.page.select_option('[name="status"]', "")
+        # A whole ID opens the order, and the search is still there on the way back.
+        self.page.fill("#filter", own)
+        self.page.wait_for_selector(f'h2:has-text("{own}")')
+        self.page.go_back()
+        self.page.wait_for_selector("#call")
+        self.page.click("text=Show the live list")
+        self.page.wait_for_selector(f'td:has-text("{seed}")')
+
+    def test_more_orders_than_fit_a_page_are_found_by_keyboard(self) -> None:
+        cart = {"customerId": "of-many", "items": [{"productId": "1", "quantity": 1, "price": 1}]}
+        for number in range(21):
+            headers = {"Content-Type": "application/json", "Idempotency-Key": f"many-{number}"}
+            urllib.request.urlopen(
+                urllib.request.Request(f"{self.url}api/order/cart.json", json.dumps(cart).encode(), headers), timeout=30
+            ).close()
+        self.page.goto(f"{self.url}#/orders")
+        self.find("20 orders found. There may be more.", customerId="of-many")
+        self.page.focus("#more")
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_selector('#count:text-is("21 orders found.")')
+        self.assertEqual(len(set(self.listed())), 21)
+        self.assertEqual(self.page.evaluate("document.activeElement.textContent"), self.listed()[20])
+        self.page.wait_for_selector('#call:has-text("&cursor=")')
+
+    def find(self, count: str, **searched: str) -> None:
+        """Searches through the API by these fields only, and waits for this count."""
+        for name in ("customerId", "reference"):
+            self.page.fill(f'[name="{name}"]', searched.get(name, ""))
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_selector(f'#count:has-text("{count}")')
+
+    def listed(self) -> list[str]:
+        """The orders in the list."""
+        return self.page.locator("tbody tr td:first-child").all_inner_texts()
+
     def test_a_killed_step_heals_and_the_ledger_stays_at_one_charge(self) -> None:
         self.page.goto(f"{self.url}#/faults")
         self.page.click("text=Kill the functions")
@@ -158,6 +219,8 @@ class TestConsole(unittest.TestCase):
         self.place()
         self.page.wait_for_selector('.step.failed[data-lane="worker"]')
         order = self.page.url
+        self.page.goto(f"{self.url}#/")
+        self.page.wait_for_selector('[data-age="payment"]:has-text("the oldest for")')
         self.page.goto(f"{self.url}#/faults")
         self.page.click("text=Take all faults back")
         self.page.wait_for_selector("text=Throttle the partner")

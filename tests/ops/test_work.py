@@ -12,13 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops"))
 
 import work  # noqa: E402  (the path above makes it importable)
-from report import SHOWN, as_json, moment, table, text  # noqa: E402
+from report import SHOWN, as_json, duration, moment, table, text  # noqa: E402
 from work import (  # noqa: E402
     OWN_MAIL_ID,
+    Age,
     DeadLetterQueue,
     Due,
     Mail,
     Order,
+    Queue,
     Reason,
     Redrive,
     Survey,
@@ -313,6 +315,12 @@ class TestReport(unittest.TestCase):
         NOW,
         (an_order(tries=3), an_order()),
         mails=(Mail(f"{ID}/OrderShipped", "unconfirmed", NOW - MINUTE),),
+        queues=(
+            Queue("billing", 0),
+            Queue("payment", 12, Age(1230)),
+            Queue("shipment", 2, Age(None, "CloudWatch has no recent data")),
+            Queue("email", 1, Age(None, "CloudWatch has no recent data")),
+        ),
         dead=(
             DeadLetterQueue("billing", 1, ((read_dead_letter("m-1", NOW, "poison"), Redrive.UNREADABLE),)),
             DeadLetterQueue("payment", 2, ((read_dead_letter("m-2", NOW, a_body()), Redrive.TRY_AGAIN),)),
@@ -334,6 +342,9 @@ Mails: 1 parked (promised, or of waiting orders; MAILS=days reads the whole ledg
   mail                                         state        tries  since
   ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped  unconfirmed  0      2026-11-23T10:11:05+00:00
 
+Queues: billing 0, payment 12 (oldest 20 min), shipment 2 (age unknown), email 1 (age unknown)
+  age unknown: CloudWatch has no recent data
+
 Dead letters: billing 1, payment 2 (1 of them read)
   queue/message  event                             type            order                           sent                       a redrive does
   billing/m-1    -                                 -               -                               2026-11-23T10:12:05+00:00  unreadable
@@ -349,9 +360,24 @@ Needs attention: orders: 1, mails: 1, dead letters: 3, relay failures: 4.""",
         self.assertTrue(read["needsAttention"])
         self.assertEqual(read["orders"][0]["due"], {"step": "payment", "at": moment(NOW + MINUTE), "tries": 3})
         self.assertEqual((read["orders"][0]["reasons"], read["ordersOnTheirWay"]), (["overdue"], 1))
+        self.assertEqual(
+            [(queue["count"], queue["oldestSeconds"]) for queue in read["queues"]], [(0, None), (12, 1230), (2, None), (1, None)]
+        )
+        self.assertEqual([queue["ageUnknown"] for queue in read["queues"]], [None, None, *["CloudWatch has no recent data"] * 2])
         self.assertEqual([queue["count"] for queue in read["deadLetters"]], [1, 2])
         self.assertEqual(read["deadLetters"][1]["messages"][0]["redrive"], "try_again")
         self.assertEqual((read["mails"][0]["state"], read["relayFailures"]), ("unconfirmed", 4))
+
+    def test_durations_are_rounded_down(self) -> None:
+        for seconds, shown in (
+            (0, "0 s"),
+            (59, "59 s"),
+            (119, "1 min"),
+            (3600, "1 h 0 min"),
+            (86_399, "23 h 59 min"),
+            (90_000, "1 d 1 h"),
+        ):
+            self.assertEqual(duration(seconds), shown)
 
     def test_nothing_is_said_to_need_attention_when_nothing_does(self) -> None:
         calm = Survey("here", NOW, (an_order(),), dead=QUIET)

@@ -1787,8 +1787,8 @@ FAULTS = [
     Fault(
         "a status of the index is shown, not the order's",
         "functions/order/src/search.rs",
-        "            status: order.status.as_str(),",
-        "            status: Status::Pending.as_str(),",
+        "summary: SummaryBody::from_order(order),",
+        "summary: SummaryBody { status: Status::Pending.as_str(), ..SummaryBody::from_order(order) },",
         target="faults",
         tests="histories::without_faults",
     ),
@@ -2054,6 +2054,14 @@ FAULTS = [
         "let ended = when_parcel(write, self.parcel);",
         target="faults",
         tests="histories::random_histories_of_refunds",
+    ),
+    Fault(
+        "a rate that another worker replaced twice refuses the parcel",
+        "functions/shipment/src/carriers/easypost/mod.rs",
+        "Some(Meaning::RatesGone) => self.unless_bought(id, no_rates(&self.settings)).await,",
+        "Some(Meaning::RatesGone | Meaning::RateReplaced) => "
+        "self.unless_bought(id, no_rates(&self.settings)).await,",
+        tests="easypost::refusals::rates_that",
     ),
     Fault(
         "a refund's intent is not stored before the partner is asked",

@@ -26,9 +26,10 @@ pub struct Orders {
     runtime: Runtime,
 }
 
+/// What an order shows of itself wherever it is shown.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct OrderBody<'a> {
+struct SummaryBody<'a> {
     order_id: String,
     customer_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,12 +41,37 @@ struct OrderBody<'a> {
     tax: Number,
     sub_total_amount: Number,
     total_amount: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoice_id: Option<String>,
+}
+
+impl<'a> SummaryBody<'a> {
+    fn from_order(order: &'a Order) -> Self {
+        let metadata = order.metadata.iter();
+        Self {
+            order_id: order.id.to_string(),
+            customer_id: order.customer.as_str(),
+            reference: order.reference.as_ref().map(OrderReference::as_str),
+            metadata: metadata.map(|(key, text)| (key, text.as_str())).collect(),
+            status: order.status.as_str(),
+            currency: order.currency.code(),
+            tax: order.amounts.tax.to_amount_json(),
+            sub_total_amount: order.amounts.sub_total.to_amount_json(),
+            total_amount: order.amounts.total.to_amount_json(),
+            invoice_id: order.invoice().map(|invoice| invoice.to_string()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderBody<'a> {
+    #[serde(flatten)]
+    summary: SummaryBody<'a>,
     items: Vec<ItemBody<'a>>,
     /// What is shipped, if refunds took a part of the items off the shipment.
     #[serde(skip_serializing_if = "Option::is_none")]
     shipped_items: Option<Vec<ItemBody<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    invoice_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payment: Option<PaymentBody<'a>>,
     #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
@@ -241,11 +267,6 @@ impl Orders {
     }
 }
 
-fn metadata(order: &Order) -> BTreeMap<&str, &str> {
-    let entries = order.metadata.iter();
-    entries.map(|(key, text)| (key, text.as_str())).collect()
-}
-
 fn disputes(disputes: &[Dispute]) -> Vec<NamedDisputeBody<'_>> {
     if disputes.len() < 2 {
         return Vec::new();
@@ -384,18 +405,9 @@ impl Orders {
         call.caller.check(&order.customer, Missing::Order)?;
         let next_action = next_action(&order, &call.caller);
         Answer::ok(&OrderBody {
-            order_id: order.id.to_string(),
-            customer_id: order.customer.as_str(),
-            reference: order.reference.as_ref().map(OrderReference::as_str),
-            metadata: metadata(&order),
-            status: order.status.as_str(),
-            currency: order.currency.code(),
-            tax: order.amounts.tax.to_amount_json(),
-            sub_total_amount: order.amounts.sub_total.to_amount_json(),
-            total_amount: order.amounts.total.to_amount_json(),
+            summary: SummaryBody::from_order(&order),
             items: item_bodies(&order.lines),
             shipped_items: shipped_items(&order),
-            invoice_id: order.invoice().map(|invoice| invoice.to_string()),
             payment: payment(&order, next_action.as_ref()),
             tracking_number: order
                 .shipment

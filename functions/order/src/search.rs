@@ -1,17 +1,14 @@
 //! `GET /api/orders`: finds the orders that the caller may read, newest first.
 
-use std::collections::BTreeMap;
-
 use domain::{CustomerId, Order, OrderReference, Status, Timestamp, digest_hex};
 use platform::telemetry;
 use serde::Serialize;
-use serde_json::Number;
 use service::error::{Error, FieldError, Missing, Outcome};
 use service::http::{Answer, Call, Caller};
 use store::OrderSearch;
 
 use crate::cursor::Cursors;
-use crate::{Orders, metadata};
+use crate::{Orders, SummaryBody};
 
 const PARAMETERS: [&str; 7] = [
     "customerId",
@@ -38,35 +35,15 @@ struct FoundBody<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FoundOrder<'a> {
-    order_id: String,
-    customer_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<&'a str, &'a str>,
-    status: &'static str,
-    currency: &'a str,
-    tax: Number,
-    sub_total_amount: Number,
-    total_amount: Number,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    invoice_id: Option<String>,
+    #[serde(flatten)]
+    summary: SummaryBody<'a>,
     created_at: String,
 }
 
 impl<'a> FoundOrder<'a> {
     fn from_order(order: &'a Order) -> Self {
         Self {
-            order_id: order.id.to_string(),
-            customer_id: order.customer.as_str(),
-            reference: order.reference.as_ref().map(OrderReference::as_str),
-            metadata: metadata(order),
-            status: order.status.as_str(),
-            currency: order.currency.code(),
-            tax: order.amounts.tax.to_amount_json(),
-            sub_total_amount: order.amounts.sub_total.to_amount_json(),
-            total_amount: order.amounts.total.to_amount_json(),
-            invoice_id: order.invoice().map(|invoice| invoice.to_string()),
+            summary: SummaryBody::from_order(order),
             created_at: order.created_at.to_string(),
         }
     }

@@ -13,7 +13,7 @@ use platform::aws::{AwsFailure, FailureKind};
 use shipment::carriers::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
 use super::World;
-use super::world::{Fate, LedgerParcel, Protocol, Queued, Taken};
+use super::world::{Fate, LedgerParcel, Protocol, Taken};
 use crate::AsyncApi;
 
 /// SES refuses every address of it.
@@ -60,15 +60,7 @@ impl Outside {
             if state.random.chance(faults.delay) {
                 visible_at += state.random.millis(600_000);
             }
-            state.next_message += 1;
-            let id = state.next_message;
-            let queued = Queued {
-                id,
-                body: body.clone(),
-                visible_at,
-                receives: 0,
-            };
-            state.queues.entry(queue).or_default().push(queued);
+            state.enqueue(queue, body.clone(), visible_at);
         }
     }
 }

@@ -256,7 +256,7 @@ pub(super) struct State {
     pub(super) frozen_until: Option<i64>,
     pub(super) queues: BTreeMap<Queue, Vec<Queued>>,
     pub(super) dead_letters: Vec<(Queue, String)>,
-    pub(super) next_message: u64,
+    next_message: u64,
     /// Charges by reference.
     pub(super) charges: BTreeMap<String, LedgerCharge>,
     /// References by idempotency key, and when the key was first used.
@@ -307,6 +307,20 @@ pub(super) struct State {
     /// Customers' agreements, oldest first.
     pub(super) sayings: BTreeMap<String, Vec<Saying>>,
     pub(super) trace: bool,
+}
+
+impl State {
+    /// Puts a message into a queue, which gives it to nobody before that time.
+    pub(super) fn enqueue(&mut self, queue: Queue, body: String, visible_at: i64) {
+        self.next_message += 1;
+        let queued = Queued {
+            id: self.next_message,
+            body,
+            visible_at,
+            receives: 0,
+        };
+        self.queues.entry(queue).or_default().push(queued);
+    }
 }
 
 /// Shared by all tasks of one simulation.

@@ -7,7 +7,6 @@ use super::{Outcome, Purpose, Simulation};
 use crate::cloud::START;
 use crate::services::batch;
 use crate::sim::fleet::Lambda;
-use crate::sim::world::Queued;
 
 /// The queues' visibility timeout.
 const VISIBILITY: i64 = 180_000;
@@ -28,15 +27,7 @@ impl Simulation {
         }
         if state.random.chance(500) {
             for (queue, body) in std::mem::take(&mut state.dead_letters) {
-                state.next_message += 1;
-                let id = state.next_message;
-                let queued = Queued {
-                    id,
-                    body,
-                    visible_at: now,
-                    receives: 0,
-                };
-                state.queues.entry(queue).or_default().push(queued);
+                state.enqueue(queue, body, now);
             }
             return;
         }
@@ -67,15 +58,7 @@ impl Simulation {
         let hints: Vec<(Queue, String)> = hints;
         let any = !hints.is_empty();
         for (queue, body) in hints {
-            state.next_message += 1;
-            let id = state.next_message;
-            let queued = Queued {
-                id,
-                body,
-                visible_at: now,
-                receives: 0,
-            };
-            state.queues.entry(queue).or_default().push(queued);
+            state.enqueue(queue, body, now);
         }
         any
     }
