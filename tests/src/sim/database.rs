@@ -111,6 +111,9 @@ impl Connector {
     }
 
     fn carry_out(&self, operation: &str, body: &[u8]) -> HttpResponse {
+        if !matches!(operation, "GetItem" | "BatchGetItem" | "Query") {
+            self.world.state().writes += 1;
+        }
         let (status, mut answer) = call_engine(&self.engine, operation, body);
         if operation == "Query" && self.world.state().indexes == Indexes::Behind {
             answer = behind(body, &answer);

@@ -9,11 +9,12 @@ mod workers;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use domain::OrderId;
+use domain::{Order, OrderId};
 use dynoxide::Database as Engine;
 use messages::queue::Queue;
 use serde_json::json;
@@ -111,6 +112,8 @@ pub struct Simulation {
     told: u64,
     /// After how many events the orders were looked at last.
     looked_at: u64,
+    /// The clients' orders, and after how many writes they were read.
+    stored: (u64, Rc<[Option<Order>]>),
     /// Whether the operator has moved the dead letters of partners' hints back at the end.
     redriven: bool,
     next_sweep: i64,
@@ -178,6 +181,7 @@ impl Simulation {
             webhooks: Vec::new(),
             told: 0,
             looked_at: 0,
+            stored: (0, Rc::new([])),
             redriven: false,
             next_sweep: START + 60_000,
             world,
@@ -385,7 +389,6 @@ impl Simulation {
         for number in 0..self.clients.len() {
             self.let_customer_act(number, now).await;
             self.let_strangers_act(number, now);
-            self.let_shop_mend(number).await;
             for role in Role::ALL {
                 self.start_requests(number, role, now);
             }

@@ -238,6 +238,8 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// Effects so far.
     pub(super) effects: u64,
+    /// Writes so far, also those that were refused.
+    pub(super) writes: u64,
     /// Writes so far that left an event on an order.
     pub(super) events: u64,
     /// Kill whoever comes to these effects.
@@ -346,6 +348,7 @@ impl World {
                 random: Random::new(seed),
                 faults,
                 effects: 0,
+                writes: 0,
                 events: 0,
                 crash_at: Vec::new(),
                 timeout_at: Vec::new(),

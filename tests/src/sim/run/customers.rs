@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{ChargeState, PartnerName, Status};
+use domain::{ChargeState, Order, PartnerName, Status};
 use serde_json::json;
 
 use super::{Outcome, ParseId as _, Purpose, Simulation};
@@ -220,26 +220,25 @@ impl Simulation {
         }
     }
 
-    /// The shop looks at its orders: it has each refused parcel replaced, and asks again for each
-    /// refund of a cancellation that has failed.
-    pub(super) async fn let_shop_mend(&mut self, number: usize) {
-        if !self.clients[number].caller(Role::Shop).wishes.is_empty() {
-            return;
-        }
-        let Some(order) = &self.clients[number].order else {
-            return;
-        };
-        let order = self.store.order(&order.parse_id()).await.ok().flatten();
-        let Some(order) = order else { return };
-        let state = order.payment.as_ref().map(|payment| payment.state);
-        match order.status {
-            Status::Paid if order.parcel.is_some() && order.shipping_refusal.is_some() => {
-                self.clients[number].want_shipped();
+    /// While nothing else happens, the shops look at their orders: within a minute they have each
+    /// refused parcel replaced, and ask again for each refund of a cancellation that has failed.
+    pub(super) fn let_shops_mend(&mut self, orders: &[Option<Order>], now: i64) {
+        for (client, order) in self.clients.iter_mut().zip(orders) {
+            if !client.caller(Role::Shop).wishes.is_empty() {
+                continue;
             }
-            Status::Refunding if state == Some(ChargeState::RefundFailed) => {
-                self.clients[number].want_cancelled();
+            let Some(order) = order else { continue };
+            let state = order.payment.as_ref().map(|payment| payment.state);
+            match order.status {
+                Status::Paid if order.parcel.is_some() && order.shipping_refusal.is_some() => {
+                    client.want_shipped();
+                }
+                Status::Refunding if state == Some(ChargeState::RefundFailed) => {
+                    client.want_cancelled();
+                }
+                _ => continue,
             }
-            _ => {}
+            client.caller(Role::Shop).next_at = now + 60_000;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Time passes: what can happen next, and when nothing ever will.
 
+use std::rc::Rc;
+
 use domain::{ChargeState, Order};
 use store::EmailState;
 
@@ -12,6 +14,8 @@ impl Simulation {
     /// Lets time pass up to the next thing that can happen; false when nothing ever will.
     pub(super) async fn jump(&mut self) -> bool {
         let now = self.world.now();
+        let orders = self.stored_orders().await;
+        self.let_shops_mend(&orders, now);
         let mut next: Vec<i64> = Vec::new();
         next.extend(self.tasks.iter().filter_map(|task| task.frozen_until));
         next.extend(self.webhooks.iter().map(|webhook| webhook.at));
@@ -40,7 +44,7 @@ impl Simulation {
         if now < START + self.plan.stream_dead {
             next.push(START + self.plan.stream_dead);
         }
-        let first_due = self.first_due().await;
+        let first_due = self.first_due(&orders).await;
         // A sweep before anything is due would find nothing: it is passed over.
         if first_due < i64::MAX {
             self.next_sweep = self.next_sweep.max(first_due);
@@ -54,15 +58,31 @@ impl Simulation {
         true
     }
 
+    /// The clients' orders as they are stored. They are read again only after a write.
+    async fn stored_orders(&mut self) -> Rc<[Option<Order>]> {
+        let writes = self.world.state().writes;
+        if self.stored.0 != writes {
+            let mut orders = Vec::new();
+            for client in &self.clients {
+                orders.push(match &client.order {
+                    Some(order) => self.store.order(&order.parse_id()).await.ok().flatten(),
+                    None => None,
+                });
+            }
+            // A client that learns of its order later reads it later.
+            let all_known = self.clients.iter().all(|client| client.order.is_some());
+            self.stored = (if all_known { writes } else { 0 }, orders.into());
+        }
+        Rc::clone(&self.stored.1)
+    }
+
     /// When the first order or mail that can still go on is due; `i64::MAX` without such an order or mail.
-    async fn first_due(&self) -> i64 {
+    async fn first_due(&self, orders: &[Option<Order>]) -> i64 {
         let mut first_due = i64::MAX;
-        for client in &self.clients {
-            let Some(order) = &client.order else { continue };
-            let id = order.parse_id();
-            if let Ok(Some(order)) = self.store.order(&id).await
+        for (client, order) in self.clients.iter().zip(orders) {
+            if let Some(order) = order
                 && let Some(due) = order.due
-                && !self.is_parked(client, &order).await
+                && !self.is_parked(client, order).await
             {
                 first_due = first_due.min(due.at.millis());
             }

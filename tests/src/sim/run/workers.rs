@@ -35,6 +35,7 @@ impl Simulation {
         drop(state);
         if let Some(order) = &self.clients[pick].order {
             crate::sim::database::requeue(&self.engine, order, now);
+            self.world.state().writes += 1;
         }
     }
 
