@@ -117,3 +117,16 @@ def sent_mails(endpoint: str) -> list[dict[str, Any]]:
     with urllib.request.urlopen(f"{endpoint}/_ministack/ses/messages", timeout=10) as answer:
         accounts = json.load(answer)["messages"]
     return sorted((mail for mails in accounts.values() for mail in mails), key=lambda mail: mail["Timestamp"])
+
+
+def by_queue(answer: object) -> dict[str, list[dict[str, Any]]]:
+    """The messages in MiniStack's answer by the name of their queue, however deep the answer nests them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    if isinstance(answer, dict):
+        for key, value in answer.items():
+            if isinstance(value, list) and "/" in key:
+                found.setdefault(key.rpartition("/")[2], []).extend(value)
+            else:
+                for name, messages in by_queue(value).items():
+                    found.setdefault(name, []).extend(messages)
+    return found

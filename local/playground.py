@@ -6,8 +6,6 @@ import json
 import re
 import sys
 import threading
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from front import Request, Response, logical_id
 from recorder import Recorder, Step
 from sample import cart
 from stack import ROOT, Stack
-from work import QUEUES
 
 SNAPSHOTS = ROOT / "functions" / "email" / "src" / "snapshots"
 SNAPSHOT = re.compile(r"email__mail__tests__(\w+)_(full|minimal)\.snap")
@@ -164,47 +161,12 @@ class Playground(Console):
         files = sorted(self._stack.ledger.glob("*.json"), key=lambda path: path.stat().st_mtime)
         return [json.loads(path.read_text()) for path in files[-500:]]
 
-    def queues(self) -> list[dict[str, Any]]:
-        """Depth and age of each queue, read without receiving anything."""
-        with urllib.request.urlopen(f"{self._stack.aws.endpoint}/_ministack/sqs/messages", timeout=10) as answer:
-            accounts = json.load(answer)
-        waiting = by_queue(accounts)
-        now = time.time()
-        found = []
-        for queue in QUEUES:
-            mine = waiting.get(self.deployment.queue(queue).rpartition("/")[2], [])
-            dead = waiting.get(self.deployment.dead_letters(queue).rpartition("/")[2], [])
-            sent = [float(at) for message in mine if (at := message.get("SentTimestamp") or message.get("sent_at"))]
-            seconds = [at / 1000 if at > 1e11 else at for at in sent]
-            found.append(
-                {
-                    "queue": queue,
-                    "messages": len(mine),
-                    "oldest": round(now - min(seconds)) if seconds else None,
-                    "deadLetters": len(dead),
-                }
-            )
-        return found
-
     def _mail(self, number: str) -> Response:
         for mail in self._recorder.mails:
             if mail["MessageId"] == number:
                 shown = {name: mail.get(name) for name in ("To", "Subject", "Timestamp", "BodyText", "BodyHtml")}
                 return Response.of_json(shown)
         return Response.of_json({"detail": "There is no such mail."}, 404)
-
-
-def by_queue(answer: object) -> dict[str, list[dict[str, Any]]]:
-    """The messages in MiniStack's answer by the name of their queue, however deep the answer nests them."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    if isinstance(answer, dict):
-        for key, value in answer.items():
-            if isinstance(value, list) and "/" in key:
-                found.setdefault(key.rpartition("/")[2], []).extend(value)
-            else:
-                for name, messages in by_queue(value).items():
-                    found.setdefault(name, []).extend(messages)
-    return found
 
 
 def summary(item: dict[str, Any]) -> dict[str, Any]:
@@ -216,6 +178,7 @@ def summary(item: dict[str, Any]) -> dict[str, Any]:
     return {
         "orderId": item["orderId"],
         "customerId": item.get("customerId"),
+        "reference": item.get("reference"),
         "status": item.get("status"),
         "payment": payment.get("state"),
         "total": str(item.get("total")),

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deployment import CONFIG, Deployment, Failure, choose_aws
+from ages import OldestMessages
+from deployment import Deployment, Failure, choose_aws
 
 # From local/, which `deployment` made importable.
 from front import Front, Request, Response
@@ -24,8 +24,8 @@ from overdue import act, arguments
 from processes import interruptible, require_free_port
 from recorder import Recorder
 from report import as_json
-from survey import depth, plain, take_survey
-from work import ORDER_ID, QUEUES
+from survey import plain, take_survey
+from work import ORDER_ID
 
 PAGE = Path(__file__).resolve().parent / "page"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -59,7 +59,8 @@ class Console:
         # When AWS was asked last, and what the page is shown since.
         self._asked_at = 0.0
         self._shown: dict[str, Any] = {}
-        self._cloudwatch = boto3.client("cloudwatch", config=CONFIG)
+        self._cloudwatch = self.deployment.client("cloudwatch")
+        self._oldest = OldestMessages(self.deployment)
 
     def answer(self, request: Request, body: bytes) -> Response | None:
         """The answer to a request; None if no page has this path."""
@@ -103,23 +104,11 @@ class Console:
     def state(self) -> dict[str, Any]:
         """Everything on the first screen."""
         if not self._shown or time.monotonic() - self._asked_at > self.fresh:
-            survey = json.loads(as_json(take_survey(self.deployment, time.time_ns() // 1_000_000)))
-            self._shown = {"attention": survey, "queues": self.queues(), "alarms": self.alarms()}
+            survey = take_survey(self.deployment, time.time_ns() // 1_000_000, oldest=self._oldest)
+            self._shown = {"attention": json.loads(as_json(survey)), "alarms": self.alarms()}
             self._asked_at = time.monotonic()
         orders = self._shown["attention"]["orders"]
         return {"mode": "aws", "writes": self.writes, "personal": self.personal, "orders": orders} | self._shown
-
-    def queues(self) -> list[dict[str, Any]]:
-        """Each queue's depth."""
-        sqs = self.deployment.client("sqs")
-        return [
-            {
-                "queue": queue,
-                "messages": depth(sqs, self.deployment.queue(queue)),
-                "deadLetters": depth(sqs, self.deployment.dead_letters(queue)),
-            }
-            for queue in QUEUES
-        ]
 
     def alarms(self) -> list[dict[str, Any]]:
         """The stack's alarms, those in alarm first."""

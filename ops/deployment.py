@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 import boto3
@@ -84,13 +84,16 @@ class Deployment:
 
     @overload
     def client(self, service: Literal["cloudformation"]) -> CloudFormationClient: ...
+    # No tool brings types of this client along.
+    @overload
+    def client(self, service: Literal["cloudwatch"]) -> Any: ...  # noqa: ANN401
     @overload
     def client(self, service: Literal["dynamodb"]) -> DynamoDBClient: ...
     @overload
     def client(self, service: Literal["lambda"]) -> LambdaClient: ...
     @overload
     def client(self, service: Literal["sqs"]) -> SQSClient: ...
-    def client(self, service: Literal["cloudformation", "dynamodb", "lambda", "sqs"]) -> BaseClient:
+    def client(self, service: Literal["cloudformation", "cloudwatch", "dynamodb", "lambda", "sqs"]) -> BaseClient:
         """A boto3 client."""
         return self._session.client(service, config=CONFIG)
 

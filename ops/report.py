@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from work import DeadLetter, DeadLetterQueue, Due, Order, Redrive, Survey
+from work import DeadLetter, DeadLetterQueue, Due, Order, Queue, Redrive, Survey
 
 # More would scroll the most urgent rows away; JSON has them all.
 SHOWN = 50
@@ -32,7 +32,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def text(survey: Survey) -> str:
     """The survey as text."""
     head = f"{survey.where}, {moment(survey.now)}"
-    return "\n".join([head, "", *_orders(survey), *_mails(survey), *_dead(survey), _end(survey)])
+    return "\n".join([head, "", *_orders(survey), *_mails(survey), *_queues(survey), *_dead(survey), _end(survey)])
 
 
 def _orders(survey: Survey) -> list[str]:
@@ -76,6 +76,32 @@ def _mails(survey: Survey) -> list[str]:
         seen = f"in the last {survey.mail_days} days"
     rows = [(mail.id, mail.state, str(mail.tries), moment(mail.since)) for mail in mails]
     return [f"Mails: {len(mails)} parked ({seen})", *table(("mail", "state", "tries", "since"), rows), ""]
+
+
+def _queues(survey: Survey) -> list[str]:
+    unknown = {queue.age.unknown: None for queue in survey.queues if queue.age and queue.age.unknown}
+    return [
+        f"Queues: {', '.join(_waiting(queue) for queue in survey.queues)}",
+        *(f"  age unknown: {why}" for why in unknown),
+        "",
+    ]
+
+
+def _waiting(queue: Queue) -> str:
+    if not queue.age:
+        return f"{queue.queue} {queue.count}"
+    age = "age unknown" if queue.age.seconds is None else f"oldest {duration(queue.age.seconds)}"
+    return f"{queue.queue} {queue.count} ({age})"
+
+
+def duration(seconds: int) -> str:
+    """A duration, rounded down: seconds, minutes, hours with minutes, or days with hours."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 1:
+        return f"{seconds} s"
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if days < 1 else f"{days} d {hours % 24} h"
 
 
 def _dead(survey: Survey) -> list[str]:
@@ -154,6 +180,15 @@ def as_json(survey: Survey) -> str:
                 for mail in survey.parked_mails
             ],
             "mailDays": survey.mail_days,
+            "queues": [
+                {
+                    "queue": queue.queue,
+                    "count": queue.count,
+                    "oldestSeconds": queue.age and queue.age.seconds,
+                    "ageUnknown": queue.age and queue.age.unknown,
+                }
+                for queue in survey.queues
+            ],
             "deadLetters": [
                 {
                     "queue": queue.queue,

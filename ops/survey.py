@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer
 
+from ages import OldestMessages
 from deployment import Deployment
 from work import (
     MAILED_EVENTS,
@@ -18,6 +19,7 @@ from work import (
     DeadLetter,
     DeadLetterQueue,
     Mail,
+    Queue,
     Redrive,
     Survey,
     order_ids,
@@ -54,15 +56,16 @@ MAIL_FIELDS = "emailId, #state, feedback, feedbackAt, claimedAt, settledAt, rese
 MAIL_NAMES = {"#state": "state"}
 
 
-def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) -> Survey:
-    """Everything that needs attention at `now` (milliseconds).
+def take_survey(deployment: Deployment, now: int, mail_days: int | None = None, oldest: OldestMessages | None = None) -> Survey:
+    """Everything that needs attention at `now` (milliseconds), with what waits in the queues.
 
     With `mail_days`, the whole mail ledger is scanned for what was parked in that many days: an unconfirmed mail of a
     finished order is in no index. Otherwise only promised mails and the mails of waiting orders are read.
     """
     dynamodb = deployment.client("dynamodb")
+    sqs = deployment.client("sqs")
     orders_table, emails_table = deployment.output("OrdersTableName"), deployment.output("EmailsTableName")
-    counts_and_letters = [(queue, *peek(deployment.client("sqs"), deployment.dead_letters(queue))) for queue in QUEUES]
+    counts_and_letters = [(queue, *peek(sqs, deployment.dead_letters(queue))) for queue in QUEUES]
     all_letters = [letter for _, _, letters in counts_and_letters for letter in letters]
 
     waiting, complete = waiting_orders(dynamodb, orders_table)
@@ -86,11 +89,12 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None) 
         complete=complete and all_promised,
         mails=tuple(mails.values()),
         mail_days=mail_days,
+        queues=tuple(waiting_messages(deployment, sqs, oldest or OldestMessages(deployment), now)),
         dead=tuple(
             DeadLetterQueue(queue, count, tuple((letter, letter.redrive(queue, orders, mails)) for letter in letters))
             for queue, count, letters in counts_and_letters
         ),
-        relay_failures=depth(deployment.client("sqs"), deployment.output("RelayFailuresUrl")),
+        relay_failures=depth(sqs, deployment.output("RelayFailuresUrl")),
     )
 
 
@@ -203,6 +207,15 @@ def depth(sqs: SQSClient, url: str) -> int:
     ]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     return sum(int(attributes[name]) for name in names)
+
+
+def waiting_messages(deployment: Deployment, sqs: SQSClient, oldest: OldestMessages, now: int) -> Iterator[Queue]:
+    """Each queue with its depth and the age of its oldest message."""
+    ages = oldest.ages(now)
+    for queue in QUEUES:
+        count = depth(sqs, deployment.queue(queue))
+        # The metric lags behind: what it says of a queue that is empty by now is over.
+        yield Queue(queue, count, ages[queue] if count else None)
 
 
 def peek(sqs: SQSClient, url: str) -> tuple[int, list[DeadLetter]]:

@@ -294,6 +294,23 @@ def read_mail(item: Mapping[str, Any]) -> Mail:
 
 
 @dataclass(frozen=True)
+class Age:
+    """The age of a queue's oldest message, in seconds; or, without one, why it is unknown."""
+
+    seconds: int | None
+    unknown: str | None = None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue: its number of messages, and the age of the oldest. An empty queue has no age."""
+
+    queue: str
+    count: int
+    age: Age | None = None
+
+
+@dataclass(frozen=True)
 class DeadLetterQueue:
     """A dead-letter queue: its number of messages, and those that were read."""
 
@@ -314,6 +331,7 @@ class Survey:
     mails: tuple[Mail, ...] = ()
     # How many days of the whole ledger were read; None: only the mails of waiting orders.
     mail_days: int | None = None
+    queues: tuple[Queue, ...] = ()
     dead: tuple[DeadLetterQueue, ...] = ()
     relay_failures: int = 0
 

@@ -13,13 +13,17 @@ export function el(name, properties = {}, ...children) {
   return made;
 }
 
-/** A table; `rows` are arrays of cells. */
+/** A table; `rows` are arrays of cells. On a narrow screen each row becomes a block, and each cell shows its head. */
 export function table(caption, heads, rows) {
   if (!rows.length) return null;
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     el("table", {},
       el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
-      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell ?? "–")))))));
+      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell, n) => el("td", { "data-head": heads[n], class: isNothing(cell) ? "nothing" : "" }, cell === false ? "" : isNothing(cell) ? "–" : cell)))))));
+}
+
+function isNothing(cell) {
+  return cell === undefined || cell === null || cell === false || cell === "" || cell === "–";
 }
 
 /** A state as a coloured word. */
@@ -44,6 +48,14 @@ export function orderLink(id) {
 export function clock(at) {
   if (at === undefined || at === null) return "–";
   return new Date(typeof at === "string" && !/^\d+$/.test(at) ? at : Number(at)).toLocaleTimeString([], { hour12: false });
+}
+
+/** A duration, as `make ops-overdue` prints it. */
+export function duration(seconds) {
+  const [minutes, hours, days] = [60, 3600, 86400].map((unit) => Math.floor(seconds / unit));
+  if (minutes < 1) return `${seconds} s`;
+  if (hours < 1) return `${minutes} min`;
+  return days < 1 ? `${hours} h ${minutes % 60} min` : `${days} d ${hours % 24} h`;
 }
 
 /** JSON for people; a text is shown as it is. */

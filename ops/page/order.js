@@ -1,6 +1,6 @@
 // One order as lanes over time.
 import { act, button, clock, el, pretty, state } from "./dom.js";
-import { call } from "./place.js";
+import { call } from "./call.js";
 
 const LANES = ["HTTP", "table", "relay", "queue", "worker", "partner", "carrier", "SES"];
 
@@ -21,7 +21,7 @@ export function order(id) {
       const answer = await fetch(`/console/order/${id}`, { headers: { "x-console": "1" } });
       const read = await answer.json();
       if (!answer.ok || !read) {
-        head.replaceChildren(el("p", { class: "alert" }, "There is no such order."));
+        head.replaceChildren(el("p", { class: "alert" }, read?.detail ?? "There is no such order."));
         return;
       }
       const facts = JSON.stringify(read.order);

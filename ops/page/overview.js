@@ -1,5 +1,5 @@
 // What needs attention, red first; then, on a developer's machine, orders to place.
-import { act, button, clock, el, orderLink, state, table, word } from "./dom.js";
+import { act, button, clock, duration, el, orderLink, state, table, word } from "./dom.js";
 import { place } from "./place.js";
 
 const REDRIVES = {
@@ -16,7 +16,14 @@ export function overview() {
   const queues = el("section", {});
   const ledger = el("section", {});
   let placed = false;
-  let before = "";
+  const before = {};
+  // Draws a section again only if its facts have changed: drawing takes the focus away from its buttons.
+  const draw = (name, facts, section, parts) => {
+    const text = JSON.stringify(facts);
+    if (before[name] === text) return;
+    before[name] = text;
+    section.replaceChildren(...parts());
+  };
   return {
     root: el("div", {}, attention, placing, queues, ledger),
     update(now) {
@@ -24,13 +31,12 @@ export function overview() {
         placing.replaceChildren(place(now));
         placed = true;
       }
-      // The survey's time changes with every survey.
-      const facts = JSON.stringify([{ ...now.attention, at: 0 }, now.queues, now.alarms, now.ledger]);
-      if (facts === before) return;
-      before = facts;
-      attention.replaceChildren(...needs(now));
-      queues.replaceChildren(...depths(now));
-      ledger.replaceChildren(...(now.ledger ? charges(now) : []));
+      // The survey's time and the ages change with every survey.
+      const { at, queues: waiting, ...rest } = now.attention;
+      draw("attention", [rest, now.alarms], attention, () => needs(now));
+      draw("queues", [waiting.map((queue) => [queue.queue, queue.count]), rest.deadLetters], queues, () => depths(now));
+      for (const queue of waiting) queues.querySelector(`[data-age="${queue.queue}"]`)?.replaceChildren(age(queue));
+      draw("ledger", [now.ledger], ledger, () => (now.ledger ? charges(now) : []));
     },
   };
 }
@@ -67,14 +73,19 @@ function needs(now) {
 }
 
 function depths(now) {
+  const dead = Object.fromEntries(now.attention.deadLetters.map((queue) => [queue.queue, queue.count]));
   return [
     el("h2", {}, "Queues"),
-    el("div", { class: "cards" }, now.queues.map((queue) => el("div", { class: "card" },
-      el("strong", {}, queue.queue), el("div", {}, `${queue.messages} waiting`, queue.oldest ? `, the oldest for ${queue.oldest} s` : ""),
-      el("div", {}, queue.deadLetters ? word(`${queue.deadLetters} dead letters`, "bad") : "no dead letters"),
-      now.writes && queue.deadLetters ? button("Redrive", () => act("redrive", { what: queue.queue }), { "aria-label": `Redrive ${queue.queue}` }) : null))),
+    el("div", { class: "cards", id: "queues" }, now.attention.queues.map((queue) => el("div", { class: "card" },
+      el("strong", {}, queue.queue), el("div", {}, queue.count ? [`${queue.count} waiting, `, el("span", { "data-age": queue.queue })] : "nothing waits"),
+      el("div", {}, dead[queue.queue] ? word(`${dead[queue.queue]} dead letters`, "bad") : "no dead letters"),
+      now.writes && dead[queue.queue] ? button("Redrive", () => act("redrive", { what: queue.queue }), { "aria-label": `Redrive ${queue.queue}` }) : null))),
     now.writes && now.mode === "local" ? el("p", {}, button("Run the sweep now", () => act("sweep"))) : null,
   ].filter(Boolean);
+}
+
+function age(queue) {
+  return queue.oldestSeconds === null ? `age unknown: ${queue.ageUnknown}` : `the oldest for ${duration(queue.oldestSeconds)}`;
 }
 
 function charges(now) {

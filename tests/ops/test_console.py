@@ -1,0 +1,90 @@
+"""The console of a deployed stack: it opens an order by its ID, and requests personal data only if it was asked to."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unittest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from botocore.stub import Stubber
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ops"))
+
+from console import NAMES, SHOWN, Console  # noqa: E402  (the path above makes it importable)
+from front import Request, Response  # noqa: E402
+
+if TYPE_CHECKING:
+    from deployment import Deployment
+
+ID = "ord_01JDB4XK00EXAMPVE0RDER0001"
+
+
+class PlayedDeployment:
+    """A deployment whose DynamoDB is a real client with played answers."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Any] = {
+            service: boto3.client(service, region_name="eu-central-1", aws_access_key_id="test", aws_secret_access_key="test")
+            for service in ("cloudwatch", "dynamodb")
+        }
+        self.dynamodb = Stubber(self._clients["dynamodb"])
+        # Any other call than those that are played fails.
+        self.dynamodb.activate()
+        Stubber(self._clients["cloudwatch"]).activate()
+
+    def client(self, service: str) -> Any:
+        return self._clients[service]
+
+    def queue(self, queue: str) -> str:
+        return f"https://sqs.eu-central-1.amazonaws.com/123456789012/{queue}"
+
+    def output(self, name: str) -> str:
+        return name
+
+
+class TestOrder(unittest.TestCase):
+    def asked(self, deployment: PlayedDeployment, path: str, *, personal: bool = False) -> Response | None:
+        """The console's answer; every played answer must be used up."""
+        console = Console(cast("Deployment", deployment), writes=False, personal=personal)
+        answer = console.answer(Request("GET", path, {"host": "localhost:9100"}, b""), b"")
+        deployment.dynamodb.assert_no_pending_responses()
+        return answer
+
+    def test_an_order_is_read_by_its_key_without_personal_data_unless_that_was_asked_for(self) -> None:
+        item = {"orderId": {"S": ID}, "status": {"S": "pending"}, "version": {"N": "1"}}
+        key = {"TableName": "OrdersTableName", "Key": {"orderId": {"S": ID}}, "ConsistentRead": True}
+        for personal, projection in (
+            (False, {"ProjectionExpression": SHOWN, "ExpressionAttributeNames": NAMES}),
+            (True, {}),
+        ):
+            deployment = PlayedDeployment()
+            deployment.dynamodb.add_response("get_item", {"Item": item}, key | projection)
+            answer = self.asked(deployment, f"/console/order/{ID}", personal=personal)
+            assert answer
+            self.assertEqual((answer.status, json.loads(answer.body)["order"]["orderId"]), (200, ID))
+        self.assertFalse({"contact", "customerId", "lines", "reference", "metadata"} & set(SHOWN.split(", ")))
+
+    def test_an_order_that_does_not_exist_is_not_found(self) -> None:
+        deployment = PlayedDeployment()
+        deployment.dynamodb.add_response("get_item", {})
+        answer = self.asked(deployment, f"/console/order/{ID}")
+        self.assertEqual(answer and answer.status, 404)
+
+    def test_nothing_is_read_for_what_is_no_whole_order_id(self) -> None:
+        for text in (ID[:-1], ID.lower(), "8080", f"{ID}x"):
+            self.assertIsNone(self.asked(PlayedDeployment(), f"/console/order/{text}"))
+
+    def test_a_refusal_by_aws_names_the_call(self) -> None:
+        deployment = PlayedDeployment()
+        deployment.dynamodb.add_client_error("get_item", "AccessDeniedException", "not authorized", 400)
+        answer = self.asked(deployment, f"/console/order/{ID}")
+        assert answer
+        self.assertEqual(json.loads(answer.body), {"detail": "AWS refused GetItem: AccessDeniedException"})
+
+
+if __name__ == "__main__":
+    unittest.main()
