@@ -2064,6 +2064,27 @@ FAULTS = [
         tests="easypost::refusals::rates_that",
     ),
     Fault(
+        "the last part that goes back here leaves the order to be shipped",
+        "functions/payment/src/refund.rs",
+        "if order.is_gone(&refunds) {",
+        "if false && order.is_gone(&refunds) {",
+        tests="outside::the_last_part",
+    ),
+    Fault(
+        "a refund takes items off a parcel that has just been registered",
+        f"{STORE}/refunds.rs",
+        "let requested = if is_unshipped {",
+        "let requested = if false && is_unshipped {",
+        tests="outside::no_refund_takes",
+    ),
+    Fault(
+        "nobody asks for a lost dispute before a cancellation is refunded",
+        "functions/payment/src/charge_news.rs",
+        "Ok((order.status == Status::Cancelled).then_some(order))",
+        "Ok(Some(order).filter(|_| false))",
+        tests="outside::an_order_in_cancellation",
+    ),
+    Fault(
         "a refund's intent is not stored before the partner is asked",
         "functions/payment/src/refund.rs",
         "let order = self.keep_refund(&id, name, &request).await?;",

@@ -3,18 +3,19 @@
 
 use std::time::Duration;
 
-use domain::{Money, OpenParcel};
+use domain::{Money, OpenParcel, Refund, RefundId, RefundName, RefundState};
 use messages::queue::Queue;
 use messages::{Message, MessageKind};
+use payment::partners::RefundStatus;
 use serde_json::{Value, json};
-use store::{Purchase, Shipping};
+use store::{Purchase, Settlement, Shipping};
 use tests::partners::{Mishap, Operation};
 
 use crate::contract::{shipping, text};
 use crate::metrics::Metrics;
 use crate::paypal::{Invoiced, invoiced};
 use crate::paypal_webhooks::{capture, deliver, shown, tell};
-use crate::shop::{Shop, played};
+use crate::shop::{PlayedShop, Shop, played};
 use crate::webhooks::{StripeShop, shop};
 
 const VISA: &str = "pm_card_visa";
@@ -95,12 +96,8 @@ async fn a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment() {
     assert_eq!(shop.partner.given_back(), [20_000]);
 }
 
-#[tokio::test]
-async fn a_customer_whose_charge_is_gone_gets_one_mail_about_the_cancellation() {
-    let shop = Shop::at(played).paid().await;
-    shop.cloud.lose_stream();
-    shop.partner
-        .refund_by_hand(Money::from_stored("200").unwrap());
+/// A webhook tells of the order's charge, and the worker hears of it.
+async fn tell_played(shop: &PlayedShop) {
     let message = Message {
         id: "webhook/stripe/evt_1".to_owned(),
         kind: MessageKind::Charge,
@@ -109,8 +106,17 @@ async fn a_customer_whose_charge_is_gone_gets_one_mail_about_the_cancellation() 
         traceparent: None,
         mail: None,
     };
+    assert!(shop.cloud.deliver(Queue::Payment, &message).await);
+}
+
+#[tokio::test]
+async fn a_customer_whose_charge_is_gone_gets_one_mail_about_the_cancellation() {
+    let shop = Shop::at(played).paid().await;
+    shop.cloud.lose_stream();
+    shop.partner
+        .refund_by_hand(Money::from_stored("200").unwrap());
     for _ in 0..2 {
-        assert!(shop.cloud.deliver(Queue::Payment, &message).await);
+        tell_played(&shop).await;
         shop.cloud.settle().await;
     }
     assert_eq!(shop.shown().await["status"], "cancelled");
@@ -151,9 +157,8 @@ async fn a_shipped_order_whose_charge_is_refunded_outside_stays_shipped_and_coun
     assert_eq!(reply.code(), "refund_exceeds_payment");
 }
 
-#[tokio::test]
-async fn a_parcel_that_is_registered_is_not_stopped_by_a_refund_outside() {
-    let shop = paid().await;
+/// The order's parcel is registered with a remote carrier, and its label is being bought.
+async fn register_parcel(shop: &StripeShop) {
     let contact = domain::Text::parse("L").unwrap();
     let parcel = OpenParcel {
         reference: "shp_1".to_owned(),
@@ -172,6 +177,70 @@ async fn a_parcel_that_is_registered_is_not_stopped_by_a_refund_outside() {
         .open_parcel(&shop.id(), &parcel, purchase)
         .await;
     assert!(matches!(opened.unwrap(), Shipping::Open(_)));
+}
+
+#[tokio::test]
+async fn the_last_part_that_goes_back_here_cancels_an_order_of_which_a_part_went_back_outside() {
+    let shop = Shop::at(played).paid().await;
+    shop.cloud.lose_stream();
+    let pending = [RefundStatus::Pending, RefundStatus::Pending];
+    shop.partner.script_refunds(pending);
+    let body = json!({"customerId": "8080", "orderId": shop.order, "amount": 150});
+    let reply = shop.cloud.post_with_key(REFUND, "k1", &body).await;
+    assert_eq!(reply.code(), "refund_pending");
+    shop.partner
+        .refund_by_hand(Money::from_stored("50").unwrap());
+    tell_played(&shop).await;
+    let shown = shop.shown().await;
+    assert_eq!(shown["status"], "paid");
+    let known = [
+        one("150.0", "pending", "shop"),
+        one("50.0", "refunded", "partner"),
+    ];
+    assert_eq!(refunds(&shown), known);
+    shop.cloud.lose_stream();
+    shop.cloud.pass(Duration::from_mins(3));
+    shop.cloud.sweep().await;
+    for (queue, message) in shop.cloud.queues.take() {
+        shop.cloud.deliver(queue, &message).await;
+    }
+    let shown = shop.shown().await;
+    assert_eq!(shown["status"], "cancelled", "{shown}");
+    assert_eq!(shown["cancelReason"], "refunded");
+    let reply = shop.cloud.post(SHIPPING, &shipping(&shop.order)).await;
+    assert_eq!(reply.code(), "wrong_state");
+}
+
+/// The order was read before its parcel was registered.
+#[tokio::test]
+async fn no_refund_takes_items_off_a_parcel_that_has_just_been_registered() {
+    let shop = paid().await;
+    let before = shop.cloud.store.order(&shop.id()).await.unwrap().unwrap();
+    register_parcel(&shop).await;
+    let refund = |unshipped| Refund {
+        name: RefundName::Ours(RefundId::of_cancellation(&before.id)),
+        amount: Money::from_stored("50").unwrap(),
+        state: RefundState::Requested,
+        items: Vec::new(),
+        unshipped,
+        closes: false,
+        reason: None,
+        at: shop.cloud.runtime.now(),
+        told: None,
+        key: 0,
+    };
+    let now = shop.cloud.runtime.now();
+    let store = &shop.cloud.store;
+    let requested = store.request_part(&before, refund(true), now).await;
+    assert!(matches!(requested.unwrap(), Settlement::Overtaken(_)));
+    let requested = store.request_part(&before, refund(false), now).await;
+    assert!(matches!(requested.unwrap(), Settlement::Written(_)));
+}
+
+#[tokio::test]
+async fn a_parcel_that_is_registered_is_not_stopped_by_a_refund_outside() {
+    let shop = paid().await;
+    register_parcel(&shop).await;
     shop.partner.refund_by_hand(20_000);
     tell_stripe(&shop, "evt_1", "charge.refunded").await;
     let shown = shop.shown().await;

@@ -324,16 +324,13 @@ impl<P: BillingPartner> Payments<P> {
                 return Ok(order);
             }
             let now = self.runtime.now();
-            let written = match &status {
-                RefundStatus::Refunded => self.part_refunded(&order, &standing, now).await?,
+            let written = match (&status, &standing.state) {
+                (RefundStatus::Refunded, _) => self.part_refunded(&order, &standing, now).await?,
                 // The question that is answered here came before the one that was answered since.
-                RefundStatus::Pending if standing.state != RefundState::Requested => {
-                    return match &standing.state {
-                        RefundState::Requested => Err(Error::RefundPending),
-                        RefundState::Answered(known) => outcome(order, known),
-                    };
+                (RefundStatus::Pending, RefundState::Answered(known)) => {
+                    return outcome(order, known);
                 }
-                RefundStatus::Pending | RefundStatus::Failed { .. } => {
+                (RefundStatus::Pending | RefundStatus::Failed { .. }, _) => {
                     let state = RefundState::Answered(status.clone());
                     if standing.state == state {
                         return outcome(order, &status);
