@@ -1,4 +1,4 @@
-//! What a customer has agreed to: to be charged by a billing partner without being asked again.
+//! A customer's agreement to be charged by a billing partner without being asked again.
 
 use std::fmt;
 
@@ -34,17 +34,17 @@ impl PartnerName {
     /// Every partner.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The partners that customers agree with.
+    /// The partners that require an agreement.
     pub const WITH_AGREEMENTS: [Self; 2] = [Self::Stripe, Self::PayPal];
 
-    /// The name in requests, configuration and the store.
+    /// The name in requests, in the configuration, and in the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.into()
     }
 
-    /// The partner whose form a charge's reference has; `None` if the form proves none. `PayPal`'s
-    /// IDs have no mark.
+    /// The partner that issued a charge's reference, by the reference's prefix. Returns `None` if
+    /// the prefix proves nothing: `PayPal`'s IDs have none.
     #[must_use]
     pub fn of_reference(reference: &str) -> Option<Self> {
         let forms = [("pi_", Self::Stripe), ("sandbox_", Self::Sandbox)];
@@ -53,7 +53,7 @@ impl PartnerName {
         Some(partner)
     }
 
-    /// The partner of that name, if customers agree with it.
+    /// Parses the name of a partner that requires an agreement.
     pub fn with_agreements(name: &str) -> Result<Self, NoAgreementPartner> {
         let partner = name.parse().map_err(|UnknownPartner| NoAgreementPartner)?;
         if Self::WITH_AGREEMENTS.contains(&partner) {
@@ -64,12 +64,12 @@ impl PartnerName {
     }
 }
 
-/// A text that names no billing partner with which customers agree.
+/// The text does not name a billing partner that requires an agreement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be stripe or paypal")]
 pub struct NoAgreementPartner;
 
-/// A text that names no billing partner.
+/// The text does not name a billing partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be sandbox, stripe, or paypal")]
 pub struct UnknownPartner;
@@ -80,18 +80,19 @@ impl UnknownPartner {
     }
 }
 
-/// A partner's token for a customer or a payment method: 1 to 255 letters, digits, `_` and `-`, as
-/// `cus_…` or `pm_…`. Never a card number.
+/// A partner's token for a customer or a payment method, such as `cus_…` or `pm_…`: 1 to 255
+/// letters, digits, `_`, and `-`. Never a card number.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PartnerToken(String);
 
-/// A text that is no token.
+/// The text is not a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a token from the partner: 1–255 letters, digits, _ or -")]
 pub struct PartnerTokenError;
 
 impl PartnerToken {
-    /// Checks length and characters. That it is no card number is checked for every body at once.
+    /// Checks the length and the characters. A separate check rejects card numbers anywhere in a
+    /// body.
     pub fn parse(text: &str) -> Result<Self, PartnerTokenError> {
         let is_valid = (1..=255).contains(&text.len())
             && text
@@ -111,7 +112,7 @@ impl PartnerToken {
     }
 }
 
-/// Whoever has the token and the shop's key can charge the customer.
+/// Redacted: whoever has the token and the shop's key can charge the customer.
 impl fmt::Debug for PartnerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PartnerToken")
@@ -121,16 +122,16 @@ impl fmt::Debug for PartnerToken {
 /// A customer's standing permission to be charged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {
-    /// With whom.
+    /// The billing partner.
     pub partner: PartnerName,
-    /// The partner's name for the customer, where it has one.
+    /// The partner's token for the customer, where it has one.
     pub partner_customer: Option<PartnerToken>,
-    /// The partner's name for what is charged.
+    /// The partner's token for the payment method to charge.
     pub payment_method: PartnerToken,
 }
 
 impl Agreement {
-    /// What tells it from every other agreement.
+    /// Identifies the partner, the customer, and the payment method together.
     #[must_use]
     pub fn fingerprint(&self) -> MethodFingerprint {
         let customer = self.partner_customer.as_ref();
@@ -141,13 +142,13 @@ impl Agreement {
     }
 }
 
-/// Tells which payment method a charge is asked for by, without naming it: whoever reads it can
-/// charge nobody.
+/// Identifies the payment method of a charge without revealing it: a fingerprint cannot be used to
+/// charge anyone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MethodFingerprint(String);
 
 impl MethodFingerprint {
-    /// Reads what [`MethodFingerprint::as_str`] gave; `None` for any other text.
+    /// Parses the output of [`MethodFingerprint::as_str`]. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_valid = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -161,20 +162,20 @@ impl MethodFingerprint {
     }
 }
 
-/// An account at a billing partner. A charge belongs to the account that opened it: what another one
-/// does not find proves nothing about it.
+/// An account at a billing partner. A charge belongs to the account that opened it: if another
+/// account does not find a charge, that proves nothing about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartnerAccount(String);
 
 impl PartnerAccount {
-    /// The account that `identity` names at that partner.
+    /// The account with this identity at `partner`.
     #[must_use]
     pub fn new(partner: PartnerName, identity: &str) -> Self {
         let digest = digest_hex(&["account", partner.as_str(), identity]);
         Self(format!("{partner}:{}", &digest[..16]))
     }
 
-    /// Reads what [`PartnerAccount::as_str`] gave; `None` for any other text.
+    /// Parses the output of [`PartnerAccount::as_str`]. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (partner, digest) = text.split_once(':')?;
@@ -184,13 +185,13 @@ impl PartnerAccount {
         (is_valid && !partner.is_empty()).then(|| Self(text.to_owned()))
     }
 
-    /// The partner's name, `:` and 16 hexadecimal digits.
+    /// The partner's name, `:`, and 16 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whose account it is; `None` for a partner that this version does not know.
+    /// The account's partner. Returns `None` for a partner that this version does not know.
     #[must_use]
     pub fn partner(&self) -> Option<PartnerName> {
         let (partner, _) = self.0.split_once(':')?;
@@ -198,14 +199,14 @@ impl PartnerAccount {
     }
 }
 
-/// What became of a customer's permission.
+/// The state of a customer's agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgreementState {
-    /// It holds.
+    /// The agreement is in force.
     Approved(Agreement),
-    /// It was taken back; nothing is left to charge with.
+    /// The agreement was revoked; its payment method is no longer stored.
     Revoked {
-        /// When.
+        /// When it was revoked.
         at: Timestamp,
     },
 }
@@ -226,17 +227,17 @@ impl AgreementState {
     }
 }
 
-/// What is kept of a customer and a billing partner: the latest approval, and whether it still
-/// holds.
+/// The stored record of a customer's agreement with a billing partner: the latest approval, and
+/// whether it is still in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgreementRecord {
-    /// With whom.
+    /// The billing partner.
     pub partner: PartnerName,
-    /// When it was approved, the last time that it was.
+    /// The time of the latest approval.
     pub approved_at: Timestamp,
-    /// Who approved it, if that was said and it holds.
+    /// The name of the person who approved it, if one was given and the agreement is in force.
     pub name: Option<Text>,
-    /// Whether it holds.
+    /// Whether it is in force.
     pub state: AgreementState,
 }
 

@@ -1,4 +1,4 @@
-//! Who carries the parcels, and whom each carrier can deliver to.
+//! The carriers, and the recipients that each one can deliver to.
 
 use strum::{EnumString, IntoStaticStr};
 
@@ -8,34 +8,34 @@ use super::{PostalAddress, Text};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum CarrierName {
-    /// The shop's own; it takes any address.
+    /// The shop's own carrier. It accepts any address.
     #[default]
     Own,
     /// EasyPost, within the United States.
     EasyPost,
 }
 
-/// Whom a parcel goes to, as the customer wrote it.
+/// The recipient of a parcel, as the customer wrote it.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipient<'a> {
-    /// The person.
+    /// The person's name.
     pub name: &'a Text,
-    /// How to reach them.
+    /// The phone number.
     pub phone: &'a Text,
-    /// Where the parcel goes.
+    /// The address to deliver to.
     pub shipping_address: &'a Text,
 }
 
-/// What a carrier cannot use of a recipient.
+/// Part of a recipient that a carrier cannot use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecipientFault {
     /// `name`, `phone`, or `shipping_address`.
     pub field: &'static str,
-    /// What is wrong and what to write; quotes nothing.
+    /// What is wrong and how to correct it. It quotes nothing of the recipient.
     pub detail: String,
 }
 
-/// The longest name, in characters, that a label has room for.
+/// The longest name, in characters, that fits on a label.
 const LONGEST_NAME: usize = 100;
 
 impl CarrierName {
@@ -45,7 +45,7 @@ impl CarrierName {
         self.into()
     }
 
-    /// All that this carrier cannot use.
+    /// Everything about the recipient that this carrier cannot use.
     #[must_use]
     pub fn faults(self, recipient: Recipient<'_>) -> Vec<RecipientFault> {
         match self {
@@ -98,7 +98,7 @@ fn easypost_faults(recipient: Recipient<'_>) -> Vec<RecipientFault> {
 fn address_fault(address: &Text) -> Option<String> {
     match PostalAddress::read(address.as_str()) {
         Err(unreadable) => Some(unreadable.to_string()),
-        // A declaration to another country's customs needs more than an order holds.
+        // A customs declaration needs more data than an order has.
         Ok(address) if address.country != "US" => Some(format!(
             "is in another country ({}); the carrier delivers within the United States, including \
              its territories and military addresses",
@@ -108,7 +108,7 @@ fn address_fault(address: &Text) -> Option<String> {
     }
 }
 
-/// Letters of the Latin alphabet, whatever marks they bear, and no signs that only a screen shows.
+/// Whether the text has only Latin letters, with or without diacritics, and common punctuation.
 fn is_latin(text: &Text) -> bool {
     let mut signs = text.as_str().chars();
     signs.all(|c| {

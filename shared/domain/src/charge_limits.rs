@@ -1,13 +1,13 @@
-//! What a billing partner charges in a currency: in which unit, how little, and how much.
+//! The unit, the minimum, and the maximum of what a billing partner charges in a currency.
 //!
-//! The clients, their doubles, and the tests share these tables. Where a partner publishes two limits
-//! for one thing, the stricter one stands here.
+//! The clients, their doubles, and the tests share these tables. Where a partner publishes two
+//! limits for the same thing, the stricter one is used.
 
 use rust_decimal::Decimal;
 
 use super::{Currency, Money, PartnerName, Unit};
 
-/// What a partner's tables say of one currency.
+/// A partner's limits for one currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChargeLimits {
     unit: Unit,
@@ -28,10 +28,10 @@ pub struct UnsupportedCurrency {
     pub currency: Currency,
 }
 
-/// Why a partner never charges a total.
+/// The reason why a partner can never charge a total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unchargeable {
-    /// It is no multiple of the unit.
+    /// It is not a multiple of the unit.
     #[error(
         "the total is not a multiple of {0}, the smallest unit that can be charged; update the cart"
     )]
@@ -42,9 +42,9 @@ pub enum Unchargeable {
         text(minimum, *currency)
     )]
     BelowMinimum {
-        /// The least that is charged.
+        /// The smallest amount that the partner charges.
         minimum: Money,
-        /// In what.
+        /// The currency of the minimum.
         currency: Currency,
     },
     /// It is above the maximum.
@@ -53,9 +53,9 @@ pub enum Unchargeable {
         text(maximum, *currency)
     )]
     AboveMaximum {
-        /// The most that is charged.
+        /// The largest amount that the partner charges.
         maximum: Money,
-        /// In what.
+        /// The currency of the maximum.
         currency: Currency,
     },
 }
@@ -65,7 +65,7 @@ fn text(amount: &Money, currency: Currency) -> String {
 }
 
 impl Unchargeable {
-    /// The name of the case: the word that Stripe publishes for it, where there is one.
+    /// The name of the case: Stripe's published error code, where one exists.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -77,7 +77,8 @@ impl Unchargeable {
 }
 
 impl ChargeLimits {
-    /// What `partner` charges in `currency`; the sandbox, `None`, charges any amount.
+    /// The limits of `partner` in `currency`. Returns `None` for the sandbox, which charges any
+    /// amount.
     pub fn of(
         partner: Option<PartnerName>,
         currency: Currency,
@@ -105,7 +106,7 @@ impl ChargeLimits {
 
     fn stripe(currency: Currency) -> Option<Self> {
         let code = currency.code();
-        // How many decimals are sent, and how many of them may be other than zero.
+        // How many decimals are sent, and how many of them may be non-zero.
         let (sent_decimals, decimals) = if STRIPE_WHOLE.contains(&code) {
             (0, 0)
         } else if STRIPE_WHOLE_IN_HUNDREDTHS.contains(&code) {
@@ -124,7 +125,7 @@ impl ChargeLimits {
         });
         let listed = STRIPE_DIGITS.iter().find(|(each, _)| *each == code);
         let digits = listed.map_or(8, |(_, digits)| *digits);
-        // In the unit that is sent: 999 999.99 USD, 99 999 999 JPY, 99 999.99 KWD.
+        // In the unit that is sent: 999,999.99 USD, 99,999,999 JPY, 99,999.99 KWD.
         let most = Decimal::new(10_i64.pow(digits) - 1, sent_decimals);
         Some(Self {
             unit,
@@ -152,32 +153,33 @@ impl ChargeLimits {
         })
     }
 
-    /// The unit of all amounts: the coarser of the currency's and the partner's.
+    /// The unit of all amounts: the coarser of the currency's minor unit and the partner's unit.
     #[must_use]
     pub fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// With how many decimals the partner's API counts, which may be more than the unit has.
+    /// The number of decimals in the partner's API. It may be more than the unit has.
     #[must_use]
     pub fn sent_decimals(&self) -> u32 {
         self.sent_decimals
     }
 
-    /// The least that is charged, unless nothing is. Stripe's is that of an account that is paid out in
-    /// this currency.
+    /// The smallest amount above zero that the partner charges. Stripe's minimum is that of an
+    /// account whose payouts are in this currency.
     #[must_use]
     pub fn minimum(&self) -> Money {
         self.minimum
     }
 
-    /// The most that is charged.
+    /// The largest amount that the partner charges.
     #[must_use]
     pub fn maximum(&self) -> Money {
         self.maximum
     }
 
-    /// Checks a total that is to be charged. A total of 0 is never charged, and so always passes.
+    /// Checks a total before it is charged. A total of 0 is never charged and therefore always
+    /// passes.
     pub fn check(&self, total: Money) -> Result<(), Unchargeable> {
         let currency = self.unit.currency();
         let (minimum, maximum) = (self.minimum, self.maximum);
@@ -199,14 +201,14 @@ fn money(value: Decimal) -> Money {
     Money::new(value).expect("a limit is not negative")
 }
 
-/// Stripe, "Zero-decimal currencies": charged in whole units, even where ISO 4217 has a smaller one
-/// (MGA).
+/// Stripe, "Zero-decimal currencies": charged in whole units, even where ISO 4217 defines a smaller
+/// one (MGA).
 const STRIPE_WHOLE: [&str; 15] = [
     "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
     "XOF", "XPF",
 ];
 
-/// Stripe, "Special cases": whole units, sent in hundredths: 5 ISK are 500.
+/// Stripe, "Special cases": charged in whole units, sent in hundredths. 5 ISK are sent as 500.
 const STRIPE_WHOLE_IN_HUNDREDTHS: [&str; 2] = ["ISK", "UGX"];
 
 /// Stripe, "Three-decimal currencies": sent in thousandths, of which the last digit must be 0.
@@ -237,8 +239,8 @@ const STRIPE_MINIMA: [(&str, i64); 32] = [
     ("RUB", 50), ("SEK", 300), ("SGD", 50), ("THB", 1_000), ("USD", 50), ("ZAR", 50),
 ];
 
-/// Stripe, "Minimum and maximum charge amounts": how many digits an amount has at most, where that is
-/// not 8. The page allows cards of most networks 12 digits by now; the reference of a `PaymentIntent`
+/// Stripe, "Minimum and maximum charge amounts": the maximum number of digits, where it is not 8.
+/// The page now allows 12 digits for cards of most networks; the API reference of a `PaymentIntent`
 /// does not.
 const STRIPE_DIGITS: [(&str, u32); 6] = [
     ("COP", 12),
@@ -249,7 +251,7 @@ const STRIPE_DIGITS: [(&str, u32); 6] = [
     ("LBP", 12),
 ];
 
-/// PayPal, "Currency codes": those of which it takes no decimals.
+/// PayPal, "Currency codes": those that have no decimals.
 const PAYPAL_WHOLE: [&str; 3] = ["HUF", "JPY", "TWD"];
 
 /// PayPal, "Currency codes": all others.
@@ -259,8 +261,8 @@ const PAYPAL_HUNDREDTHS: [&str; 21] = [
     "NZD", "PHP", "PLN", "SEK", "SGD", "THB", "USD",
 ];
 
-/// 9 999 999.99, from an older client library of PayPal. The newest specification of Orders v2
-/// allows 15 digits before the point; the stricter of the two holds here.
+/// 9,999,999.99, from an older client library of PayPal. The newest specification of Orders v2
+/// allows 15 digits before the decimal point; this constant is the stricter of the two.
 const PAYPAL_MAXIMUM: Decimal = Decimal::from_parts(999_999_999, 0, 0, false, 2);
 
 #[cfg(test)]
@@ -278,7 +280,7 @@ mod tests {
         Money::from_stored(text).unwrap()
     }
 
-    /// Each as its partner's page prints it.
+    /// Each limit as its partner's page prints it.
     #[test]
     fn the_tables_are_those_that_the_partners_publish() {
         for (partner, code, unit, sent_decimals, minimum, maximum) in [

@@ -1,10 +1,10 @@
-//! Where a parcel is on its way, as its carrier tells.
+//! The position of a parcel on its way, as reported by the carrier.
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::{Command, Order, Timestamp};
 
-/// How far a parcel is.
+/// The delivery state of a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum DeliveryState {
@@ -12,17 +12,17 @@ pub enum DeliveryState {
     PreTransit,
     /// The carrier has it.
     InTransit,
-    /// It arrives today.
+    /// It is to be delivered today.
     OutForDelivery,
-    /// It waits for the customer.
+    /// It can be picked up by the customer.
     AvailableForPickup,
     /// The customer has it.
     Delivered,
-    /// It comes back to the shop.
+    /// It is on its way back to the shop.
     ReturnToSender,
     /// The carrier could not deliver it, or has lost it.
     Failed,
-    /// The label was given back.
+    /// The label was refunded.
     Cancelled,
 }
 
@@ -36,7 +36,8 @@ impl DeliveryState {
         self.into()
     }
 
-    /// The command that tells the customer of it; `None` where the customer can do nothing with it.
+    /// The command that tells the customer of this state. Returns `None` where the customer cannot
+    /// act on it.
     #[must_use]
     pub fn report(&self) -> Option<Command> {
         match self {
@@ -49,26 +50,26 @@ impl DeliveryState {
     }
 }
 
-/// Where the order's parcel is. It is there for people: no step looks at it but the one that tells
-/// the customer of the next state.
+/// The delivery state of the order's parcel. It is informational: the only step that reads it is
+/// the one that tells the customer of the next state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// How far it is.
+    /// The state.
     pub state: DeliveryState,
-    /// When it was so, by the carrier's clock: of two pieces of news the later one holds.
+    /// When the parcel reached it, by the carrier's clock. Of two reports, the later one wins.
     pub at: Timestamp,
 }
 
 impl Order {
-    /// Whether its parcel is the one with this reference at that carrier.
+    /// Whether the order's parcel has this reference at this carrier.
     #[must_use]
     pub fn has_parcel(&self, carrier: &str, reference: &str) -> bool {
         let parcel = self.parcel.as_ref();
         parcel.is_some_and(|parcel| parcel.reference == reference && parcel.carrier == carrier)
     }
 
-    /// The command that tells the customer of this news: `None` where the customer was told of the
-    /// state before, or the order shows it already, or shows something later.
+    /// The command that tells the customer of this report. Returns `None` if the customer was
+    /// already told of the state, or if the order shows the same state or a later one.
     #[must_use]
     pub fn report_of(&self, delivery: &Delivery) -> Option<Command> {
         let command = delivery.state.report()?;

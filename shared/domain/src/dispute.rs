@@ -1,4 +1,4 @@
-//! Customers' disputes of a charge. They are flags for people: no step looks at them.
+//! Customers' disputes of a charge. They are informational: no step reads them.
 
 use std::cmp::Reverse;
 
@@ -6,15 +6,15 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::Timestamp;
 
-/// How a customer's dispute of a charge stands.
+/// The state of a customer's dispute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum DisputeState {
-    /// The bank has not decided.
+    /// The bank has not decided yet.
     Open,
-    /// The shop keeps the money.
+    /// The shop won and keeps the money.
     Won,
-    /// The money is gone.
+    /// The shop lost the money.
     Lost,
 }
 
@@ -25,7 +25,7 @@ impl DisputeState {
         self.into()
     }
 
-    /// Smaller for what matters more: an open dispute wants an answer, a lost one cost money.
+    /// Lower ranks are more important: an open dispute needs a response, and a lost one cost money.
     fn rank(self) -> u8 {
         match self {
             Self::Open => 0,
@@ -38,22 +38,22 @@ impl DisputeState {
 /// A customer's dispute of the captured charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {
-    /// The partner's id of it; `None` for one that was stored before ids were kept.
+    /// The partner's ID of the dispute; `None` for one that was stored before IDs were kept.
     pub id: Option<String>,
-    /// How it stands.
+    /// The state at the partner.
     pub state: DisputeState,
-    /// The partner's time of that state, or the time at which it was asked where it has none: of two
-    /// pieces of news the later one holds, in any direction.
+    /// The partner's time of that state, or the time of the query where the partner gives none. Of
+    /// two reports the later one wins, whatever their states.
     pub at: Timestamp,
-    /// Since when this service knows of the dispute.
+    /// When this service first learned of the dispute.
     pub since: Timestamp,
 }
 
 impl Dispute {
-    /// How many disputes of one charge an order keeps.
+    /// The maximum number of disputes that an order keeps.
     pub const MOST: usize = 20;
 
-    /// Puts what matters most first: open before lost before won, then the latest.
+    /// Sorts the most important first: open before lost before won, then the latest.
     pub fn sort(disputes: &mut [Self]) {
         disputes.sort_by(|one, other| {
             let key = |dispute: &Self| (dispute.state.rank(), Reverse(dispute.at));
@@ -101,7 +101,7 @@ mod tests {
             .iter()
             .filter_map(|each| each.id.as_deref())
             .collect();
-        // Of two that are alike, the one whose id comes first.
+        // Two equal ones are sorted by ID.
         assert_eq!(order, ["e", "f", "g", "c", "d", "b", "a"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Identifiers, typed by what they name.
+//! Identifiers, one type for each kind.
 
 use std::fmt;
 
@@ -6,33 +6,33 @@ use sha2::{Digest, Sha256};
 
 use super::text::is_visible;
 
-/// Crockford's base 32: no I, L, O, U, so that an id can be read out aloud.
+/// Crockford's base 32 has no I, L, O, or U, so that an ID can be read aloud.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Why a text is no identifier of the kind asked for.
+/// Why a text is not a valid identifier of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Empty, over 64 characters, or with control characters or outer characters that are not
-    /// visible.
+    /// The text is empty, is longer than 64 characters, contains control characters, or begins or
+    /// ends with an invisible character.
     #[error(
         "must be 1–64 characters, with no control characters and no leading or trailing spaces or invisible characters"
     )]
     Malformed,
-    /// Not an identifier that this service gave out.
+    /// This service did not issue the identifier.
     #[error("was not given out by this service")]
     NotOurs,
 }
 
 fn check(text: &str) -> Result<&str, IdError> {
     let text = check_stored(text)?;
-    // Two ids that look the same would otherwise be two customers.
+    // Otherwise two IDs that look the same could be two customers.
     if !text.starts_with(is_visible) || !text.ends_with(is_visible) {
         return Err(IdError::Malformed);
     }
     Ok(text)
 }
 
-/// What earlier versions accepted.
+/// Applies the rules of earlier versions.
 fn check_stored(text: &str) -> Result<&str, IdError> {
     let length = text.chars().count();
     if length == 0 || length > 64 || text.chars().any(char::is_control) || text.trim() != text {
@@ -48,18 +48,18 @@ macro_rules! outside_id {
         pub struct $name(String);
 
         impl $name {
-            /// Takes 1 to 64 characters without control characters, visible at both ends.
+            /// Parses 1 to 64 characters, without control characters, visible at both ends.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 check(text).map(|text| Self(text.to_owned()))
             }
 
-            /// Reads a stored id. An earlier version may have accepted it with invisible
-            /// characters at its ends.
+            /// Reads a stored ID. An earlier version may have accepted it with invisible characters
+            /// at its ends.
             pub fn from_stored(text: &str) -> Result<Self, IdError> {
                 check_stored(text).map(|text| Self(text.to_owned()))
             }
 
-            /// The id as the caller wrote it.
+            /// The ID as the caller wrote it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -69,11 +69,11 @@ macro_rules! outside_id {
 }
 
 outside_id! {
-    /// A customer, as the shop names it.
+    /// The shop's ID of a customer.
     CustomerId
 }
 outside_id! {
-    /// A product, as the shop names it.
+    /// The shop's ID of a product.
     ProductId
 }
 
@@ -83,8 +83,8 @@ outside_id! {
 }
 
 impl CustomerId {
-    /// The id as a JSON value: a number where it is a canonical non-negative integer that every
-    /// JSON reader keeps exact (at most 2^53), otherwise a string.
+    /// The ID as a JSON value: a number if it is a canonical non-negative integer of at most 2^53,
+    /// which every JSON reader keeps exact; otherwise a string.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match self.0.parse::<u64>() {
@@ -140,8 +140,8 @@ macro_rules! own_id {
         pub struct $name(Body);
 
         impl $name {
-            /// Reads an id that this service gave out; [`IdError::NotOurs`] says that it cannot
-            /// exist, [`IdError::Malformed`] that it is no id at all.
+            /// Parses an ID that this service issued. [`IdError::NotOurs`] means that no such ID
+            /// can exist, and [`IdError::Malformed`] that the text is not an ID.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 let body = check(text)?.strip_prefix($prefix).ok_or(IdError::NotOurs)?;
                 Body::parse(body).map(Self)
@@ -163,7 +163,7 @@ macro_rules! own_id {
 }
 
 own_id! {
-    /// An order: `ord_` and 26 characters.
+    /// An order's ID: `ord_` and 26 characters.
     ///
     /// ```
     /// use domain::{IdError, InvoiceId, OrderId};
@@ -181,17 +181,17 @@ own_id! {
     OrderId, "ord_"
 }
 own_id! {
-    /// An invoice: `inv_` and its order's 26 characters, so that an order has one by construction.
+    /// An invoice's ID: `inv_` and its order's 26 characters, so that an order has exactly one.
     InvoiceId, "inv_"
 }
 own_id! {
-    /// A refund that was requested of this service: `rfd_` and 26 characters.
+    /// The ID of a refund that was requested from this service: `rfd_` and 26 characters.
     RefundId, "rfd_"
 }
 
 impl OrderId {
-    /// A new id that sorts by time: a `UUIDv7` (RFC 9562, section 5.7) of `millis` since the epoch
-    /// and ten random bytes.
+    /// Creates an ID that sorts by time: a `UUIDv7` (RFC 9562, section 5.7) of `millis` since the
+    /// epoch and ten random bytes.
     #[must_use]
     pub fn from_time(millis: u64, random: [u8; 10]) -> Self {
         let mut bytes = [0; 16];
@@ -202,7 +202,7 @@ impl OrderId {
         Self(Body::encode(u128::from_be_bytes(bytes)))
     }
 
-    /// The id that a caller's idempotency key stands for: the same parts give the same order.
+    /// Derives the ID from a caller's idempotency key: the same parts give the same order.
     #[must_use]
     pub fn from_key(caller: &str, customer: &CustomerId, key: &str) -> Self {
         Self(Body::of(&["order", caller, customer.as_str(), key]))
@@ -224,20 +224,21 @@ impl InvoiceId {
 }
 
 impl RefundId {
-    /// The refund of an order that a caller's idempotency key stands for.
+    /// Derives the refund's ID from a caller's idempotency key.
     #[must_use]
     pub fn from_key(caller: &str, order: &OrderId, key: &str) -> Self {
         Self(Body::of(&["refund", caller, &order.to_string(), key]))
     }
 
-    /// The refund that an order's cancellation makes.
+    /// The ID of the refund that cancels an order.
     #[must_use]
     pub fn of_cancellation(order: &OrderId) -> Self {
         Self(Body::of(&["cancellation", &order.to_string()]))
     }
 }
 
-/// SHA-256 over the parts, each preceded by its length so that no two lists of parts collide.
+/// SHA-256 over the parts. Each part is preceded by its length, so that no two lists of parts
+/// collide.
 #[must_use]
 pub fn digest(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -254,8 +255,8 @@ pub fn digest_hex(parts: &[&str]) -> String {
     hex::encode(digest(parts))
 }
 
-/// A positive number of at most 2^53 − 1 from the parts: exact in every JSON reader (RFC 8259,
-/// section 6) and the same on every repeat.
+/// Derives a positive number of at most 2^53 − 1 from the parts. It is exact in every JSON reader
+/// (RFC 8259, section 6) and the same every time.
 #[must_use]
 pub fn number_from_digest(parts: &[&str]) -> u64 {
     let bits: [u8; 8] = digest(parts)[..8]

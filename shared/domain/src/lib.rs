@@ -1,4 +1,4 @@
-//! Orders, money, identifiers and the state machine: pure values and rules, no I/O.
+//! Orders, money, identifiers, and the state machine: pure values and rules, no I/O.
 
 mod agreement;
 mod carrier;

@@ -1,22 +1,23 @@
-//! What a shop keeps with an order for its own use.
+//! The data that a shop keeps with an order for its own use.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Text, is_visible};
 
-/// Up to 20 texts by their keys. This service shows them to callers and does nothing else with them.
+/// Up to 20 texts by their keys. This service shows them to callers and does nothing else with
+/// them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata(BTreeMap<String, Text>);
 
-/// Why an entry is not taken.
+/// Why an entry is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// There are 20 entries.
+    /// There are already 20 entries.
     #[error("must have at most 20 entries")]
     Full,
-    /// The key is empty, over 40 characters, or has control characters or outer characters that are
-    /// not visible.
+    /// The key is empty, is longer than 40 characters, contains control characters, or begins or
+    /// ends with an invisible character.
     #[error(
         "must have keys of 1–40 characters, with no control characters and no leading or trailing spaces or invisible characters"
     )]
@@ -24,10 +25,10 @@ pub enum MetadataError {
 }
 
 impl Metadata {
-    /// The most entries that an order has.
+    /// The maximum number of entries.
     pub const MAX: usize = 20;
 
-    /// The most characters that a key has.
+    /// The maximum length of a key, in characters.
     const MAX_KEY: usize = 40;
 
     /// Adds an entry.
@@ -58,7 +59,7 @@ impl Metadata {
     }
 }
 
-/// What a shop keeps never reaches a log by accident.
+/// Redacted, so that no metadata reaches a log by accident.
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Metadata({} entries)", self.0.len())

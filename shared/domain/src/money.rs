@@ -1,4 +1,4 @@
-//! Exact money.
+//! Exact amounts of money.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::ExactNumber;
 
-/// The shop's currency: an ISO 4217 code and how many decimals its minor unit has.
+/// The shop's currency: its ISO 4217 code and the number of decimals of its minor unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Currency {
     code: [u8; 3],
     minor_digits: u32,
 }
 
-/// A code that names no currency.
+/// The code does not name a currency.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the ISO 4217 code of a currency in use, such as USD")]
 pub struct CurrencyError;
@@ -26,7 +26,7 @@ impl Currency {
         std::str::from_utf8(&self.code).expect("a currency is built from ASCII letters only")
     }
 
-    /// Decimals of the minor unit: 0, 2, 3 or 4.
+    /// The number of decimals of the minor unit: 0, 2, 3, or 4.
     #[must_use]
     pub fn minor_digits(&self) -> u32 {
         self.minor_digits
@@ -37,7 +37,7 @@ impl FromStr for Currency {
     type Err = CurrencyError;
 
     fn from_str(code: &str) -> Result<Self, CurrencyError> {
-        // Metals, test codes and the like have no minor unit.
+        // Metals, test codes, and similar entries have no minor unit.
         let listed = iso_currency::Currency::from_code(code).ok_or(CurrencyError)?;
         let minor_digits = listed.exponent().ok_or(CurrencyError)?;
         Ok(Self {
@@ -61,7 +61,7 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// The unit of that many decimals; never finer than the currency's minor unit.
+    /// The unit with that many decimals, but never finer than the currency's minor unit.
     #[must_use]
     pub fn of(currency: Currency, decimals: u32) -> Self {
         let decimals = decimals.min(currency.minor_digits());
@@ -74,7 +74,7 @@ impl Unit {
         self.currency
     }
 
-    /// How many decimals an amount may have.
+    /// The maximum number of decimals of an amount.
     #[must_use]
     pub fn decimals(&self) -> u32 {
         self.decimals
@@ -92,7 +92,7 @@ impl Unit {
         amount.0.normalize().scale() <= self.decimals
     }
 
-    /// The nearest multiple of the unit; half a unit is rounded away from zero.
+    /// The nearest multiple of the unit. Half a unit is rounded away from zero.
     #[must_use]
     pub fn round(&self, value: Decimal) -> Decimal {
         value.round_dp_with_strategy(self.decimals, RoundingStrategy::MidpointAwayFromZero)
@@ -105,7 +105,7 @@ impl From<Currency> for Unit {
     }
 }
 
-/// As a price: `0.01 USD`, `1 JPY`.
+/// Formats the unit as a price: `0.01 USD`, `1 JPY`.
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.amount(), self.currency)
@@ -132,25 +132,25 @@ impl fmt::Display for Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(Decimal);
 
-/// Why a text is no amount.
+/// Why a text is not an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Not a JSON number, or a stored one that does not fit 28 digits.
+    /// It is not a JSON number, or it is a stored one that does not fit in 28 digits.
     #[error("is not a decimal number of at most 28 digits")]
     NotADecimal,
-    /// Below zero.
+    /// It is below zero.
     #[error("must not be negative")]
     Negative,
-    /// No multiple of the unit.
+    /// It is not a multiple of the unit.
     #[error("must be a multiple of {unit}, the smallest unit that can be charged")]
     TooPrecise {
-        /// What amounts are counted in.
+        /// The unit that amounts are counted in.
         unit: Unit,
     },
-    /// Above the limit.
+    /// It is above the limit.
     #[error("is more than {limit}")]
     TooLarge {
-        /// The largest amount allowed there.
+        /// The largest amount allowed.
         limit: Money,
     },
 }
@@ -161,18 +161,18 @@ pub enum MoneyError {
 pub struct SignedAmountError;
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// The highest price of one item: 1 000 000 000.
+    /// The highest price of one item: 1,000,000,000.
     pub const MAX_PRICE: Self = Self(Decimal::from_parts(1_000_000_000, 0, 0, false, 0));
 
-    /// The highest sum: 10 000 000 000 000 000, above what 100 lines of 10 000 items can cost with
-    /// tax, and small enough that every amount is exact with three decimals.
+    /// The highest sum: 10,000,000,000,000,000. It is more than 100 lines of 10,000 items can cost
+    /// with tax, and small enough that every amount is exact to three decimals.
     pub const MAX_AMOUNT: Self = Self(Decimal::from_parts(1_874_919_424, 2_328_306, 0, false, 0));
 
-    /// Reads a JSON number's text (`50`, `19.90`, `2e3`) as an amount in `unit` of at most `limit`,
-    /// by its value. More decimals than the unit has is an error, never a rounding.
+    /// Parses the text of a JSON number (`50`, `19.90`, `2e3`) as an amount in `unit` of at most
+    /// `limit`. More decimals than the unit has are an error and are never rounded.
     pub fn parse(text: &str, unit: impl Into<Unit>, limit: Self) -> Result<Self, MoneyError> {
         let unit = unit.into();
         let number = ExactNumber::parse(text).ok_or(MoneyError::NotADecimal)?;
@@ -188,7 +188,7 @@ impl Money {
         }
     }
 
-    /// Reads what [`Money::to_text`] wrote.
+    /// Reads the output of [`Money::to_text`].
     pub fn from_stored(text: &str) -> Result<Self, MoneyError> {
         let value = Decimal::from_str_exact(text).map_err(|_| MoneyError::NotADecimal)?;
         Self::new(value).map_err(|SignedAmountError| MoneyError::Negative)
@@ -202,19 +202,19 @@ impl Money {
         Ok(Self(value.normalize().abs()))
     }
 
-    /// The plain decimal.
+    /// The amount as a decimal.
     #[must_use]
     pub fn decimal(&self) -> Decimal {
         self.0
     }
 
-    /// As short as exact allows: `50`, `19.9`, `19.99`. Also the stored form.
+    /// The shortest exact form: `50`, `19.9`, `19.99`. It is also the stored form.
     #[must_use]
     pub fn to_text(&self) -> String {
         self.0.to_string()
     }
 
-    /// With at least one decimal, as computed amounts are answered: `36.0`, `19.99`.
+    /// With at least one decimal, as computed amounts appear in answers: `36.0`, `19.99`.
     #[must_use]
     pub fn to_amount_text(&self) -> String {
         if self.0.scale() == 0 {
@@ -224,7 +224,7 @@ impl Money {
         }
     }
 
-    /// With the currency's decimals, for people: `36.00`, and `3600` for a currency without.
+    /// With the currency's decimals, for people: `36.00`, or `3600` in a currency without decimals.
     #[must_use]
     pub fn to_display_text(&self, currency: Currency) -> String {
         let mut value = self.0;

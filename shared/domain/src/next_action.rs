@@ -1,14 +1,14 @@
-//! What a customer must do at the partner before a charge can go on.
+//! The action that a customer must take at the partner before a charge can continue.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An address that a customer's browser is sent to: `https`, at most 2048 visible ASCII characters. It
-/// may let its bearer act for the customer, so it does not print itself.
+/// A URL that a customer's browser is sent to: `https`, at most 2048 visible ASCII characters. It
+/// may let its bearer act for the customer, so `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedirectUrl(String);
 
-/// A text that is no such address.
+/// The text is not such a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be an https:// address of at most 2048 visible ASCII characters")]
 pub struct RedirectUrlError;
@@ -16,7 +16,7 @@ pub struct RedirectUrlError;
 impl RedirectUrl {
     const MAX_LENGTH: usize = 2048;
 
-    /// The address.
+    /// The URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,8 +44,8 @@ impl fmt::Debug for RedirectUrl {
     }
 }
 
-/// Lets the customer's browser confirm one charge, in the partner's own library. It does not print
-/// itself.
+/// Lets the customer's browser confirm one charge in the partner's own library. `Debug` does not
+/// print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientSecret(String);
 
@@ -70,17 +70,17 @@ impl fmt::Debug for ClientSecret {
     }
 }
 
-/// What the customer must do, by either way.
+/// The action that the customer must take, in one or both of its forms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NextAction {
     /// The page where the customer confirms the payment.
     pub redirect_url: Option<RedirectUrl>,
-    /// For the shop's back end only, which hands it to the customer's browser.
+    /// For the shop's back end only, which passes it to the customer's browser.
     pub client_secret: Option<ClientSecret>,
 }
 
 impl NextAction {
-    /// What the customer's own token may read.
+    /// The part that the customer's own token may read.
     #[must_use]
     pub fn for_customer(self) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl NextAction {
         }
     }
 
-    /// Whether there is nothing to do by.
+    /// Whether neither form is present.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.redirect_url.is_none() && self.client_secret.is_none()

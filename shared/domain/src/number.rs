@@ -1,4 +1,4 @@
-//! Numbers by their value.
+//! Numbers, compared by value.
 
 use rust_decimal::Decimal;
 
@@ -13,21 +13,22 @@ use rust_decimal::Decimal;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExactNumber {
     is_negative: bool,
-    /// Without zeros at either end; empty for zero.
+    /// Without leading or trailing zeros; empty for zero.
     digits: String,
     /// The power of ten of the last digit.
     exponent: i64,
 }
 
-/// The digits of a decimal that always fit.
+/// Every decimal with this many digits fits.
 const MAX_DIGITS: usize = 28;
 
-/// The highest absolute exponent that is told from higher ones. No number that is this long can be
-/// written in a body.
+/// The highest exponent, in absolute value, that is told from higher ones. No body can hold a
+/// number with that many digits.
 const MAX_EXPONENT: i64 = 1_000_000_000_000_000;
 
 impl ExactNumber {
-    /// Reads a JSON number. It takes time and memory for the text only, whatever the exponent.
+    /// Parses a JSON number. Time and memory depend on the length of the text only, not on the
+    /// exponent.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (is_negative, text) = match text.strip_prefix('-') {
@@ -65,19 +66,19 @@ impl ExactNumber {
         })
     }
 
-    /// Whether it is below zero; `-0` is not.
+    /// Whether the value is below zero; `-0` is not.
     #[must_use]
     pub fn is_negative(&self) -> bool {
         self.is_negative
     }
 
-    /// How many decimals the value needs.
+    /// The number of decimals that the value needs.
     #[must_use]
     pub fn decimals(&self) -> u64 {
         self.exponent.min(0).unsigned_abs()
     }
 
-    /// The value as a decimal; `None` if it does not fit 28 digits.
+    /// The value as a decimal. Returns `None` if it does not fit in 28 digits.
     #[must_use]
     pub fn to_decimal(&self) -> Option<Decimal> {
         let zeros = usize::try_from(self.exponent).unwrap_or_default();
@@ -99,7 +100,7 @@ impl ExactNumber {
         Decimal::try_from_i128_with_scale(signed, scale).ok()
     }
 
-    /// The value as a whole number of zero or more; `None` for any other value.
+    /// The value as a whole number of zero or more. Returns `None` for any other value.
     #[must_use]
     pub fn to_whole(&self) -> Option<u64> {
         if self.is_negative || self.exponent < 0 {
@@ -108,8 +109,8 @@ impl ExactNumber {
         u64::try_from(self.to_decimal()?).ok()
     }
 
-    /// One text for each value: the plain decimal (`200`, `19.99`) where it has at most 28 digits
-    /// on either side of the point, else digits and exponent.
+    /// One canonical text for each value: a plain decimal (`200`, `19.99`) if it has at most 28
+    /// digits on either side of the point, otherwise digits and an exponent.
     #[must_use]
     pub fn to_text(&self) -> String {
         let sign = if self.is_negative { "-" } else { "" };
@@ -129,7 +130,7 @@ impl ExactNumber {
     }
 }
 
-/// An exponent, bounded by [`MAX_EXPONENT`].
+/// Parses an exponent and clamps it to [`MAX_EXPONENT`].
 fn parse_exponent(text: &str) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix(['+', '-']) {
         Some(digits) if text.starts_with('-') => (-1, digits),

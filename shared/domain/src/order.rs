@@ -11,11 +11,11 @@ use super::{
     ProductId, Recipient, Refund, RefundNews, Status, Text, Timestamp, TrackingNumber,
 };
 
-/// How many of a product: 1 to 10 000.
+/// The number of items of a product: 1 to 10,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantity(u32);
 
-/// A quantity outside 1 to 10 000.
+/// The quantity is outside 1 to 10,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number from 1 to 10000")]
 pub struct QuantityError;
@@ -40,11 +40,11 @@ impl Quantity {
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What.
+    /// The product.
     pub product_id: ProductId,
-    /// How many.
+    /// The number of items.
     pub quantity: Quantity,
-    /// For one.
+    /// The price of one item.
     pub price: Money,
 }
 
@@ -62,10 +62,10 @@ impl Line {
 pub struct OrderLines(Vec<Line>);
 
 impl OrderLines {
-    /// The most lines that an order has.
+    /// The maximum number of lines of an order.
     pub const MAX: usize = 100;
 
-    /// Checks the number of lines; `None` for none or over 100.
+    /// Checks the number of lines. Returns `None` for an empty list or more than 100 lines.
     #[must_use]
     pub fn new(lines: Vec<Line>) -> Option<Self> {
         (1..=Self::MAX)
@@ -73,7 +73,7 @@ impl OrderLines {
             .then_some(Self(lines))
     }
 
-    /// What all lines cost.
+    /// The sum of all lines.
     #[must_use]
     pub fn sum(&self) -> Money {
         let sum = self.0.iter().map(|line| line.total().decimal()).sum();
@@ -89,10 +89,10 @@ impl std::ops::Deref for OrderLines {
     }
 }
 
-/// What an order costs; `sub_total + tax = total`.
+/// The amounts of an order; `sub_total + tax = total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amounts {
-    /// Without tax.
+    /// The amount without tax.
     pub sub_total: Money,
     /// The tax.
     pub tax: Money,
@@ -100,21 +100,21 @@ pub struct Amounts {
     pub total: Money,
 }
 
-/// Who gets the goods and the mails.
+/// The recipient of the goods and the mails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {
-    /// The person.
+    /// The person's name.
     pub name: Text,
-    /// How to reach them.
+    /// The phone number.
     pub phone: Text,
-    /// Where mails go; without it none are sent.
+    /// The address for mails. Without one, no mails are sent.
     pub email: Option<Email>,
-    /// Where the goods go.
+    /// The address to ship to.
     pub shipping_address: Text,
 }
 
 impl Contact {
-    /// Whom the goods go to.
+    /// The recipient of the goods.
     #[must_use]
     pub fn recipient(&self) -> Recipient<'_> {
         Recipient {
@@ -125,41 +125,41 @@ impl Contact {
     }
 }
 
-/// How far the charge of an invoice is.
+/// The state of an invoice's charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ChargeState {
-    /// Nothing was tried yet.
+    /// No attempt has begun.
     Due,
-    /// A function holds it, or one that held it died; the lease tells which.
+    /// A function has claimed it, or one that had claimed it died. The lease shows which.
     Processing,
-    /// The partner took the charge and will settle it later.
+    /// The partner accepted the charge and will settle it later.
     Pending,
-    /// The customer must act at the partner before the charge can go on.
+    /// The customer must act at the partner before the charge can continue.
     ActionRequired,
-    /// The partner's answer was lost; it is asked by reference.
+    /// The partner's answer was lost. The partner is asked again by reference.
     Unknown,
-    /// Refused; only an explicit request starts another attempt.
+    /// The attempt was declined. Only an explicit request starts another one.
     Declined,
-    /// The money was taken.
+    /// The money was captured.
     Captured,
-    /// The order costs nothing: it is paid, and no partner is asked.
+    /// The order costs nothing. It is paid, and no partner is asked.
     Free,
-    /// The order was cancelled; nothing can be charged any more.
+    /// The order was cancelled. It can no longer be charged.
     Cancelled,
-    /// The money was taken and has gone back.
+    /// The money was captured and then refunded.
     Refunded,
-    /// The money was taken and was to go back: the partner refused the refund, or said later that it
-    /// failed. The customer does not have the money.
+    /// The money was captured and was to be refunded, but the partner refused the refund or
+    /// reported later that it failed. The customer does not have the money.
     RefundFailed,
 }
 
-/// What an order waits for from its customer while its charge is [`ChargeState::ActionRequired`].
+/// What an order needs from its customer while its charge is [`ChargeState::ActionRequired`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum WaitReason {
-    /// The customer has not agreed to be charged by the billing partner, has revoked the agreement, or
-    /// the partner no longer accepts it.
+    /// The customer has not agreed to be charged by the billing partner, has revoked the agreement,
+    /// or the partner no longer accepts it.
     AgreementMissing,
     /// The customer must confirm this charge with the bank or at the partner.
     ConfirmationRequired,
@@ -187,55 +187,56 @@ impl ChargeState {
 /// The payment of an invoice, across all attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// How far the current attempt is.
+    /// The state of the current attempt.
     pub state: ChargeState,
-    /// The current attempt, from 1.
+    /// The number of the current attempt, from 1.
     pub attempt: u32,
-    /// Grows with every claim; a write under an older fence is refused.
+    /// Raised by every claim. A write under an older fence is refused.
     pub fence: u64,
-    /// How far the charge was when the current or last claim was made; earlier versions did not keep
-    /// it.
+    /// The charge's state before the current or last claim. Earlier versions did not store it.
     pub claimed_from: Option<ChargeState>,
-    /// Random token of the claim that holds the lease.
+    /// The random token of the claim that holds the lease.
     pub holder: Option<String>,
-    /// Until when that claim holds.
+    /// When that claim's lease expires.
     pub lease_until: Option<Timestamp>,
-    /// The idempotency keys that have claimed the payment, hashed, each with the attempt that it
-    /// claimed: its repeat gets that attempt's outcome and no other.
+    /// The idempotency keys, hashed, that have claimed the payment, each with the attempt that it
+    /// claimed. A repeat with the same key gets the outcome of that attempt only.
     pub keys: BTreeMap<String, u32>,
-    /// The partner's name for the current attempt's charge.
+    /// The partner's reference of the current attempt's charge.
     pub reference: Option<String>,
     /// When the current attempt's charge was opened.
     pub opened_at: Option<Timestamp>,
-    /// The partner that the current attempt's charge was opened at; earlier versions did not keep
+    /// The partner at which the current attempt's charge was opened. Earlier versions did not store
     /// it.
     pub partner: Option<PartnerName>,
     /// The account at the partner that the charge belongs to.
     pub account: Option<PartnerAccount>,
-    /// The payment method that the charge was opened with, or is asked for by now.
+    /// The payment method that the charge was opened with, or that it is to be confirmed with now.
     pub method: Option<MethodFingerprint>,
-    /// Since when a confirmation of the charge is unanswered: it may still be carried out.
+    /// Since when a confirmation of the charge has gone unanswered. The partner may still carry it
+    /// out.
     pub unanswered_since: Option<Timestamp>,
-    /// Since when the customer is waited for, while that is so: since the last attempt, or since there
-    /// was no agreement to charge by. Earlier versions did not keep it.
+    /// Since when the order has been waiting for its customer, while it waits: since the last
+    /// attempt, or since no agreement was available to charge. Earlier versions did not store it.
     pub waiting_since: Option<Timestamp>,
-    /// What the customer was last waited for. Earlier versions did not keep it.
+    /// The latest reason for waiting for the customer. Earlier versions did not store it.
     pub wait_reason: Option<WaitReason>,
-    /// What the customer must do at the partner, while the charge waits for that.
+    /// The action that the customer must take at the partner, while the charge waits for it.
     pub next_action: Option<NextAction>,
-    /// Past and current refusals, oldest first.
+    /// All declines, oldest first.
     pub declines: Vec<Decline>,
-    /// The captured charge; of an order that costs nothing, its number and times.
+    /// The captured charge. For an order that costs nothing, its transaction number and times.
     pub charge: Option<Charge>,
-    /// What the partner last said of its refund, where that is more than that the money went back at
-    /// once.
+    /// The partner's latest answer about the charge's refund, unless it was just that the money was
+    /// refunded at once.
     pub refund: Option<RefundNews>,
 }
 
 impl Payment {
-    /// The partner of the current attempt's charge: the stored one, or else the one that the account
-    /// or the form of the reference proves. Without any proof, an earlier version opened the charge at
-    /// `configured`. `None` for an account at a partner that this version does not know.
+    /// The partner of the current attempt's charge: the stored one, or else the one that the
+    /// account or the prefix of the reference proves. Without any proof, an earlier version opened
+    /// the charge at `configured`. Returns `None` for an account at a partner that this version
+    /// does not know.
     #[must_use]
     pub fn partner_or(&self, configured: PartnerName) -> Option<PartnerName> {
         if self.partner.is_some() {
@@ -253,31 +254,32 @@ impl Payment {
     }
 }
 
-/// A refused attempt.
+/// A declined attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decline {
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// The partner's reason, such as `insufficient_funds`.
     pub code: String,
-    /// Whether the same card may work later.
+    /// Whether the same card may succeed later.
     pub retryable: bool,
 }
 
-/// A captured charge, as the partner confirmed it, or the payment of an order that costs nothing.
+/// A captured charge, as the partner confirmed it, or the payment record of an order that costs
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
-    /// Our number of the transaction: positive, exact in JSON.
+    /// This service's number of the transaction: positive, exact in JSON.
     pub transaction_id: u64,
     /// When the charge was opened.
     pub created_at: Timestamp,
     /// When the partner captured it.
     pub completed_at: Timestamp,
-    /// What the partner tells of the card; what it does not tell is `None`.
+    /// The card details that the partner reports; `None` for each that it does not.
     pub card: Card,
 }
 
-/// A card as far as a partner shows it: never the whole number.
+/// A card as the partner shows it: never the full number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Card {
     /// The holder's first name.
@@ -288,57 +290,57 @@ pub struct Card {
     pub first_digits: Option<String>,
     /// The last four digits.
     pub last_digits: Option<String>,
-    /// Lower case, such as `visa`.
+    /// The brand in lower case, such as `visa`.
     pub brand: Option<String>,
-    /// 1 to 12.
+    /// From 1 to 12.
     pub expiry_month: Option<u32>,
     /// Four digits.
     pub expiry_year: Option<u32>,
 }
 
-/// A parcel that was registered with a carrier and whose label may be bought: what the label says is
-/// fixed here, and the reference is the only one that this order ever has.
+/// A parcel that was registered with a carrier and whose label may be bought. The label's data is
+/// fixed here, and the order never has another reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenParcel {
-    /// The carrier's name for it.
+    /// The carrier's ID of the parcel.
     pub reference: String,
-    /// Who carries it.
+    /// The name of the carrier.
     pub carrier: String,
-    /// To whom.
+    /// The recipient's name.
     pub name: Text,
-    /// How to reach them.
+    /// The recipient's phone number.
     pub phone: Text,
-    /// Where it goes.
+    /// The address to ship to.
     pub shipping_address: Text,
 }
 
-/// Why the carrier does not take the parcel of a paid order.
+/// The carrier's refusal of a paid order's parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShippingRefusal {
-    /// The carrier's code, or the service's own, such as `no_rates`.
+    /// The carrier's code, or one of this service, such as `no_rates`.
     pub code: String,
-    /// When it answered so.
+    /// When the carrier refused it.
     pub at: Timestamp,
 }
 
-/// What the carrier took.
+/// A parcel that the carrier accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shipment {
-    /// What the customer follows it by.
+    /// The number by which the customer tracks the parcel.
     pub tracking_number: TrackingNumber,
-    /// Where the label can be fetched, if the carrier gives one.
+    /// The URL of the label, if the carrier gives one.
     pub label_url: Option<String>,
-    /// Who carries it.
+    /// The name of the carrier.
     pub carrier: String,
-    /// To whom and where.
+    /// The recipient's name.
     pub name: Text,
-    /// How to reach them.
+    /// The recipient's phone number.
     pub phone: Text,
-    /// Where it goes.
+    /// The address to ship to.
     pub shipping_address: Text,
 }
 
-/// The event that the last write carried; absent when the last write was no transition.
+/// The event of the last write; absent if the last write was not a transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventMark {
     /// `orderId/version`.
@@ -350,13 +352,13 @@ pub struct EventMark {
 /// An event in the order's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
-    /// The order's version that the event made.
+    /// The version of the order that the event produced.
     pub version: u64,
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
 }
 
-/// Which step an order waits for.
+/// The step that an order waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum DueStep {
@@ -366,7 +368,7 @@ pub enum DueStep {
     Payment,
     /// The shipment.
     Shipping,
-    /// The mails of all that happened so far.
+    /// The mails about all events so far.
     Email,
 }
 
@@ -374,7 +376,7 @@ impl DueStep {
     /// Every step.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Over how many index partitions a step's orders are spread.
+    /// The number of index partitions that the orders of a step are spread over.
     pub const SHARDS: u8 = 4;
 
     /// The name in the index.
@@ -389,14 +391,14 @@ impl DueStep {
         format!("{}#{shard}", self.as_str())
     }
 
-    /// The index partition that `order` belongs to in this step.
+    /// The index partition of `order` in this step.
     #[must_use]
     pub fn partition_of(&self, order: &OrderId) -> String {
         let last = order.to_string().bytes().last().unwrap_or_default();
         self.partition(last % Self::SHARDS)
     }
 
-    /// The step of an index partition.
+    /// Parses the step from an index partition.
     #[must_use]
     pub fn from_partition(partition: &str) -> Option<Self> {
         let (name, _) = partition.split_once('#')?;
@@ -404,21 +406,21 @@ impl DueStep {
     }
 }
 
-/// What an order waits for, and since when it is worth a look.
+/// The step that an order waits for, and when the sweep checks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// The missing step.
     pub step: DueStep,
-    /// When the sweep looks at it.
+    /// When the sweep checks the order next.
     pub at: Timestamp,
-    /// How often the sweep has looked at it.
+    /// How many times the sweep has checked it.
     pub tries: u32,
-    /// Whether an operator asked for the look at `at`; that look does not count as a try.
+    /// Whether an operator requested the check at `at`. That check does not count as a try.
     pub by_operator: bool,
 }
 
 impl Due {
-    /// A step that the sweep has not looked at yet.
+    /// A step that the sweep has not checked yet.
     #[must_use]
     pub fn new(step: DueStep, at: Timestamp) -> Self {
         Self {
@@ -430,95 +432,96 @@ impl Due {
     }
 }
 
-/// An order, whole.
+/// A complete order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// Its id.
     pub id: OrderId,
-    /// Whose it is.
+    /// The customer that the order belongs to.
     pub customer: CustomerId,
-    /// Its number in the books of the caller who placed it. Never changes.
+    /// The order's number in the books of the caller that placed it. It never changes.
     pub reference: Option<OrderReference>,
-    /// What the shop keeps with it.
+    /// The shop's own data about the order.
     pub metadata: Metadata,
-    /// Where it stands.
+    /// The status in the state machine.
     pub status: Status,
-    /// Grows with every transition, from 1.
+    /// Raised by every transition, from 1.
     pub version: u64,
-    /// What it is billed in.
+    /// The currency that the order is billed in.
     pub currency: Currency,
     /// What was ordered.
     pub lines: OrderLines,
     /// What it costs.
     pub amounts: Amounts,
-    /// The cart's first lines and amounts, kept once it was updated: a repeat of the first request
-    /// is answered with them.
+    /// The cart's original lines and amounts, stored when the cart is first updated. A repeat of
+    /// the first request is answered with them.
     pub first: Option<(OrderLines, Amounts)>,
-    /// The hash of the request that made it, when it came with an idempotency key.
+    /// The hash of the request that created the order, if it had an idempotency key.
     pub request_hash: Option<String>,
-    /// Whom it goes to, once known.
+    /// The recipient, once known.
     pub contact: Option<Contact>,
-    /// Whether the chain issues the invoice by itself.
+    /// Whether the chain issues the invoice automatically.
     pub checkout: bool,
-    /// The payment, from the invoice on.
+    /// The payment, once the invoice is issued.
     pub payment: Option<Payment>,
-    /// The customer's disputes of the charge, at most [`Dispute::MOST`], in the order of
+    /// The customer's disputes of the charge: at most [`Dispute::MOST`], sorted by
     /// [`Dispute::sort`].
     pub disputes: Vec<Dispute>,
-    /// The refunds of the charge, oldest first. Earlier versions kept none.
+    /// The refunds of the charge, oldest first. Earlier versions stored none.
     pub refunds: Vec<Refund>,
-    /// Counts the writes of `refunds`.
+    /// The number of writes to `refunds`.
     pub refunds_revision: u64,
-    /// The parcel at a remote carrier, once it was registered there.
+    /// The parcel at a remote carrier, once registered there.
     pub parcel: Option<OpenParcel>,
-    /// When each purchase of that parcel's label was asked for whose outcome is not proven, by the
-    /// purchase's random name; `None` for a parcel that an earlier version registered.
+    /// The label purchases whose outcome is not proven: the purchase's random name and when it was
+    /// requested. `None` for a parcel that an earlier version registered.
     pub purchases: Option<BTreeMap<String, Timestamp>>,
-    /// Why the carrier refused the parcel, if that was its last answer. With a parcel, its label was
-    /// refused, and nobody asks for it any more.
+    /// The carrier's refusal of the parcel, if that was its last answer. If `parcel` is set, the
+    /// carrier refused its label, and no worker requests it again.
     pub shipping_refusal: Option<ShippingRefusal>,
     /// The shipment, once shipped.
     pub shipment: Option<Shipment>,
-    /// Where its parcel is, once a remote carrier has told.
+    /// The delivery state of the parcel, once a remote carrier has reported one.
     pub delivery: Option<Delivery>,
-    /// Why it was cancelled, once it was and if somebody said.
+    /// The reason of the cancellation, if one was given.
     pub cancel_reason: Option<Text>,
     /// The event that the last write carried.
     pub event: Option<EventMark>,
     /// The latest event of each type.
     pub events: BTreeMap<EventType, EventRecord>,
-    /// When it was made.
+    /// When the order was created.
     pub created_at: Timestamp,
-    /// What it waits for.
+    /// The due mark, while the order waits for a step.
     pub due: Option<Due>,
-    /// W3C trace context of the request that made it.
+    /// The W3C trace context of the request that created the order.
     pub traceparent: Option<String>,
 }
 
 impl Order {
-    /// The reason of a cancellation whose customer let the time to pay pass.
+    /// The cancellation reason of an order whose customer did not pay in time.
     pub const EXPIRED: &str = "expired";
 
-    /// Why an order was cancelled whose money went back otherwise than by its cancellation.
+    /// The cancellation reason of an order whose money was refunded by other means than its
+    /// cancellation.
     pub const REFUNDED: &str = "refunded";
 
-    /// Whether its label may be bought: then it cannot be cancelled. A parcel whose label was refused
-    /// may no longer be bought once every purchase is answered.
+    /// Whether its label may be bought, in which case the order cannot be cancelled. Once a label
+    /// was refused and every purchase is answered, it can no longer be bought.
     #[must_use]
     pub fn is_being_shipped(&self) -> bool {
         let is_answered = self.purchases.as_ref().is_some_and(BTreeMap::is_empty);
         self.parcel.is_some() && !(self.shipping_refusal.is_some() && is_answered)
     }
 
-    /// Its invoice, once issued.
+    /// The invoice, once issued.
     #[must_use]
     pub fn invoice(&self) -> Option<InvoiceId> {
         self.payment.is_some().then(|| self.id.invoice())
     }
 
-    /// Since when it waits for its customer to pay or to agree; `None` where it does not. A claim does
-    /// not end the waiting. An order that an earlier version left waiting has waited since its
-    /// invoice.
+    /// Since when the order has been waiting for its customer to pay or to agree; `None` if it is
+    /// not. A claim does not end the waiting. An order that an earlier version left waiting has
+    /// been waiting since its invoice.
     #[must_use]
     pub fn waiting_since(&self) -> Option<Timestamp> {
         let payment = self.payment.as_ref()?;
@@ -543,7 +546,7 @@ impl Order {
         }
     }
 
-    /// Whether it was cancelled because its customer let the time to pay pass.
+    /// Whether it was cancelled because its customer did not pay in time.
     #[must_use]
     pub fn is_expired(&self) -> bool {
         let state = self.payment.as_ref().map(|payment| payment.state);
@@ -551,28 +554,28 @@ impl Order {
         state == Some(ChargeState::Cancelled) && reason == Some(Self::EXPIRED)
     }
 
-    /// Whether it costs nothing: it is paid without a charge.
+    /// Whether it costs nothing, so that it is paid without a charge.
     #[must_use]
     pub fn costs_nothing(&self) -> bool {
         self.amounts.total == Money::ZERO
     }
 
-    /// Whether it was paid without a charge: there is nothing to refund.
+    /// Whether it was paid without a charge, so that there is nothing to refund.
     #[must_use]
     pub fn is_paid_free(&self) -> bool {
         let state = self.payment.as_ref().map(|payment| payment.state);
         self.status == Status::Paid && state == Some(ChargeState::Free)
     }
 
-    /// What it was paid by, if it ever was: the captured charge, or the record that nothing was to be
-    /// charged.
+    /// The payment of the order, if it was ever paid: the captured charge, or the record that there
+    /// was nothing to charge.
     #[must_use]
     pub fn charge(&self) -> Option<&Charge> {
         self.payment.as_ref()?.charge.as_ref()
     }
 
-    /// Whether it was cancelled after it was paid and its refund was done, whatever became of that
-    /// since.
+    /// Whether it was cancelled after payment and its refund was completed, even if the refund
+    /// failed later.
     #[must_use]
     pub fn is_paid_back(&self) -> bool {
         let payment = self.payment.as_ref();
@@ -585,19 +588,19 @@ impl Order {
             })
     }
 
-    /// What has happened to it that the customer is written about.
+    /// The events of this order that the customer gets a mail about.
     pub fn mailed_events(&self) -> impl Iterator<Item = EventType> {
         let happened = |event: &EventType| self.events.contains_key(event);
         EventType::MAILED.into_iter().filter(happened)
     }
 
-    /// Where mails about it go.
+    /// The address for mails about the order.
     #[must_use]
     pub fn email(&self) -> Option<&Email> {
         self.contact.as_ref()?.email.as_ref()
     }
 
-    /// `orderId/version`: the id of the event that made `version`.
+    /// `orderId/version`: the ID of the event that produced `version`.
     #[must_use]
     pub fn event_id(&self, version: u64) -> String {
         format!("{}/{version}", self.id)

@@ -1,20 +1,20 @@
-//! From the one text that a customer writes to the fields that a carrier wants. No carrier in use
-//! has a parser for such a text, so these rules are ours, and they never guess.
+//! Parses the one text that a customer writes into the fields that a carrier needs. No carrier in
+//! use parses such a text, so these rules are our own, and they never guess.
 //!
-//! Commas and line breaks separate parts. Read from the end:
+//! Commas and line breaks separate parts. The text is read from the end:
 //!
-//! 1. The country: its name, or its code. Without one, a Canadian or British postal code names it;
-//!    otherwise the address is in the United States.
-//! 2. The postal code: in the United States `11201` or `11201-1832`, which may be missing where
-//!    there is a state, because the carrier knows it.
+//! 1. The country: its name or its code. Without one, a Canadian or British postal code determines
+//!    it; otherwise the address is in the United States.
+//! 2. The postal code: in the United States `11201` or `11201-1832`. It may be missing if there is
+//!    a state, because the carrier can look it up.
 //! 3. The state: its two letters, its name, or its usual abbreviation.
-//! 4. The city: the words before the state in the same part, or the part before. Where street and
+//! 4. The city: the words before the state in the same part, or the previous part. If street and
 //!    city share a part, the city follows the unit (`123 apt 6 Brooklyn`), the box (`PO Box 12
-//!    Troy`), or the kind of street (`5 Main St Troy`). No city has a digit in its name.
+//!    Troy`), or the street type (`5 Main St Troy`). No city has a digit in its name.
 //! 5. The part with the house number is the street; the others are its second line.
 //!
-//! Where that leaves two readings (`5 Main Street West Hollywood`), the city counts as missing, and
-//! a comma before it helps.
+//! If two readings remain (`5 Main Street West Hollywood`), the city counts as missing. A comma
+//! before the city resolves it.
 
 mod abroad;
 mod american;
@@ -26,38 +26,39 @@ use std::fmt;
 
 use words::Parts;
 
-/// A postal address in the fields of a carrier.
+/// A postal address in a carrier's fields.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostalAddress {
     /// The line with the house number or the box.
     pub street1: String,
-    /// Apartment, company, or whatever else was written before the city.
+    /// The apartment, the company, or anything else that was written before the city.
     pub street2: Option<String>,
-    /// The city; of military addresses `APO`, `FPO`, or `DPO`.
+    /// The city; for a military address `APO`, `FPO`, or `DPO`.
     pub city: String,
-    /// In the United States and Canada two letters.
+    /// The state; in the United States and Canada, two letters.
     pub state: Option<String>,
     /// The postal code.
     pub zip: Option<String>,
-    /// ISO 3166-1, two letters. The territories of the United States and its military count as `US`.
+    /// ISO 3166-1, two letters. The territories of the United States and military addresses count
+    /// as `US`.
     pub country: &'static str,
 }
 
-/// An address never reaches a log by accident.
+/// Redacted, so that no address reaches a log by accident.
 impl fmt::Debug for PostalAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PostalAddress(…)")
     }
 }
 
-/// What an address must have.
+/// A part that an address needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressPart {
     /// A street with its house number, or a box.
     Street,
     /// A city.
     City,
-    /// A state, or another country's name.
+    /// A state, or the name of another country.
     State,
     /// A postal code.
     Zip,
@@ -74,11 +75,11 @@ impl AddressPart {
     }
 }
 
-/// What a text lacks to be an address: every part.
+/// All the parts that a text lacks to be an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable(pub Vec<AddressPart>);
 
-/// A sentence for whoever wrote the address; it quotes nothing of it.
+/// A sentence for the person who wrote the address. It quotes nothing of it.
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wanted: Vec<_> = self.0.iter().map(|part| part.wanted()).collect();
@@ -91,7 +92,7 @@ impl fmt::Display for Unreadable {
 }
 
 impl PostalAddress {
-    /// Reads a text by the rules above.
+    /// Parses a text by the rules above.
     ///
     /// ```
     /// use domain::PostalAddress;
@@ -113,9 +114,9 @@ impl PostalAddress {
         }
     }
 
-    /// Whether a parcel from one of the states of the United States needs a customs declaration:
-    /// to a military address, to a territory other than Puerto Rico, to a freely associated state
-    /// (USPS Domestic Mail Manual, 608.2.4), and to every other country.
+    /// Whether a parcel from one of the states of the United States needs a customs declaration.
+    /// That is the case for military addresses, territories other than Puerto Rico, freely
+    /// associated states (USPS Domestic Mail Manual, 608.2.4), and every other country.
     #[must_use]
     pub fn needs_customs(&self) -> bool {
         self.country != places::UNITED_STATES
@@ -132,7 +133,7 @@ pub fn is_zip(word: &str) -> bool {
     american::zip_of(word).as_deref() == Some(word)
 }
 
-/// Whether these are the two letters of a state, a territory, or the military.
+/// Whether these are the two letters of a state, a territory, or a military region.
 #[must_use]
 pub fn is_state(code: &str) -> bool {
     places::STATES.iter().any(|(state, _)| *state == code)
@@ -142,8 +143,8 @@ pub fn is_state(code: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// `street1 | street2 | city | state | zip | country`, for a text whose line breaks are `⏎` and
-    /// whose no-break spaces are `␣`.
+    /// `street1 | street2 | city | state | zip | country`, for a text in which `⏎` stands for a
+    /// line break and `␣` for a no-break space.
     const ADDRESSES: &str = include_str!("postal/addresses.txt");
 
     fn fields(text: &str) -> String {
@@ -210,11 +211,11 @@ mod tests {
             ("NY 11201", vec![Street, City]),
             ("somewhere", vec![City, State, Zip]),
             ("\n,\r\n", vec![Street, City, State, Zip]),
-            // Two readings each.
+            // Each has two readings.
             ("100 Main Street West Hollywood CA 90069", vec![City]),
             ("5 Avenue of the Americas New York NY 10019", vec![City]),
             ("17 Boulevard␣West Hollywood", vec![City, State, Zip]),
-            // Nobody knows whose five digits.
+            // The five digits fit more than one country.
             ("Hauptstr. 5, 10117 Berlin", vec![City, State, Zip]),
             ("Hauptstr. 5, Germany", vec![City, Zip]),
             ("London, UK", vec![Street, Zip]),

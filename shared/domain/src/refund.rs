@@ -1,7 +1,7 @@
-//! Refunds of a captured charge: each one by its name, and how it stands at the partner.
+//! Refunds of a captured charge: their names and their state at the partner.
 //!
-//! An order keeps a refund from before it is requested of the partner. The amounts of all refunds that
-//! have not failed never exceed the captured amount.
+//! An order stores a refund before it is requested from the partner. The amounts of all refunds
+//! that have not failed never exceed the captured amount.
 
 use std::fmt;
 
@@ -12,14 +12,14 @@ use super::{
     Text, Timestamp, Unit,
 };
 
-/// Where the refund of a captured charge stands at the partner.
+/// The status of a refund at the partner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundStatus {
-    /// The whole charge goes back to the customer.
+    /// The money was refunded to the customer.
     Refunded,
-    /// The partner took the refund and settles it later.
+    /// The partner accepted the refund and will settle it later.
     Pending,
-    /// The partner refused it, or it failed later: the customer does not have the money, and an
+    /// The partner refused it, or it failed later. The customer does not have the money, and an
     /// operator must act.
     Failed {
         /// The partner's reason, such as `expired_or_canceled_card`.
@@ -38,7 +38,7 @@ impl RefundStatus {
         }
     }
 
-    /// The partner's reason, where it failed.
+    /// The partner's reason, if the refund failed.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -47,7 +47,7 @@ impl RefundStatus {
         }
     }
 
-    /// The status of that name; `code` is kept where it failed.
+    /// The status with that name; `code` is kept for a failed one.
     #[must_use]
     pub fn from_name(name: &str, code: &str) -> Option<Self> {
         Some(match name {
@@ -61,26 +61,27 @@ impl RefundStatus {
     }
 }
 
-/// What the partner said when it was last asked about a refund.
+/// The partner's answer when it was last asked about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundNews {
-    /// What it said.
+    /// The status in the answer.
     pub status: RefundStatus,
-    /// When it was asked, taken before the call: of two answers the one to the later question holds.
+    /// When the partner was asked, taken before the call. The answer to the later question wins.
     pub at: Timestamp,
 }
 
-/// What names a refund.
+/// The name of a refund.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefundName {
-    /// It was requested of this service.
+    /// It was requested from this service.
     Ours(RefundId),
-    /// It was made outside, such as in the partner's dashboard: the partner's ID of it.
+    /// It was made elsewhere, such as in the partner's dashboard. The text is the partner's ID of
+    /// it.
     Partners(String),
 }
 
 impl RefundName {
-    /// The name of that text, as [`fmt::Display`] writes it.
+    /// Parses the output of [`fmt::Display`].
     #[must_use]
     pub fn parse(text: &str) -> Self {
         RefundId::parse(text).map_or_else(|_| Self::Partners(text.to_owned()), Self::Ours)
@@ -96,10 +97,10 @@ impl fmt::Display for RefundName {
     }
 }
 
-/// How far a refund is.
+/// The state of a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundState {
-    /// It is stored; the partner's answer is missing or was lost.
+    /// It is stored; the partner has not answered, or its answer was lost.
     Requested,
     /// The partner has answered.
     Answered(RefundStatus),
@@ -115,7 +116,7 @@ impl RefundState {
         }
     }
 
-    /// The state of that name; `code` is kept where it failed.
+    /// The state with that name; `code` is kept for a failed one.
     #[must_use]
     pub fn from_name(name: &str, code: &str) -> Option<Self> {
         match name {
@@ -124,7 +125,7 @@ impl RefundState {
         }
     }
 
-    /// The partner's reason, where it failed.
+    /// The partner's reason, if the refund failed.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -134,12 +135,12 @@ impl RefundState {
     }
 }
 
-/// A product of a refund, and how many of it.
+/// A refunded product and its quantity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundedItem {
-    /// What.
+    /// The product.
     pub product_id: ProductId,
-    /// How many.
+    /// The number of items.
     pub quantity: Quantity,
 }
 
@@ -150,31 +151,31 @@ pub struct Refund {
     pub name: RefundName,
     /// In the order's currency; above zero.
     pub amount: Money,
-    /// How far it is. For a refund that closes its order, this follows from the payment's state.
+    /// The state. For the refund that closes its order, it follows from the payment's state.
     pub state: RefundState,
-    /// What it is for, if it is for items.
+    /// The items that it is for, if any.
     pub items: Vec<RefundedItem>,
-    /// Whether its items are left out of the shipment: they had not been shipped when it was requested,
-    /// and it had not failed when the shipment began.
+    /// Whether its items are left out of the shipment: they had not been shipped when the refund
+    /// was requested, and the refund had not failed when the shipment began.
     pub unshipped: bool,
-    /// Whether it takes all that is left and cancels the order.
+    /// Whether it refunds all that is left and cancels the order.
     pub closes: bool,
-    /// Why, if a reason was given.
+    /// The reason, if one was given.
     pub reason: Option<Text>,
     /// When it was requested, or first seen at the partner.
     pub at: Timestamp,
-    /// The order's version whose event told of it; it stays when the refund fails later.
+    /// The order's version whose event announced the refund. It stays if the refund fails later.
     pub told: Option<u64>,
-    /// Counts the partner's keys for it: a key that the partner answers with a stored failure is
-    /// replaced.
+    /// The number of the partner's idempotency key for this refund. A key for which the partner has
+    /// stored a failure is replaced.
     pub key: u32,
 }
 
 impl Refund {
-    /// How many refunds of one order this service makes.
+    /// The maximum number of refunds that this service makes for an order.
     pub const MOST: usize = 50;
 
-    /// Whether its amount counts as given back, or as promised.
+    /// Whether its amount counts as refunded or promised.
     #[must_use]
     pub fn holds(&self) -> bool {
         !matches!(
@@ -183,13 +184,13 @@ impl Refund {
         )
     }
 
-    /// Whether the partner has made or taken it.
+    /// Whether the partner has made or accepted it.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.holds() && self.state != RefundState::Requested
     }
 
-    /// Whether its outcome is still to come.
+    /// Whether its outcome is still open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(
@@ -199,17 +200,17 @@ impl Refund {
     }
 }
 
-/// What a mail to the customer is about.
+/// The subject of a mail to the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MailTopic {
-    /// What happened.
+    /// The event that the mail is about.
     pub event: EventType,
-    /// The refund that the event told of; `None` for an event that an order has once.
+    /// The refund that the event announced; `None` for an event that an order has only once.
     pub refund: Option<RefundId>,
 }
 
 impl MailTopic {
-    /// An event that an order has once.
+    /// The topic of an event that an order has only once.
     #[must_use]
     pub fn of(event: EventType) -> Self {
         Self {
@@ -218,7 +219,7 @@ impl MailTopic {
         }
     }
 
-    /// A refund of a part.
+    /// The topic of a partial refund.
     #[must_use]
     pub fn of_refund(refund: RefundId) -> Self {
         Self {
@@ -232,13 +233,13 @@ impl MailTopic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("item {item} asks for more than the {left} that are left")]
 pub struct NotRefundable {
-    /// Which item, from 0.
+    /// The index of the item, from 0.
     pub item: usize,
-    /// How many of its product are not refunded.
+    /// How many items of its product can still be refunded.
     pub left: u32,
 }
 
-/// What the first `units` of a product cost, over its lines in their order.
+/// The price of the first `units` items of a product, counted over its lines in order.
 fn price_of(lines: &OrderLines, product: &ProductId, units: u32) -> Decimal {
     let mut left = units;
     let own = lines.iter().filter(|line| line.product_id == *product);
@@ -251,25 +252,25 @@ fn price_of(lines: &OrderLines, product: &ProductId, units: u32) -> Decimal {
 }
 
 impl Order {
-    /// The refund of that name.
+    /// The refund with that name.
     #[must_use]
     pub fn refund(&self, name: &RefundName) -> Option<&Refund> {
         self.refunds.iter().find(|refund| refund.name == *name)
     }
 
-    /// The refunds of a part that this service makes and whose outcome is still to come. Of those that
-    /// were made outside only the partner tells.
+    /// The partial refunds that this service makes and whose outcome is still open. Refunds made
+    /// elsewhere are not included: only the partner knows about them.
     pub fn open_refunds(&self) -> impl Iterator<Item = &Refund> {
         let is_ours = |refund: &&Refund| matches!(refund.name, RefundName::Ours(_));
         let refunds = self.refunds.iter().filter(is_ours);
         refunds.filter(|refund| !refund.closes && refund.is_open())
     }
 
-    /// What has gone back or is on its way.
+    /// The amount that was refunded or is on its way.
     #[must_use]
     pub fn refunded_amount(&self) -> Money {
-        // The refund that closes an order takes all that the others have left, also if one of them has
-        // failed since.
+        // The refund that closes an order takes all that the other refunds left, even if one of
+        // them has failed since.
         let state = self.payment.as_ref().map(|payment| payment.state);
         if state == Some(ChargeState::Refunded) {
             return self.amounts.total;
@@ -277,13 +278,13 @@ impl Order {
         self.sum_of(Refund::is_taken)
     }
 
-    /// Whether it is paid and its shipment has not begun.
+    /// Whether the order is paid and its shipment has not begun.
     #[must_use]
     pub fn may_be_stopped(&self) -> bool {
         self.status == Status::Paid && !self.is_being_shipped()
     }
 
-    /// Whether these refunds have given all of its money back while it can still be stopped.
+    /// Whether these refunds have returned all of the order's money while it can still be stopped.
     #[must_use]
     pub fn is_gone(&self, refunds: &[Refund]) -> bool {
         let done = refunds
@@ -294,7 +295,8 @@ impl Order {
         self.may_be_stopped() && !total.is_zero() && sum >= total
     }
 
-    /// What can still be refunded: the captured amount less every refund that has not failed.
+    /// The amount that can still be refunded: the captured amount less every refund that has not
+    /// failed.
     #[must_use]
     pub fn refundable_amount(&self) -> Money {
         if self.charge().is_none() || (self.refunds.is_empty() && self.is_paid_back()) {
@@ -304,7 +306,8 @@ impl Order {
         Money::new(left.max(Decimal::ZERO)).expect("the larger of zero is not negative")
     }
 
-    /// What was given back by the refunds that the order's events told of, up to this one.
+    /// The total of the refunds that the order's events had announced, up to and including this
+    /// one.
     #[must_use]
     pub fn refunded_up_to(&self, refund: &Refund) -> Money {
         if refund.closes {
@@ -319,7 +322,7 @@ impl Order {
         Money::new(sum).expect("a sum of non-negative numbers is not negative")
     }
 
-    /// How many of a product these refunds were for.
+    /// How many items of a product these refunds cover.
     fn refunded_units(&self, product: &ProductId, counts: impl Fn(&Refund) -> bool) -> u32 {
         let refunds = self.refunds.iter().filter(|refund| counts(refund));
         let items = refunds.flat_map(|refund| &refund.items);
@@ -327,9 +330,9 @@ impl Order {
         items.map(|item| item.quantity.get()).sum()
     }
 
-    /// What was paid for these items, as far as no refund was for them: their share of the total,
-    /// tax included. The shares are differences of one rounded running sum, so that all of them
-    /// together are the total and no part of them is more.
+    /// The amount paid for these items, unless they were refunded already: their share of the
+    /// total, tax included. Each share is a difference of one rounded running sum, so that all
+    /// shares together are exactly the total.
     pub fn paid_for(&self, items: &[RefundedItem], unit: Unit) -> Result<Money, NotRefundable> {
         let mut products: Vec<&ProductId> = Vec::new();
         for line in self.lines.iter() {
@@ -369,7 +372,7 @@ impl Order {
         Ok(Money::new(share).expect("a running sum does not fall"))
     }
 
-    /// The part of the total that belongs to lines of this price, in whole units.
+    /// The part of the total that falls to lines of this price, rounded to the unit.
     fn share_of(&self, price: Decimal, unit: Unit) -> Decimal {
         let (total, sum) = (self.amounts.total.decimal(), self.lines.sum().decimal());
         if total == sum || sum.is_zero() {
@@ -383,7 +386,8 @@ impl Order {
         share.round_dp_with_strategy(unit.decimals(), away)
     }
 
-    /// What is shipped: the order's lines without what was refunded before the shipment.
+    /// The lines to ship: the order's lines without the items that were refunded before the
+    /// shipment.
     #[must_use]
     pub fn lines_to_ship(&self) -> Vec<Line> {
         let mut refunded: Vec<(&ProductId, u32)> = Vec::new();
@@ -408,14 +412,14 @@ impl Order {
         lines.collect()
     }
 
-    /// Whether the money of its cancellation has gone back.
+    /// Whether the order's cancellation refunded its money.
     fn is_closed_by_refund(&self) -> bool {
         let version = |event| self.events.get(&event).map(|record| record.version);
         self.status == Status::Cancelled
             && version(EventType::PaymentRefunded) == version(EventType::OrderCancelled)
     }
 
-    /// What the customer gets a mail about.
+    /// The topics that the customer gets a mail about.
     pub fn mail_topics(&self) -> impl Iterator<Item = MailTopic> {
         let once = self
             .mailed_events()
@@ -423,7 +427,7 @@ impl Order {
         once.map(MailTopic::of).chain(self.told_refunds())
     }
 
-    /// The refunds of a part that the order's events told of.
+    /// The partial refunds that the order's events announced.
     pub fn told_refunds(&self) -> impl Iterator<Item = MailTopic> {
         let told = self.refunds.iter();
         let told = told.filter(|refund| refund.told.is_some() && !refund.closes);
@@ -443,7 +447,7 @@ impl Order {
         })
     }
 
-    /// The order's version that told of the topic.
+    /// The order's version that announced the topic.
     #[must_use]
     pub fn told_at(&self, topic: &MailTopic) -> Option<u64> {
         match topic.refund {
@@ -452,7 +456,7 @@ impl Order {
         }
     }
 
-    /// The state of the refund that closes the order, by its payment.
+    /// The state of the refund that closes the order, derived from its payment.
     #[must_use]
     pub fn closing_state(&self) -> RefundState {
         let Some(payment) = &self.payment else {

@@ -1,25 +1,26 @@
-//! The order's state machine: one table, without I/O. The store makes the condition of each write
-//! that carries a command out from its rows, because two functions can hold the same order.
+//! The order's state machine: one table, without I/O. The store derives the condition of each write
+//! that carries out a command from the table's rows, because two functions can work on the same
+//! order.
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::DueStep;
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// The cart is stored and may still change.
     Pending,
-    /// The invoice is issued; contents and amounts are final.
+    /// The invoice is issued; lines and amounts are final.
     Invoiced,
     /// The customer was charged.
     Paid,
     /// The goods are on their way.
     Shipped,
-    /// Cancelled after it was paid; the money is on its way back.
+    /// The order was cancelled after payment; the refund is in progress.
     Refunding,
-    /// Cancelled; whatever was charged has been refunded.
+    /// The order was cancelled; everything that was charged has been refunded.
     Cancelled,
 }
 
@@ -34,7 +35,7 @@ impl Status {
     }
 }
 
-/// What can be asked of an order.
+/// A change that can be requested of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Command {
     /// Replace the contents of the cart.
@@ -45,19 +46,20 @@ pub enum Command {
     CapturePayment,
     /// Ship the goods.
     Ship,
-    /// Cancel what is not paid.
+    /// Cancel an unpaid order.
     Cancel,
-    /// Cancel what was paid without a charge: no money is to go back.
+    /// Cancel an order that was paid without a charge. There is no money to refund.
     CancelFree,
-    /// Cancel what is paid: the money is to go back first.
+    /// Cancel a paid order. Its money must be refunded first.
     RequestRefund,
-    /// Finish the cancellation: the money has gone back.
+    /// Finish the cancellation: the money was refunded.
     FinishRefund,
-    /// Give back a part of what was paid.
+    /// Refund a part of what was paid.
     RefundPart,
-    /// Record that the part has gone back.
+    /// Record that the part was refunded.
     FinishPart,
-    /// Cancel what is paid, or is being refunded, and whose whole money went back outside.
+    /// Cancel an order that is paid or being refunded, and whose whole amount was refunded
+    /// elsewhere, such as in the partner's dashboard.
     CancelRefunded,
     /// Tell the customer that the parcel is out for delivery.
     ReportOutForDelivery,
@@ -73,7 +75,7 @@ impl Command {
     /// Every command.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The event that tells that it was done.
+    /// The event that announces that the command was carried out.
     #[must_use]
     pub fn event(&self) -> EventType {
         match self {
@@ -93,7 +95,8 @@ impl Command {
         }
     }
 
-    /// An event that goes into the order's history with [`Command::event`] and is not told.
+    /// An event that is recorded in the history together with [`Command::event`] but is not
+    /// published.
     #[must_use]
     pub fn untold_event(&self) -> Option<EventType> {
         match self {
@@ -115,7 +118,7 @@ impl Command {
         }
     }
 
-    /// What an order waits for once it was done.
+    /// The step that an order waits for after the command.
     #[must_use]
     pub fn next_step(&self) -> NextStep {
         match self {
@@ -136,32 +139,32 @@ impl Command {
         }
     }
 
-    /// Its rows of the table: from which status it leads to which. All lead to the same one, or each
-    /// to its own.
+    /// The command's rows of the table: each status that it applies to, and the status that it
+    /// leads to. Either all rows lead to the same status, or each one keeps its own.
     pub fn rows(self) -> impl Iterator<Item = (Status, Status)> {
         let row = move |from: Status| Some((from, from.apply(self).ok()?));
         Status::ALL.iter().copied().filter_map(row)
     }
 }
 
-/// What an order waits for after a command.
+/// The step that an order waits for after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextStep {
-    /// This step.
+    /// Always this step.
     Always(DueStep),
-    /// This step, if the cart came with whom it goes to; else nothing.
+    /// This step, if the cart was placed with a contact; otherwise none.
     AtCheckout(DueStep),
-    /// This step, if the shop sends mails and the customer has an address; else nothing. An order with
-    /// an open refund waits for its payment.
+    /// This step, if the shop sends mails and the customer has an address; otherwise none. An order
+    /// with an open refund waits for its payment step.
     WithMails(DueStep),
-    /// What its status waits for.
+    /// The step that belongs to its status.
     OfStatus,
 }
 
-/// Why a command is not carried out.
+/// Why a command is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It was carried out before; what was recorded then is the answer.
+    /// It was carried out before. The recorded result is the answer.
     #[error("it was done before")]
     AlreadyDone,
     /// An earlier step is missing.
@@ -228,7 +231,7 @@ impl Status {
             (Pending | Invoiced, RefundPart | FinishPart | CancelRefunded) => Err(TooEarly),
             (Paid, RefundPart | FinishPart) => Ok(Paid),
             (Shipped, RefundPart | FinishPart) => Ok(Shipped),
-            // What its cancellation gives back holds the rest.
+            // The refund of its cancellation takes the rest.
             (Refunding, RefundPart) => Err(TooLate),
             (Refunding, FinishPart) => Ok(Refunding),
             (Cancelled, RefundPart | FinishPart) => Err(TooLate),
@@ -252,7 +255,7 @@ impl Status {
     }
 }
 
-/// What happened to an order.
+/// An event in an order's history.
 #[derive(
     Clone,
     Copy,
@@ -275,17 +278,17 @@ pub enum EventType {
     PaymentProcessed,
     /// The goods were handed to the carrier.
     OrderShipped,
-    /// The carrier's driver has the parcel.
+    /// The carrier is delivering the parcel.
     ParcelOutForDelivery,
-    /// The parcel waits for the customer.
+    /// The parcel can be picked up by the customer.
     ParcelAvailableForPickup,
     /// The customer has the parcel.
     ParcelDelivered,
-    /// The parcel comes back to the shop.
+    /// The parcel is on its way back to the shop.
     ParcelReturned,
-    /// The order was cancelled after it was paid; the money is to go back.
+    /// The order was cancelled after it was paid, or a part is to be refunded.
     RefundRequested,
-    /// The money went back.
+    /// The money was refunded.
     PaymentRefunded,
     /// The order was cancelled.
     OrderCancelled,
@@ -295,7 +298,7 @@ impl EventType {
     /// Every event.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The events that the customer is written about.
+    /// The events that the customer gets a mail about.
     pub const MAILED: [Self; 9] = [
         Self::InvoiceCreated,
         Self::PaymentProcessed,
@@ -308,7 +311,7 @@ impl EventType {
         Self::OrderCancelled,
     ];
 
-    /// Whether a carrier reports it of a parcel on its way.
+    /// Whether a carrier reports it about a parcel on its way.
     #[must_use]
     pub fn is_parcel_news(&self) -> bool {
         match self {
@@ -342,8 +345,8 @@ mod tests {
         use Refusal::{AlreadyDone, TooEarly, TooLate};
         use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
         let (done, early, late) = (Err(AlreadyDone), Err(TooEarly), Err(TooLate));
-        // Update, invoice, capture, ship, cancel, cancel what is free, request a refund, finish it,
-        // refund a part, finish it, cancel what was refunded outside.
+        // Columns: update, invoice, capture, ship, cancel, cancel a free order, request a refund,
+        // finish it, refund a part, finish it, cancel an order that was refunded elsewhere.
         let expected = [
             (
                 Pending,

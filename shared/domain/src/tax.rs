@@ -1,11 +1,11 @@
-//! How tax follows from the prices.
+//! Computes the tax from the prices.
 
 use rust_decimal::Decimal;
 use strum::EnumString;
 
 use super::{Amounts, Money, OrderLines, Unit};
 
-/// What the rate applies to.
+/// The amount that the rate applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = TaxModeError, parse_err_fn = TaxModeError::new)]
 pub enum TaxMode {
@@ -17,7 +17,7 @@ pub enum TaxMode {
     Added,
 }
 
-/// A tax mode that does not exist.
+/// The tax mode does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a tax mode is one of of-total, included, added")]
 pub struct TaxModeError;
@@ -28,7 +28,7 @@ impl TaxModeError {
     }
 }
 
-/// A tax rate outside 0 to 1.
+/// The tax rate is outside 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a tax rate is a decimal from 0 to 1, such as 0.18")]
 pub struct TaxRateError;
@@ -41,7 +41,7 @@ pub struct TaxPolicy {
 }
 
 impl TaxPolicy {
-    /// A policy; the rate is a fraction from 0 to 1 (0.18 is 18 %).
+    /// Creates a policy; the rate is a fraction from 0 to 1 (0.18 is 18%).
     pub fn new(mode: TaxMode, rate: Decimal) -> Result<Self, TaxRateError> {
         if rate < Decimal::ZERO || rate > Decimal::ONE {
             return Err(TaxRateError);
@@ -49,8 +49,8 @@ impl TaxPolicy {
         Ok(Self { mode, rate })
     }
 
-    /// Tax, subtotal and total of `lines`: rounded once, half away from zero, to `unit`, so that
-    /// subtotal + tax = total always. The prices are multiples of the unit.
+    /// The tax, subtotal, and total of `lines`, rounded once to `unit`, half away from zero, so
+    /// that subtotal + tax = total always holds. The prices are multiples of the unit.
     #[must_use]
     pub fn amounts(&self, lines: &OrderLines, unit: Unit) -> Amounts {
         let sum = lines.sum().decimal();
@@ -141,18 +141,18 @@ mod tests {
         );
     }
 
-    /// How else somebody might compute the tax.
+    /// Other plausible ways to compute the tax.
     #[derive(Clone, Copy, Debug)]
     enum Neighbour {
         HalfToEven,
         HalfDown,
         Truncated,
         Up,
-        /// Each line is rounded.
+        /// Each line is rounded separately.
         ByLine,
-        /// Rounded to one decimal more, and then once more.
+        /// Rounded to one more decimal first, and then to the unit.
         Twice,
-        /// The subtotal is rounded, and the tax is what is left.
+        /// The subtotal is rounded, and the tax is the rest.
         BySubtotal,
     }
 
@@ -198,10 +198,10 @@ mod tests {
         }
     }
 
-    /// A rule that no row tells from the one of the contract could take its place unseen.
+    /// Without such a row, another rule could replace the contract's rule unnoticed.
     #[test]
     fn each_mode_and_unit_has_amounts_at_which_any_other_rule_gives_another_tax() {
-        // In hundredths of the unit's hundredfold: 25 is 0.25 USD, 25 JPY, 0.025 KWD.
+        // In hundredths of 100 units: 25 is 0.25 USD, 25 JPY, and 0.025 KWD.
         let sales: [(TaxMode, &str, &[i64], i64); 10] = [
             (TaxMode::OfTotal, "0.18", &[25], 5),
             (TaxMode::OfTotal, "0.18", &[25, 25, 25], 14),
@@ -214,7 +214,7 @@ mod tests {
             (TaxMode::Added, "0.18", &[47], 8),
             (TaxMode::Added, "0.18", &[50], 9),
         ];
-        // The last three are what partners charge in currencies with a finer minor unit.
+        // The last three are units of partners that charge coarser amounts than the minor unit.
         for (code, decimals) in [
             ("USD", 2),
             ("JPY", 0),

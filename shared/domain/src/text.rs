@@ -1,4 +1,4 @@
-//! Texts that people typed.
+//! Texts typed by people.
 
 use std::fmt;
 
@@ -9,13 +9,14 @@ pub fn is_blank(text: &str) -> bool {
     !text.chars().any(is_visible)
 }
 
-/// Whether a character leaves a mark.
+/// Whether a character is visible.
 ///
-/// White space and control characters do not, nor do the code points that a program shows nothing
-/// for (Unicode 16, `DerivedCoreProperties.txt`, `Default_Ignorable_Code_Point`): among them zero
-/// width characters, soft hyphen, Hangul fillers, variation selectors, direction controls, and tags.
-/// Neither do these, which have blank glyphs or stand for something that is missing: the braille
-/// blank, Khitan filler, null notehead, annotation marks, and the object replacement character.
+/// White space and control characters are not, nor are the code points that programs do not display
+/// (Unicode 16, `DerivedCoreProperties.txt`, `Default_Ignorable_Code_Point`): among them zero-width
+/// characters, the soft hyphen, Hangul fillers, variation selectors, direction controls, and tags.
+/// The following also count as invisible because their glyphs are blank or stand for missing
+/// content: the braille blank, Khitan filler, null notehead, annotation marks, and the object
+/// replacement character.
 #[must_use]
 pub fn is_visible(character: char) -> bool {
     !(character.is_whitespace()
@@ -45,29 +46,30 @@ pub fn is_visible(character: char) -> bool {
         ))
 }
 
-/// One to 500 characters without control characters, at least one of them visible. Invisible
-/// characters beside visible ones stay: scripts and emoji need joiners and selectors.
+/// A text of 1 to 500 characters without control characters, of which at least one is visible.
+/// Invisible characters beside visible ones are kept, because scripts and emoji need joiners and
+/// selectors.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text(String);
 
-/// Why a text is not taken.
+/// Why a text is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Empty, without a visible character, or over 500 characters.
+    /// It is empty, has no visible character, or is longer than 500 characters.
     #[error("must be 1–500 characters, at least one of them visible")]
     Length,
-    /// Holds a control character.
+    /// It contains a control character.
     #[error("must not contain control characters")]
     Control,
 }
 
 impl Text {
-    /// Checks a one-line text.
+    /// Parses a one-line text.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         Self::checked(text, char::is_control)
     }
 
-    /// Checks a text that may have line breaks, such as a postal address.
+    /// Parses a text that may have line breaks, such as a postal address.
     pub fn parse_lines(text: &str) -> Result<Self, TextError> {
         Self::checked(text, |c| c.is_control() && c != '\n' && c != '\r')
     }
@@ -97,31 +99,31 @@ impl Text {
     }
 }
 
-/// A customer's text never reaches a log by accident.
+/// Redacted, so that a customer's text never reaches a log by accident.
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Text(…)")
     }
 }
 
-/// An email address that SES accepts: at most 254 ASCII characters, the form of RFC 5321, section
-/// 4.1.2, without quoted local parts and address literals.
+/// An email address that SES accepts: at most 254 ASCII characters, in the form of RFC 5321,
+/// section 4.1.2, without quoted local parts and address literals.
 ///
 /// - Local part: 1 to 64 characters of RFC 5322's `atext` (section 3.2.3), with single dots between
 ///   them.
 /// - Domain: at least two labels of 1 to 63 letters, digits, and inner hyphens (RFC 1035, section
-///   2.3.1). The last one is of at least two letters, or Punycode (`xn--…`): every top-level domain
-///   is (RFC 3696, section 2), and an IP address is not.
+///   2.3.1). The last label has at least two letters or is Punycode (`xn--…`): every top-level
+///   domain does (RFC 3696, section 2), and an IP address does not.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Email(String);
 
-/// A text that is no email address.
+/// The text is not an accepted email address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be an email address such as name@example.com, at most 254 ASCII characters")]
 pub struct EmailError;
 
 impl Email {
-    /// Checks an address.
+    /// Parses an address.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let (local, domain) = text.split_once('@').ok_or(EmailError)?;
         if text.len() <= 254 && is_local_part(local) && is_domain(domain) {
@@ -132,7 +134,7 @@ impl Email {
     }
 
     /// Reads a stored address. An earlier version accepted some that SES rejects, such as
-    /// `a..b@example.com`; a mail to one ends as rejected.
+    /// `a..b@example.com`. A mail to such an address ends as rejected.
     pub fn from_stored(text: &str) -> Result<Self, EmailError> {
         let allowed = |c: char| c.is_ascii_graphic() && !"<>()[],;:\\\"".contains(c);
         let (local, domain) = text.split_once('@').ok_or(EmailError)?;
@@ -144,14 +146,14 @@ impl Email {
         }
     }
 
-    /// The address itself.
+    /// The address.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address with its domain in lower case, by which two addresses are compared. The case of
-    /// the local part may matter to the receiving server (RFC 5321, section 2.4).
+    /// The address with its domain in lower case, for comparing addresses. The case of the local
+    /// part may matter to the receiving server (RFC 5321, section 2.4).
     #[must_use]
     pub fn mailbox(&self) -> String {
         let (local, domain) = self.0.split_once('@').unwrap_or((&self.0, ""));
@@ -182,7 +184,7 @@ fn is_domain(domain: &str) -> bool {
     (is_name || is_punycode) && domain.split('.').all(is_label)
 }
 
-/// An address never reaches a log by accident.
+/// Redacted, so that no address reaches a log by accident.
 impl fmt::Debug for Email {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Email(…)")

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
-/// A text that is no time.
+/// The text is not a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be an RFC 3339 date and time, such as 2023-10-12T11:05:27Z")]
 pub struct TimestampError;
@@ -22,8 +22,7 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// Reads a time in the form of RFC 3339, with any offset; what is finer than a millisecond is
-    /// dropped.
+    /// Parses an RFC 3339 time with any offset. Anything finer than a millisecond is dropped.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
         let millis = at.unix_timestamp_nanos().div_euclid(1_000_000);
@@ -36,13 +35,13 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since the epoch, as DynamoDB's time to live wants them.
+    /// Whole seconds since the epoch, as DynamoDB's TTL requires.
     #[must_use]
     pub fn seconds(&self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// That much later.
+    /// The time later by `duration`.
     #[must_use]
     pub fn plus(&self, duration: Duration) -> Self {
         Self(
@@ -52,7 +51,7 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 with seconds and a numeric offset: `2023-10-12T11:05:27+00:00`.
+/// Formats the time as RFC 3339 with seconds and a numeric offset: `2023-10-12T11:05:27+00:00`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = OffsetDateTime::from_unix_timestamp(self.seconds())

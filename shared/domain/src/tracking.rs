@@ -1,14 +1,14 @@
-//! The number that a customer follows a parcel by.
+//! The number by which a customer tracks a parcel.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// A carrier's tracking number: 1 to 64 visible ASCII characters. Not every carrier's is a number.
+/// A carrier's tracking number: 1 to 64 visible ASCII characters. Not all carriers use digits only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackingNumber(String);
 
-/// A text that is no tracking number.
+/// The text is not a tracking number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1–64 visible ASCII characters")]
 pub struct TrackingNumberError;
@@ -43,8 +43,8 @@ impl fmt::Display for TrackingNumber {
     }
 }
 
-/// As the contract shows it: a JSON number where it is a canonical integer that every JSON reader
-/// keeps exact (below 2^53; RFC 8259, section 6), else a string.
+/// Serialized as the contract requires: a JSON number if it is a canonical integer below 2^53,
+/// which every JSON reader keeps exact (RFC 8259, section 6), otherwise a string.
 impl Serialize for TrackingNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0.parse::<u64>() {

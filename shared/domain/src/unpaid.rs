@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{Order, Timestamp};
 
-/// For how long an order waits for its customer to pay or to agree before it expires.
+/// How long an order waits for its customer to pay or to agree before it expires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnpaidOrders(Option<Duration>);
 
-/// A text that is no number of days from 0 to 365.
+/// The text is not a number of days from 0 to 365.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number of days from 0 to 365; 0 means that orders never expire")]
 pub struct UnpaidOrdersError;
@@ -20,20 +20,20 @@ impl UnpaidOrders {
 
     const MAX_DAYS: u64 = 365;
 
-    /// Orders expire after that long; after zero, never.
+    /// Orders expire after `time`; a zero duration means never.
     #[must_use]
     pub fn expire_after(time: Duration) -> Self {
         Self((!time.is_zero()).then_some(time))
     }
 
-    /// When the order expires; `None` while it does not wait for its customer, and where no order
-    /// expires.
+    /// When the order expires. Returns `None` if it is not waiting for its customer or if orders
+    /// never expire.
     #[must_use]
     pub fn expires_at(&self, order: &Order) -> Option<Timestamp> {
         Some(order.waiting_since()?.plus(self.0?))
     }
 
-    /// Whether the order's time was over at `now`.
+    /// Whether the order has expired at `now`.
     #[must_use]
     pub fn is_over(&self, order: &Order, now: Timestamp) -> bool {
         self.expires_at(order).is_some_and(|at| at <= now)

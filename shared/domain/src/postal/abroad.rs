@@ -4,7 +4,7 @@ use super::places::{AUSTRALIAN, COUNTIES, COUNTRIES, PROVINCES};
 use super::words::{Parts, before_name, has_digit, text};
 use super::{AddressPart, PostalAddress, Unreadable, american, street};
 
-/// Reads an address of that country, whose name was taken off.
+/// Parses an address in that country, whose name was already removed.
 pub(super) fn read(
     mut parts: Parts<'_>,
     aside: &[String],
@@ -38,8 +38,8 @@ pub(super) fn read(
     }
 }
 
-/// The country that a postal code alone tells: Canada, the United Kingdom, or the one whose code
-/// stands before it (`D-10117`).
+/// The country that the postal code alone determines: Canada, the United Kingdom, or the one whose
+/// code precedes it (`D-10117`).
 pub(super) fn by_postal_code(parts: &Parts<'_>) -> Option<&'static str> {
     let prefixed = parts.0.iter().rev().take(2).find_map(|words| {
         let (prefix, digits) = words.first()?.split_once('-')?;
@@ -70,8 +70,8 @@ pub(super) fn by_postal_code(parts: &Parts<'_>) -> Option<&'static str> {
     })
 }
 
-/// Whether the parts, of whose last one only the first `left` words count, have a postal code of
-/// that country, and no state before it.
+/// Whether the parts contain a postal code of that country and no state before it. Only the first
+/// `left` words of the last part count.
 pub(super) fn is_in(parts: &Parts<'_>, left: usize, country: &str) -> bool {
     let mut rest = Parts(parts.0.clone());
     rest.take_last(|_| Some(((), left)));
@@ -83,7 +83,7 @@ fn format_of(country: &str) -> &'static str {
     found.map_or("", |(.., format)| format)
 }
 
-/// Where a postal code is: in which part, from which word, how many words.
+/// The position of a postal code: its part, its first word, and the number of words.
 struct Place {
     part: usize,
     start: usize,
@@ -91,7 +91,7 @@ struct Place {
     zip: String,
 }
 
-/// In the last part or the one before it, at its end or its beginning.
+/// Finds the postal code at the end or the beginning of the last part or the one before it.
 fn zip_place(parts: &Parts<'_>, country: &str) -> Option<Place> {
     let mut last = parts.0.iter().enumerate().rev().take(2);
     last.find_map(|(part, words)| {
@@ -120,7 +120,7 @@ fn take_zip(parts: &mut Parts<'_>, country: &str) -> Option<String> {
     Some(place.zip)
 }
 
-/// These words as the country's postal code.
+/// Parses these words as the country's postal code.
 fn zip_of(words: &[&str], country: &str) -> Option<String> {
     let joined = words.join(" ").trim_end_matches('.').to_uppercase();
     // D-10117, CH-8001
@@ -140,7 +140,7 @@ fn zip_of(words: &[&str], country: &str) -> Option<String> {
     }
 }
 
-/// The code as the format has it, whatever blanks and hyphens it was written with.
+/// The code in the given format, whatever spaces and hyphens it was written with.
 fn fitted(code: &str, format: &str) -> Option<String> {
     let mut signs = code.chars().filter(|c| !matches!(c, ' ' | '-'));
     let mut fitted = String::new();
@@ -173,7 +173,7 @@ fn british(code: &str) -> Option<String> {
     (inward_fits && outward_fits).then(|| format!("{} {}", text(outward), text(inward)))
 }
 
-/// The province or state, in countries whose carriers want it.
+/// The province or state, in countries whose carriers require it.
 fn take_state(parts: &mut Parts<'_>, country: &str) -> Option<String> {
     match country {
         "CA" => parts.take_last(|words| {
@@ -203,7 +203,7 @@ fn take_state(parts: &mut Parts<'_>, country: &str) -> Option<String> {
     }
 }
 
-/// The last part, or the words of it behind the street.
+/// The last part, or its words after the street.
 fn take_city(parts: &mut Parts<'_>) -> Option<String> {
     let last = parts.0.last()?;
     let start = if has_digit(last) {

@@ -4,7 +4,7 @@ use super::places::{MILITARY, STATES, UNITED_STATES};
 use super::words::{Parts, before_name, has_digit, plain, text};
 use super::{AddressPart, PostalAddress, Unreadable, street};
 
-/// Reads an address whose country was taken off.
+/// Parses an address whose country was already removed.
 pub(super) fn read(mut parts: Parts<'_>, aside: &[String]) -> Result<PostalAddress, Unreadable> {
     let mut zip = parts.take_last(zip_at_end);
     let mut state = parts.take_last(state_at_end);
@@ -18,7 +18,7 @@ pub(super) fn read(mut parts: Parts<'_>, aside: &[String]) -> Result<PostalAddre
     let city = take_city(&mut parts, state.is_some());
     let (mut street1, mut street2) = street::lines(&parts.0, aside);
     if street1.is_none() && city.as_deref().is_some_and(is_post_office) {
-        // A military unit is all that such an address has: `Unit 45013`.
+        // Such an address may consist of a military unit only: `Unit 45013`.
         street1 = aside.first().cloned();
         street2 =
             Some(aside.get(1..).unwrap_or_default().join(", ")).filter(|rest| !rest.is_empty());
@@ -45,7 +45,7 @@ pub(super) fn read(mut parts: Parts<'_>, aside: &[String]) -> Result<PostalAddre
     }
 }
 
-/// The city at the end of the last part, or that part.
+/// The city: the words at the end of the last part, or the whole part.
 fn take_city(parts: &mut Parts<'_>, has_state: bool) -> Option<String> {
     let last = parts.0.last()?;
     if let Some(office) = last.last().filter(|word| is_post_office(word)).copied() {
@@ -54,7 +54,7 @@ fn take_city(parts: &mut Parts<'_>, has_state: bool) -> Option<String> {
     }
     let others = parts.0.len() - 1;
     if others == 0 && !has_state {
-        // Without a state, words that stand alone may be anything.
+        // Without a state, a single part could be anything.
         return None;
     }
     let is_numbered = parts.0.iter().take(others).any(|words| has_digit(words));
@@ -62,7 +62,7 @@ fn take_city(parts: &mut Parts<'_>, has_state: bool) -> Option<String> {
     let start = if is_numbered && is_city {
         0
     } else {
-        // A street without a number is one if a city stands apart from it.
+        // A street may lack a number if the city is in a part of its own.
         street::city_start(last).or_else(|| is_city.then_some(0))?
     };
     parts.take_last(|words| Some((text(words.get(start..)?), start)))
@@ -72,14 +72,14 @@ fn is_post_office(word: &str) -> bool {
     matches!(plain(word).as_str(), "apo" | "fpo" | "dpo")
 }
 
-/// The military's state by its ZIP code, where only the post office is written.
+/// The military region by its ZIP code, if the address names only the post office.
 fn military_state(parts: &Parts<'_>, zip: &str) -> Option<&'static str> {
     let is_military = is_post_office(parts.0.last()?.last()?);
     let found = MILITARY.iter().find(|(start, _)| zip.starts_with(start));
     found.filter(|_| is_military).map(|(_, code)| *code)
 }
 
-/// Five digits, or five and four, as `11201` or `11201-1832`.
+/// Five digits, or five and four: `11201` or `11201-1832`.
 pub(super) fn zip_of(word: &str) -> Option<String> {
     let word = word.trim_end_matches('.');
     let digits =
@@ -92,7 +92,7 @@ pub(super) fn zip_of(word: &str) -> Option<String> {
     }
 }
 
-/// The ZIP code that the words end with, and how many words are before it.
+/// The ZIP code at the end of the words, and the number of words before it.
 fn zip_at_end(words: &[&str]) -> Option<(String, usize)> {
     let (last, rest) = words.split_last()?;
     if let Some((before, _)) = rest.split_last()
@@ -103,7 +103,7 @@ fn zip_at_end(words: &[&str]) -> Option<(String, usize)> {
     zip_of(last).map(|zip| (zip, rest.len()))
 }
 
-/// The state that the words end with, and how many words are before it. The longest name counts:
+/// The state at the end of the words, and the number of words before it. The longest name wins:
 /// West Virginia also ends with Virginia.
 pub(super) fn state_at_end(words: &[&str]) -> Option<(&'static str, usize)> {
     let endings = STATES.iter().flat_map(|(code, names)| {
@@ -125,7 +125,7 @@ pub(super) fn ends_in_a_state(parts: &Parts<'_>) -> bool {
     rest.take_last(state_at_end).is_some()
 }
 
-/// Whether the parts, of whose last one only the first `left` words count, are a military address.
+/// Whether the parts are a military address. Only the first `left` words of the last part count.
 pub(super) fn is_military(parts: &Parts<'_>, left: usize) -> bool {
     let mut rest = Parts(parts.0.clone());
     rest.take_last(|_| Some(((), left)));

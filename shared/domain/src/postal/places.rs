@@ -1,11 +1,11 @@
-//! Countries, states and provinces.
+//! Countries, states, and provinces.
 
 use super::words::{Parts, before_name};
 use super::{abroad, american};
 
 pub(super) const UNITED_STATES: &str = "US";
 
-/// Takes the country off the end, if it is there.
+/// Removes the country from the end, if there is one.
 pub(super) fn take_country(parts: &mut Parts<'_>) -> Option<&'static str> {
     let own = AMERICAN.iter().map(|name| (UNITED_STATES, *name));
     let others = COUNTRIES
@@ -16,10 +16,11 @@ pub(super) fn take_country(parts: &mut Parts<'_>) -> Option<&'static str> {
     let found = own.chain(others).filter_map(|(code, name)| {
         let left = before_name(last, name)?;
         let is_named = match state {
-            // New Mexico, DE, Georgia: a longer name wins, and of equal ones the postal code tells.
+            // New Mexico, DE, Georgia: the longer name wins; between equal ones, the postal code
+            // decides.
             Some((_, before)) if before < left => false,
             Some((_, before)) if before == left => abroad::is_in(parts, left, code),
-            // A short code may be a word.
+            // A two-letter code may be an ordinary word.
             _ if name.len() == 2 && code != UNITED_STATES => {
                 name == "uk" || left == 0 || abroad::is_in(parts, left, code)
             }
@@ -29,7 +30,7 @@ pub(super) fn take_country(parts: &mut Parts<'_>) -> Option<&'static str> {
     });
     let (country, left) = found.min_by_key(|(_, left)| *left)?;
     if american::is_military(parts, left) {
-        // Where the base is says nothing about the way: its mail is American.
+        // The host country does not matter: mail to a military base is American.
         parts.take_last(|_| Some(((), left)));
         return Some(UNITED_STATES);
     }
@@ -37,7 +38,7 @@ pub(super) fn take_country(parts: &mut Parts<'_>) -> Option<&'static str> {
     Some(country)
 }
 
-/// What the United States are called; the abbreviations also with dots.
+/// The names of the United States; the abbreviations may also have dots.
 const AMERICAN: [&str; 6] = [
     "united states of america",
     "the united states of america",
@@ -47,14 +48,14 @@ const AMERICAN: [&str; 6] = [
     "us",
 ];
 
-/// The states that USPS delivers to with a customs declaration from another state.
+/// The states that need a customs declaration for parcels from another state (USPS).
 pub(super) const BEHIND_CUSTOMS: [&str; 10] =
     ["AA", "AE", "AP", "AS", "FM", "GU", "MH", "MP", "PW", "VI"];
 
-/// What ZIP codes of the military begin with.
+/// The prefixes of military ZIP codes.
 pub(super) const MILITARY: [(&str, &str); 3] = [("340", "AA"), ("09", "AE"), ("96", "AP")];
 
-/// What USPS delivers to (USPS Publication 28, Appendix B), with other usual names.
+/// The states that USPS delivers to (USPS Publication 28, Appendix B), with other common names.
 pub(super) const STATES: [(&str, &str); 62] = [
     ("AL", "alabama, ala"),
     ("AK", "alaska"),
@@ -149,7 +150,7 @@ pub(super) const PROVINCES: [(&str, &str); 13] = [
 /// Australia's states.
 pub(super) const AUSTRALIAN: [&str; 8] = ["nsw", "vic", "qld", "wa", "sa", "tas", "act", "nt"];
 
-/// British counties that an address may end with; besides those in `shire`.
+/// British counties that may end an address, in addition to those in `shire`.
 pub(super) const COUNTIES: [&str; 20] = [
     "kent",
     "essex",
@@ -173,9 +174,9 @@ pub(super) const COUNTIES: [&str; 20] = [
     "isle of wight",
 ];
 
-/// Codes (ISO 3166-1), names in English and in their own language, and what postal codes look like
-/// (Universal Postal Union): `n` a digit, `a` a letter, `uk` as in London, nothing where there are
-/// none, `?` where they are not always written.
+/// Codes (ISO 3166-1), names in English and in the local language, and the format of postal codes
+/// (Universal Postal Union): `n` is a digit, `a` a letter, and `uk` the British format; empty if
+/// the country has none, `?` if they are optional.
 pub(super) const COUNTRIES: [(&str, &str, &str); 96] = [
     (
         "GB",

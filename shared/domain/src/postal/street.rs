@@ -1,9 +1,9 @@
-//! Streets, boxes and units within them.
+//! Streets, and boxes and units within them.
 
 use super::words::{Parts, has_digit, plain, text};
 
-/// What a unit within a building is called (USPS Publication 28, Appendix C2), with those that need
-/// no number.
+/// The names of units within a building (USPS Publication 28, Appendix C2), including those that
+/// need no number.
 const UNITS: [&str; 21] = [
     "apt",
     "apartment",
@@ -29,7 +29,7 @@ const UNITS: [&str; 21] = [
 ];
 const LONE_UNITS: [&str; 6] = ["basement", "bsmt", "lobby", "lbby", "penthouse", "ph"];
 
-/// What a street is called where a city may follow. Words that begin or end cities' names (park,
+/// The street types that a city may follow. Words that begin or end the names of cities (park,
 /// lake, hill) are not among them.
 const KINDS: [&str; 42] = [
     "street",
@@ -87,7 +87,7 @@ const LONG_DIRECTIONS: [&str; 8] = [
     "southwest",
 ];
 
-/// Words that no city begins with.
+/// Words that no city's name begins with.
 const LINKS: [&str; 7] = ["of", "the", "and", "&", "du", "des", "der"];
 
 fn is(words: &[&str], index: usize, list: &[&str]) -> bool {
@@ -96,7 +96,7 @@ fn is(words: &[&str], index: usize, list: &[&str]) -> bool {
         .is_some_and(|word| list.contains(&plain(word).as_str()))
 }
 
-/// What names a unit or a box: a number, or one or two letters.
+/// Whether the word can number a unit or a box: it has a digit, or is one or two characters.
 fn is_number(word: &str) -> bool {
     let plain = plain(word);
     has_digit(&[word]) || (1..=2).contains(&plain.chars().count())
@@ -106,7 +106,7 @@ fn is_short_number(word: &str) -> bool {
     has_digit(&[word]) && word.len() < 5
 }
 
-/// Where a unit that begins at `start` ends.
+/// The end of a unit that begins at `start`.
 fn unit_end(words: &[&str], start: usize) -> Option<usize> {
     let first = words.get(start)?;
     if first.starts_with('#') {
@@ -130,14 +130,14 @@ fn unit_end(words: &[&str], start: usize) -> Option<usize> {
     // Apt # 6, Apt 6
     let mark = usize::from(words.get(start + 1) == Some(&"#"));
     let number = words.get(start + 1 + mark)?;
-    // FL is also Florida.
+    // FL also stands for Florida.
     if is(words, start, &["fl"]) && !is_short_number(number) {
         return None;
     }
     (number.starts_with('#') || is_number(number)).then_some(start + 2 + mark)
 }
 
-/// Whether the words are units and nothing else: `Bldg 4 Apt 6`.
+/// Whether the words consist of units only: `Bldg 4 Apt 6`.
 fn is_unit(words: &[&str]) -> bool {
     let mut at = 0;
     while let Some(end) = unit_end(words, at) {
@@ -154,7 +154,7 @@ pub(super) fn begins_with_unit(words: &[&str]) -> bool {
     unit_end(words, 0).is_some()
 }
 
-/// Takes away the parts that are units and nothing else, wherever they stand.
+/// Removes the parts that consist of units only, wherever they are.
 pub(super) fn take_units(parts: &mut Parts<'_>) -> Vec<String> {
     let parts = &mut parts.0;
     if parts.len() < 2 {
@@ -166,8 +166,8 @@ pub(super) fn take_units(parts: &mut Parts<'_>) -> Vec<String> {
     units
 }
 
-/// Where the city begins, in words that hold a street, a box or a unit before it; `None` where they
-/// do not, or where that could be read in two ways.
+/// The start of the city in words with a street, a box, or a unit before it. Returns `None` if
+/// there is none, or if the words have two readings.
 pub(super) fn city_start(words: &[&str]) -> Option<usize> {
     let start = after_unit(words)
         .or_else(|| after_box(words))
@@ -178,26 +178,26 @@ pub(super) fn city_start(words: &[&str]) -> Option<usize> {
     (begins_well && !has_digit(city)).then_some(start)
 }
 
-/// Behind the last unit.
+/// The position after the last unit.
 fn after_unit(words: &[&str]) -> Option<usize> {
     let ends = (0..words.len()).filter_map(|start| unit_end(words, start));
     ends.max()
 }
 
-/// Behind the last `Box 12`.
+/// The position after the last `Box 12`.
 fn after_box(words: &[&str]) -> Option<usize> {
     let boxes = (0..words.len()).filter(|index| is(words, *index, &["box", "pob"]));
     let ends = boxes.filter_map(|index| is_number(words.get(index + 1)?).then_some(index + 2));
     ends.max()
 }
 
-/// Behind the kind of street, and what belongs to it: `Ave NW`, `Highway 61`, `Avenue A`.
+/// The position after the street type and what belongs to it: `Ave NW`, `Highway 61`, `Avenue A`.
 fn after_kind(words: &[&str]) -> Option<usize> {
     if is(words, 1, &["broadway"]) {
         return Some(2);
     }
     let is_kind = |index: usize| is(words, index, &KINDS);
-    // A street has a name before its kind, but for `17 Boulevard`.
+    // A street has a name before its type, except for one like `17 Boulevard`.
     let named = (2..words.len()).find(|index| is_kind(*index));
     let kind = named.or_else(|| (is_kind(1) && !is(words, 1, &["st"])).then_some(1))?;
     let mut end = kind + 1;
@@ -206,14 +206,14 @@ fn after_kind(words: &[&str]) -> Option<usize> {
         end += 1;
     }
     let city = words.get(end..)?;
-    // `St Paul` begins a city; any other kind makes it doubtful where the street ends.
+    // `St Paul` begins a city. With any other street type, the end of the street is ambiguous.
     let doubtful = (0..city.len())
         .any(|index| is(city, index, &KINDS) && !(index == 0 && is(city, 0, &["st"])));
     let is_directed = is(city, 0, &LONG_DIRECTIONS);
     (!doubtful && !is_directed).then_some(end)
 }
 
-/// The street's first and second line.
+/// The first and the second line of the street.
 pub(super) fn lines(parts: &[Vec<&str>], aside: &[String]) -> (Option<String>, Option<String>) {
     let is_numbered = |words: &&Vec<&str>| {
         has_digit(words)

@@ -2,12 +2,13 @@
 
 use super::is_state;
 
-/// The text with every blank a space, every dash a hyphen, and nothing invisible.
+/// Normalizes the text: every blank becomes a space, every dash a hyphen, and invisible characters
+/// are removed.
 pub(super) fn normal(text: &str) -> String {
     text.chars()
         .filter_map(|c| match c {
             '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
-            // Zero-width characters, marks of direction, the soft hyphen.
+            // Zero-width characters, direction marks, and the soft hyphen.
             '\u{ad}'
             | '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}'
@@ -27,13 +28,13 @@ pub(super) fn normal(text: &str) -> String {
 pub(super) struct Parts<'a>(pub(super) Vec<Vec<&'a str>>);
 
 impl<'a> Parts<'a> {
-    /// Splits a normal text.
+    /// Splits a normalized text.
     pub(super) fn of(text: &'a str) -> Self {
         let parts = text.split([',', '\n']).map(words);
         Self(parts.filter(|words| !words.is_empty()).collect())
     }
 
-    /// Takes something off the end of the last part, and the part with it if nothing is left.
+    /// Removes something from the end of the last part, and the part itself if nothing is left.
     pub(super) fn take_last<T>(
         &mut self,
         take: impl FnOnce(&[&'a str]) -> Option<(T, usize)>,
@@ -48,8 +49,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The words of a part. A final dot of the part belongs to no word but an abbreviation, and a dot
-/// alone is no word.
+/// The words of a part. A final dot stays only with an abbreviation, and a lone dot is not a word.
 fn words(part: &str) -> Vec<&str> {
     let words = part.split(' ').flat_map(unglued);
     words
@@ -57,7 +57,7 @@ fn words(part: &str) -> Vec<&str> {
         .collect()
 }
 
-/// `NY11201` is two words.
+/// Splits words such as `NY11201` in two.
 fn unglued(word: &str) -> impl Iterator<Item = &str> {
     let split = word.split_at_checked(2).filter(|(state, zip)| {
         is_state(&state.to_uppercase())
@@ -67,7 +67,7 @@ fn unglued(word: &str) -> impl Iterator<Item = &str> {
     std::iter::once(first).chain(second)
 }
 
-/// How a word is compared: in lower case, without dots, apostrophes and brackets.
+/// The form in which words are compared: lower case, without dots, apostrophes, and parentheses.
 pub(super) fn plain(word: &str) -> String {
     let letters = word
         .chars()
@@ -75,8 +75,8 @@ pub(super) fn plain(word: &str) -> String {
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// How many words are before this name, if the words end with it. A name of letters alone may be
-/// written as several words, `N. Y.`.
+/// The number of words before this name, if the words end with it. A short name may be spelled with
+/// dots, `N. Y.`.
 pub(super) fn before_name(words: &[&str], name: &str) -> Option<usize> {
     let names: Vec<&str> = name.split(' ').collect();
     let start = words.len().checked_sub(names.len())?;
@@ -104,7 +104,7 @@ pub(super) fn has_digit(words: &[&str]) -> bool {
     words.iter().any(|word| word.chars().any(char::is_numeric))
 }
 
-/// Words as one text. Only an abbreviation keeps its final dot.
+/// Joins words to a text. Only an abbreviation keeps its final dot.
 pub(super) fn text(words: &[&str]) -> String {
     let joined = words.join(" ");
     let trimmed = joined.trim_end_matches(['.', ' ']);
