@@ -1,10 +1,10 @@
-//! What customers have agreed to: one item for each customer and billing partner.
+//! Customers' agreements: one item for each customer and billing partner.
 //!
-//! An approval replaces what was there, so the last one to be written holds. A revoked agreement
-//! keeps its item and loses its tokens: there is nothing left to charge with.
+//! An approval replaces the previous one, so the last approval written wins. A revoked agreement
+//! keeps its item but loses its tokens, so that it can no longer be charged.
 //!
-//! Each write raises the item's `version` and names the version that it was decided by, so a copy of
-//! it that arrives late changes nothing.
+//! Each write raises the item's `version` and requires the version that the decision was based on.
+//! A request that arrives late therefore changes nothing.
 
 use std::collections::HashMap;
 
@@ -26,30 +26,30 @@ const REVOKED: &str = AgreementState::REVOKED;
 /// Outcome of an approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Approval {
-    /// It was written.
+    /// The approval was written.
     Written,
-    /// Another approval or a revocation was written since the item was read. This approval counts as
-    /// the earlier one, which that one has replaced; nothing was written.
+    /// Another approval or a revocation was written since the item was read. This approval counts
+    /// as the earlier one, which the other has replaced; nothing was written.
     Overtaken,
-    /// Its idempotency key was answered before, and nothing was written: a late repeat does not
-    /// bring back what was revoked since.
+    /// The idempotency key was answered before, and nothing was written. A late repeat must not
+    /// restore an agreement that was revoked since.
     Answered,
-    /// Its idempotency key was used with another body.
+    /// The idempotency key was used with another body.
     KeyReused,
 }
 
-/// What became of a revocation.
+/// Outcome of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// It is revoked, now or before.
+    /// The agreement is revoked, by this or an earlier request.
     Revoked(AgreementRecord),
-    /// The customer never agreed with this partner.
+    /// The customer never had an agreement with this partner.
     NeverApproved,
 }
 
 impl Store {
-    /// Keeps a customer's approval in place of any earlier one with the same partner: a read, and one
-    /// write or one transaction with the key's row.
+    /// Stores a customer's approval in place of any earlier one with the same partner. Costs a read
+    /// and one write, or one transaction if there is a key.
     pub async fn approve_agreement(
         &self,
         customer: &CustomerId,
@@ -78,7 +78,7 @@ impl Store {
         match self.keyed(written, 1, &key).await? {
             Keyed::Written => Ok(Approval::Written),
             Keyed::Refused(approval) => Ok(approval),
-            // A later repeat must not be the one that is written.
+            // Record the answer, so that a later repeat does not write the approval.
             Keyed::Overtaken => match self.keyed(vec![answer], 0, &key).await? {
                 Keyed::Refused(approval) => Ok(approval),
                 Keyed::Written | Keyed::Overtaken => Ok(Approval::Overtaken),
@@ -100,7 +100,7 @@ impl Store {
         })
     }
 
-    /// Carries out a transaction that holds the row of `key` at `row`.
+    /// Executes a transaction whose item at index `row` is the row of `key`.
     async fn keyed(
         &self,
         items: Vec<TransactWriteItem>,
@@ -126,8 +126,9 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    /// Takes a customer's approval back; a read and a write. The first revocation's time stays. An
-    /// approval that comes in between is taken back too: what was answered as revoked is revoked.
+    /// Revokes a customer's agreement; a read and a write. If it was revoked before, the time of
+    /// the first revocation stays. An approval that is written in between is revoked too, so that
+    /// an agreement answered as revoked is revoked.
     pub async fn revoke_agreement(
         &self,
         customer: &CustomerId,
@@ -175,7 +176,7 @@ impl Store {
         self.item(table, key(customer, partner)).await
     }
 
-    /// All that is kept of a customer, by partner; one consistent query.
+    /// All agreement records of a customer, by partner; one consistent query.
     pub async fn agreements(
         &self,
         customer: &CustomerId,
@@ -193,8 +194,8 @@ impl Store {
         output.items().iter().map(read).collect()
     }
 
-    /// What the customer may be charged by at that partner, if the approval holds; one consistent
-    /// read, so that a revocation that was answered is seen.
+    /// The customer's agreement with that partner, if it is in force. One consistent read, so that
+    /// a revocation that was answered is seen.
     pub async fn approved_agreement(
         &self,
         customer: &CustomerId,
@@ -209,7 +210,7 @@ impl Store {
     }
 }
 
-/// An agreement, as the target of an update.
+/// The target type of an update of an agreement.
 #[derive(Debug)]
 enum AgreementItem {}
 
@@ -224,20 +225,20 @@ fn key(customer: &CustomerId, partner: PartnerName) -> [(&'static str, Attribute
     [("customerId", customer), ("partner", partner)]
 }
 
-/// Outcome of a transaction that holds a key's row.
+/// Outcome of a transaction that includes a key's row.
 enum Keyed {
     Written,
-    /// The key's row refused it.
+    /// The condition on the key's row failed.
     Refused(Approval),
     /// The agreement has changed since it was read.
     Overtaken,
 }
 
-/// The item that a write is decided by, as it was read. Items never disappear, and their versions
-/// only grow.
+/// The state of the item, as read, that a write is based on. Items are never deleted, and their
+/// versions only grow.
 enum Basis {
     Absent,
-    /// Written before there were versions.
+    /// Written by a version of the service that stored no versions.
     Unversioned,
     Version(u64),
 }

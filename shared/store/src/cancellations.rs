@@ -1,4 +1,4 @@
-//! Cancelling an order, and giving back what was charged.
+//! Cancels orders and requests their refunds.
 
 use domain::{ChargeState, Command, Order, Refund, Status, Text, Timestamp};
 
@@ -8,20 +8,21 @@ use super::refunds::with_refund;
 use super::transition::{OrderWrite, Transition};
 use super::{Fence, Settlement, Store, StoreError};
 
-/// What makes sure that nobody charges the order while it is cancelled.
+/// What guarantees that no worker charges the order while it is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelBasis {
-    /// It is pending: there is no invoice to be charged.
+    /// The order is pending: there is no invoice to charge.
     Pending,
-    /// Its payment is claimed under this fence, and its charge, if it has one, is cancelled at the
+    /// The payment is claimed under this fence, and its charge, if any, was cancelled at the
     /// partner.
     Claimed(Fence),
-    /// Its payment is declined, as it was read, and the declined charge is cancelled at the partner.
+    /// The payment is declined, as it was read, and the declined charge was cancelled at the
+    /// partner.
     Declined,
 }
 
 impl Store {
-    /// Cancels an order that is not paid, with its `OrderCancelled` event; one write.
+    /// Cancels an unpaid order, with its `OrderCancelled` event; one write.
     pub async fn cancel_order(
         &self,
         order: &Order,
@@ -45,7 +46,7 @@ impl Store {
     }
 
     /// Cancels an order that was paid without a charge, with its `OrderCancelled` event; one write.
-    /// Refused as [`Store::request_refund`] is.
+    /// Refused under the same conditions as [`Store::request_refund`].
     pub async fn cancel_free_order(
         &self,
         order: &Order,
@@ -60,10 +61,10 @@ impl Store {
             .await
     }
 
-    /// Marks a paid order as to be refunded, with its `RefundRequested` event; one write. Refused
-    /// once its parcel is registered with a carrier: then it is being shipped, unless the carrier has
-    /// refused the label and no purchase of it is open.
-    /// `closing` is the refund of what is left, where something is.
+    /// Marks a paid order as refunding, with its `RefundRequested` event; one write. Refused once
+    /// its parcel is registered with a carrier, because it is then being shipped, unless the
+    /// carrier has refused the label and no purchase of it is open. `closing` is the refund of the
+    /// remaining amount, if any remains.
     pub async fn request_refund(
         &self,
         order: &Order,
@@ -82,7 +83,7 @@ impl Store {
         .await
     }
 
-    /// Marks an order cancelled whose money has gone back, with its `PaymentRefunded` and
+    /// Marks an order as cancelled after its refund, with its `PaymentRefunded` and
     /// `OrderCancelled` events; one write.
     pub async fn finish_refund(
         &self,
@@ -92,7 +93,7 @@ impl Store {
         let finished = self
             .transition(order, Command::FinishRefund, now)
             .set("payment.state", s(ChargeState::Refunded.as_str()))
-            // What was said of the refund on the way is over: the money has gone back.
+            // The earlier answers about the refund are obsolete: it is done.
             .remove(["payment.refund"]);
         let stands_already = |order: &Order| order.status == Status::Cancelled;
         self.settled(finished, stands_already).await

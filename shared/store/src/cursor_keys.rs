@@ -1,5 +1,6 @@
-//! The keys that cursors are signed with: one for each month, made by whoever needs it first. They are
-//! rows of the `IdempotencyKeys` table that expire, so nobody types a secret and nobody rotates one.
+//! The keys that sign cursors: one for each month, created by the first function that needs it.
+//! They are rows of the `IdempotencyKeys` table that expire, so no operator has to enter or rotate
+//! a secret.
 
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use super::item::{Item, Reader, n, s};
 use super::refused::unless_refused;
 use super::{Store, StoreError, damaged};
 
-/// How long a key verifies cursors: at least a month after its own.
+/// How long a key verifies cursors: at least a month after the end of its own.
 const RETENTION: Duration = Duration::from_hours(62 * 24);
 
-/// The secret key of one month's cursors.
+/// The secret key for one month's cursors.
 #[derive(Clone)]
 pub struct CursorKey(String);
 
@@ -25,7 +26,7 @@ impl CursorKey {
     }
 }
 
-/// A key never reaches a log by accident.
+/// Redacted, so that a key never reaches a log by accident.
 impl std::fmt::Debug for CursorKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CursorKey(…)")
@@ -33,7 +34,7 @@ impl std::fmt::Debug for CursorKey {
 }
 
 impl Store {
-    /// The key of this name, unless there is none or it has expired; a consistent read.
+    /// The key with this name, unless it does not exist or has expired; a consistent read.
     pub async fn cursor_key(
         &self,
         name: &str,
@@ -45,7 +46,8 @@ impl Store {
         Ok(key.filter(is_fresh).map(|(key, _)| key))
     }
 
-    /// The key of this name, made if there is none; a read, and a write the first time.
+    /// The key with this name, created if it does not exist or has expired; a read, and a write the
+    /// first time.
     pub async fn cursor_key_or_new(
         &self,
         name: &str,
@@ -67,7 +69,7 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match unless_refused(put.send().await)? {
             Ok(_) => Ok(CursorKey(secret)),
-            // Another function has made it since.
+            // Another function has created it since.
             Err(row) => Ok(read(&row.unwrap_or_default())?.0),
         }
     }

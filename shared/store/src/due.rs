@@ -1,5 +1,5 @@
-//! The index of what is due. Whatever an order holds, its mark in the index can be moved: that needs
-//! nothing but the index's own keys.
+//! The index of due orders. An order's mark in the index can be moved whatever the order's item
+//! contains: that needs only the index's own keys.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use super::item::{Corrupt, Item, Reader, n, order_from_item, s};
 use super::transition::Change;
 use super::{Store, StoreError, damaged, failed};
 
-/// An order's place in the index, as the index shows it.
+/// An order's entry in the index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DueMark {
     order: String,
@@ -20,45 +20,46 @@ pub struct DueMark {
 }
 
 impl DueMark {
-    /// The order's id.
+    /// The order's ID.
     #[must_use]
     pub fn order(&self) -> &str {
         &self.order
     }
 }
 
-/// Where a page of the index ends.
+/// The end of a page of the index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DueCursor(Item);
 
-/// Some of the orders that are due in one shard, oldest first.
+/// One page of the orders that are due in one shard, oldest first.
 #[derive(Clone, Debug)]
 pub struct DuePage {
-    /// Their marks.
+    /// Their entries.
     pub marks: Vec<DueMark>,
-    /// Where the next page begins; `None` after the last.
+    /// The start of the next page; `None` after the last one.
     pub next: Option<DueCursor>,
 }
 
 /// A due order with its mails, as far as this version can read them.
 #[derive(Debug)]
 pub enum DueOrder {
-    /// There is no such order.
+    /// The order does not exist.
     Gone,
-    /// The order, and how far each of its mails is. A mail whose row cannot be read stands alone.
+    /// The order, and the state of each of its mails. A mail whose row cannot be read does not
+    /// affect the others.
     Read(Box<Order>, BTreeMap<MailTopic, Result<EmailState, Corrupt>>),
-    /// It is damaged, or a newer version wrote it.
+    /// The item is damaged, or a newer version wrote it.
     Unreadable {
-        /// How often the sweep has looked, as far as that can be read.
+        /// How many times the sweep has checked it; 0 if that cannot be read.
         tries: u32,
-        /// What is wrong.
+        /// The attribute that cannot be read.
         source: Corrupt,
     },
 }
 
 impl Store {
-    /// Orders of one shard of `step` whose time had come at `until`, oldest first, at most `limit`,
-    /// behind `after`.
+    /// The orders of one shard of `step` that were due at `until`, oldest first: at most `limit`,
+    /// after the cursor `after`.
     pub async fn due_orders(
         &self,
         step: DueStep,
@@ -87,8 +88,8 @@ impl Store {
         })
     }
 
-    /// The order of that mark and its mails; one consistent call, and another one where mails tell of
-    /// refunds of a part or of the parcel's way.
+    /// The order of that mark and its mails. One consistent call, and another one if there may be
+    /// mails about partial refunds or about the parcel's delivery.
     pub async fn due_order(&self, mark: &DueMark) -> Result<DueOrder, StoreError> {
         let (item, mut rows) = self.items_of(&mark.order).await?;
         let Some(item) = item else {
@@ -111,9 +112,9 @@ impl Store {
         })
     }
 
-    /// Moves the time of the next look at what an order waits for, or at what it waits for next, or
-    /// ends the waiting (`None`); one write. Nothing happens when the order has moved on, or waits for
-    /// something else, since it was read; tells whether something did.
+    /// Moves the next check of what an order waits for, changes what it waits for, or ends the
+    /// waiting (`None`); one write. Does nothing if the order has changed, or waits for something
+    /// else, since it was read. Returns whether the mark was moved.
     pub async fn set_due(&self, order: &Order, due: Option<Due>) -> Result<bool, StoreError> {
         let Some(read) = &order.due else {
             return Ok(false);
@@ -126,9 +127,9 @@ impl Store {
         self.moved(change, due.map(|due| due.at)).await
     }
 
-    /// Moves the time of the next look at an order of which nothing is known but its mark; one write.
-    /// `tries` is kept with it where it is known. Nothing happens when the mark is another one by
-    /// now; tells whether something did.
+    /// Moves the next check of an order of which only its mark is known; one write. `tries`, if
+    /// known, is stored with it. Does nothing if the mark has changed. Returns whether the mark was
+    /// moved.
     pub async fn postpone(
         &self,
         mark: &DueMark,
@@ -142,8 +143,8 @@ impl Store {
         self.moved(change, Some(at)).await
     }
 
-    /// Whether the mark stands where the change moves it (`None`: nowhere). One that stood there when
-    /// the condition refused it was moved by our own write, whose first answer was lost on the way.
+    /// Whether the mark is where the change moves it (`None`: removed). If it was already there
+    /// when the condition failed, it was this call's own write, whose first answer was lost.
     async fn moved(&self, change: Change, to: Option<Timestamp>) -> Result<bool, StoreError> {
         Ok(match self.update(change).await? {
             Ok(_) => true,

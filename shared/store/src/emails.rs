@@ -1,7 +1,8 @@
-//! The ledger of mails: one row for each order, event and address, so that each mail is sent once.
+//! The ledger of mails: one row for each order, event, and address, so that each mail is sent only
+//! once.
 //!
-//! The row of a promised mail holds its message, and a mark in the index `due`, until the mail has
-//! ended. The write that ends it removes both, so that nothing personal stays.
+//! The row of a promised mail also holds its message, and a mark in the index `due`, until the mail
+//! has ended. The write that ends it removes both, so that no personal data stays.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::transition::DUE_AFTER;
 use super::update::{Target, Write};
 use super::{Store, StoreError, TRIES, damaged, failed};
 
-/// What only the row of a promised mail has.
+/// The attributes that only the row of a promised mail has.
 const PROMISED: [&str; 5] = ["message", "keptAt", "dueShard", "dueAt", "dueTries"];
 
 /// An update of a mail's row.
@@ -38,7 +39,7 @@ impl RowWrite {
         self.set("state", s(state.as_str()))
     }
 
-    /// The order that the mail is about.
+    /// Sets the order that the mail is about.
     fn about(self, order: Option<&OrderId>) -> Self {
         match order {
             Some(order) => self.set("orderId", s(order.to_string())),
@@ -47,25 +48,26 @@ impl RowWrite {
     }
 }
 
-/// How far a mail is.
+/// The state of a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum EmailState {
-    /// SES provably did not take it; anybody may claim it.
+    /// SES provably did not accept it. Any worker may claim it.
     Queued,
-    /// Somebody is about to call SES, or died doing so.
+    /// A worker is about to call SES, or died during the call.
     Sending,
-    /// SES took it.
+    /// SES accepted it.
     Sent,
-    /// SES may or may not have taken it; parked, never sent again by itself.
+    /// SES may or may not have accepted it. The mail is parked and is never sent again
+    /// automatically.
     Unconfirmed,
-    /// SES refuses the address.
+    /// SES rejected the address.
     Rejected,
-    /// SES did not take it for days, and the sweep stopped retrying; a new request may claim it.
+    /// SES did not accept it for days, and the sweep stopped retrying. A new request may claim it.
     Failed,
-    /// Its address bounced or complained before: SES was not called.
+    /// Its address bounced or complained earlier, so SES was not called.
     Suppressed,
-    /// SES took it, and it could not be delivered.
+    /// SES accepted it, but it could not be delivered.
     Bounced,
     /// It was delivered, and its recipient marked it as spam.
     Complained,
@@ -78,27 +80,27 @@ impl EmailState {
         self.into()
     }
 
-    /// Whether nothing more will happen by itself.
+    /// Whether the state does not change automatically any more.
     #[must_use]
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Queued | Self::Sending)
     }
 }
 
-/// What SES tells of a mail that it took.
+/// SES's feedback on a mail that it accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feedback {
-    /// It could not be delivered; `is_permanent` where no further mail to the address can be.
+    /// It could not be delivered. `is_permanent` means that no later mail to the address can be.
     Bounced {
-        /// As opposed to a mailbox that is full, or a server that is out.
+        /// False for a temporary cause, such as a full mailbox or a server that is down.
         is_permanent: bool,
     },
-    /// Its recipient marked it as spam.
+    /// The recipient marked it as spam.
     Complained,
 }
 
 impl Feedback {
-    /// The state that it brings the mail into.
+    /// The state that this feedback puts the mail in.
     #[must_use]
     pub fn state(&self) -> EmailState {
         match self {
@@ -117,62 +119,62 @@ impl Feedback {
     }
 }
 
-/// What became of the wish to send a mail.
+/// Outcome of claiming a mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EmailClaim {
-    /// The row is yours: call SES once, then settle it under this token.
+    /// The caller holds the claim: call SES once, then settle the mail with this token.
     Yours(String),
-    /// Somebody claimed it a moment ago.
+    /// Another worker claimed it a moment ago.
     InProgress,
     /// The mail was settled before.
     Settled(EmailState),
-    /// Whoever claimed it died around the call to SES: parked just now as
+    /// The worker that had claimed it died around the call to SES. The mail was just parked as
     /// [`EmailState::Unconfirmed`].
     Parked,
 }
 
-/// What became of the promise to send a mail.
+/// Outcome of promising a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     /// The ledger keeps the mail until it has ended.
     Kept,
-    /// The ledger kept it before.
+    /// The ledger already kept it.
     KeptBefore,
-    /// The mail ended before; nothing is kept.
+    /// The mail has already ended; nothing is kept.
     Ended(EmailState),
 }
 
-/// A promised mail whose time has come, as the index shows it.
+/// A promised mail that is due, as the index shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueEmail {
     /// The key of its row.
     pub id: String,
-    /// How often the sweep has looked at it.
+    /// How many times the sweep has checked it.
     pub tries: u32,
     at: Timestamp,
 }
 
-/// A page of promised mails whose time has come, oldest first.
+/// A page of due promised mails, oldest first.
 #[derive(Clone, Debug)]
 pub struct DueEmails {
     /// The mails.
     pub emails: Vec<DueEmail>,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<Item>,
 }
 
-/// What the ledger keeps of a promised mail.
+/// The stored data of a promised mail.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PromisedEmail {
-    /// How far it is.
+    /// The state of the mail.
     pub state: EmailState,
     /// When it was promised.
     pub kept_at: Timestamp,
-    /// The message that asks for it, as it travels.
+    /// The serialized message that requests it.
     pub message: String,
 }
 
-/// The message never reaches a log by accident.
+/// Redacted, so that the message never reaches a log by accident.
 impl std::fmt::Debug for PromisedEmail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PromisedEmail")
@@ -183,9 +185,10 @@ impl std::fmt::Debug for PromisedEmail {
 }
 
 impl Store {
-    /// Keeps the message of a mail that is promised to a caller, to be published again until the
-    /// mail has ended; one write, and another where the mail is being sent right now. A message that
-    /// is kept already stays: it asks for the same mail.
+    /// Stores the message of a promised mail, so that it is published again until the mail has
+    /// ended. Costs one write, and another if the mail is being sent right now. A message that is
+    /// already stored stays, because it requests the same mail. A mail that ended as
+    /// [`EmailState::Failed`] is queued again.
     pub async fn promise_email(
         &self,
         message: &Message,
@@ -204,14 +207,14 @@ impl Store {
                     return Ok(Promise::KeptBefore);
                 }
             }
-            // It was claimed or given back between the two writes.
+            // A worker claimed the mail or released its claim between the two writes.
             self.back_off(attempt).await;
         }
         Err(StoreError::Conflict)
     }
 
-    /// Keeps the message in a row that is then in `state`, `Queued` or `Sending`, and has none; else
-    /// brings the row as it is.
+    /// Stores the message in a row that has none and is in `state` (`Queued` or `Sending`); for
+    /// `Queued`, also in a new row and in a failed one. Otherwise returns the row as it is.
     async fn keep_message(
         &self,
         message: &Message,
@@ -245,7 +248,7 @@ impl Store {
         self.row(row).await
     }
 
-    /// Promised mails of one shard whose time has come, at most `limit`, after `start`.
+    /// The promised mails of one shard that are due: at most `limit`, after `start`.
     pub async fn due_emails(
         &self,
         shard: u8,
@@ -271,7 +274,7 @@ impl Store {
             Ok(DueEmail {
                 id: reader.required_text("emailId")?.to_owned(),
                 at: reader.required_time("dueAt")?,
-                // What cannot be read is looked at as rarely as can be.
+                // A row that cannot be read is checked as rarely as possible.
                 tries: reader.required_number("dueTries").unwrap_or(u32::MAX),
             })
         });
@@ -284,10 +287,10 @@ impl Store {
         })
     }
 
-    /// Moves the next look at a promised mail to `next` and brings what is kept of it; one write.
-    /// `None` where it has ended, or been looked at, since the index was read.
+    /// Moves the next check of a promised mail to `next` and returns its stored data; one write.
+    /// Returns `None` if the mail has ended or was checked since the index was read.
     ///
-    /// The time moves whatever the row holds, also where the row cannot be read.
+    /// The time moves whatever the row contains, even if the row cannot be read.
     pub async fn look_at_email(
         &self,
         due: &DueEmail,
@@ -311,8 +314,9 @@ impl Store {
         read().map(Some).map_err(damaged("Emails"))
     }
 
-    /// Ends a mail that SES has not taken as [`EmailState::Failed`]; one write. An `order`'s own mail
-    /// has no row before it is first claimed. False if the mail is claimed or has ended otherwise.
+    /// Ends a mail that SES has not accepted as [`EmailState::Failed`]; one write. The own mail of
+    /// an `order` has no row before it is first claimed. Returns false if the mail is claimed or
+    /// has ended otherwise.
     pub async fn give_up_email(
         &self,
         id: &str,
@@ -333,21 +337,21 @@ impl Store {
         let Err(row) = self.row(given_up).await? else {
             return Ok(true);
         };
-        // Our own write: its first answer was lost on the way.
+        // This may be our own write, whose first answer was lost.
         let reader = Reader(&row);
         let ended = reader.time("settledAt").map_err(damaged("Emails"))?;
         Ok(ended == Some(now) && state(&reader).map_err(damaged("Emails"))? == EmailState::Failed)
     }
 
-    /// The row after the write, or as it stood when the condition refused it.
+    /// The row after the write, or the row as it was when the condition failed.
     async fn row(&self, write: RowWrite) -> Result<Result<Item, Item>, StoreError> {
         let row = self.update(write).await?;
         Ok(row.map_err(Option::unwrap_or_default))
     }
 
-    /// Claims the right to send a mail; one write, which leaves the message of a promised one where
-    /// it is. A claim older than `stale` was left by somebody who died
-    /// around the call to SES: nobody can know whether the mail went out, so it is parked.
+    /// Claims the right to send a mail; one write, which keeps the message of a promised mail. A
+    /// claim older than `stale` belongs to a worker that died around the call to SES. Its outcome
+    /// cannot be known, so the mail is parked.
     pub async fn claim_email(
         &self,
         email_id: &str,
@@ -378,7 +382,7 @@ impl Store {
         };
         let (claimed_by, claimed_at) = claim().map_err(damaged("Emails"))?;
         if claimed_by == Some(holder.as_str()) {
-            // Our own write: its first answer was lost on the way.
+            // Our own write, whose first answer was lost.
             return Ok(EmailClaim::Yours(holder));
         }
         if now < claimed_at.plus(stale) {
@@ -388,7 +392,7 @@ impl Store {
         let is_parked = self
             .settle_email(email_id, dead, EmailState::Unconfirmed, None, now)
             .await?;
-        // Not parked: whoever held it came back just now; ask again.
+        // Not parked: its holder has just settled it or released the claim. The caller retries.
         Ok(if is_parked {
             EmailClaim::Parked
         } else {
@@ -396,8 +400,9 @@ impl Store {
         })
     }
 
-    /// Records what SES tells of a mail, also of one that is not settled yet; one write. A complaint
-    /// stays what it is. False if there is no such mail, or it was recorded before.
+    /// Records SES's feedback on a mail, even if the mail is not settled yet; one write. A
+    /// complaint is never overwritten. Returns false if there is no such mail or the feedback was
+    /// recorded before.
     pub async fn record_feedback(
         &self,
         id: &str,
@@ -426,7 +431,7 @@ impl Store {
         Ok(self.row(row).await?.is_ok())
     }
 
-    /// Sends no further mail to the address; one write. Only a hash of the address is kept.
+    /// Suppresses all further mail to the address; one write. Only a hash of the address is stored.
     pub async fn suppress_address(
         &self,
         address: &Email,
@@ -437,21 +442,22 @@ impl Store {
             .when("attribute_not_exists(emailId)")
             .set("suppressedAt", n(now.millis()))
             .set("feedback", s(feedback.state().as_str()));
-        // Suppressed before: the first time stays.
+        // If the address was suppressed before, the first time stays.
         let _ = self.row(suppressed).await?;
         Ok(())
     }
 
-    /// Whether the address gets no further mail; one consistent read.
+    /// Whether mail to the address is suppressed; one consistent read.
     pub async fn is_suppressed(&self, address: &Email) -> Result<bool, StoreError> {
         let key = [("emailId", s(suppression_id(address)))];
         let row = self.item(self.emails_table()?, key).await?;
         Ok(row.is_some())
     }
 
-    /// Writes how the mail that `holder` claimed ended, or gives the claim back
-    /// ([`EmailState::Queued`]). What was kept of a promised mail goes with its end. A mail that is
-    /// settled otherwise stays as it is; tells whether this holds.
+    /// Records how the mail that `holder` claimed ended, or releases the claim
+    /// ([`EmailState::Queued`]). A final state also removes the stored data of a promised mail. A
+    /// mail that was settled otherwise stays as it is. Returns whether the mail is settled as
+    /// requested.
     pub async fn settle_email(
         &self,
         email_id: &str,
@@ -473,8 +479,8 @@ impl Store {
         }
         Ok(match self.row(settled).await? {
             Ok(_) => true,
-            // Our own write: its first answer was lost on the way, and the SDK tried again. Whoever else
-            // parked the same mail did it at another time.
+            // This may be our own write: its first answer was lost, and the SDK retried it. Another
+            // worker that parked the same mail did so at another time.
             Err(row) => {
                 let is = |name: &str, value| row.get(name) == Some(&value);
                 is("state", s(state.as_str()))
@@ -485,12 +491,12 @@ impl Store {
     }
 }
 
-/// The key of the row that ends mails to an address.
+/// The key of the row that suppresses mail to an address.
 fn suppression_id(address: &Email) -> String {
     format!("address/{}", digest_hex(&["address", &address.mailbox()]))
 }
 
-/// Over which of the index's partitions a mail goes.
+/// The partition of the index that a mail belongs to.
 fn shard_of(email_id: &str) -> String {
     let [first, ..] = digest(&[email_id]);
     (first % DueStep::SHARDS).to_string()
@@ -501,8 +507,8 @@ pub(super) fn email_state(row: &Item) -> Result<EmailState, Corrupt> {
     state(&Reader(row))
 }
 
-/// What SES told counts once the sending has ended: it may tell before the row is settled. It also
-/// proves that an unconfirmed mail was taken.
+/// SES's feedback counts once the mail is no longer being sent, because it may arrive before the
+/// row is settled. It also proves that SES accepted an unconfirmed mail.
 fn state(reader: &Reader<'_>) -> Result<EmailState, Corrupt> {
     let named = |text: &str| text.parse().ok();
     let state = reader.required("state", named)?;

@@ -1,4 +1,4 @@
-//! Idempotency keys: which body a caller's key was first used with.
+//! Idempotency keys: the body that a caller's key was first used with.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use super::item::{Item, Reader, n, s};
 use super::refused::{complete, unless_refused};
 use super::{KeyRecord, Store, StoreError, damaged};
 
-/// How long a key is remembered: seven days from its first use. After that it counts as new; the domain's own rules
-/// (one invoice, charge, shipment and mail of each kind per order) hold for ever.
+/// How long a key is remembered: seven days from its first use. After that it counts as new. The
+/// domain's own rules (one invoice, charge, shipment, and mail of each kind per order) hold
+/// permanently.
 const RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// A key's row is written by whoever comes first, or once it has expired (DynamoDB deletes expired
-/// items only within days). It is never written over: it may hold an answer.
+/// A key's row is written by its first use, or once the row has expired (DynamoDB deletes expired
+/// items only after days). It is not overwritten before that, because it may hold an answer.
 const FIRST_USE: &str = "attribute_not_exists(keyId) OR expiresAt < :now";
 
-/// The answer is recorded once, in the row of the body that it answers.
+/// The answer is recorded once, in the row with the body that it answers.
 const ANSWERED: &str = "attribute_not_exists(keyId) OR expiresAt < :now \
      OR ((bodyHash = :body OR bodyHash = :written) AND attribute_not_exists(answer))";
 
-/// The hash of a body, by which a key recognises it.
+/// The hash of a body, by which a key recognizes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyHash {
     by_value: String,
@@ -29,8 +30,8 @@ pub struct BodyHash {
 }
 
 impl BodyHash {
-    /// Two bodies with the same values are the same body. Earlier versions hashed numbers as they
-    /// were written; `as_written` recognises what they stored.
+    /// Bodies with the same values have the same hash. Earlier versions hashed numbers as they were
+    /// written; `as_written` matches the hashes that they stored.
     #[must_use]
     pub fn new(by_value: String, as_written: String) -> Self {
         Self {
@@ -39,7 +40,7 @@ impl BodyHash {
         }
     }
 
-    /// The hash that is stored.
+    /// The hash to store.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.by_value
@@ -52,14 +53,14 @@ impl BodyHash {
     }
 }
 
-/// The hash of a text that has one form.
+/// The hash of a text that has only one notation.
 impl From<String> for BodyHash {
     fn from(hash: String) -> Self {
         Self::new(hash.clone(), hash)
     }
 }
 
-/// What a key's row says of a body.
+/// How a key's row relates to a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyUse {
     /// The key is new, or was used with the same body before and has no recorded answer.
@@ -71,7 +72,7 @@ pub enum KeyUse {
 }
 
 impl Store {
-    /// Remembers that `key` goes with a body; one write.
+    /// Binds `key` to a body; one write.
     pub async fn use_key(
         &self,
         key: &str,
@@ -94,7 +95,7 @@ impl Store {
         }
     }
 
-    /// What `key` was used with so far; a consistent read.
+    /// How `key` has been used so far; a consistent read.
     pub async fn key_use(
         &self,
         key: &str,
@@ -111,7 +112,7 @@ impl Store {
         }
     }
 
-    /// Whether `key` was remembered and has not expired; a consistent read.
+    /// Whether `key` was used and has not expired; a consistent read.
     pub async fn is_key_used(&self, key: &str, now: Timestamp) -> Result<bool, StoreError> {
         let table = self.idempotency_table()?;
         let Some(item) = self.item(table, [("keyId", s(key))]).await? else {
@@ -123,8 +124,8 @@ impl Store {
         Ok(expires_at >= now.seconds())
     }
 
-    /// Records the answer of what a key is for, as part of the transaction that carries it out: of
-    /// all requests with that key, one is carried out, and every later one gets its answer.
+    /// Records the answer for a key as part of the transaction that carries out its request. Of all
+    /// requests with that key, one is carried out, and every later one gets its answer.
     pub(super) fn key_answer(
         &self,
         record: &KeyRecord<'_>,
@@ -146,7 +147,7 @@ impl Store {
     }
 }
 
-/// What a key's row, which refused a write, says of a body.
+/// How a key's row that refused a write relates to a body.
 pub(super) fn key_use(row: &Item, body: &BodyHash) -> Result<KeyUse, StoreError> {
     let reader = Reader(row);
     let read = || {

@@ -7,19 +7,19 @@ use super::item::{contact_value, lines_value, money, n, new_payment_value, s};
 use super::refused::complete;
 use super::{Store, StoreError};
 
-/// What became of an invoice.
+/// Outcome of issuing an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvoiceIssue {
-    /// Invoice and order were written.
+    /// Both the invoice and the order were written.
     Issued,
     /// The order has changed since it was read; nothing was written.
     Raced,
 }
 
 impl Store {
-    /// Issues the invoice of a pending order as it was read; one transaction.
+    /// Issues the invoice of a pending order, as it was read; one transaction.
     ///
-    /// Lines and amounts of the invoice are those of the very version that it closes, and in the
+    /// The invoice has exactly the lines and amounts of the order's version that it closes, in the
     /// order's currency.
     pub async fn issue_invoice(
         &self,

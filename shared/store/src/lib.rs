@@ -1,4 +1,4 @@
-//! The tables. Every write states, as its condition, the rule that makes it happen once.
+//! The tables. The condition of every write states the rule that makes it happen only once.
 
 mod agreements;
 mod cancellations;
@@ -51,7 +51,7 @@ use platform::aws::AwsFailure;
 use platform::config::Tables;
 use platform::runtime::Runtime;
 
-/// The tables, over the real client.
+/// The tables, accessed with the AWS client.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
@@ -60,31 +60,31 @@ pub struct Store {
     sends_mails: bool,
 }
 
-/// Why the store did not do what it was asked.
+/// Why a call to the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The call failed.
     #[error(transparent)]
     Aws(#[from] AwsFailure),
-    /// Other calls came in between, again and again; nothing was written.
+    /// Other calls changed the item at every try; nothing was written.
     #[error("the call met others too often")]
     Conflict,
-    /// An item is not as this service writes it.
+    /// An item does not have the form that this service writes.
     #[error("an item of the {table} table is damaged")]
     Corrupt {
-        /// Which table.
+        /// The table.
         table: &'static str,
-        /// What is wrong.
+        /// The attribute.
         #[source]
         source: Corrupt,
     },
-    /// This function was not told the table's name.
+    /// The environment of this function has no name for the table.
     #[error("no name is configured for the {0} table")]
     NotConfigured(&'static str),
 }
 
 impl Store {
-    /// Tables of these names.
+    /// Creates a store on tables with these names.
     #[must_use]
     pub fn new(client: Client, tables: Tables, runtime: Runtime) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl Store {
         }
     }
 
-    /// The same for a shop without a sender: no order waits for a mail.
+    /// The same store for a shop without a sender: no order waits for a mail.
     #[must_use]
     pub fn without_mails(self) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Store {
         }
     }
 
-    /// The same for a shop with this sender, if it has one.
+    /// The same store for a shop with this sender, if it has one.
     #[must_use]
     pub fn with_sender(self, sender: Option<&str>) -> Self {
         match sender {
@@ -119,7 +119,7 @@ impl Store {
         self.sends_mails
     }
 
-    /// What an order waits for that has nothing before it but mails.
+    /// The step of an order that waits for nothing except its mails.
     fn mail_step(&self, order: &Order) -> Option<DueStep> {
         self.mails(order).then_some(DueStep::Email)
     }
@@ -148,7 +148,7 @@ impl Store {
         configured(self.tables.customers.as_deref(), "Customers")
     }
 
-    /// The item of that key; a consistent read.
+    /// The item with that key; a consistent read.
     async fn item<const N: usize>(
         &self,
         table: &str,
@@ -168,8 +168,8 @@ impl Store {
     }
 }
 
-/// How often a write is decided anew that others came before, and how often keys that `DynamoDB` left
-/// unread are asked for.
+/// How many times a write is decided again after other calls changed the item, and how many times
+/// keys that `DynamoDB` left unprocessed are read again.
 const TRIES: u32 = 4;
 
 fn configured<'a>(name: Option<&'a str>, table: &'static str) -> Result<&'a str, StoreError> {

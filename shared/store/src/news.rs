@@ -1,6 +1,6 @@
-//! What partners tell of an order after they were asked: disputes, refunds of cancelled orders and
-//! deliveries. Each is a note for people, written beside the state machine: no version is raised and
-//! no event is told. Only a delivery that the customer is told of is a transition.
+//! Partners' later reports about an order: disputes, refunds of cancelled orders, and deliveries.
+//! Each report is informational and is written outside the state machine: it raises no version and
+//! publishes no event. Only a delivery state that the customer is told of is a transition.
 
 use std::collections::HashMap;
 
@@ -15,39 +15,39 @@ use super::item::{delivery_value, dispute_value, n, refund_value, s};
 use super::transition::{Change, OrderWrite};
 use super::{Settlement, Store, StoreError, TRIES};
 
-/// What became of a piece of news.
+/// Outcome of recording a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noted {
-    /// It is on the order now.
+    /// It is recorded on the order.
     Written,
-    /// The order says so already, or says something later.
+    /// The order already has this report or a later one.
     Known,
-    /// There is no such order, or it does not have this reference.
+    /// The order does not exist or does not have this reference.
     Foreign,
 }
 
-/// What became of news of a dispute.
+/// Outcome of recording a report of a dispute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotedDispute {
-    /// Nobody knew of the dispute before; it is on the order now.
+    /// The dispute was unknown; it is recorded on the order.
     New,
-    /// It was known, and stands differently now.
+    /// The dispute was known; its state has changed.
     Changed,
-    /// The order says so already, or says something later.
+    /// The order already has this report or a later one.
     Known,
-    /// The order has [`Dispute::MOST`] others and does not keep it.
+    /// The order already has [`Dispute::MOST`] other disputes; this one is not stored.
     Full,
-    /// There is no such order, or it does not have this reference.
+    /// The order does not exist or does not have this reference.
     Foreign,
 }
 
 impl Store {
-    /// Notes how the dispute that the partner knows by `id` stands, if its charge is the one with this
-    /// reference; a read and a write. By `news.at` the latest news of a dispute holds, in whatever
-    /// order they come. A dispute that is known keeps its `since`.
+    /// Records the state of the partner's dispute `id`, if its charge has this reference; a read
+    /// and a write. The report with the latest `news.at` wins, in whatever order reports arrive. A
+    /// known dispute keeps its `since`.
     ///
-    /// A dispute without an id, which only earlier versions wrote, gives way to the first one with an
-    /// id: the two cannot be told apart, and the partner's word is newer.
+    /// A dispute without an ID, which only earlier versions wrote, is replaced by the first one
+    /// with an ID: the two cannot be told apart, and the partner's report is newer.
     pub async fn note_dispute(
         &self,
         id: &OrderId,
@@ -87,7 +87,7 @@ impl Store {
             };
             standing = match self.conditional(update).await? {
                 Ok(_) => return Ok(outcome),
-                // Our own write: its first answer was lost on the way, and the SDK tried again.
+                // This may be our own write: its first answer was lost, and the SDK retried it.
                 Err(Some(order)) if order.disputes.contains(&wanted) => return Ok(outcome),
                 Err(standing) => standing,
             };
@@ -96,10 +96,10 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    /// Notes what the partner says of the refund of an order that is refunding or cancelled, as it was
-    /// read; one write. By `news.at` the latest answer holds. The charge's state follows: a refund that
-    /// failed makes it [`ChargeState::RefundFailed`], one that is done [`ChargeState::Refunded`], and a
-    /// pending one leaves it as it is.
+    /// Records the partner's answer about the refund of a refunding or cancelled order, as it was
+    /// read; one write. The answer with the latest `news.at` wins. The charge's state follows it: a
+    /// failed refund makes it [`ChargeState::RefundFailed`], a completed one
+    /// [`ChargeState::Refunded`], and a pending one leaves it unchanged.
     pub async fn note_refund(&self, order: &Order, news: &RefundNews) -> Result<Noted, StoreError> {
         let (Some(payment), Status::Refunding | Status::Cancelled) = (&order.payment, order.status)
         else {
@@ -129,8 +129,8 @@ impl Store {
         })
     }
 
-    /// Notes where the parcel with this reference at that carrier is; one write. By the carrier's clock the latest
-    /// news holds, in whatever order they come.
+    /// Records the delivery state of the parcel with this reference at that carrier; one write. The
+    /// latest report by the carrier's clock wins, in whatever order reports arrive.
     pub async fn note_delivery(
         &self,
         id: &OrderId,
@@ -147,8 +147,8 @@ impl Store {
         })
     }
 
-    /// The same of an order as it was read, with the event of `command`, which tells the customer
-    /// ([`Order::report_of`]); one write.
+    /// Does the same for an order, as it was read, and adds the event of `command`, which tells the
+    /// customer ([`Order::report_of`]); one write.
     pub async fn report_delivery(
         &self,
         order: &Order,
@@ -169,14 +169,14 @@ impl Store {
     }
 }
 
-/// The same write, refused where the order has another parcel.
+/// Adds the condition that the order has this parcel.
 fn of_parcel<Kind>(write: OrderWrite<Kind>, carrier: &str, reference: &str) -> OrderWrite<Kind> {
     write
         .when_is("parcel.reference", s(reference))
         .when_is("parcel.carrier", s(carrier))
 }
 
-/// The same write, with where the parcel is; refused where later news of it is recorded.
+/// Adds the delivery state, and the condition that no later report is recorded.
 fn with_delivery<Kind>(write: OrderWrite<Kind>, delivery: Delivery) -> OrderWrite<Kind> {
     write
         .when("attribute_not_exists(delivery) OR delivery.#at < :at")
@@ -184,7 +184,7 @@ fn with_delivery<Kind>(write: OrderWrite<Kind>, delivery: Delivery) -> OrderWrit
         .set("delivery", delivery_value(&delivery))
 }
 
-/// Writes a dispute that is not known. DynamoDB sets an entry only in a map that is there.
+/// Records an unknown dispute. DynamoDB can set an entry only in a map that exists.
 fn first_news(order: &Order, reference: &str, id: &PartnerReference, dispute: &Dispute) -> Change {
     let value = dispute_value(dispute);
     let change = disputed(order, reference);
@@ -201,7 +201,7 @@ fn first_news(order: &Order, reference: &str, id: &PartnerReference, dispute: &D
         .set("disputes.#id", value)
 }
 
-/// Writes how a dispute that is known stands, unless later news of it was written.
+/// Records the state of a known dispute, unless a later report was recorded.
 fn later_news(order: &Order, reference: &str, id: &PartnerReference, dispute: &Dispute) -> Change {
     disputed(order, reference)
         .when("disputes.#id.#at <= :at")
@@ -211,14 +211,15 @@ fn later_news(order: &Order, reference: &str, id: &PartnerReference, dispute: &D
         .assign("disputes.#id.at", ":at")
 }
 
-/// What every news of a dispute writes: that of earlier versions gives way.
+/// The part of the write that is common to all reports of disputes: it removes the dispute of an
+/// earlier version.
 fn disputed(order: &Order, reference: &str) -> Change {
     Store::change(&order.id)
         .when_is("payment.reference", s(reference))
         .remove(["dispute"])
 }
 
-/// How many disputes the order keeps by their ids.
+/// The number of disputes that the order stores by ID.
 fn named(order: &Order) -> usize {
     let disputes = order.disputes.iter();
     disputes.filter(|dispute| dispute.id.is_some()).count()
@@ -229,7 +230,8 @@ fn has_charge(order: &Order, reference: &str) -> bool {
     payment.and_then(|payment| payment.reference.as_deref()) == Some(reference)
 }
 
-/// Whether this very news was written: our own write, whose first answer was lost on the way.
+/// Whether exactly this report is recorded, which means that it was our own write, whose first
+/// answer was lost.
 fn has_news(order: &Order, news: &RefundNews) -> bool {
     let payment = order.payment.as_ref();
     payment.and_then(|payment| payment.refund.as_ref()) == Some(news)

@@ -20,53 +20,53 @@ use super::refused::{complete, unless_refused};
 use super::transition::{Transition, read};
 use super::{KeyUse, Store, StoreError, TRIES, damaged, failed};
 
-/// There is no order of this id yet.
+/// No order has this ID yet.
 const NO_ORDER: &str = "attribute_not_exists(orderId)";
 
-/// What a cart holds, priced.
+/// The priced contents of a cart.
 #[derive(Clone, Debug)]
 pub struct CartContents {
-    /// What its prices and amounts are in.
+    /// The currency of its prices and amounts.
     pub currency: Currency,
-    /// What was ordered.
+    /// The lines.
     pub lines: OrderLines,
-    /// What it costs.
+    /// The amounts.
     pub amounts: Amounts,
-    /// Whom it goes to; with it the chain issues the invoice by itself.
+    /// The recipient. With one, the chain issues the invoice automatically.
     pub checkout: Option<Contact>,
-    /// What the shop keeps with it.
+    /// The shop's own data about the order.
     pub metadata: Metadata,
 }
 
 /// A cart that becomes an order.
 #[derive(Clone, Debug)]
 pub struct NewOrder {
-    /// New, or derived from the idempotency key.
+    /// A new ID, or one derived from the idempotency key.
     pub id: OrderId,
-    /// Whose.
+    /// The customer.
     pub customer: CustomerId,
-    /// What it holds.
+    /// The contents.
     pub contents: CartContents,
-    /// Its number in its caller's books.
+    /// Its number in the caller's books.
     pub reference: Option<OwnReference>,
-    /// The hash of the body, when it came with an idempotency key.
+    /// The hash of the body, if it came with an idempotency key.
     pub request_hash: Option<String>,
     /// The request's trace context.
     pub traceparent: Option<String>,
 }
 
-/// What became of a new order.
+/// Outcome of creating an order.
 #[derive(Clone, Debug)]
 pub enum CreateOrder {
-    /// It was written.
+    /// The order was written.
     Created(Box<Order>),
-    /// One with this id was there: the same request came before, or its key with another body.
+    /// An order with this ID exists: from the same request, or from another body with the same key.
     Existed(Box<Order>),
-    /// The caller has given its reference to this order before; nothing was written.
+    /// The caller has already given its reference to this order; nothing was written.
     ReferenceTaken(OrderId),
 }
 
-/// The answer to an idempotency key's request for a write that is not idempotent by itself.
+/// The answer to record for an idempotency key, for a write that is not idempotent itself.
 #[derive(Clone, Debug)]
 pub struct KeyRecord<'a> {
     /// The key's hash.
@@ -77,28 +77,28 @@ pub struct KeyRecord<'a> {
     pub answer: &'a str,
 }
 
-/// What became of a cart update.
+/// Outcome of a cart update.
 #[derive(Clone, Debug)]
 pub enum CartUpdate {
-    /// It was written.
+    /// The update was written.
     Updated,
-    /// No such order, or another customer's.
+    /// The order does not exist or belongs to another customer.
     NotFound,
     /// The order is no longer pending.
     Refused(Status),
-    /// The order is in this currency, and the contents are in another.
+    /// The order is in this currency, but the contents are in another.
     OtherCurrency(Currency),
-    /// The order has this reference, or none, and the request has another one.
+    /// The order has this reference, or none, but the request has another one.
     OtherReference(Option<OrderReference>),
-    /// Its key was answered before with this; nothing was written.
+    /// The key already has this answer; nothing was written.
     Answered(String),
-    /// Its key was used with another body.
+    /// The key was used with another body.
     KeyReused,
 }
 
 impl Store {
-    /// Writes a new order and its `CartUpdated` event unless one with this id exists; one write, or a
-    /// transaction that takes the order's reference too.
+    /// Writes a new order with its `CartUpdated` event, unless one with this ID exists. Costs one
+    /// write, or a transaction that also takes the order's reference.
     pub async fn create_order(
         &self,
         new: NewOrder,
@@ -167,7 +167,7 @@ impl Store {
         let Err(refusals) = self.transact(items).await? else {
             return Ok(CreateOrder::Created(Box::new(order)));
         };
-        // A repeat finds its own order, which has the reference.
+        // A repeated request finds its own order, which already has the reference.
         match (refusals.get(0), refusals.get(1)) {
             (Some(standing), _) => Ok(CreateOrder::Existed(Box::new(read(standing)?))),
             (None, Some(row)) => Ok(CreateOrder::ReferenceTaken(reference_holder(row, own)?)),
@@ -175,11 +175,11 @@ impl Store {
         }
     }
 
-    /// Replaces the contents of a pending order; a read and a transaction, which records the answer
-    /// in the key's row where there is a key.
+    /// Replaces the contents of a pending order. Costs a read and a transaction, which also records
+    /// the answer in the key's row if there is a key.
     ///
-    /// The order's first contents are kept aside, because a repeat of the request that made it is
-    /// answered with them.
+    /// The order's original contents are stored separately, because a repeat of the request that
+    /// created it is answered with them.
     pub async fn update_cart(
         &self,
         id: &OrderId,
@@ -190,7 +190,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<CartUpdate, StoreError> {
         for attempt in 1..=TRIES {
-            // The event's id holds the version, which only a read can tell: `SET` cannot join texts.
+            // The event's ID contains the version, and only a read can provide it: `SET` cannot
+            // concatenate texts.
             let Some(order) = self.order(id).await? else {
                 return Ok(CartUpdate::NotFound);
             };
@@ -226,7 +227,7 @@ impl Store {
             if refusals.get(0).is_some() && order.status != Status::Pending {
                 return Ok(CartUpdate::Refused(order.status));
             }
-            // The order changed since it was read.
+            // The order has changed since it was read.
             self.back_off(attempt).await;
         }
         Err(StoreError::Conflict)
@@ -240,7 +241,7 @@ impl Store {
         };
         let update = self
             .transition(&replaced, Command::UpdateCart, now)
-            // What the new amounts are in.
+            // The new amounts are in this currency.
             .when_is("currency", s(contents.currency.code()))
             .assign("firstLines", "if_not_exists(#firstLines, #lines)")
             .assign("firstSubTotal", "if_not_exists(#firstSubTotal, #subTotal)")
@@ -262,15 +263,15 @@ impl Store {
         }
     }
 
-    /// The order as it is now; a consistent read.
+    /// The current order; a consistent read.
     pub async fn order(&self, id: &OrderId) -> Result<Option<Order>, StoreError> {
         let key = [("orderId", s(id.to_string()))];
         let item = self.item(self.orders_table()?, key).await?;
         item.as_ref().map(read).transpose()
     }
 
-    /// The order and what became of its mails; one consistent call, and another one where mails tell
-    /// of refunds of a part or of the parcel's way.
+    /// The order and the state of its mails. One consistent call, and another one if there may be
+    /// mails about partial refunds or about the parcel's delivery.
     pub async fn order_and_emails(
         &self,
         id: &OrderId,
@@ -289,7 +290,7 @@ impl Store {
         Ok(Some((order, states)))
     }
 
-    /// The items of an order and of the mails that most orders have, unread; one consistent call.
+    /// The unparsed items of an order and of the mails that most orders have; one consistent call.
     pub(super) async fn items_of(
         &self,
         order: &str,
@@ -307,8 +308,8 @@ impl Store {
         Ok((item, self.by_topic(found, mailed)?))
     }
 
-    /// The rows of the mails about refunds of a part and about the parcel's way, unread; one consistent
-    /// call where there are any.
+    /// The unparsed rows of the mails about partial refunds and about the parcel's delivery; one
+    /// consistent call, if there are any.
     pub(super) async fn later_mails(
         &self,
         order: &Order,
@@ -345,7 +346,7 @@ impl Store {
         Ok(rows.collect())
     }
 
-    /// The items of these keys, by their tables.
+    /// The items with these keys, by table.
     pub(super) async fn batch(
         &self,
         mut wanted: HashMap<String, KeysAndAttributes>,
@@ -372,7 +373,7 @@ impl Store {
     }
 }
 
-/// What each mail is about, by the keys of their rows.
+/// The topic of each mail, by the key of its row.
 fn mail_ids(
     order: &impl std::fmt::Display,
     topics: impl Iterator<Item = MailTopic>,

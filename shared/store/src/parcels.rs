@@ -1,9 +1,10 @@
 //! The parcel of a paid order: registered, bought, refused, given up, shipped.
 //!
-//! A purchase of unknown outcome may take effect later. So each one has a name that is written down
-//! before it is asked for, and is taken away once the carrier's answer proves how it ended. Once a
-//! refusal is written down, no purchase of that parcel is begun any more, and when none is left open,
-//! its label can never be bought: the order may have another parcel, or be cancelled.
+//! A purchase with an unknown outcome may take effect later. Each purchase therefore has a name,
+//! which is stored before the purchase is requested and removed once the carrier's answer proves
+//! its outcome. Once a refusal is stored, no further purchase of that parcel begins. When none is
+//! open any more, its label can never be bought, and the order may get another parcel or be
+//! cancelled.
 
 use std::collections::BTreeMap;
 
@@ -14,22 +15,22 @@ use super::refunds::in_turn;
 use super::transition::{Change, OrderWrite};
 use super::{Store, StoreError};
 
-/// What became of a shipment.
+/// Outcome of a write about a shipment.
 #[derive(Clone, Debug)]
 pub enum Shipping {
-    /// It is shipped, now or before: this is the order as it stands.
+    /// The order is shipped, by this or an earlier write; this is its current state.
     Shipped(Box<Order>),
-    /// It is paid and not shipped: this is the order as it stands, after the write or as it refused
-    /// it.
+    /// The order is paid and not shipped. This is its state after the write, or the state that
+    /// refused the write.
     Open(Box<Order>),
     /// The order is not paid.
     Refused(Status),
-    /// No such order.
+    /// The order does not exist.
     NotFound,
 }
 
 impl Shipping {
-    /// By the order that refused a write.
+    /// The outcome that follows from the order that refused a write.
     fn standing(order: Option<Order>) -> Self {
         match order {
             None => Self::NotFound,
@@ -40,25 +41,24 @@ impl Shipping {
     }
 }
 
-/// A purchase of a label that is about to be asked for.
+/// A purchase of a label that is about to be requested.
 #[derive(Clone, Copy, Debug)]
 pub struct Purchase<'a> {
-    /// A random name, made for this purchase alone.
+    /// A random name, unique to this purchase.
     pub name: &'a str,
     /// When it begins.
     pub at: Timestamp,
 }
 
-/// The purchase that an earlier version may have begun, which wrote none down.
+/// Stands for a purchase that an earlier version may have begun: that version stored none.
 const EARLIER: &str = "earlier";
 
-/// How often a write that refunds overtake is made again.
+/// How many times a write is tried when refunds change the order in between.
 const TRIES: u32 = 4;
 
 impl Store {
-    /// Keeps a remote carrier's reference of a paid order's parcel, and the purchase of its label
-    /// that follows at once; one write. The first reference stays: whoever comes later is given that
-    /// one.
+    /// Stores a remote carrier's reference of a paid order's parcel, and the purchase of its label
+    /// that follows at once; one write. The first reference wins: later callers get that one.
     pub async fn open_parcel(
         &self,
         id: &OrderId,
@@ -77,9 +77,9 @@ impl Store {
         self.shipping(opened).await
     }
 
-    /// Keeps that the label of the order's parcel, as it was read, is about to be bought; one write.
-    /// Refused once the carrier has refused it. `expired` are purchases, as they were read, that
-    /// provably did not take effect and no longer can.
+    /// Records that the label of the order's parcel, as it was read, is about to be bought; one
+    /// write. Refused once the carrier has refused it. `expired` names purchases, as they were
+    /// read, that provably had no effect and no longer can have one.
     pub async fn begin_purchase(
         &self,
         order: &Order,
@@ -104,8 +104,9 @@ impl Store {
         self.shipping(begun).await
     }
 
-    /// Keeps that these purchases of the order's parcel, as it was read, provably did not take effect
-    /// and no longer can; one write. It ends a shipment as [`Store::refuse_purchase`] does.
+    /// Records that these purchases of the order's parcel, as it was read, provably had no effect
+    /// and no longer can have one; one write. It ends a shipment as [`Store::refuse_purchase`]
+    /// does.
     pub async fn end_purchases(
         &self,
         order: &Order,
@@ -115,11 +116,11 @@ impl Store {
         self.end(order, names, None, now).await
     }
 
-    /// Keeps that the carrier refused the label of the order's parcel, as it was read; one write.
-    /// The purchases of these names are answered with that.
+    /// Records that the carrier refused the label of the order's parcel, as it was read; one write.
+    /// The refusal answers the purchases with these names.
     ///
-    /// If no purchase is left open, the shipment that had begun has ended. An order whose money has all
-    /// gone back since it began is cancelled by the same write.
+    /// If no purchase remains open, the shipment has ended. If all of the order's money was
+    /// refunded since the shipment began, the same write cancels the order.
     pub async fn refuse_purchase(
         &self,
         order: &Order,
@@ -165,7 +166,7 @@ impl Store {
         Err(StoreError::Conflict)
     }
 
-    /// Keeps that the carrier does not register a parcel of a paid order; one write.
+    /// Records that the carrier refused to register a parcel of a paid order; one write.
     pub async fn refuse_parcel(
         &self,
         id: &OrderId,
@@ -178,9 +179,9 @@ impl Store {
         self.shipping(refused).await
     }
 
-    /// Forgets the refused parcel of a paid order, as it was read, so that another may be registered;
-    /// one write. Every purchase that was read MUST have ended; none is begun after a refusal. The
-    /// refusal stays until there is another parcel.
+    /// Removes the refused parcel of a paid order, as it was read, so that another one may be
+    /// registered; one write. Every purchase that was read MUST have ended; none begins after a
+    /// refusal. The refusal stays until there is another parcel.
     pub async fn give_up_parcel(&self, order: &Order) -> Result<Shipping, StoreError> {
         let Some(given_up) = of_parcel(order) else {
             return Ok(Shipping::standing(Some(order.clone())));
@@ -192,11 +193,11 @@ impl Store {
         self.shipping(given_up).await
     }
 
-    /// Ships a paid order; one write. What an order that was shipped before got stays as it is.
+    /// Ships a paid order; one write. An order that was shipped before keeps its shipment.
     ///
-    /// `order` is as it was read, with the parcel that the label is for: a label that needed none is
-    /// refused by an order that has one. [`Shipping::Open`] is an order that is still to be shipped
-    /// and has changed since it was read.
+    /// `order` is as it was read, with the parcel that the label is for. A label without a parcel
+    /// is refused if the order has one. [`Shipping::Open`] means that the order is still to be
+    /// shipped and has changed since it was read.
     pub async fn ship(
         &self,
         order: &Order,
@@ -225,13 +226,13 @@ impl Store {
     }
 }
 
-/// A change of the parcel that the order has, as it was read.
+/// A change that requires the order to have the parcel that was read.
 fn of_parcel(order: &Order) -> Option<Change> {
     let parcel = order.parcel.as_ref()?;
     Some(when_parcel(Store::change(&order.id), parcel))
 }
 
-/// How purchases of a parcel end without a label.
+/// The end of purchases that did not produce a label.
 struct Ending<'a> {
     parcel: &'a OpenParcel,
     names: &'a [String],
@@ -239,7 +240,7 @@ struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// The same write, with the end of these purchases.
+    /// Adds the end of these purchases to the write.
     fn of<Kind>(&self, write: OrderWrite<Kind>, order: &Order) -> OrderWrite<Kind> {
         let ended = in_turn(when_parcel(write, self.parcel), order);
         match (self.refusal, &order.purchases) {
@@ -252,7 +253,7 @@ impl Ending<'_> {
         }
     }
 
-    /// The order after that.
+    /// The order as it is after the write.
     fn leaves(&self, order: &Order) -> Order {
         let mut after = order.clone();
         if let Some(purchases) = &mut after.purchases {
@@ -271,7 +272,7 @@ fn refused<Kind>(write: OrderWrite<Kind>, refusal: &ShippingRefusal) -> OrderWri
         .set("shippingRefusal", shipping_refusal_value(refusal))
 }
 
-/// Refused if other purchases than these are open, or one of these is not.
+/// Refused if any other purchase is open, or if one of these is not.
 fn only_these<Kind>(write: OrderWrite<Kind>, order: &Order, names: &[String]) -> OrderWrite<Kind> {
     let open = order.purchases.as_ref().map_or(0, BTreeMap::len);
     let mut write = write
@@ -283,21 +284,21 @@ fn only_these<Kind>(write: OrderWrite<Kind>, order: &Order, names: &[String]) ->
     write
 }
 
-/// Whether the write was refused because refunds have changed, and not what it ends.
+/// Whether the write failed because refunds have changed, and the order is otherwise as expected.
 fn is_overtaken_by_a_refund(order: &Order, standing: &Order) -> bool {
     standing.refunds_revision != order.refunds_revision
         && standing.status == Status::Paid
         && standing.parcel == order.parcel
 }
 
-/// The same write, of the parcel that was read.
+/// Adds the condition that the order has this parcel.
 fn when_parcel<Kind>(write: OrderWrite<Kind>, parcel: &OpenParcel) -> OrderWrite<Kind> {
     write
         .when_is("parcel.reference", s(&parcel.reference))
         .when_is("parcel.carrier", s(&parcel.carrier))
 }
 
-/// Without the purchases of these names.
+/// Removes the purchases with these names.
 fn without<Kind>(write: OrderWrite<Kind>, names: &[String]) -> OrderWrite<Kind> {
     let mut write = write;
     for (index, name) in names.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! The payment of an invoice: claimed under a lease, written under a fence.
 //!
-//! A claim raises the fence; every later write names the fence it was made under and is refused
-//! once somebody else has claimed. So a worker that was frozen and wakes up after its lease can
-//! still not overwrite what the next one did.
+//! A claim raises the fence. Every later write names the fence that it was made under and is
+//! refused once another worker has claimed the payment. A worker that was frozen and resumes after
+//! its lease can therefore not overwrite what the next one did.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,59 +18,60 @@ use super::item::{charge_value, decline_value, money, n, next_action_value, s};
 use super::transition::{Change, DUE_AFTER, OrderWrite};
 use super::{Store, StoreError};
 
-/// How many idempotency keys one payment remembers; its item must not grow without end.
+/// The maximum number of idempotency keys that a payment stores, so that its item does not grow
+/// without limit.
 pub const MAX_PAYMENT_KEYS: usize = 100;
 
-/// The claim that a write is made under.
+/// The fence of the claim that a write is made under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence(pub(super) u64);
 
-/// What an explicit request says that it pays.
+/// The terms of an explicit request to pay.
 #[derive(Clone, Debug)]
 pub struct PaymentTerms {
-    /// Whose invoice.
+    /// The invoice's customer.
     pub customer: CustomerId,
-    /// Its total.
+    /// The invoice's total.
     pub total: Money,
 }
 
-/// What became of a claim.
+/// Outcome of a claim.
 #[derive(Clone, Debug)]
 pub enum Claim {
-    /// The order is yours to charge until the lease ends.
+    /// The caller may charge the order until the lease ends.
     Held(Box<Order>, Fence),
-    /// It is not; the reason can be read off the order.
+    /// The claim was refused.
     Refused(ClaimRefusal),
 }
 
 /// Why a claim was refused.
 #[derive(Clone, Debug)]
 pub enum ClaimRefusal {
-    /// No such order.
+    /// The order does not exist.
     NotFound,
-    /// The order as it stands: other terms, another state, or held by somebody else.
+    /// The current order: it has other terms or another state, or another worker holds the claim.
     Standing(Box<Order>),
 }
 
-/// What the next attempt at a declined payment charges with.
+/// The charge that the next attempt at a declined payment uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextCharge {
-    /// It opens another charge: nobody can confirm the declined one any more.
+    /// A new charge: the declined one can no longer be confirmed.
     Another,
-    /// It goes on with the declined attempt's charge, because that one could not be cancelled.
+    /// The declined attempt's charge, because that one could not be cancelled.
     Same,
 }
 
 /// A charge that was opened at the partner.
 #[derive(Clone, Debug)]
 pub struct OpenedCharge<'a> {
-    /// The partner's name for it.
+    /// The partner's reference of the charge.
     pub reference: &'a str,
-    /// At which partner.
+    /// The partner.
     pub partner: PartnerName,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub account: PartnerAccount,
-    /// By what it is charged, where the partner needs an agreement.
+    /// The payment method that is charged, if the partner needs an agreement.
     pub method: Option<MethodFingerprint>,
     /// When it was opened.
     pub at: Timestamp,
@@ -78,52 +79,52 @@ pub struct OpenedCharge<'a> {
 
 /// How a claim stores its idempotency key.
 enum KeptKey<'a> {
-    /// It joins the keys that the payment has.
+    /// It is added to the payment's keys.
     Joins(&'a str),
-    /// The payment, as it was read, has no keys, and no place for them if an earlier version issued its
-    /// invoice. A claim that adds a key raises the fence, so the fence that was read proves that there
-    /// is still none.
+    /// The payment, as it was read, has no keys, and no map for them if an earlier version issued
+    /// its invoice. A claim that adds a key raises the fence, so a matching fence proves that there
+    /// are still none.
     First(&'a str, &'a Payment),
 }
 
-/// Whether somebody could still confirm the charge of a declined attempt.
+/// Whether the charge of a declined attempt can still be confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeclinedCharge {
-    /// It may still take the money.
+    /// It may still be captured.
     Open,
-    /// It never will, or there is none.
+    /// It can never be captured, or there is none.
     Dead,
 }
 
-/// How looking after a declined charge ends.
+/// Why a declined charge is no longer checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeclinedEnd {
-    /// Nobody can confirm it any more.
+    /// It can no longer be confirmed.
     Dead {
         /// When the order expires, if it does.
         expires: Option<Timestamp>,
     },
-    /// The partner never said so, and is not asked any more.
+    /// The partner never proved it, and is not asked again.
     GivenUp,
 }
 
 /// Whether the partner has answered every confirmation of the charge that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
-    /// None is on its way.
+    /// No confirmation is unanswered.
     Answered,
-    /// One may be, as before this claim.
+    /// Unchanged: one may be unanswered from before this claim.
     AsBefore,
-    /// One was sent under this claim, and its answer was lost.
+    /// A confirmation was sent under this claim, and its answer was lost.
     Unanswered,
 }
 
-/// How a claim is given back.
+/// How a claim is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
     /// With the charge in this state.
     As(ChargeState),
-    /// To the customer, who is waited for, for this reason.
+    /// The order waits for its customer, for this reason.
     ToCustomer(WaitReason),
 }
 
@@ -148,20 +149,20 @@ impl From<WaitReason> for Released {
     }
 }
 
-/// What became of a write under a fence.
+/// Outcome of a write under a fence.
 #[derive(Clone, Debug)]
 pub enum Settlement {
-    /// It stands: this is the order now.
+    /// It was written; this is the current order.
     Written(Box<Order>),
-    /// Somebody else has claimed or finished meanwhile: this is the order now.
+    /// Another worker has since claimed or finished it; this is the current order.
     Overtaken(Box<Order>),
-    /// The order is gone.
+    /// The order does not exist.
     NotFound,
 }
 
 impl Store {
-    /// Claims an invoiced order for charging; one write. A declined payment is not claimed:
-    /// see [`Store::claim_next_attempt`].
+    /// Claims an invoiced order to charge it; one write. A declined payment cannot be claimed this
+    /// way: see [`Store::claim_next_attempt`].
     ///
     /// `lease` MUST be longer than a function can run.
     pub async fn claim_payment(
@@ -207,7 +208,7 @@ impl Store {
             .value(":now", n(now.millis()));
         claim = match key {
             None => claim,
-            // A key stands for the attempt that it claimed first, and claims no other.
+            // A key stands for the attempt that it claimed first and cannot claim another one.
             Some(KeptKey::Joins(key)) => claim
                 .when(
                     "payment.#keys.#key = payment.attempt \
@@ -229,8 +230,8 @@ impl Store {
     }
 
     /// Claims the next attempt at a declined payment, as it was read; one write. With
-    /// [`NextCharge::Another`] the declined attempt's charge MUST have been cancelled at the partner,
-    /// so that nobody can confirm it.
+    /// [`NextCharge::Another`], the declined attempt's charge MUST have been cancelled at the
+    /// partner, so that it can no longer be confirmed.
     pub async fn claim_next_attempt(
         &self,
         order: &Order,
@@ -250,7 +251,7 @@ impl Store {
             .set("payment.attempt", n(attempt))
             .set("payment.waitingSince", n(now.millis()));
         if let Some(key) = key {
-            // The fence tells that no key was added since.
+            // The condition on the fence proves that no key was added since.
             claim = if payment.keys.is_empty() {
                 claim.set("payment.keys", first_key(key, attempt))
             } else {
@@ -263,8 +264,8 @@ impl Store {
         self.claimed(claim, &holder).await
     }
 
-    /// Claims a declined payment, as it was read, whose charge took the money all the same, or may
-    /// yet, so that this is written down; one write. The attempt stays the same.
+    /// Claims a declined payment, as it was read, to record that its charge was captured after all
+    /// or may still be; one write. The attempt stays the same.
     pub async fn claim_declined(
         &self,
         order: &Order,
@@ -279,7 +280,7 @@ impl Store {
         self.claimed(claim, &holder).await
     }
 
-    /// What every claim writes; with its holder.
+    /// The part of the write that all claims share, with the claim's holder.
     fn claim(&self, id: &OrderId, lease: Duration, now: Timestamp) -> (Change, String) {
         let holder = self.runtime.token();
         let claim = Self::change(id)
@@ -289,12 +290,13 @@ impl Store {
             .set("payment.leaseUntil", n(now.plus(lease).millis()))
             .assign("payment.claimedFrom", "payment.#state")
             .set("payment.state", s(ChargeState::Processing.as_str()))
-            // Whoever gives the claim back says anew what the customer must do.
+            // The worker that releases the claim stores the customer's action again.
             .remove(["payment.nextAction"]);
         (claim, holder)
     }
 
-    /// What every claim of a declined payment, as it was read, writes; with its holder.
+    /// The part of the write that all claims of a declined payment, as it was read, share, with the
+    /// claim's holder.
     fn claim_anew(&self, order: &Order, lease: Duration, now: Timestamp) -> (Change, String) {
         let (claim, holder) = self.claim(&order.id, lease, now);
         let due = Due::new(DueStep::Payment, now.plus(DUE_AFTER));
@@ -305,9 +307,9 @@ impl Store {
         (claim, holder)
     }
 
-    /// Keeps the partner of the opened charge and its name for it, the account and by which method it
-    /// is charged, before it is confirmed; one write. From then on a confirmation may be carried out, until
-    /// [`Store::release_payment`] says that it was answered.
+    /// Stores the opened charge before it is confirmed: its partner, reference, account, and
+    /// payment method; one write. From then on a confirmation counts as possibly carried out, until
+    /// [`Store::release_payment`] records that it was answered.
     pub async fn charge_opened(
         &self,
         id: &OrderId,
@@ -329,8 +331,8 @@ impl Store {
         self.settled(change, |_| false).await
     }
 
-    /// Keeps that a charge which was opened before is about to be confirmed, by that method; one
-    /// write. Another method than before is another attempt of the customer's.
+    /// Records that a charge that was opened earlier is about to be confirmed with this payment
+    /// method; one write. A different method than before counts as another attempt by the customer.
     pub async fn charge_asked(
         &self,
         order: &Order,
@@ -369,8 +371,8 @@ impl Store {
             .await
     }
 
-    /// Marks an order that costs nothing paid, with its `PaymentProcessed` event; one write. Its
-    /// payment belongs to no partner's charge.
+    /// Marks an order that costs nothing as paid, with its `PaymentProcessed` event; one write. Its
+    /// payment has no charge at a partner.
     pub async fn paid_free(
         &self,
         order: &Order,
@@ -390,10 +392,10 @@ impl Store {
         self.settled(paid, |order| order.charge().is_some()).await
     }
 
-    /// Records that the partner refused the attempt; one write. While somebody could still confirm
-    /// the refused charge ([`DeclinedCharge::Open`]), the payment stays due: the partner is asked
-    /// until that is over. After that, what remains due are the mails. From the attempt on, the
-    /// customer is waited for.
+    /// Records that the partner declined the attempt; one write. While the declined charge can
+    /// still be confirmed ([`DeclinedCharge::Open`]), the payment stays due, and the sweep keeps
+    /// asking the partner. After that, only the mails are due. The order waits for its customer
+    /// from the attempt on.
     pub async fn charge_declined(
         &self,
         order: &Order,
@@ -425,8 +427,9 @@ impl Store {
         .await
     }
 
-    /// Records that a declined charge is not looked after any more, as the order was read; one write.
-    /// What remains due are the mails, and without any the order's expiry.
+    /// Records that a declined charge is no longer checked, as the order was read; one write. After
+    /// that, the mails are due, or the order's expiry if there are none. After
+    /// [`DeclinedEnd::GivenUp`], nothing is due.
     pub async fn declined_charge_closed(
         &self,
         order: &Order,
@@ -448,9 +451,9 @@ impl Store {
         self.settled(closed, |_| false).await
     }
 
-    /// Gives the claim back, with the charge neither captured nor declined; one write.
-    /// What is due stays due: the sweep asks again. From the first release on that leaves it to the
-    /// customer, the customer is waited for, until money may be moving.
+    /// Releases the claim, with the charge neither captured nor declined; one write. The payment
+    /// stays due, so the sweep checks it again. The order waits for its customer from the first
+    /// such release on, until a charge may be in progress.
     pub async fn release_payment(
         &self,
         order: &Order,
@@ -463,7 +466,8 @@ impl Store {
         self.given_back(released, fence).await
     }
 
-    /// The same for a charge that waits until the customer has done this at the partner; one write.
+    /// Does the same for a charge that waits until the customer has taken this action at the
+    /// partner; one write.
     pub async fn require_action(
         &self,
         order: &Order,
@@ -500,7 +504,7 @@ impl Store {
                 if held_by != Some(holder) {
                     return Ok(Claim::Refused(ClaimRefusal::Standing(Box::new(order))));
                 }
-                // Our own write: its first answer was lost on the way, and the SDK tried again.
+                // Our own write: its first answer was lost, and the SDK retried it.
                 order
             }
         };
@@ -510,13 +514,13 @@ impl Store {
 }
 
 impl<Kind> OrderWrite<Kind> {
-    /// Refused unless this claim is the last one, and holds.
+    /// Refused unless this claim is the latest and is still held.
     pub(super) fn when_claimed(self, fence: Fence) -> Self {
         self.when_is("payment.fence", n(fence.0))
             .when_is("payment.state", s(ChargeState::Processing.as_str()))
     }
 
-    /// Refused unless the payment is declined as it was read: nobody has claimed it since.
+    /// Refused unless the payment is declined and was not claimed since it was read.
     pub(super) fn when_declined(self, order: &Order) -> Self {
         let fence = order.payment.as_ref().map_or(0, |payment| payment.fence);
         self.when_is("payment.state", s(ChargeState::Declined.as_str()))
@@ -524,10 +528,10 @@ impl<Kind> OrderWrite<Kind> {
     }
 }
 
-/// What a claim adds to a payment, until it is given back.
+/// The attributes that a claim adds to a payment and its release removes.
 pub(super) const CLAIM: [&str; 2] = ["payment.holder", "payment.leaseUntil"];
 
-/// What belongs to a charge and goes with it.
+/// The attributes that belong to a charge and are removed with it.
 const FORGOTTEN_WITH_A_CHARGE: [&str; 6] = [
     "payment.reference",
     "payment.openedAt",
@@ -537,14 +541,14 @@ const FORGOTTEN_WITH_A_CHARGE: [&str; 6] = [
     "payment.unansweredSince",
 ];
 
-/// A change that only the holder of the current claim carries out.
+/// A change that only the holder of the current claim can make.
 fn under(id: &OrderId, fence: Fence) -> Change {
     Store::change(id)
         .when_status(Status::Invoiced)
         .when_claimed(fence)
 }
 
-/// What gives a claim back.
+/// The write that releases a claim.
 fn released(
     order: &Order,
     fence: Fence,
@@ -571,8 +575,8 @@ fn released(
     released
 }
 
-/// From now on the customer is waited for, if that is not so already. An earlier version's payment does
-/// not say since when.
+/// Records that the order waits for its customer from now on, unless it is waiting already. A
+/// payment of an earlier version does not store since when.
 fn waiting(change: Change, order: &Order, now: Timestamp) -> Change {
     let since = order.waiting_since().unwrap_or(now);
     change
@@ -583,7 +587,7 @@ fn waiting(change: Change, order: &Order, now: Timestamp) -> Change {
         .value(":since", n(since.millis()))
 }
 
-/// The keys of a payment that had none.
+/// The key map of a payment that had none.
 fn first_key(key: &str, attempt: u32) -> Value {
     Value::M(HashMap::from([(key.to_owned(), n(attempt))]))
 }

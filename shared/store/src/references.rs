@@ -1,8 +1,8 @@
-//! References: the numbers that orders have in their callers' books.
+//! References: the numbers of orders in their callers' books.
 //!
-//! One row of the `IdempotencyKeys` table for each reference, without an end of its time: it holds the
-//! order of each caller who has given the reference to one. So a reference names one order of a
-//! caller, and whoever acts for the whole shop finds the orders of all callers by one read.
+//! Each reference has one row in the `IdempotencyKeys` table, which does not expire. The row holds
+//! one order for each caller that has used the reference. A reference thus identifies one order of
+//! a caller, and the back end finds the orders of all callers with one read.
 
 use std::collections::HashMap;
 
@@ -14,23 +14,23 @@ use super::search::Place;
 use super::update::{Target, Write};
 use super::{Store, StoreError, damaged};
 
-/// A reference with the caller in whose books it is.
+/// A reference in the books of one caller.
 #[derive(Clone, Debug)]
 pub struct OwnReference {
     /// The reference.
     pub reference: OrderReference,
-    /// The caller's id, which scopes its idempotency keys too.
+    /// The caller's ID, which also scopes its idempotency keys.
     pub caller: String,
 }
 
 impl OwnReference {
-    /// The attribute of the caller's order.
+    /// The attribute that holds the caller's order.
     fn attribute(&self) -> String {
         format!("order/{}", digest_hex(&["caller", &self.caller]))
     }
 }
 
-/// A reference's row of the `IdempotencyKeys` table.
+/// The target type of an update of a reference's row.
 enum ReferenceRow {}
 
 impl Target for ReferenceRow {
@@ -53,7 +53,7 @@ impl Store {
         self.item(self.idempotency_table()?, key).await
     }
 
-    /// Gives the reference to the order, unless the caller has given it to one before.
+    /// Assigns the reference to the order, unless the caller has already assigned it to one.
     pub(super) fn take_reference(
         &self,
         own: &OwnReference,
@@ -72,14 +72,14 @@ impl Store {
     }
 }
 
-/// The caller's order in the row of a reference.
+/// The caller's order in a reference's row.
 pub(super) fn reference_holder(row: &Item, own: &OwnReference) -> Result<OrderId, StoreError> {
     let holder = row.get(&own.attribute()).ok_or(Corrupt("order"));
     let holder = holder.and_then(place).map_err(damaged("IdempotencyKeys"))?;
     Ok(holder.order)
 }
 
-/// The orders of all callers in the row of a reference.
+/// The orders of all callers in a reference's row.
 pub(super) fn reference_holders(row: &Item) -> Result<Vec<Place>, StoreError> {
     let holders = row.iter().filter(|(name, _)| name.starts_with("order/"));
     let places = holders.map(|(_, holder)| place(holder));

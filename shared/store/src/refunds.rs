@@ -1,9 +1,10 @@
-//! Refunds of a part of what was paid, also after the shipment.
+//! Partial refunds, before and after the shipment.
 //!
-//! An order keeps all its refunds in one map, which is written as a whole: each write repeats the
-//! revision that it was read in. So of two refunds that are requested at once one is decided anew, and
-//! their sum never exceeds what was captured. A write that ends a shipment without a label takes its
-//! turn among them, because it cancels an order of which everything has gone back.
+//! An order stores all its refunds in one map, which is always written as a whole, under the
+//! condition that its revision is the one that was read. Of two refunds that are requested at the
+//! same time, one is therefore decided again, and their sum never exceeds the captured amount. A
+//! write that ends a shipment without a label also checks and raises the revision, because it
+//! cancels an order that was refunded completely.
 
 use domain::{
     ChargeState, Command, Order, Refund, RefundName, RefundState, RefundStatus, Status, Timestamp,
@@ -15,9 +16,9 @@ use super::transition::{Change, OrderWrite, Transition};
 use super::{Settlement, Store, StoreError};
 
 impl Store {
-    /// Keeps a refund of a part before it is requested of the partner, with its `RefundRequested`
-    /// event; one write. From then on the order is due until the refund's outcome is known. Refused once
-    /// the shipment has begun that the refund takes items off.
+    /// Stores a partial refund before it is requested from the partner, with its `RefundRequested`
+    /// event; one write. The order is then due until the refund's outcome is known. If the refund
+    /// takes items off the shipment, it is refused once the shipment has begun.
     pub async fn request_part(
         &self,
         order: &Order,
@@ -37,7 +38,7 @@ impl Store {
             .await
     }
 
-    /// Records that a refund of a part has gone back, with its `PaymentRefunded` event; one write.
+    /// Records that a partial refund is done, with its `PaymentRefunded` event; one write.
     pub async fn finish_part(
         &self,
         order: &Order,
@@ -57,7 +58,7 @@ impl Store {
         self.settled(finished, stands_already).await
     }
 
-    /// Records how a refund stands that the partner has not made; one write, which tells nobody.
+    /// Records the state of a refund that is not done; one write, without an event.
     pub async fn note_part(&self, order: &Order, refund: Refund) -> Result<Settlement, StoreError> {
         let name = refund.name.clone();
         let refunds = replaced(order, refund.clone()).refunds;
@@ -68,8 +69,8 @@ impl Store {
 }
 
 impl Store {
-    /// Records what the partner shows of an order's refunds, as it was read; one write, which tells
-    /// nobody.
+    /// Records the refunds that the partner shows for an order, as it was read; one write, without
+    /// an event.
     pub async fn note_refunds(
         &self,
         order: &Order,
@@ -79,7 +80,7 @@ impl Store {
         self.settled(noted, |order| order.refunds == refunds).await
     }
 
-    /// A change of the refunds. Items come back to the shipment only as long as it has not begun.
+    /// A change of the refunds. Items return to the shipment only if it has not begun.
     fn noted(order: &Order, refunds: &[Refund]) -> Change {
         let noted = with_refunds(Self::change(&order.id), order, refunds);
         let comes_back = |refund: &Refund| {
@@ -93,8 +94,9 @@ impl Store {
         }
     }
 
-    /// Cancels a paid or refunding order whose whole charge went back, with its `OrderCancelled` event;
-    /// one write. Refused once its parcel is registered with a carrier: then it is being shipped.
+    /// Cancels a paid or refunding order whose whole charge was refunded, with its `OrderCancelled`
+    /// event; one write. Refused once its parcel is registered with a carrier, because it is then
+    /// being shipped.
     pub async fn cancel_refunded(
         &self,
         order: &Order,
@@ -108,7 +110,7 @@ impl Store {
             .await
     }
 
-    /// The transition of an order whose whole charge went back.
+    /// The transition of an order whose whole charge was refunded.
     pub(super) fn gone(&self, order: &Order, reason: &'static str, now: Timestamp) -> Transition {
         self.transition(order, Command::CancelRefunded, now)
             .set("payment.state", s(ChargeState::Refunded.as_str()))
@@ -117,13 +119,13 @@ impl Store {
     }
 }
 
-/// Whether an event told of the refund of that name.
+/// Whether an event announced the refund with that name.
 fn told(order: &Order, name: &RefundName) -> bool {
     let refund = order.refund(name);
     refund.is_some_and(|refund| refund.told.is_some())
 }
 
-/// The order with this refund in the place of the one of its name, or as one more.
+/// The order with this refund added, or in place of the one with the same name.
 fn replaced(order: &Order, refund: Refund) -> Order {
     let mut order = order.clone();
     match order
@@ -137,7 +139,7 @@ fn replaced(order: &Order, refund: Refund) -> Order {
     order
 }
 
-/// The same write, with this refund.
+/// Adds this refund to the write.
 pub(super) fn with_refund<Kind>(
     write: OrderWrite<Kind>,
     order: &Order,
@@ -146,7 +148,7 @@ pub(super) fn with_refund<Kind>(
     with_refunds(write, order, &replaced(order, refund).refunds)
 }
 
-/// The same write, with these refunds in the place of those that were read.
+/// Replaces the refunds that were read with these.
 pub(super) fn with_refunds<Kind>(
     write: OrderWrite<Kind>,
     order: &Order,
@@ -155,7 +157,7 @@ pub(super) fn with_refunds<Kind>(
     in_turn(write, order).set("refunds", refunds_value(refunds))
 }
 
-/// The same write, of which no write of the refunds is unaware, nor the other way round.
+/// Serializes the write with all writes of the refunds: it requires and raises their revision.
 pub(super) fn in_turn<Kind>(write: OrderWrite<Kind>, order: &Order) -> OrderWrite<Kind> {
     let write = match order.refunds_revision {
         0 => write.when("attribute_not_exists(refundsRevision)"),

@@ -1,4 +1,4 @@
-//! What the database answers to a write under a condition.
+//! Answers of the database to conditional writes.
 
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -16,7 +16,7 @@ use super::{Store, StoreError, failed};
 pub(super) trait WriteError: ProvideErrorMetadata + std::error::Error + 'static {
     const OPERATION: &'static str;
 
-    /// The refusal, if the condition did not hold.
+    /// The refusal, if the condition failed.
     fn refusal(&self) -> Option<&ConditionalCheckFailedException>;
 }
 
@@ -42,7 +42,7 @@ impl WriteError for UpdateItemError {
     }
 }
 
-/// What a write brought back, or the item that stood there when the condition refused it.
+/// The output of a write, or the item as it was when the condition failed.
 pub(super) fn unless_refused<T, E: WriteError>(
     answer: Result<T, SdkError<E>>,
 ) -> Result<Result<T, Option<Item>>, StoreError> {
@@ -56,19 +56,17 @@ pub(super) fn unless_refused<T, E: WriteError>(
     }
 }
 
-/// What stood in the places of a transaction's items whose conditions refused it.
+/// The items of a transaction, as they were, whose conditions failed.
 #[derive(Debug)]
 pub(super) struct Refusals(Vec<Option<Item>>);
 
 impl Refusals {
-    /// What stood in the place of the item at `index` (empty where nothing did), if that one's
-    /// condition refused the transaction.
+    /// The item at `index`, as it was (empty if there was none), if its condition failed.
     pub(super) fn get(&self, index: usize) -> Option<&Item> {
         self.0.get(index)?.as_ref()
     }
 
-    /// `None` unless a condition did not hold. Any other cancellation has been tried again by the
-    /// client.
+    /// `None` unless a condition failed. The client has already retried any other cancellation.
     fn read(canceled: &TransactionCanceledException) -> Option<Self> {
         let items: Vec<_> = canceled
             .cancellation_reasons()
@@ -83,7 +81,7 @@ impl Refusals {
 }
 
 impl Store {
-    /// Carries all of the writes out, or none where a condition refuses one.
+    /// Executes all of the writes, or none if a condition fails.
     pub(super) async fn transact(
         &self,
         items: Vec<TransactWriteItem>,
@@ -103,7 +101,7 @@ impl Store {
     }
 }
 
-/// A part of a request that has all of its required fields.
+/// Unwraps a part of a request whose required fields are all set.
 pub(super) fn complete<T>(built: Result<T, BuildError>) -> T {
     built.expect("a part misses nothing but fields, and the store sets all that are required")
 }

@@ -1,8 +1,9 @@
-//! Finding orders, newest first, by `Query` alone.
+//! Finds orders, newest first, with `Query` only.
 //!
-//! The indexes `byCustomer` and `byTime` hold keys that never change: when an order was placed, and
-//! whose it is, or one of [`SHARDS`] shards of all orders. So an order costs two units of writing when
-//! it is placed and none later. What is shown, and filtered by, is the order itself, read by its key.
+//! The indexes `byCustomer` and `byTime` contain only keys that never change: when an order was
+//! placed, and either its customer or one of [`SHARDS`] shards of all orders. An order therefore
+//! costs two write units when it is placed and none later. What is shown and filtered by is the
+//! order itself, read by its key.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,18 +15,17 @@ use super::orders::keys;
 use super::references::reference_holders;
 use super::{Store, StoreError, damaged, failed};
 
-/// Over how many partitions of `byTime` the orders are spread: each takes 1000 new orders a second
-/// (`DynamoDB` developer guide, "Partitions and data distribution").
+/// The number of partitions of `byTime`. Each takes 1000 new orders per second (`DynamoDB`
+/// developer guide, "Partitions and data distribution").
 const SHARDS: u8 = 4;
 
-/// How many orders a page reads at a time where not all of them are wanted; `BatchGetItem` takes no
-/// more keys.
+/// How many orders a filtered page reads at a time; `BatchGetItem` accepts no more keys.
 const READ_AT_ONCE: usize = 100;
 
-/// How many orders a page reads at most to find those that are wanted.
+/// The maximum number of orders that a page reads to find matches.
 const MOST_READ: usize = 500;
 
-/// How many queries a page makes at most.
+/// The maximum number of queries for a page.
 const MOST_QUERIES: u32 = 20;
 
 /// The partition of `byTime` that an order belongs to.
@@ -34,56 +34,56 @@ pub(super) fn time_shard(order: &OrderId) -> String {
     (last % SHARDS).to_string()
 }
 
-/// The orders that are wanted: those with all that is named.
+/// The search criteria. An order must match all that are given.
 #[derive(Clone, Debug, Default)]
 pub struct OrderSearch {
-    /// Whose.
+    /// The customer.
     pub customer: Option<CustomerId>,
-    /// Their number in the books of whoever placed them.
+    /// The number in the books of the caller that placed the order.
     pub reference: Option<OrderReference>,
-    /// Where they stand now.
+    /// The current status.
     pub status: Option<Status>,
-    /// Placed then or later.
+    /// Placed at this time or later.
     pub from: Option<Timestamp>,
-    /// Placed before then.
+    /// Placed before this time.
     pub to: Option<Timestamp>,
-    /// Whether nothing but the customer's own orders may be touched: how long a search takes must not
+    /// Whether the search may read the customer's own orders only, so that its duration does not
     /// depend on the orders of others.
     pub touches_own_alone: bool,
 }
 
-/// A place behind which a list goes on.
+/// A position in a list of orders, after which the list continues.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// When the last order that was passed was placed.
+    /// When the last passed order was placed.
     pub at: Timestamp,
-    /// That order.
+    /// The last passed order.
     pub order: OrderId,
 }
 
-/// How far one of the lists that a search merges has been read.
+/// How far one of the lists that a search merges has been passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing of it was passed.
+    /// Nothing was passed.
     Start,
-    /// It goes on behind this place.
+    /// The list continues after this place.
     Behind(Place),
-    /// It was read to its end.
+    /// The list was passed to its end.
     End,
 }
 
 /// A page of a search.
 #[derive(Debug)]
 pub struct FoundOrders {
-    /// Newest first. Fewer than asked for do not mean that there are no more.
+    /// The orders, newest first. Fewer than the limit does not mean that there are no more.
     pub orders: Vec<Order>,
-    /// Where each list goes on; `None` at the end of all.
+    /// Where each list continues; `None` if all lists have ended.
     pub next: Option<Vec<Progress>>,
-    /// Orders that this version cannot read; they were passed.
+    /// Orders that this version cannot read; they were skipped.
     pub unreadable: Vec<(OrderId, Corrupt)>,
 }
 
-/// Where a list comes from.
+/// The source of a list.
 enum Source<'a> {
     Index {
         name: &'static str,
@@ -96,9 +96,9 @@ enum Source<'a> {
 /// One of the lists that are merged.
 struct List<'a> {
     source: Source<'a>,
-    /// Behind what the next query begins.
+    /// The place after which the next query begins.
     behind: Option<Place>,
-    /// Orders that were placed after this were not there when the first page was read.
+    /// Orders placed after this time did not exist when the first page was read.
     newest: Timestamp,
     is_read_up: bool,
     waiting: VecDeque<Place>,
@@ -140,13 +140,13 @@ impl OrderSearch {
         }
     }
 
-    /// How many lists the search merges.
+    /// The number of lists that the search merges.
     #[must_use]
     pub fn lists(&self) -> usize {
         self.sources().len()
     }
 
-    /// Whether the lists may hold orders that are not wanted.
+    /// Whether the lists may contain orders that do not match.
     fn is_filter(&self) -> bool {
         self.status.is_some() || self.reference.is_some()
     }
@@ -161,14 +161,14 @@ impl OrderSearch {
         fits_customer && fits_reference && fits_status
     }
 
-    /// The first and the last millisecond that are wanted.
+    /// The first and the last millisecond of the period.
     fn period(&self) -> (Timestamp, Timestamp) {
         let from = self.from.unwrap_or(Timestamp::from_millis(i64::MIN));
         let last = self.to.map_or(i64::MAX, |to| to.millis().saturating_sub(1));
         (from, Timestamp::from_millis(last))
     }
 
-    /// The lists, each at its place of `progress`.
+    /// The lists, each at its `progress`.
     fn begin(&self, progress: &[Progress]) -> Vec<List<'_>> {
         let passed = progress.iter().filter_map(|progress| match progress {
             Progress::Behind(place) => Some(place.at),
@@ -195,8 +195,8 @@ impl OrderSearch {
 }
 
 impl Store {
-    /// A page of the orders that are wanted, newest first: at most `limit` (1 to 100), behind
-    /// `progress`. A page that had to read too much ends early and says where to go on.
+    /// A page of the matching orders, newest first: at most `limit` (1 to 100), after `progress`. A
+    /// page that would have to read too much ends early and returns where to continue.
     pub async fn find_orders(
         &self,
         search: &OrderSearch,
@@ -245,8 +245,8 @@ impl Store {
         })
     }
 
-    /// Takes the next places off the lists, newest first, each with the number of its list. Fewer than
-    /// `wanted` come at the end of all lists, and after too many queries.
+    /// Takes the next places from the lists, newest first, each with the number of its list.
+    /// Returns fewer than `wanted` at the end of all lists, or after too many queries.
     async fn merge(
         &self,
         search: &OrderSearch,
@@ -276,7 +276,8 @@ impl Store {
         Ok(places)
     }
 
-    /// Reads the next places of a list, one more than `wanted`: so a list that has no more says so.
+    /// Reads the next places of a list: one more than `wanted`, so that the end of the list is
+    /// seen.
     async fn read_on(
         &self,
         search: &OrderSearch,
@@ -334,7 +335,7 @@ impl Store {
         Ok(())
     }
 
-    /// The orders at these places, unread, by their ids; one consistent call.
+    /// The unparsed orders at these places, by ID; one consistent call.
     async fn items_at(
         &self,
         places: &[(usize, Place)],

@@ -1,6 +1,6 @@
-//! The writes of an order. A [`Transition`] carries a command out: its condition, next status,
-//! version, event, record and due mark follow from the state table. A [`Change`] is any other write.
-//! The attributes of [`GOVERNED`] are written here alone.
+//! The writes of an order. A [`Transition`] carries out a command: its condition, next status,
+//! version, event, record, and due mark follow from the state table. A [`Change`] is any other
+//! write. Only this module writes the attributes in [`GOVERNED`].
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use super::item::{Item, event_value, n, order_from_item, record_value, s};
 use super::update::{Target, Write};
 use super::{Settlement, Store, StoreError, damaged};
 
-/// How long after a transition the sweep looks whether the next step was done.
+/// How long after a transition the sweep checks whether the next step was done.
 pub(super) const DUE_AFTER: Duration = Duration::from_mins(2);
 
-/// What the state table and the sweep decide, and no step by itself.
+/// The attributes that the state table and the sweep decide; no step writes them directly.
 const GOVERNED: [&str; 7] = [
     "status", "version", "event", "events", "dueStep", "dueAt", "dueTries",
 ];
 
-/// The write that carries a command out.
+/// The write that carries out a command.
 pub(super) type Transition = OrderWrite<ByTheTable>;
 
-/// A write that is no transition: it leaves status and version, and carries no event, so that the
-/// relay has nothing to tell.
+/// A write that is not a transition: it changes neither status nor version and carries no event, so
+/// the relay publishes nothing.
 pub(super) type Change = OrderWrite<BesideTheTable>;
 
 pub(super) type OrderWrite<Kind> = Write<OfOrder<Kind>>;
@@ -49,7 +49,7 @@ impl<Kind> Target for OfOrder<Kind> {
     }
 }
 
-/// The path of a governed attribute, as only this module can make one.
+/// The path of a governed attribute, which only this module can create.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Governed<'a>(&'a str);
 
@@ -64,7 +64,7 @@ impl<Kind> OrderWrite<Kind> {
         Self::new([("orderId", s(id))])
     }
 
-    /// The due mark: what the order waits for from now on, if it waits.
+    /// Sets the due mark for what the order waits for next, or removes it.
     fn mark(self, order: &OrderId, due: Option<Due>) -> Self {
         let Some(due) = due else {
             return self.take(["dueStep", "dueAt", "dueTries"].map(Governed));
@@ -79,17 +79,17 @@ impl<Kind> OrderWrite<Kind> {
 }
 
 impl Change {
-    /// One more condition: the order is in this status.
+    /// Adds the condition that the order is in this status.
     pub(super) fn when_status(self, status: Status) -> Self {
         self.when_is("status", s(status.as_str()))
     }
 
-    /// What the order waits for from now on, if it waits.
+    /// Sets what the order waits for next, if anything.
     pub(super) fn due(self, order: &OrderId, due: Option<Due>) -> Self {
         self.mark(order, due)
     }
 
-    /// Moves the next look at what the order waits for, whatever that is.
+    /// Moves the next check, whatever the order waits for.
     pub(super) fn postponed(self, at: Timestamp, tries: Option<u32>) -> Self {
         let change = self
             .put(Governed("dueAt"), ":due")
@@ -103,7 +103,7 @@ impl Change {
     }
 }
 
-/// What the state table makes of an order as it was read.
+/// The result of applying the state table to an order as it was read.
 struct Outcome {
     status: Status,
     event: EventMark,
@@ -119,8 +119,8 @@ impl Outcome {
 }
 
 impl Store {
-    /// The write that carries `command` out on the order as it was read: refused in a status in which
-    /// the table has no row for it, and once the order has another version.
+    /// The write that carries out `command` on the order as it was read. It is refused in a status
+    /// for which the table has no row, and once the order has another version.
     pub(super) fn transition(&self, order: &Order, command: Command, now: Timestamp) -> Transition {
         let outcome = self.outcome(order, command, now);
         let mut write = Write::for_order(&order.id.to_string());
@@ -146,17 +146,17 @@ impl Store {
         write.mark(&order.id, outcome.due)
     }
 
-    /// A write of this order that is no transition.
+    /// A write of this order that is not a transition.
     pub(super) fn change(order: &OrderId) -> Change {
         Self::change_at(&order.to_string())
     }
 
-    /// The same by the key of an item that may be unreadable.
+    /// Does the same by the key of an item that may be unreadable.
     pub(super) fn change_at(order: &str) -> Change {
         Write::for_order(order).take([Governed("event")])
     }
 
-    /// A new order: its cart, of version 0 so far, is put into a place where there was none.
+    /// A new order: its cart, at version 0 so far, is put where no item exists.
     pub(super) fn placed(&self, cart: Order, now: Timestamp) -> Order {
         let outcome = self.outcome(&cart, Command::UpdateCart, now);
         let records = outcome.kinds().map(|kind| (kind, outcome.record.clone()));
@@ -210,7 +210,7 @@ impl Store {
         self.mails(order).then_some(step)
     }
 
-    /// Carries a transition out together with other writes.
+    /// The transition as part of a transaction.
     pub(super) fn transact_item(
         &self,
         transition: Transition,
@@ -219,7 +219,7 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// The order after the write, or as it stood when a condition refused it.
+    /// The order after the write, or as it was when a condition failed.
     pub(super) async fn conditional<Kind>(
         &self,
         write: OrderWrite<Kind>,
@@ -230,8 +230,9 @@ impl Store {
         })
     }
 
-    /// The same, where `stands_already` tells by the order that refused the write that it was our own,
-    /// whose first answer was lost on the way, or that of another with the same end.
+    /// Does the same and returns a [`Settlement`]. `stands_already` tells from the order that
+    /// refused the write whether it already has the result: from this write, whose first answer was
+    /// lost, or from another one with the same effect.
     pub(super) async fn settled<Kind>(
         &self,
         write: OrderWrite<Kind>,
@@ -246,7 +247,7 @@ impl Store {
     }
 }
 
-/// What [`GOVERNED`] names, as a new item has it.
+/// The attributes in [`GOVERNED`], as a new item has them.
 pub(super) fn governed_attributes(order: &Order) -> Item {
     let events = order.events.iter();
     let events = events.map(|(kind, record)| (kind.as_str().to_owned(), record_value(record)));
@@ -516,7 +517,7 @@ mod tests {
             .collect()
     }
 
-    /// Whoever updates an order has a [`Write`], because nothing else makes an update.
+    /// Every update of an order is made with a [`Write`], because no other code builds updates.
     #[test]
     fn updates_are_made_in_one_place() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

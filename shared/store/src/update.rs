@@ -1,4 +1,4 @@
-//! One update of an item, spelled as `DynamoDB` wants it.
+//! One update of an item, in `DynamoDB`'s expression syntax.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -12,17 +12,17 @@ use super::refused::{complete, unless_refused};
 use super::transition::Governed;
 use super::{Store, StoreError};
 
-/// What is written.
+/// The kind of item that is written.
 pub(super) trait Target {
-    /// Attributes that no step sets or removes by itself.
+    /// Attributes that no step sets or removes directly.
     const GOVERNED: &'static [&'static str] = &[];
 
     fn table(store: &Store) -> Result<&str, StoreError>;
 }
 
-/// One update of an item under conditions, all of which must hold. In a path each name stands for
-/// itself, whatever words `DynamoDB` reserves, or as `#name` for what [`Write::name`] says; in an
-/// expression `#name` stands for the attribute `name`.
+/// One update of an item under conditions, all of which must hold. In a path, each name stands for
+/// itself, even if `DynamoDB` reserves the word, or, as `#name`, for the name given to
+/// [`Write::name`]. In an expression, `#name` stands for the attribute `name`.
 #[derive(Debug)]
 pub(super) struct Write<T> {
     key: Item,
@@ -47,7 +47,7 @@ impl<T: Target> Write<T> {
         }
     }
 
-    /// One more condition.
+    /// Adds a condition.
     pub(super) fn when(mut self, condition: &str) -> Self {
         self.conditions.push(if condition.contains(" OR ") {
             format!("({condition})")
@@ -57,7 +57,7 @@ impl<T: Target> Write<T> {
         self
     }
 
-    /// One more condition: the attribute is this.
+    /// Adds the condition that the attribute has this value.
     pub(super) fn when_is(self, path: &str, value: Value) -> Self {
         let placeholder = placeholder("read", path);
         self.when(&format!("{} = {placeholder}", named(path)))
@@ -69,7 +69,7 @@ impl<T: Target> Write<T> {
         self.assign(path, &placeholder).value(&placeholder, value)
     }
 
-    /// Sets an attribute to what `expression` makes of the item as it was.
+    /// Sets an attribute to the result of `expression` on the item as it was.
     pub(super) fn assign(self, path: &str, expression: &str) -> Self {
         debug_assert!(!Self::is_governed(path), "no step writes {path} by itself");
         self.set_to(path, expression)
@@ -81,24 +81,24 @@ impl<T: Target> Write<T> {
         self.without(paths)
     }
 
-    /// What a placeholder of an expression stands for.
+    /// Sets the value of an expression's placeholder.
     pub(super) fn value(mut self, placeholder: &str, value: Value) -> Self {
         self.values.insert(placeholder.to_owned(), value);
         self
     }
 
-    /// The name that a placeholder stands for, if it is another one than its own.
+    /// Sets the name that a placeholder stands for, if it is not the placeholder's own.
     pub(super) fn name(mut self, placeholder: &str, name: &str) -> Self {
         self.names.insert(placeholder.to_owned(), name.to_owned());
         self
     }
 
-    /// [`Write::assign`] for whoever governs the attribute.
+    /// [`Write::assign`] for a governed attribute.
     pub(super) fn put(self, path: Governed<'_>, expression: &str) -> Self {
         self.set_to(path.path(), expression)
     }
 
-    /// [`Write::remove`] for whoever governs the attributes.
+    /// [`Write::remove`] for governed attributes.
     pub(super) fn take<const N: usize>(self, paths: [Governed<'_>; N]) -> Self {
         self.without(paths.map(Governed::path))
     }
@@ -118,7 +118,7 @@ impl<T: Target> Write<T> {
         T::GOVERNED.contains(&first.trim_start_matches('#'))
     }
 
-    /// The update, which brings the item that refuses it.
+    /// The update. If its condition fails, the error contains the item.
     pub(super) fn into_update(self, table: &str) -> Update {
         let clauses = [("SET", self.sets), ("REMOVE", self.removes)];
         let clauses = clauses.into_iter().filter(|(_, parts)| !parts.is_empty());
@@ -144,7 +144,7 @@ impl<T: Target> Write<T> {
 }
 
 impl Store {
-    /// The item after the write, or as it stood when a condition refused it.
+    /// The item after the write, or as it was when a condition failed.
     pub(super) async fn update<T: Target>(
         &self,
         write: Write<T>,
@@ -173,13 +173,13 @@ fn named(path: &str) -> String {
     names.collect::<Vec<_>>().join(".")
 }
 
-/// A value's placeholder by the path that it goes with.
+/// The placeholder for the value of a path.
 fn placeholder(kind: &str, path: &str) -> String {
     let letters = path.chars().filter(char::is_ascii_alphanumeric);
     format!(":{kind}{}", letters.collect::<String>())
 }
 
-/// The placeholders of names in an expression.
+/// The name placeholders in an expression.
 fn placeholders(expression: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c == '#' || c.is_ascii_alphanumeric();
     let words = expression.split(move |c| !is_part(c));

@@ -1,4 +1,5 @@
-//! Orders as items. Money and counters are `N` from their exact text, never through a float.
+//! Orders as DynamoDB items. Money and counters are `N`, written from their exact text and never
+//! through a float.
 
 mod read;
 mod write;
@@ -19,7 +20,7 @@ pub(super) use write::{
 
 pub(super) type Item = HashMap<String, Value>;
 
-/// An attribute that is missing or not as this service writes it.
+/// The attribute with this name is missing or does not have the form that this service writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("attribute {0} is missing or malformed")]
 pub struct Corrupt(pub &'static str);

@@ -1,4 +1,4 @@
-//! Items as orders, and the attributes of any item.
+//! Reads orders, and single attributes, from items.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
         self.text(name)?.ok_or(Corrupt(name))
     }
 
-    /// A string or number attribute, read by its type's own rules.
+    /// A string or number attribute, parsed by its type's own rules.
     pub(crate) fn parsed<T>(
         &self,
         name: &'static str,
@@ -185,7 +185,7 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         method: reader.parsed("method", MethodFingerprint::parse)?,
         unanswered_since: reader.time("unansweredSince")?,
         waiting_since: reader.time("waitingSince")?,
-        // Only shown: one of a newer version is as good as none.
+        // It is only shown, so an unknown value from a newer version counts as absent.
         wait_reason: reader
             .text("waitReason")?
             .and_then(|reason| reason.parse().ok()),
@@ -271,8 +271,8 @@ fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
     })
 }
 
-/// `disputes` by the partner's ids, and `dispute`, the only one that earlier versions kept, without
-/// its id.
+/// `disputes` by the partner's IDs, and `dispute`, the single one that earlier versions stored
+/// without its ID.
 fn disputes(reader: &Reader<'_>) -> Result<Vec<Dispute>, Corrupt> {
     let entries = reader.entries("disputes")?.into_iter();
     let named = entries.map(|(id, entry)| dispute(Some(id), &entry));
@@ -347,7 +347,7 @@ fn shipping_refusal(reader: &Reader<'_>) -> Result<ShippingRefusal, Corrupt> {
     })
 }
 
-/// Reads an order's item, as it is stored or as the table's stream shows it.
+/// Parses an order's item, as stored or as the table's stream delivers it.
 #[expect(
     clippy::implicit_hasher,
     reason = "the SDK's items have the default hasher"

@@ -1,4 +1,4 @@
-//! Orders and their parts as attributes.
+//! Writes orders and their parts as attributes.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::{Item, money, n, s};
 use crate::search::time_shard;
 use crate::transition::governed_attributes;
 
-/// All that a new item has.
+/// All attributes of a new item.
 pub(crate) fn new_order_item(order: &Order) -> Item {
     let mut item = governed_attributes(order);
     let mut put = |name: &str, value: Value| item.insert(name.to_owned(), value);
@@ -179,7 +179,7 @@ fn one_refund_value(refund: &Refund) -> Value {
     ])
 }
 
-/// A dispute without its id, which is its key in the map of all disputes.
+/// A dispute without its ID, which is its key in the map of disputes.
 pub(crate) fn dispute_value(dispute: &Dispute) -> Value {
     map([
         ("state", Some(s(dispute.state.as_str()))),
