@@ -13,9 +13,9 @@ use serde_json::Number;
 /// One message. It only hints that a step may be due; the order, or the partner, decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// `orderId/version`; for a mail to another address than the order's, the key of its ledger
-    /// row; `request/` and the request's hash for a mail about no order; `webhook/`, the partner,
-    /// and its event's ID.
+    /// `orderId/version`; for a mail to an address other than the order's, the key of its ledger
+    /// row; for a mail about no order, `request/` and the request's hash; for a webhook,
+    /// `webhook/`, the partner, and its event's ID.
     pub id: String,
     /// What the message is about.
     pub kind: MessageKind,
@@ -95,7 +95,7 @@ impl PartnerReference {
     }
 }
 
-/// The data of a mail, as far as known. Amounts are decimals in the currency's units.
+/// The known data of a mail. Amounts are decimals in the currency's units.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MailData {
@@ -130,13 +130,13 @@ pub struct MailData {
     /// The tracking number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_number: Option<String>,
-    /// Where the parcel goes.
+    /// The address that the parcel is shipped to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<String>,
     /// Why the order was cancelled automatically: [`Order::EXPIRED`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_reason: Option<String>,
-    /// What went back, where that is a part of the total.
+    /// The refunded amount, if it is a part of the total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_amount: Option<Number>,
 }
@@ -188,7 +188,7 @@ impl MailData {
             None if is_of_shipment => mail_lines(&order.lines_to_ship()),
             None => mail_lines(&order.lines),
         };
-        // The amounts of a part are not those of the order, nor are those of a smaller shipment.
+        // The order's amounts do not apply to a partial refund, nor to a partial shipment.
         let is_whole =
             part.is_none() && (!is_of_shipment || *order.lines == *order.lines_to_ship());
         let whole = |amount: Money| is_whole.then(|| amount.to_json());
@@ -215,7 +215,7 @@ impl MailData {
     }
 }
 
-/// The refund that the topic is about, where it is of less than the order's total.
+/// The refund that the topic is about, if it is less than the order's total.
 fn part_of(order: &Order, topic: MailTopic) -> Option<&Refund> {
     let closing = || order.refunds.iter().find(|refund| refund.closes);
     let refund = match (topic.event, topic.refund) {
@@ -226,7 +226,7 @@ fn part_of(order: &Order, topic: MailTopic) -> Option<&Refund> {
     refund.filter(|refund| refund.amount != order.amounts.total)
 }
 
-/// The lines of the items that a refund is for.
+/// The lines of the refunded items.
 fn refunded_lines(order: &Order, refund: &Refund) -> Vec<MailLine> {
     let lines = refund.items.iter().filter_map(|item| {
         let mut lines = order.lines.iter();
@@ -250,7 +250,7 @@ fn mail_lines(lines: &[Line]) -> Vec<MailLine> {
 }
 
 impl Message {
-    /// The message that `kind` happened to `order`; `None` if it has not.
+    /// The message that announces the event `kind` of `order`; `None` if it has not happened.
     #[must_use]
     pub fn of_order(order: &Order, kind: EventType) -> Option<Self> {
         let record = order.events.get(&kind)?;
@@ -264,8 +264,8 @@ impl Message {
         })
     }
 
-    /// The message that requests the mail about this topic; `None` if the order has no address or has
-    /// not come that far.
+    /// The message that requests the mail about this topic; `None` if the order has no address or
+    /// the topic's event has not happened.
     #[must_use]
     pub fn mail_of_order(order: &Order, topic: MailTopic) -> Option<Self> {
         let mail = MailData::of_order(order, topic)?;
@@ -280,7 +280,7 @@ impl Message {
         let Some(id) = topic.refund else {
             return Self::of_order(order, topic.event);
         };
-        // The last refund of an order that it cancels has no event of its own.
+        // The refund that closes an order has no event of its own.
         let refund = order.refund(&RefundName::Ours(id))?;
         refund.told?;
         Some(Self {
@@ -354,7 +354,7 @@ impl Message {
         })
     }
 
-    /// Parses what [`Message::to_json`] wrote.
+    /// Parses the output of [`Message::to_json`].
     pub fn from_json(json: &str) -> Result<Self, MessageError> {
         let envelope: Envelope<'_> =
             json::read(json.as_bytes()).map_err(MessageError::NotAnEvent)?;
@@ -455,7 +455,7 @@ struct Envelope<'a> {
     kind: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<std::borrow::Cow<'a, str>>,
-    /// An extension attribute: the billing partner that has the news.
+    /// An extension attribute: the billing partner that reports the news.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner: Option<std::borrow::Cow<'a, str>>,
     time: std::borrow::Cow<'a, str>,
@@ -470,7 +470,7 @@ struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    /// The billing partner that has the news. Earlier versions named it in the ID alone, as
+    /// The billing partner that reports the news. Earlier versions named it only in the ID, as
     /// `webhook/<partner>/<event id>`.
     fn news_partner(&self) -> Option<PartnerName> {
         let in_id = || self.id.strip_prefix("webhook/")?.split('/').next();
@@ -522,7 +522,7 @@ mod tests {
         let json = other.to_json().unwrap();
         assert_eq!(Message::from_json(&json).unwrap().email_id(), other.id);
         assert!(other.id.starts_with(&format!("{row}/")) && !other.id.contains('@'));
-        // A key that only resembles another order's or event's row is not treated as one.
+        // A key that only resembles the row of another order or event is not accepted as one.
         for id in [format!("{row}s/x"), format!("{order}/OrderShipped/x")] {
             assert_eq!(Message { id, ..message() }.email_id(), row);
         }
@@ -559,7 +559,7 @@ mod tests {
         };
         let json = news.to_json().unwrap();
         assert_eq!(Message::from_json(&json).unwrap(), news);
-        // Earlier versions named the partner in the ID alone.
+        // Earlier versions named the partner only in the ID.
         let earlier = json.replace(r#""partner":"paypal","#, "");
         assert_ne!(earlier, json);
         let kind = Message::from_json(&earlier).unwrap().kind;

@@ -70,8 +70,8 @@ impl QueueError {
 pub trait EventQueue: Send + Sync {
     /// Sends all messages to `queue`.
     ///
-    /// `Ok` MUST mean that every one is stored durably. After an error any subset may be stored:
-    /// the caller sends all again, and consumers ignore repeats.
+    /// `Ok` MUST mean that every message is stored durably. After an error, any subset may be
+    /// stored: the caller sends all of them again, and consumers ignore repeats.
     fn send(
         &self,
         queue: Queue,

@@ -10,8 +10,8 @@ use platform::json;
 use platform::outbound::{Https, HttpsAnswer, HttpsCall, HttpsError, Secret, form};
 use platform::secret::Keys;
 
-/// How long one call may take. A charge, a rate and a purchase wait for the banks and carriers behind
-/// the partner.
+/// The time limit of a call. A charge, a rate, or a purchase waits for the banks and carriers
+/// behind the partner.
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// A call, complete except for its `authorization` header.
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(8);
 pub struct Call(HttpsCall);
 
 impl Call {
-    /// A question: it changes nothing.
+    /// A `GET` call: it changes nothing.
     pub fn get(path: impl Into<String>) -> Self {
         Self(HttpsCall {
             method: "GET",
@@ -29,13 +29,13 @@ impl Call {
         })
     }
 
-    /// Posts fields as a form.
+    /// A call that posts fields as a form.
     pub fn post_form(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
         let body = form(fields).into_bytes();
         Self::post(path, "application/x-www-form-urlencoded", body)
     }
 
-    /// Posts JSON.
+    /// A call that posts JSON.
     ///
     /// # Panics
     ///
@@ -62,7 +62,7 @@ impl Call {
         self
     }
 
-    /// From the root, with its query.
+    /// The path from the root, with its query.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.0.path
@@ -80,7 +80,7 @@ pub async fn send(
     https.call(call, LIMIT).await
 }
 
-/// Reads an answer: as `T` if its status is 200 to 299, as a refusal otherwise.
+/// Parses an answer: as `T` if its status is 200 to 299, otherwise as a refusal.
 pub fn read<T, R>(answer: &HttpsAnswer) -> Result<T, CallFailure<R>>
 where
     T: DeserializeOwned,
@@ -91,21 +91,21 @@ where
         return Err(CallFailure::Refused(answer.status, refusal));
     }
     json::read(&answer.body).map_err(|error| {
-        // Not with the reader's own words, which may quote the answer.
+        // The parser's own message may quote the answer.
         Unusable::new(format!("line {}, column {}", error.line(), error.column())).into()
     })
 }
 
-/// How a partner takes its key.
+/// How a partner expects its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyScheme {
     /// As a bearer token (RFC 6750).
     Bearer,
-    /// As a user's name without a password (RFC 7617).
+    /// As a user name without a password (RFC 7617).
     BasicUser,
 }
 
-/// An API that takes a key with each call.
+/// An API whose calls each carry a key.
 #[derive(Clone, Debug)]
 pub struct KeyedApi {
     https: Https,
@@ -124,8 +124,8 @@ impl KeyedApi {
         }
     }
 
-    /// Makes one call, and once more if the key was refused and has been replaced: a refused key has
-    /// done nothing.
+    /// Makes a call, and repeats it once if the key was refused and has since been replaced. A call
+    /// with a refused key has no effect.
     pub async fn send<R>(&self, call: &Call) -> Result<HttpsAnswer, CallFailure<R>> {
         let key = self.keys.now().await?;
         let answer = self.send_with(call, &key).await?;

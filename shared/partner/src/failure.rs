@@ -1,4 +1,4 @@
-//! Why a call brought nothing, and how far it got.
+//! Failed calls, and how far each one got.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,38 +10,38 @@ use platform::secret::SecretError;
 /// How far a failed call got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// The partner did nothing, and only the operator can change that: the keys are missing or refused, or
-    /// the account may not do this.
+    /// The partner did nothing, and only the operator can correct the cause: the keys are missing
+    /// or refused, or the account lacks a permission.
     NotConfigured,
     /// The partner provably did nothing.
     NothingDone,
-    /// The partner may have carried it out.
+    /// The partner may have carried out the call.
     Unknown,
 }
 
-/// How one partner says no: an answer with a status outside of 200 to 299. It is logged, so it holds
-/// codes only.
+/// A partner's refusal: an answer with a status outside 200 to 299. It is logged, so it contains
+/// only codes.
 pub trait Refusal: fmt::Debug + fmt::Display + Send + Sync + 'static {
-    /// Reads the answer.
+    /// Parses the answer.
     fn from_answer(status: u16, body: &[u8]) -> Self;
 
-    /// How far the call got that was answered so. A code that is not known proves as much as its status: a
-    /// 5xx MUST be [`Reach::Unknown`].
+    /// How far a call with this answer got. An unknown code proves only as much as its status does:
+    /// a 5xx MUST be [`Reach::Unknown`].
     fn reach(&self, status: u16) -> Reach;
 }
 
-/// An answer that can be read and still cannot be used. Names no customer: it is logged.
+/// An answer that can be parsed but not used. It names no customer, because it is logged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be used: {0}")]
 pub struct Unusable(Cow<'static, str>);
 
 impl Unusable {
-    /// What is wrong with it.
+    /// An unusable answer, with what is wrong with it.
     pub fn new(what: impl Into<Cow<'static, str>>) -> Self {
         Self(what.into())
     }
 
-    /// An answer must be about what was asked: both are ids of the partner's.
+    /// Checks that an answer is about the requested object. Both arguments are the partner's IDs.
     pub fn unless_same(answered: &str, asked: &str) -> Result<(), Self> {
         if answered == asked {
             Ok(())
@@ -51,25 +51,25 @@ impl Unusable {
     }
 }
 
-/// A call without an answer that can be used. Names no customer: it is logged.
+/// A call without a usable answer. It names no customer, because it is logged.
 #[derive(Debug, thiserror::Error)]
 pub enum CallFailure<R> {
-    /// There is no key to call with; nothing was sent.
+    /// No key is available; nothing was sent.
     #[error(transparent)]
     NoKeys(#[from] SecretError),
-    /// There is no access token to call with, because of another call; nothing else was sent.
+    /// No access token is available, because the call for it failed; nothing else was sent.
     #[error("no access token: {0}")]
     NoToken(Box<Self>),
-    /// The reference cannot be one of the partner's; nothing was sent.
+    /// The reference cannot be one of this partner; nothing was sent.
     #[error("the reference is not one of the partner's")]
     BadReference,
-    /// There is no answer, or only a part of one.
+    /// There was no answer, or only a part of one.
     #[error(transparent)]
     NoAnswer(#[from] HttpsError),
     /// The partner refused or failed, with this status.
     #[error("the partner answered {0}: {1}")]
     Refused(u16, R),
-    /// The partner reports success, and the answer cannot be used.
+    /// The partner reported success, but its answer cannot be used.
     #[error(transparent)]
     Unusable(#[from] Unusable),
 }
@@ -89,7 +89,8 @@ impl<R: Refusal> CallFailure<R> {
 }
 
 impl Reach {
-    /// The same for a call that moves neither money nor goods: whatever it did counts for nothing.
+    /// The same failure for a call that moves neither money nor goods: any effect it had does not
+    /// matter.
     fn for_harmless(self) -> Self {
         match self {
             Self::NotConfigured => Self::NotConfigured,
@@ -100,15 +101,15 @@ impl Reach {
 
 /// An error that says how far a call got.
 pub trait FromReach: Sized {
-    /// The error for a call that got so far.
+    /// The error for a call that got this far.
     fn from_reach(reach: Reach, source: Source) -> Self;
 
-    /// The error for what provably did nothing.
+    /// The error for a call that provably had no effect.
     fn unavailable(source: impl Into<Source>) -> Self {
         Self::from_reach(Reach::NothingDone, source.into())
     }
 
-    /// The error for what may have been carried out.
+    /// The error for a call that may have been carried out.
     fn unanswered(source: impl Into<Source>) -> Self {
         Self::from_reach(Reach::Unknown, source.into())
     }

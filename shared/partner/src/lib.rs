@@ -1,5 +1,5 @@
-//! What the clients of all partners do alike: they make a call, say how far a failed one got, and let
-//! neither free text nor a path from outside through.
+//! What the clients of all partners share: making a call, classifying how far a failed one got, and
+//! keeping out free text and unsafe paths.
 
 mod call;
 mod failure;

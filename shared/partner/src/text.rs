@@ -1,8 +1,8 @@
-//! Texts of partners, which may hold anything.
+//! Texts from partners, which may contain anything.
 
 use std::fmt;
 
-/// Which characters a partner writes its codes in.
+/// The characters in which a partner writes its codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alphabet {
     /// `insufficient_funds`
@@ -27,20 +27,20 @@ impl Alphabet {
     }
 }
 
-/// A machine's word, for logs, orders and answers: 1 to 100 characters of the alphabet. `None` for
-/// anything else, which may be what a person wrote. The longest word that a partner publishes has 65.
+/// A machine-readable code for logs, orders, and answers: 1 to 100 characters of the alphabet.
+/// Returns `None` for anything else, because a person may have written it. The longest code that a
+/// partner publishes has 65 characters.
 #[must_use]
 pub fn sanitize(text: &str, alphabet: Alphabet) -> Option<&str> {
     ((1..=100).contains(&text.len()) && alphabet.allows(text)).then_some(text)
 }
 
-/// A partner's id that may stand in a path and leads nowhere else: 1 to 255 letters, digits, `_` and
-/// `-`.
+/// A partner's ID that is safe as one path segment: 1 to 255 letters, digits, `_`, and `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathSegment<'a>(&'a str);
 
 impl<'a> PathSegment<'a> {
-    /// Checks length and characters.
+    /// Checks the length and the characters.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';

@@ -111,7 +111,7 @@ impl Aws {
             .retry_config(
                 RetryConfig::standard()
                     .with_max_attempts(4)
-                    // The default pauses, of seconds, exceed the relay's patience.
+                    // The default pauses of seconds exceed the relay's time limit.
                     .with_initial_backoff(Duration::from_millis(100)),
             )
             .timeout_config(timeouts(Duration::from_secs(2), most));
@@ -133,7 +133,7 @@ impl Aws {
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 
-    /// The SES client: one try, because SES does not recognise a repeated mail, on a connection of
+    /// The SES client: one try, because SES does not recognize a repeated mail, on a connection of
     /// its own. An idle connection may have died while the function was frozen ("Best practices for
     /// working with AWS Lambda functions"), and a request lost on it has an unknown outcome.
     #[must_use]
@@ -200,7 +200,7 @@ fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// The outcome of a request that a dependency failed.
+/// The outcome of a request whose dependency failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It provably changed nothing: the call was not sent, was throttled, met a conflict, or was a

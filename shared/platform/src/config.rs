@@ -73,7 +73,7 @@ impl<'a> Environment<'a> {
 /// The shop's currency, what can be charged in it, and its tax.
 #[derive(Clone, Copy, Debug)]
 pub struct Shop {
-    /// What the billing partner (`BILLING_PARTNER`) charges in the currency of all new orders
+    /// The limits of the billing partner (`BILLING_PARTNER`) in the currency of all new orders
     /// (`CURRENCY`).
     pub limits: ChargeLimits,
     /// How tax is computed: `TAX_MODE`, `TAX_RATE`.
@@ -81,8 +81,8 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Reads `CURRENCY`, `BILLING_PARTNER`, `TAX_MODE` and `TAX_RATE`. A currency in which the billing
-    /// partner does not charge is an error.
+    /// Reads `CURRENCY`, `BILLING_PARTNER`, `TAX_MODE`, and `TAX_RATE`. A currency in which the
+    /// billing partner does not charge is an error.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let rate: Decimal = environment.parsed("TAX_RATE")?;
         let mode: TaxMode = environment.parsed("TAX_MODE")?;
@@ -123,7 +123,7 @@ impl Shop {
     }
 }
 
-/// The carrier: `CARRIER`, `own` without it.
+/// The carrier: `CARRIER`; `own` if it is not set.
 pub fn carrier(environment: Environment<'_>) -> Result<CarrierName, ConfigError> {
     let Some(name) = environment.optional("CARRIER") else {
         return Ok(CarrierName::Own);
@@ -134,10 +134,10 @@ pub fn carrier(environment: Environment<'_>) -> Result<CarrierName, ConfigError>
     })
 }
 
-/// Whether the customer gets mails about the parcel's way: `TRACKING_MAILS`.
+/// Whether the customer gets mails about the parcel's delivery: `TRACKING_MAILS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TrackingMails {
-    /// The parcel's state is recorded and shown.
+    /// The parcel's state is recorded and shown only.
     #[default]
     Off,
     /// Each state that matters to the customer is also mailed, once for each order.
@@ -145,7 +145,7 @@ pub enum TrackingMails {
 }
 
 impl TrackingMails {
-    /// Reads `TRACKING_MAILS` (`on` or `off`), `off` without it.
+    /// Reads `TRACKING_MAILS` (`on` or `off`); `off` if it is not set.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         match environment.optional("TRACKING_MAILS").as_deref() {
             None | Some("off") => Ok(Self::Off),

@@ -1,5 +1,5 @@
 //! What every Lambda needs: AWS clients, configuration, clock, logs and metrics, deadline, calls to
-//! partners, and secrets. This crate knows no order and no service.
+//! partners, and secrets. This crate contains nothing about orders or single services.
 
 pub mod aws;
 pub mod config;

@@ -27,7 +27,7 @@ const RESERVE: Duration = Duration::from_secs(5);
 /// The maximum length of a partner's answer; a longer one is not read to the end.
 const MAX_ANSWER: usize = 512 * 1024;
 
-/// A key, token, or password. It does not print itself, and its memory is overwritten on drop.
+/// A key, token, or password. `Debug` does not print it, and its memory is overwritten on drop.
 #[derive(Clone, Debug)]
 pub struct Secret(SecretString);
 
@@ -53,7 +53,7 @@ impl Secret {
     }
 }
 
-/// Tells whether the shop's keys were replaced. What callers send is never compared with a secret.
+/// Detects that the shop's keys were replaced. Callers' input is never compared with a secret.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.expose() == other.expose()
@@ -149,8 +149,8 @@ impl Https {
         Self::with_connector(SharedHttpConnector::new(connector), base)
     }
 
-    /// An API's address: the variable `name`, or else `default`. `http://` is accepted for loopback
-    /// only.
+    /// The address of an API: the variable `name`, or `default` if it is not set. `http://` is
+    /// accepted for loopback only.
     pub fn address(
         environment: Environment<'_>,
         name: &'static str,

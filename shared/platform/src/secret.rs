@@ -20,20 +20,20 @@ const PLACEHOLDER: &str = "REPLACE-ME";
 /// How long keys are used before the secret is read again.
 const FRESH: Duration = Duration::from_mins(5);
 
-/// The pause after a failed read, if the secret has no keys or older keys are still there.
+/// The pause after a failed read, if the secret has no keys or older keys are still available.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// The pause before a refusal may cause another read. Anyone can send a webhook with a bad
 /// signature, and a wrong key is refused on every call.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
-/// Time limit of a read while older keys are there.
+/// Time limit of a read while older keys are available.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
-/// A partner's secret: named texts, such as `apiKey`. It does not print itself.
+/// A partner's secret: named texts, such as `apiKey`. `Debug` does not print it.
 #[derive(Clone)]
 pub struct PartnerSecret {
-    /// The variable that supplied it, for error texts.
+    /// The variable that supplied it, for error messages.
     variable: &'static str,
     fields: BTreeMap<String, Secret>,
 }
@@ -84,9 +84,9 @@ pub struct SecretVariables {
 /// The secrets of the deployment's billing partners.
 #[derive(Clone, Copy, Debug)]
 pub struct PartnerSecrets {
-    /// Of the partner for new charges.
+    /// The secret of the partner for new charges.
     pub current: SecretVariables,
-    /// Of the former partner, if it has a secret of its own.
+    /// The secret of the former partner, if it has its own.
     pub former: SecretVariables,
 }
 
@@ -136,8 +136,8 @@ pub struct BillingPartners {
 }
 
 impl BillingPartners {
-    /// Reads both variables. A former partner without a secret of its own has its keys in that of the
-    /// current partner, beside them.
+    /// Reads both variables. If the former partner has no secret of its own, its keys are in the
+    /// current partner's secret, next to the current partner's keys.
     pub fn from_environment(
         environment: Environment<'_>,
         secrets: PartnerSecrets,
@@ -168,7 +168,7 @@ impl BillingPartners {
     }
 }
 
-/// Reads the keys from a secret.
+/// Picks the keys out of a secret.
 pub type Pick<K> = fn(&PartnerSecret) -> Result<K, ConfigError>;
 
 /// The current keys of a secret. Clones share one cache.
@@ -223,8 +223,8 @@ impl<K: Clone + PartialEq> Keys<K> {
     }
 
     /// The keys of the secret that `variables` name. A missing variable, or a text without keys, is
-    /// an error. A secret in Secrets Manager is read now, to save the first call the time; if that
-    /// fails, each call reads it until one succeeds.
+    /// an error. A secret in Secrets Manager is read immediately, to save the first call the time;
+    /// if that fails, each call reads it until one succeeds.
     pub async fn of(
         environment: Environment<'_>,
         aws: &Aws,

@@ -1,8 +1,8 @@
 //! JSON lines on standard output, in one format for all functions.
 //!
 //! Fields: order ID, invoice ID, event ID, request ID, error codes, counts. Never names, addresses,
-//! emails, card data, secrets, or bodies. All of them are at the top level of the line, those of its
-//! request, message, or check included: `order_id` is in every line about an order.
+//! emails, card data, secrets, or bodies. All fields are at the top level of the line, including
+//! those of its request, message, or check: `order_id` is in every line about an order.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -26,14 +26,14 @@ use crate::runtime::Runtime;
 /// The target of metrics. No crate has this name, so no log filter passes them as lines.
 const METRICS: &str = "metrics";
 
-/// The shared crates. Their lines, and the service's own, are logged at the configured level.
+/// The shared crates. Their lines, like the service's own, are logged at the configured level.
 const SHARED: [&str; 6] = [
     "domain", "messages", "partner", "platform", "service", "store",
 ];
 
 /// Starts logging. `level` is `LOG_LEVEL` (`error`, `warn`, `info`, `debug`; default `info`).
-/// `service` is the crate that is logged beside the shared ones; `stage` names the deployment in
-/// metrics.
+/// `service` is the crate that is logged in addition to the shared ones; `stage` names the
+/// deployment in metrics.
 pub fn start(service: &'static str, level: Option<&str>, stage: String) {
     subscriber(&[service], level, stage, std::io::stdout).init();
 }
@@ -68,8 +68,8 @@ where
         .with(metrics.with_filter(counted))
 }
 
-/// Puts the order's ID into every later line of the current request, message, or check. It MUST be
-/// the one order that this is about; the span has the empty field `order_id`.
+/// Adds the order's ID to every later line of the current request, message, or check. It MUST be
+/// about this order only; the span has the empty field `order_id`.
 pub fn about_order(order: &impl Display) {
     Span::current().record("order_id", display(order));
 }
@@ -85,7 +85,7 @@ pub fn count_fault() {
     count_failure("InternalErrors");
 }
 
-/// Counts a failure of what the metric names.
+/// Counts a failure of the dependency that the metric names.
 pub fn count_failure(metric: &'static str) {
     tracing::info!(target: METRICS, metric, value = 1_u64);
 }
@@ -160,7 +160,7 @@ where
 
 impl Fields {
     fn set(&mut self, field: &Field, value: impl Into<Value>) {
-        // The names that the line itself has, and those that `log` adds.
+        // The line's own field names, and those that `log` adds.
         let name = field.name();
         if !matches!(name, "timestamp" | "level" | "target") && !name.starts_with("log.") {
             self.0.insert(name.to_owned(), value.into());
@@ -302,7 +302,7 @@ mod tests {
             let log = Log::default();
             let writer = log.clone();
             let subscriber = subscriber(&[], level, "dev".to_owned(), move || writer.clone());
-            // As in the test suite: with a single dispatcher, the first thread would decide the
+            // As in the test suite: with a single dispatcher, the first thread would determine the
             // interest.
             let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
             tracing::subscriber::with_default(subscriber, || {

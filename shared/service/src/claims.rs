@@ -46,7 +46,7 @@ fn answer_of(key_use: KeyUse) -> Result<Option<String>, Error> {
     }
 }
 
-/// Reads the order; `None` unless it is the customer's and the caller acts for that customer.
+/// Reads the order; `None` unless it belongs to the customer and the caller acts for that customer.
 pub async fn own_order(
     store: &Store,
     call: &Call,

@@ -22,7 +22,7 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// Where a request contains what looks like a card number. Never the number.
+/// The place in a request of what looks like a card number. It never contains the number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CardPlace {
     /// In the body, at this JSON pointer (RFC 6901).
@@ -63,7 +63,7 @@ pub struct Difference {
     pub actual: String,
 }
 
-/// What a request named but the store does not have, or not for this caller.
+/// The resource that a request named but that does not exist, or not for this caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// An order.
@@ -162,7 +162,7 @@ pub enum Error {
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
-    /// It does not exist, or is not this caller's.
+    /// It does not exist or does not belong to this caller.
     #[error("{0:?} not found")]
     NotFound(Missing),
     /// The order's status does not allow it.
@@ -202,7 +202,7 @@ pub enum Error {
     /// The partner declined the charge.
     #[error("the payment was declined")]
     Declined(Decline),
-    /// The customer must act at the partner, by what this caller may read.
+    /// The customer must act at the partner. Contains only what this caller may read.
     #[error("the customer must act")]
     ActionRequired(NextAction),
     /// The customer has not agreed to be charged by the shop's billing partner.
@@ -211,20 +211,20 @@ pub enum Error {
     /// The partner completes the refund later.
     #[error("the refund is pending at the partner")]
     RefundPending,
-    /// The partner rejected the refund, or it failed later; a repeat of the request starts another
+    /// The partner rejected the refund, or it failed later. A repeat of the request starts another
     /// one.
     #[error("the refund was rejected or has failed")]
     RefundFailed,
-    /// The refund is over what is left of the captured amount.
+    /// The refund exceeds what is left of the captured amount.
     #[error("only {left} can be refunded")]
     RefundTooLarge {
-        /// The most that can be refunded.
+        /// The maximum that can be refunded.
         left: Money,
     },
-    /// The order has as many refunds as this service makes.
+    /// The order has the maximum number of refunds that this service makes.
     #[error("no further refund is possible")]
     TooManyRefunds,
-    /// The partner rejected a refund of a part, or it failed later. Another request may make another
+    /// The partner rejected a partial refund, or it failed later. A new request may start another
     /// one.
     #[error("the refund of a part was rejected or has failed")]
     RefundRejected {
@@ -260,7 +260,7 @@ pub enum Error {
     /// The operator must add keys, or replace rejected ones.
     #[error("{counterpart:?} is not configured")]
     NotConfigured {
-        /// Whose keys.
+        /// The owner of the keys.
         counterpart: Counterpart,
         /// The outcome of the request.
         outcome: Outcome,
@@ -326,13 +326,13 @@ impl Error {
         }
     }
 
-    /// The error with which an earlier request was answered, and this one is again.
+    /// The error that answered an earlier request and answers this one again.
     #[must_use]
     pub fn replayed(self) -> Self {
         Self::Replayed(self.into())
     }
 
-    /// The error itself, whether it is answered for the first time or not.
+    /// The underlying error, whether it is answered for the first time or replayed.
     #[must_use]
     pub fn into_first(self) -> Self {
         match self {
@@ -356,7 +356,7 @@ impl Error {
         failure.kind == FailureKind::Refused
     }
 
-    /// The metric of the dependency outside AWS's own infrastructure that could not be used.
+    /// The metric of the failed dependency, if it is outside AWS's own infrastructure.
     #[must_use]
     pub fn metric(&self) -> Option<&'static str> {
         match self {
@@ -450,8 +450,8 @@ impl From<StoreError> for Error {
             StoreError::Corrupt { .. } | StoreError::NotConfigured(_) => {
                 Self::Internal(error.into())
             }
-            // Includes what AWS refuses: to the caller it is an outage; the log calls for an
-            // operator (`Error::needs_operator`).
+            // Includes calls that AWS refuses: to the caller it is an outage, and the log asks for
+            // an operator (`Error::needs_operator`).
             StoreError::Aws(failure) => Self::Unavailable {
                 dependency: Dependency::Database,
                 outcome: failure.outcome(),

@@ -22,13 +22,13 @@ use crate::deadline;
 /// Time reserved for the function's own answer.
 const RESERVE: Duration = Duration::from_millis(500);
 
-/// No further try begins with less time left than this: a pause and an unanswered try would use it
-/// up.
+/// The last try must begin with at least this much time left: a pause and an unanswered try would
+/// use up anything less.
 const LAST_TRY: Duration = Duration::from_millis(2500);
 
-/// Retries, after a pause, whatever can succeed a moment later. In addition to the SDK's own
-/// retries: writes and transactions that conflicted with another transaction, throttled
-/// transactions, and unreadable answers.
+/// Retries, after a pause, every call that can succeed a moment later. In addition to the errors
+/// that the SDK retries itself, these are: writes and transactions that conflicted with another
+/// transaction, throttled transactions, and unreadable answers.
 ///
 /// DynamoDB answers these with 400, which the SDK treats as final ("Error handling with DynamoDB";
 /// `TransactionConflictException`, `TransactionCanceledException`).

@@ -10,12 +10,12 @@ use crate::error::Error;
 /// Present with `true` on an answer to a repeat, successful or not.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Whether a request did what it asks for.
+/// Whether this request had the effect that it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// This request did it.
+    /// This request had the effect.
     Now,
-    /// It was done before, by an earlier request or by the chain. The answer is marked as a replay.
+    /// An earlier request or the chain had the effect. The answer is marked as a replay.
     Before,
 }
 
@@ -56,7 +56,7 @@ impl Answer {
         }
     }
 
-    /// The same answer; a replay if what it tells of was done before.
+    /// The same answer, marked as a replay if the effect occurred earlier.
     #[must_use]
     pub fn with_effect(self, effect: Effect) -> Self {
         Self { effect, ..self }

@@ -41,7 +41,7 @@ impl Caller {
         &self.id
     }
 
-    /// Another customer's order or invoice reads as missing.
+    /// Checks that the caller acts for `owner`. To others the order or invoice appears as missing.
     pub fn check(&self, owner: &CustomerId, missing: Missing) -> Result<(), Error> {
         match &self.only {
             Some(only) if only != owner => Err(Error::NotFound(missing)),
@@ -116,8 +116,8 @@ impl<'a> Claims<'a> {
 
     /// Whether nothing marks the token as another kind. Reliable marks are Cognito's `token_use`,
     /// Keycloak's `typ`, and the hashes of other tokens, which only an ID token has (`OpenID`
-    /// Connect Core 1.0, section 3.3.2.11). An ID token without these has its client as audience,
-    /// which the authorizer refuses unless `JwtAudience` names that client.
+    /// Connect Core 1.0, section 3.3.2.11). An ID token without these marks has its client as the
+    /// audience, which the authorizer refuses unless `JwtAudience` names that client.
     fn may_be_an_access_token(&self) -> bool {
         let is =
             |name, values: &[&str]| self.get(name).is_some_and(|value| values.contains(&value));

@@ -119,7 +119,7 @@ const IBANS: &[(usize, &str)] = &[
 /// The lengths of card numbers, in digits.
 const LENGTHS: RangeInclusive<usize> = 12..=19;
 
-/// Brands may issue this length, but do not print it in groups of their own; order numbers of
+/// Brands may issue this length but do not print it in groups of its own, and order numbers with
 /// 3-7-7 digits have it.
 const UNGROUPED: usize = 17;
 
@@ -287,7 +287,7 @@ pub(super) fn holds_card_number(text: &str) -> bool {
         rest = &rest[character.len_utf8()..];
         match digit(character) {
             Some(digit) => run.push(digit),
-            // Fillers are letters that nobody sees.
+            // Fillers are letters that are invisible.
             None if character.is_alphabetic() && is_visible(character) => {
                 if run.is_card() {
                     return true;
@@ -316,9 +316,9 @@ fn behind_uuid(text: &str) -> Option<&str> {
     (is_uuid && !tail.starts_with(char::is_alphanumeric)).then_some(tail)
 }
 
-/// The rest of a text that starts with an IBAN, in one word or in groups separated by single spaces.
-/// Its two check digits make it the number 1 modulo 97 (ISO 13616), so next to no card number behind
-/// two letters is one.
+/// The rest of a text that starts with an IBAN, in one word or in groups separated by single
+/// spaces. Its two check digits make the number 1 modulo 97 (ISO 13616), so hardly any card number
+/// after two letters qualifies.
 fn behind_iban(text: &str) -> Option<&str> {
     let country = text.get(..2)?.to_ascii_uppercase();
     if !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
@@ -677,7 +677,7 @@ mod tests {
             "0545870006",
             "17 boulevard, 123 apt 6 Brooklyn NY",
             "17 boulevard, 123 apt 6, Brooklyn NY 11201",
-            // Of no brand, and of 11 and 20 digits.
+            // Numbers of no brand, and numbers of 11 and 20 digits.
             "000000000000",
             "9999999999999995",
             "42424242424",
@@ -855,7 +855,7 @@ mod tests {
                 "424242424242424200000000000000000000000000000000000e-35",
                 true,
             ),
-            // A number in another notation, and one that is a card number in it.
+            // Numbers in other notations, including one whose plain notation is a card number.
             ("4.11111111111111111e15", true),
             ("3.782822463100050e14", true),
             ("4e15", false),

@@ -8,11 +8,11 @@ use crate::error::FieldError;
 /// Whether a recipient's object has the field `email`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmailField {
-    /// It must.
+    /// It is required.
     Required,
-    /// It may.
+    /// It is optional.
     Optional,
-    /// It must not: there it is an unknown field.
+    /// It is not accepted: there it is an unknown field.
     Absent,
 }
 
@@ -34,7 +34,7 @@ pub fn read_contact(fields: &Fields<'_>, email: EmailField) -> Option<Contact> {
     })
 }
 
-/// What the carrier cannot use of a contact that was read from the object at `pointer`.
+/// The fields that the carrier cannot use in a contact read from the object at `pointer`.
 #[must_use]
 pub fn unusable_fields(carrier: CarrierName, contact: &Contact, pointer: &str) -> Vec<FieldError> {
     let faults = carrier.faults(contact.recipient()).into_iter();

@@ -181,7 +181,7 @@ impl<'a> Fields<'a> {
         read.into_iter().collect()
     }
 
-    /// Reads an optional object of texts that the shop keeps; entries that are `null` count as absent.
+    /// Reads an optional object with the shop's own data; entries that are `null` count as absent.
     pub fn metadata(&self, name: &'static str) -> Option<Metadata> {
         let mut metadata = Metadata::default();
         let Some(value) = self.value(name) else {
@@ -253,7 +253,7 @@ pub fn as_id<T, E: std::error::Error>(
 pub enum Named<T> {
     /// An ID that this service may have issued.
     Ours(T),
-    /// An ID that it never issued: answered 404, not as an invalid field.
+    /// An ID that it never issued. It is answered with 404, not as an invalid field.
     NotOurs,
 }
 

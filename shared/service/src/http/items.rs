@@ -45,7 +45,7 @@ pub struct ItemBody<'a> {
 }
 
 impl<'a> ItemBody<'a> {
-    /// Some of a line.
+    /// A part of a line, with this quantity.
     #[must_use]
     pub fn of(line: &'a Line, quantity: Quantity) -> Self {
         Self {

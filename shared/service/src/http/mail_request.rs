@@ -1,4 +1,4 @@
-//! The request for a mail, accepted at the email path and, as the contract prints it, at the
+//! The request for a mail. It is accepted at the email path and, as the contract prints it, at the
 //! shipping path.
 
 use domain::{Email, EventType, Order, OrderId, Text};
@@ -43,12 +43,12 @@ impl MailRequest {
         report.finish(request)
     }
 
-    /// The message that requests the mail. An order that the request names must be the caller's and
-    /// must have reached the event. `endpoint` is the path that received the request.
+    /// The message that requests the mail. An order that the request names must belong to the
+    /// caller and must have reached the event. `endpoint` is the path that received the request.
     ///
-    /// The message's ID makes it one mail: by the order, the event, and the address; else by the
-    /// caller's idempotency key; else a new ID per request. A key identifies one mail at both paths
-    /// that accept such requests, so it claims one body at both.
+    /// The message's ID identifies the mail: by the order, the event, and the address; otherwise by
+    /// the caller's idempotency key; otherwise by a new ID for each request. A key identifies one
+    /// mail at both paths that accept such requests, so it is bound to one body at both.
     pub async fn into_message(
         self,
         call: &Call,

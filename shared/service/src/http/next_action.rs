@@ -1,11 +1,11 @@
-//! What a customer must do, as answers show it.
+//! The customer's next action in answers.
 
 use domain::NextAction;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// `{"type": "redirect", "redirectUrl"}`, or `{"type": "confirm"}` without such a page; for the back end
-/// with the partner's `clientSecret`, if there is one.
+/// `{"type": "redirect", "redirectUrl"}`, or `{"type": "confirm"}` if there is no such page; for
+/// the back end also the partner's `clientSecret`, if there is one.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NextActionBody<'a> {
@@ -17,7 +17,7 @@ pub struct NextActionBody<'a> {
     client_secret: Option<Hidden<'a>>,
 }
 
-/// It does not print itself.
+/// A text that `Debug` does not print.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Hidden<'a>(&'a str);
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Hidden<'_> {
 }
 
 impl<'a> NextActionBody<'a> {
-    /// The body of all that `action` holds; `None` if it holds nothing.
+    /// The body for everything in `action`; `None` if it is empty.
     #[must_use]
     pub fn from_action(action: &'a NextAction) -> Option<Self> {
         if action.is_empty() {

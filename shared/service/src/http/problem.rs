@@ -43,12 +43,12 @@ const REFERENCE_TAKEN: &str = "You have placed an order with this reference befo
 const CARD_NUMBER: &str = "Never send card numbers to this API; send the billing partner's token for the \
      card. errors lists each value that looks like a card number. If one is an ID, put a letter between its digits.";
 
-/// Whether a repeat of the request is recognisable.
+/// Whether the service can recognize a repeat of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// By its idempotency key.
     Keyed,
-    /// No key: a repeat counts as another request.
+    /// It has no key: a repeat counts as another request.
     Unkeyed,
 }
 
@@ -125,7 +125,8 @@ impl Error {
         }
     }
 
-    /// What is wrong and what to do. Written here, never taken from an inner error.
+    /// The text that says what is wrong and what to do. It is written here and never taken from an
+    /// inner error.
     fn detail(&self, repeat: Repeat) -> String {
         match self {
             Self::EmptyBody => "The body is empty. Send a JSON object.".to_owned(),
@@ -342,7 +343,7 @@ fn reserved_name(line: usize, column: usize) -> String {
     )
 }
 
-/// The outcome of a request that `dependency` failed, and how to repeat it.
+/// The text for a request whose dependency failed: the outcome, and how to repeat the request.
 fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> String {
     let what = match dependency {
         Dependency::Database => "The database",
@@ -366,7 +367,7 @@ fn unavailable(dependency: Dependency, outcome: Outcome, repeat: Repeat) -> Stri
     }
 }
 
-/// The outcome of a request that needs missing keys, and who must act.
+/// The text for a request that needs missing keys: the outcome, and who must act.
 fn not_configured(counterpart: Counterpart, outcome: Outcome) -> String {
     let whose = match counterpart {
         Counterpart::BillingPartner => "billing partner",

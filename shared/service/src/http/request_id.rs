@@ -1,4 +1,4 @@
-//! The ID by which a caller and an operator name one request.
+//! The ID by which callers and operators identify a request.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 pub struct RequestId(String);
 
 impl RequestId {
-    /// Lambda's ID, as it is.
+    /// Wraps Lambda's ID unchanged.
     #[must_use]
     pub fn new(id: String) -> Self {
         Self(id)
@@ -27,7 +27,7 @@ impl RequestId {
         &self.0
     }
 
-    /// Names the request in its answer. Only a test gives none.
+    /// Adds the ID to the request's answer. It is empty only in tests.
     pub(crate) fn name(&self, response: &mut Response<Body>) {
         let value = HeaderValue::from_str(&self.0);
         if let Ok(value) = value

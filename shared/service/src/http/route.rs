@@ -13,7 +13,7 @@ pub enum Callers {
     Customers,
     /// Partners. They have no token; the function verifies their signature.
     Partners,
-    /// Anyone, without a token: the answer says nothing about the shop.
+    /// Anyone, without a token: the answer reveals nothing about the shop.
     Anyone,
 }
 
@@ -46,7 +46,7 @@ pub enum Route {
     Revocation,
     /// Receives a partner's webhooks.
     Webhook,
-    /// Says that the API answers.
+    /// Shows that the API is available.
     Health,
 }
 

@@ -30,8 +30,8 @@ enum Disposition {
     Keep,
 }
 
-/// The fields needed of a batch's message ("Using Lambda with Amazon SQS"); empty if they cannot be
-/// read.
+/// The required fields of a batch's message ("Using Lambda with Amazon SQS"); empty if they cannot
+/// be read.
 #[derive(Debug, Default)]
 struct Record {
     id: String,

@@ -92,8 +92,8 @@ pub trait Function: Send + Sync + 'static {
         async { Err(Error::NotFound(Missing::Route)) }
     }
 
-    /// Carries out a text that is not one of this service's messages; `None` if the function does
-    /// not recognise it. The obligations of [`Function::consume`] apply.
+    /// Handles a text that is not one of this service's messages; `None` if the function does not
+    /// recognize it. The obligations of [`Function::consume`] apply.
     fn consume_foreign(
         &self,
         text: &str,
@@ -233,7 +233,7 @@ fn refuse(error: &Error, repeat: Repeat, id: &RequestId) -> Response<Body> {
     error.to_response(repeat, id)
 }
 
-/// Counts the failure of a dependency, if the error is one.
+/// Counts the failure of a dependency, if the error is such a failure.
 pub fn count_dependency(error: &Error) {
     if let Some(metric) = error.metric() {
         telemetry::count_failure(metric);
