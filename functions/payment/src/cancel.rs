@@ -52,11 +52,11 @@ struct CancelledBody {
 
 /// Outcome of closing a charge.
 pub(super) enum Closing {
-    /// The charge is closed, or there is none.
+    /// The charge can no longer be confirmed, or there is none.
     Closed,
     /// The partner cannot close it now; it may still be confirmed.
     StillOpen,
-    /// It has taken the money or is about to.
+    /// The charge was captured or is about to be.
     Settles(Box<OpenCharge>, ChargeStatus),
 }
 
@@ -85,7 +85,7 @@ impl<P: BillingPartner> Payments<P> {
         Ok(Answer::ok(&body)?.with_effect(effect))
     }
 
-    /// Cancels the order unless it is already cancelled, and returns it cancelled.
+    /// Cancels the order unless it is already cancelled, and returns the cancelled order.
     async fn cancel(
         &self,
         id: &OrderId,
@@ -117,7 +117,7 @@ impl<P: BillingPartner> Payments<P> {
                     )?
                 }
                 Status::Invoiced => self.cancel_invoiced(order, reason).await?,
-                // Its label was refused, and an earlier purchase is not settled yet.
+                // Its label was refused, but an earlier purchase of it is not settled yet.
                 Status::Paid if order.is_being_shipped() && order.shipping_refusal.is_some() => {
                     return Err(in_progress());
                 }
@@ -154,7 +154,7 @@ impl<P: BillingPartner> Payments<P> {
             return Err(Error::Internal("an invoiced order has no payment".into()));
         };
         if payment.state == ChargeState::Declined {
-            // The declined attempt must not be confirmed any more.
+            // The declined attempt must no longer be confirmed.
             return match self.close(&order).await? {
                 Closing::Closed => {
                     let (declined, now) = (CancelBasis::Declined, self.runtime.now());
@@ -299,7 +299,8 @@ impl<P: BillingPartner> Payments<P> {
         let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
         let answer = self.partner.refund_status(&charge).await;
         let status = match answer.map_err(partner_failed)? {
-            // The failure may be that of an earlier part, and this refund was perhaps never requested.
+            // The failure may belong to an earlier partial refund, and this refund may never have
+            // been requested.
             Some(RefundStatus::Failed { .. }) if may_be_of_a_part(&order) => {
                 self.partner.refund(&charge).await.map_err(partner_failed)?
             }
@@ -342,7 +343,7 @@ impl<P: BillingPartner> Payments<P> {
     }
 }
 
-/// The refund of what is left, which cancels the order; `None` where nothing is.
+/// The refund of the remaining amount, which cancels the order; `None` if nothing remains.
 fn closing_refund(order: &Order, reason: Option<&Text>, now: Timestamp) -> Option<Refund> {
     let amount = order.refundable_amount();
     (amount != Money::ZERO).then(|| Refund {
@@ -359,8 +360,8 @@ fn closing_refund(order: &Order, reason: Option<&Text>, now: Timestamp) -> Optio
     })
 }
 
-/// Whether a failed refund of a refunding order may be one of a part: nothing was answered about the
-/// refund that closes it.
+/// Whether a failed refund of a refunding order may be a partial one: the partner has not yet
+/// answered about the refund that closes the order.
 fn may_be_of_a_part(order: &Order) -> bool {
     let payment = order.payment.as_ref();
     let is_unanswered = payment.is_some_and(|payment| payment.refund.is_none());

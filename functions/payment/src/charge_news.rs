@@ -1,8 +1,8 @@
-//! Late news of a captured charge: refunds that were made outside or have failed, and charges that are
-//! gone.
+//! Late news about a captured charge: refunds that were made elsewhere or have failed, and charges
+//! that were reversed.
 //!
-//! The partner is asked for all refunds of the charge, and the order keeps what it shows. A charge whose
-//! whole amount is gone stops a shipment that has not begun: the order is cancelled.
+//! The partner is asked for all refunds of the charge, and the order stores them. If the whole
+//! amount is gone, a shipment that has not begun is stopped: the order is cancelled.
 
 use domain::{
     DisputeState, Money, Order, OrderId, Refund, RefundName, RefundState, RefundStatus, Status,
@@ -20,13 +20,13 @@ use super::{Payments, partner_failed};
 /// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
-/// Why an order was cancelled whose charge the customer's bank took back.
+/// The cancellation reason of an order whose charge the customer's bank reversed.
 const DISPUTED: &str = "disputed";
 
 impl<P: BillingPartner> Payments<P> {
-    /// Reads all refunds of the order's charge from the partner and records them; `false` if the order's
-    /// own refund is still to be made, or if it is not recorded yet that the charge was captured. A
-    /// webhook is trusted only to say that there may be news.
+    /// Reads all refunds of the order's charge from the partner and records them. Returns `false`
+    /// if the order's own refund is still to be made, or if the charge is not recorded as captured
+    /// yet. A webhook is trusted only to say that there may be news.
     pub(super) async fn check_charge(&self, id: &OrderId) -> Result<bool, Error> {
         let Some(order) = self.store.order(id).await? else {
             return Ok(true);
@@ -46,7 +46,7 @@ impl<P: BillingPartner> Payments<P> {
         Ok(true)
     }
 
-    /// Records what the partner shows of the refunds of an order that is not `refunding`.
+    /// Records the refunds that the partner shows for an order that is not `refunding`.
     async fn record_shown_refunds(&self, mut order: Order) -> Result<(), Error> {
         for _ in 0..TRIES {
             let (charge, asked) = (self.paid_charge(&order)?, self.runtime.now());
@@ -54,7 +54,7 @@ impl<P: BillingPartner> Payments<P> {
             let Some(shown) = shown.map_err(partner_failed)? else {
                 return Ok(());
             };
-            // One that has just been done has its event and its mail.
+            // A refund that is newly done gets its event and its mail.
             for done in untold(&order, &shown) {
                 order = self
                     .record_part(order, &done, RefundStatus::Refunded)
@@ -96,7 +96,7 @@ impl<P: BillingPartner> Payments<P> {
         Ok(cancelled)
     }
 
-    /// Counts what is news: refunds that were made outside, and those that have failed.
+    /// Logs and counts changes: refunds that were made elsewhere, and those that have failed.
     fn tell_changes(&self, before: &Order, after: &Order, now: Timestamp) {
         let order_id = &after.id;
         for refund in &after.refunds {
@@ -121,8 +121,8 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// The order, cancelled, if a dispute that was lost before has taken the whole charge: then it cannot
-    /// be refunded.
+    /// Returns the order, cancelled, if a dispute that was lost earlier took the whole charge: it
+    /// can then no longer be refunded.
     pub(super) async fn taken_by_dispute(&self, order: &Order) -> Result<Option<Order>, Error> {
         let lost = order.disputes.iter();
         let lost = lost.filter(|dispute| dispute.state == DisputeState::Lost);
@@ -140,8 +140,8 @@ impl<P: BillingPartner> Payments<P> {
         Ok((order.status == Status::Cancelled).then_some(order))
     }
 
-    /// Cancels an order that has not begun to ship, or is being cancelled, if a lost dispute took the whole
-    /// charge.
+    /// Cancels an order whose whole charge was taken by a lost dispute, if it has not begun to ship
+    /// or is refunding.
     pub(super) async fn follow_dispute(&self, disputed: &Disputed) -> Result<(), Error> {
         if disputed.state != DisputeState::Lost || !disputed.takes_all {
             return Ok(());
@@ -151,7 +151,7 @@ impl<P: BillingPartner> Payments<P> {
             let is_its_charge = |order: &Order| {
                 let payment = order.payment.as_ref();
                 let reference = payment.and_then(|payment| payment.reference.as_deref());
-                // What the bank has taken is not refunded besides.
+                // Money that the bank has taken is not refunded a second time.
                 let is_stopped = order.may_be_stopped() || order.status == Status::Refunding;
                 is_stopped && reference == Some(&*disputed.reference)
             };
@@ -168,8 +168,9 @@ impl<P: BillingPartner> Payments<P> {
     }
 }
 
-/// The order's refunds as the partner shows them. What a partner does not show, because it lags behind,
-/// stays as it is. The refund that closes an order follows its payment.
+/// The order's refunds, updated from those that the partner shows. A refund that the partner does
+/// not show, because it lags behind, stays as it is. The refund that closes an order follows its
+/// payment.
 fn merged(order: &Order, shown: &[ShownRefund], asked: Timestamp) -> Vec<Refund> {
     let mut refunds = order.refunds.clone();
     for each in shown {
@@ -195,7 +196,7 @@ fn merged(order: &Order, shown: &[ShownRefund], asked: Timestamp) -> Vec<Refund>
     refunds
 }
 
-/// The refunds of a part that the partner has made and of which no event has told.
+/// The partial refunds that the partner has made but no event has announced.
 fn untold(order: &Order, shown: &[ShownRefund]) -> Vec<Refund> {
     let is_done = |refund: &&Refund| {
         let done =
@@ -206,8 +207,8 @@ fn untold(order: &Order, shown: &[ShownRefund]) -> Vec<Refund> {
     order.refunds.iter().filter(is_done).cloned().collect()
 }
 
-/// Whether the refund is one that this service knows nothing of. A cancelled order's own refund has no
-/// name of this service's.
+/// Whether this service does not know the refund. The refund of a cancelled order itself may carry
+/// no name of this service.
 fn is_made_outside(order: &Order, shown: &ShownRefund) -> bool {
     matches!(order.status, Status::Paid | Status::Shipped)
         && matches!(shown.name, RefundName::Partners(_))

@@ -2,14 +2,15 @@
 //!
 //! `POST /api/order/payment.json`, or automatically on `InvoiceCreated`; event `PaymentProcessed`.
 //! `POST /api/order/cancel.json`, or automatically on `RefundRequested`; events `PaymentRefunded`
-//! and `OrderCancelled`. `POST /api/order/refund.json` refunds a part. When the partner reports a dispute or a late failure of a refund, the
-//! service requests the current state from the partner.
+//! and `OrderCancelled`. `POST /api/order/refund.json` makes a partial refund. When the partner
+//! reports a dispute or a late failure of a refund, the service requests the current state from the
+//! partner.
 //!
 //! A worker claims the order under a lease and a fence, *opens* the charge at the partner without
 //! moving money, stores its reference under the fence, *confirms* that reference, and writes the
-//! outcome under the fence. After a crash the next worker finds the reference and looks the charge
-//! up. The partner confirms a reference once only, and an order has one reference per attempt, so
-//! the customer pays once.
+//! outcome under the fence. After a crash, the next worker finds the reference and looks the charge
+//! up. The partner captures a reference only once, and only one reference of an order can be
+//! captured at a time, so the customer pays once.
 
 mod cancel;
 mod charge_news;
@@ -171,7 +172,8 @@ impl<P: BillingPartner> Payments<P> {
                 self.without_claim(*order, trigger).await?
             }
         };
-        // An overtaken worker may find a later attempt paid, although its own was declined.
+        // An overtaken worker may find that a later attempt was paid, although its own was
+        // declined.
         let payment = paid.payment.as_ref();
         match payment.and_then(|payment| past_decline(payment, trigger.key())) {
             Some(decline) => Err(Error::Declined(decline.clone())),
@@ -235,10 +237,10 @@ impl<P: BillingPartner> Payments<P> {
         due.is_some_and(|due| Some(due.at) != expires)
     }
 
-    /// Looks up the charge of a declined payment. Money that the charge took despite the decline is
-    /// recorded; a closed charge is not looked up again. If the partner cannot answer, a due order
-    /// stays due, so the message need not be kept. Once the charge is closed, an expired order is
-    /// cancelled.
+    /// Closes and looks up the charge of a declined payment. A charge that was captured despite the
+    /// decline is recorded; a closed charge is not looked up again. If the partner cannot answer, a
+    /// due order stays due, so the message need not be kept. Once the charge is closed, an expired
+    /// order is cancelled.
     async fn check_declined(&self, order: &Order, payment: &Payment) -> Result<Order, Error> {
         let now = self.runtime.now();
         let expires = self.unpaid.expires_at(order);
@@ -280,7 +282,7 @@ impl<P: BillingPartner> Payments<P> {
         Err(declined(payment))
     }
 
-    /// Records that the charge of a declined payment took the money after all, or still may.
+    /// Records that the charge of a declined payment was captured after all, or still may be.
     pub(crate) async fn resume_declined(
         &self,
         order: &Order,
@@ -304,8 +306,8 @@ impl<P: BillingPartner> Payments<P> {
         payment: &Payment,
         key: Option<&str>,
     ) -> Result<Order, Error> {
-        // The declined attempt must not be confirmed beside the next one. If its charge cannot be
-        // closed, the next attempt continues with that same charge.
+        // The declined attempt must not be confirmed alongside the next one. If its charge cannot
+        // be closed, the next attempt continues with that same charge.
         let next = match self.close(order).await? {
             Closing::Closed => NextCharge::Another,
             Closing::Settles(charge, status) => {
@@ -342,7 +344,7 @@ impl<P: BillingPartner> Payments<P> {
             return self.confirm(&order, fence, &charge).await;
         };
         // A previous worker crashed after opening the charge, or the partner settles it later: look
-        // it up. Money that has moved counts, even if the customer has since revoked the agreement.
+        // it up. A captured charge counts even if the customer has since revoked the agreement.
         let status = match self.partner.look_up(&charge).await {
             Ok(status) => status,
             Err(error) => return self.look_up_failed(&order, fence, error).await,
@@ -376,7 +378,7 @@ impl<P: BillingPartner> Payments<P> {
         self.confirm(&order, fence, &charge).await
     }
 
-    /// Marks an order that costs nothing paid. No partner is asked, and no agreement is needed.
+    /// Marks an order that costs nothing as paid. No partner is asked, and no agreement is needed.
     async fn pay_free(&self, order: &Order, fence: Fence, attempt: u32) -> Result<Order, Error> {
         let now = self.runtime.now();
         let payment = Charge {
@@ -422,9 +424,9 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Leaves a former partner whose charge waits for the customer: closes the charge there and opens
-    /// another one at the current partner, if the customer may be charged there. A charge that the
-    /// former partner cannot close stays the attempt's only charge.
+    /// Moves a charge that waits for the customer away from a former partner: closes it there and
+    /// opens another one at the current partner, if the customer may be charged there. A charge
+    /// that the former partner cannot close stays the attempt's only charge.
     async fn change_partner(
         &self,
         order: &Order,
@@ -449,7 +451,7 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Opens a charge at the current partner in the place of one that is closed.
+    /// Opens a charge at the current partner in place of a closed one.
     async fn replace(
         &self,
         order: &Order,
@@ -458,7 +460,7 @@ impl<P: BillingPartner> Payments<P> {
     ) -> Result<OpenCharge, Error> {
         let mut request = closed.replacement();
         if self.partner.is_former(closed) {
-            // The former partner's reference is nothing that another partner needs to know.
+            // Another partner need not see the former partner's reference.
             request.replaces = Some(digest_hex(&["replaces", &closed.reference])[..16].to_owned());
             let permission = self.permission(order, fence, self.partner.current());
             request.agreement = self.require(order, fence, permission.await?).await?;
@@ -525,7 +527,7 @@ impl<P: BillingPartner> Payments<P> {
                 | PartnerError::NoAgreement
                 | PartnerError::OtherMethod),
             ) => {
-                // This confirmation did nothing; an earlier one may still arrive.
+                // This confirmation had no effect, but an earlier one may still arrive.
                 self.release(order, fence, state_after(&error), Confirmation::AsBefore)
                     .await?;
                 Err(partner_failed(error))
@@ -552,8 +554,8 @@ impl<P: BillingPartner> Payments<P> {
         Err(partner_failed(error))
     }
 
-    /// What the customer may be charged by at that partner. It is read before anything is opened or
-    /// confirmed under it. A revocation answered before this read is honoured; a revocation during
+    /// The customer's permission to be charged at that partner. It is read before anything is
+    /// opened or confirmed under it. A revocation answered before this read is honored; one during
     /// the claim may be too late.
     async fn permission(
         &self,
@@ -576,8 +578,8 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// The agreement of that permission. Without the permission, the claim is released as
-    /// `ActionRequired`, and a later request continues from there.
+    /// The agreement of that permission. Without it, the claim is released as `ActionRequired`, and
+    /// a later request continues from there.
     async fn require(
         &self,
         order: &Order,
@@ -617,7 +619,7 @@ impl<P: BillingPartner> Payments<P> {
                 // Another worker has since claimed this payment; its outcome wins.
                 return Err(declined.err().unwrap_or_else(in_progress));
             }
-            // Opened or not, an unconfirmed charge moves no money.
+            // Whether or not the charge was opened, an unconfirmed charge moves no money.
             Err(error) => {
                 self.release(order, fence, state_after(&error), Confirmation::AsBefore)
                     .await?;
@@ -682,8 +684,8 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Records what the customer must do. Done at the partner, it completes the payment: the partner's
-    /// webhook or the sweep finds it.
+    /// Records the action that the customer must take. Once the customer has taken it at the
+    /// partner, the webhook or the sweep completes the payment.
     async fn leave_to_customer(
         &self,
         order: &Order,
@@ -780,7 +782,8 @@ impl<P: BillingPartner> Payments<P> {
         charge: DeclinedCharge,
     ) -> Result<Order, Error> {
         let now = self.runtime.now();
-        // Without a mail the order would not be due; the next check of the sweep finds its expiry.
+        // Without a mail the order would not be due, so keep the payment due: the sweep's next
+        // check then schedules the expiry.
         let charge = if order.email().is_none() && self.unpaid != UnpaidOrders::NEVER_EXPIRE {
             DeclinedCharge::Open
         } else {
@@ -800,8 +803,8 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Releases the claim. A no-op if another worker has since claimed the payment. Logs once that the
-    /// order begins to wait for its customer.
+    /// Releases the claim; does nothing if another worker has since claimed the payment. Logs once
+    /// that the order begins to wait for its customer.
     async fn release(
         &self,
         order: &Order,
@@ -821,7 +824,7 @@ impl<P: BillingPartner> Payments<P> {
     }
 
     /// Handles a message that needs missing keys. The sweep continues a due order once the keys are
-    /// there, so the message need not become a dead letter.
+    /// available, so the message need not become a dead letter.
     async fn without_keys(&self, id: &OrderId, error: Error) -> Result<Consumed, Error> {
         let order = self.store.order(id).await?;
         if !order.is_some_and(|order| self.is_watched(&order)) {
@@ -846,18 +849,18 @@ impl<P: BillingPartner> Payments<P> {
     }
 }
 
-/// What a customer may be charged by at a partner.
+/// A customer's permission to be charged at a partner.
 enum Permission {
     /// The partner needs no agreement.
     NotNeeded,
-    /// This agreement.
+    /// The customer has this agreement.
     By(Agreement),
-    /// The customer has not agreed.
+    /// The customer has no agreement.
     Missing,
 }
 
 impl Permission {
-    /// Whether the charge was opened or confirmed last with something else.
+    /// Whether the charge was last opened or confirmed with another payment method.
     fn is_other_than(&self, charge: &OpenCharge) -> bool {
         match self {
             Self::NotNeeded => charge.method.is_some(),
@@ -952,8 +955,8 @@ fn partner_failed(error: PartnerError) -> Error {
     }
 }
 
-/// After a claim, a failure of the database leaves the outcome unknown: the money may have moved. A
-/// partner's error states its own outcome.
+/// After a claim, a failure of the database leaves the outcome unknown, because the charge may have
+/// been captured. A partner's error states its own outcome.
 fn after_claim(error: Error) -> Error {
     match error {
         Error::Unavailable {
@@ -964,7 +967,7 @@ fn after_claim(error: Error) -> Error {
     }
 }
 
-/// Logs the beginning of a wait once, however often the charge is looked at.
+/// Logs the beginning of a wait once, no matter how often the charge is checked.
 fn log_waiting(order: &Order, reason: WaitReason) {
     if !waits_already(order, reason) {
         let code = reason.as_str();
@@ -972,7 +975,7 @@ fn log_waiting(order: &Order, reason: WaitReason) {
     }
 }
 
-/// Whether the customer was waited for, for this reason, before the claim under which `order` was read.
+/// Whether the order was already waiting for its customer for this reason before the claim.
 fn waits_already(order: &Order, reason: WaitReason) -> bool {
     order.payment.as_ref().is_some_and(|payment| {
         payment.claimed_from == Some(ChargeState::ActionRequired)
@@ -980,7 +983,7 @@ fn waits_already(order: &Order, reason: WaitReason) -> bool {
     })
 }
 
-/// What the customer must do, as far as the caller may read it.
+/// Limits the error to what the caller may read about the customer's action.
 fn as_shown_to(caller: &Caller, error: Error) -> Error {
     match error {
         Error::ActionRequired(action) if caller.only().is_some() => {
@@ -990,7 +993,7 @@ fn as_shown_to(caller: &Caller, error: Error) -> Error {
     }
 }
 
-/// The charge's state after an error that moved no money. Without an agreement only the customer
+/// The charge's state after an error that moved no money. Without an agreement, only the customer
 /// can continue.
 fn state_after(error: &PartnerError) -> Released {
     match error {
@@ -1047,7 +1050,7 @@ impl<P: BillingPartner> Function for Payments<P> {
             return Ok(Consumed::Done);
         }
         let paid = self.pay(&id, Trigger::Message).await;
-        // What the partner has told of may have happened before its charge was recorded here.
+        // The reported change may have happened before its charge was recorded here.
         if message.kind == MessageKind::Charge && paid.is_ok() {
             self.check_charge(&id).await?;
         }

@@ -2,10 +2,10 @@
 //!
 //! `POST /api/order/refund.json`, continued on `RefundRequested`; event `PaymentRefunded`.
 //!
-//! The order keeps the refund, under a name made from the idempotency key, before the partner is asked
-//! for it. The partner keeps that name with the refund. After a crash or a lost answer the next worker
-//! looks for the name first, so the refund is made once. A refund that leaves nothing of an order that
-//! has not begun to ship is its cancellation.
+//! The order stores the refund before it is requested from the partner, under a name derived from
+//! the idempotency key. The partner stores that name with the refund. After a crash or a lost
+//! answer, the next worker searches for the name first, so the refund is made once. If the shipment
+//! has not begun and nothing is left after the refund, the order is cancelled.
 
 use domain::{
     Currency, CustomerId, Money, Order, OrderId, Refund, RefundId, RefundName, RefundState,
@@ -28,7 +28,7 @@ use super::{Payments, partner_failed};
 /// How often an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
-/// What is to be refunded.
+/// The amount to refund.
 enum Extent {
     Amount(Money),
     Items(Vec<RefundedItem>),
@@ -79,7 +79,7 @@ impl RefundRequest {
     }
 }
 
-/// The customer and the order that a refund's body names, whatever else it says.
+/// The customer and the order in a refund's body, read without validating the rest.
 fn order_named_by(body: &Value) -> Option<(CustomerId, OrderId)> {
     let text = |name| body.get(name)?.as_str();
     let customer = CustomerId::parse(text("customerId")?).ok()?;
@@ -92,7 +92,7 @@ struct RefundBody {
     order_id: String,
     refund_id: String,
     amount: Number,
-    /// What has gone back of the payment with this refund.
+    /// The refunded amount of the payment, including this refund.
     refunded_amount: Number,
     status: &'static str,
 }
@@ -115,7 +115,7 @@ impl<P: BillingPartner> Payments<P> {
         } else {
             Effect::Now
         };
-        // From here on the order keeps the refund, and the sweep continues it.
+        // From here on the order stores the refund, and the sweep continues it.
         let made = self.make_refund(order, name).await;
         let (order, refund) = made.map_err(Error::after_an_effect)?;
         let body = RefundBody {
@@ -129,7 +129,7 @@ impl<P: BillingPartner> Payments<P> {
         Ok(answer.with_effect(effect))
     }
 
-    /// Reads the amount in the order's currency, which the shop's may no longer be.
+    /// Reads the amount in the order's currency, because the shop's may have changed since.
     async fn read_refund(&self, call: &Call) -> Result<RefundRequest, Error> {
         let body = call.body()?;
         let order = match order_named_by(body) {
@@ -140,7 +140,7 @@ impl<P: BillingPartner> Payments<P> {
         RefundRequest::read(body, self.unit_of(currency))
     }
 
-    /// The unit of amounts in that currency, the shop's if none is known.
+    /// The unit of amounts in that currency, or in the shop's if none is known.
     fn unit_of(&self, currency: Option<Currency>) -> Unit {
         let unit = self.shop.unit();
         match currency {
@@ -149,7 +149,7 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// The order with the refund of that name, which it keeps from now on.
+    /// Stores the refund with that name on the order, and returns the order.
     async fn keep_refund(
         &self,
         id: &OrderId,
@@ -187,7 +187,7 @@ impl<P: BillingPartner> Payments<P> {
         Err(StoreError::Conflict.into())
     }
 
-    /// The refund of an order as it was read, or why there is none.
+    /// The refund of an order, as it was read, or why it is refused.
     fn decide(
         &self,
         order: &Order,
@@ -239,7 +239,8 @@ impl<P: BillingPartner> Payments<P> {
         })
     }
 
-    /// Has the partner make a kept refund, unless it was made; the order and the refund then.
+    /// Requests a stored refund from the partner unless it is done. Returns the order and the
+    /// refund afterwards.
     async fn make_refund(&self, order: Order, name: RefundId) -> Result<(Order, Refund), Error> {
         let order_name = RefundName::Ours(name);
         let kept = |order: &Order| {
@@ -257,14 +258,14 @@ impl<P: BillingPartner> Payments<P> {
         Ok((order, refund))
     }
 
-    /// Continues every refund of a part whose outcome is not known. A rejected one is left as it is.
+    /// Continues every partial refund whose outcome is not known. A rejected one stays as it is.
     pub(super) async fn continue_parts(&self, mut order: Order) -> Result<Order, Error> {
         let open: Vec<Refund> = order.open_refunds().cloned().collect();
         for refund in open {
             let id = order.id;
             order = match self.continue_part(order, &refund).await {
                 Ok(order) => order,
-                // Rejected, or on its way: the rest can go back.
+                // It is rejected or in progress: the others can continue.
                 Err(Error::RefundRejected { .. } | Error::RefundPending) => {
                     self.reread(&id).await?
                 }
@@ -279,7 +280,7 @@ impl<P: BillingPartner> Payments<P> {
         order.ok_or(Error::NotFound(Missing::Order))
     }
 
-    /// Asks the partner for a refund of a part that the order keeps, and records what it answers.
+    /// Requests a stored partial refund from the partner and records the answer.
     async fn continue_part(&self, order: Order, refund: &Refund) -> Result<Order, Error> {
         let RefundName::Ours(id) = refund.name else {
             return Ok(order);
@@ -311,7 +312,7 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Records how a refund of a part stands, whatever else changes on the order.
+    /// Records the status of a partial refund, whatever else changes on the order.
     pub(super) async fn record_part(
         &self,
         mut order: Order,
@@ -326,7 +327,7 @@ impl<P: BillingPartner> Payments<P> {
             let now = self.runtime.now();
             let written = match (&status, &standing.state) {
                 (RefundStatus::Refunded, _) => self.part_refunded(&order, &standing, now).await?,
-                // The question that is answered here came before the one that was answered since.
+                // A later answer is already recorded; this one belongs to an earlier request.
                 (RefundStatus::Pending, RefundState::Answered(known)) => {
                     return outcome(order, known);
                 }
@@ -340,7 +341,7 @@ impl<P: BillingPartner> Payments<P> {
                 }
             };
             match written {
-                // Somebody else has cancelled it, and this refund is still to be recorded.
+                // Another worker has cancelled the order, and this refund is still to be recorded.
                 Settlement::Written(after)
                     if status == RefundStatus::Refunded
                         && after
@@ -360,8 +361,8 @@ impl<P: BillingPartner> Payments<P> {
         Err(StoreError::Conflict.into())
     }
 
-    /// Records that a refund of a part has gone back. If nothing is left then, the order is cancelled, as
-    /// long as its shipment has not begun.
+    /// Records that a partial refund is done. If nothing is left then and the shipment has not
+    /// begun, the order is cancelled.
     async fn part_refunded(
         &self,
         order: &Order,
@@ -373,7 +374,7 @@ impl<P: BillingPartner> Payments<P> {
             told: Some(told),
             ..refund.clone()
         };
-        // A cancelled order has no further events; the sweep sends the mail.
+        // A cancelled order records no further events; the sweep sends the mail.
         if order.status == Status::Cancelled {
             let told = order.refunds.iter().filter_map(|refund| refund.told).max();
             let told = told.unwrap_or_default().max(order.version) + 1;
@@ -407,7 +408,8 @@ impl<P: BillingPartner> Payments<P> {
     }
 }
 
-/// The refund in this state. The items of one that fails before the shipment begins are shipped again.
+/// The refund in this state. If it fails before the shipment begins, its items are shipped after
+/// all.
 pub(super) fn stands_at(order: &Order, refund: &Refund, state: RefundState) -> Refund {
     let has_failed = matches!(state, RefundState::Answered(RefundStatus::Failed { .. }));
     let comes_back = has_failed && order.may_be_stopped();
@@ -418,7 +420,7 @@ pub(super) fn stands_at(order: &Order, refund: &Refund, state: RefundState) -> R
     }
 }
 
-/// The order once its refund has gone back; an error before that.
+/// The order if its refund is done; otherwise an error.
 fn outcome(order: Order, status: &RefundStatus) -> Result<Order, Error> {
     match status {
         RefundStatus::Refunded => Ok(order),
@@ -427,7 +429,7 @@ fn outcome(order: Order, status: &RefundStatus) -> Result<Order, Error> {
     }
 }
 
-/// What was paid for the items, or how many of a product are left.
+/// The amount paid for the items, or the number of a product's items that are left.
 fn paid_for(order: &Order, items: &[RefundedItem], unit: Unit) -> Result<Money, Error> {
     order.paid_for(items, unit).map_err(|error| {
         let quantity = items.get(error.item).map(|item| item.quantity.get());

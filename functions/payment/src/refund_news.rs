@@ -26,7 +26,7 @@ impl<P: BillingPartner> Payments<P> {
         Ok(true)
     }
 
-    /// Records how the refund stands that has closed the order, if one has.
+    /// Records the status of the refund that has closed the order, if there is one.
     pub(super) async fn check_paid_back(&self, order: &Order) -> Result<(), Error> {
         if !order.is_paid_back() {
             return Ok(());

@@ -34,14 +34,14 @@ impl PaymentRequest {
     }
 }
 
-/// The customer and the invoice that a payment's body names, whatever else it says.
+/// The customer and the invoice in a payment's body, read without validating the rest.
 pub(crate) fn invoice_named_by(body: &Value) -> Option<(CustomerId, InvoiceId)> {
     let text = |name| body.get(name)?.as_str();
     let customer = CustomerId::parse(text("customerId")?).ok()?;
     Some((customer, InvoiceId::parse(text("invoiceId")?).ok()?))
 }
 
-/// What the seed answers; card fields that the partner does not give are `null`.
+/// The body of the contract; card fields that the partner does not give are `null`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PaymentBody<'a> {

@@ -15,7 +15,7 @@ use super::{
     PartRefund, PartnerError, PayPal, RefundStatus, Sandbox, ShownRefund, Stripe,
 };
 
-/// The partners that a deployment has keys for.
+/// The billing partners that the deployment has keys for.
 #[derive(Clone, Debug)]
 pub struct Partners<P> {
     current: P,
@@ -51,7 +51,7 @@ impl<P: BillingPartner> From<P> for Partners<P> {
 }
 
 impl<P: BillingPartner> Partners<P> {
-    /// Also serves the charges that `former` has opened.
+    /// Also serves the charges that were opened at `former`.
     #[must_use]
     pub fn and_former(self, former: P) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl<P: BillingPartner> Partners<P> {
         all.find(|partner| partner.name() == name)
     }
 
-    /// Whether another charge in its place would open at another partner.
+    /// Whether a charge that replaces it would be opened at another partner.
     pub(crate) fn is_former(&self, charge: &OpenCharge) -> bool {
         charge.partner != Some(self.current.name())
     }
@@ -144,12 +144,12 @@ impl<P: BillingPartner> Partners<P> {
     }
 }
 
-/// The operator has to configure the partner for as long as it has open charges.
+/// The operator must keep the partner configured as long as it has open charges.
 fn not_configured() -> PartnerError {
     PartnerError::NotConfigured("the charge's billing partner is not configured".into())
 }
 
-/// The client of any of the partners.
+/// A client of any of the partners.
 #[derive(Clone, Debug)]
 pub enum PartnerClient {
     /// The sandbox.
@@ -160,7 +160,7 @@ pub enum PartnerClient {
     PayPal(PayPal),
 }
 
-/// Calls the client, whichever it is.
+/// Calls the client, whichever partner it is for.
 macro_rules! delegate {
     ($client:expr, $each:ident => $call:expr) => {
         match $client {
@@ -201,7 +201,7 @@ impl PartnerClient {
     }
 }
 
-/// Where partners send a customer who has confirmed a payment: `PAYMENT_RETURN_URL`.
+/// The URL that partners send a customer to after a confirmation: `PAYMENT_RETURN_URL`.
 fn return_url(environment: Environment<'_>) -> Result<Option<RedirectUrl>, ConfigError> {
     const NAME: &str = "PAYMENT_RETURN_URL";
     match environment.optional(NAME) {

@@ -1,4 +1,4 @@
-//! The billing partners: who moves the money.
+//! The billing partners, which charge and refund customers.
 
 pub mod answers;
 mod configured;
@@ -25,73 +25,73 @@ pub use sandbox::{Entry, Ledger, Sandbox};
 pub use stripe::answers as stripe_answers;
 pub use stripe::{API_VERSION as STRIPE_VERSION, Stripe};
 
-/// One attempt at charging one invoice.
+/// One attempt to charge an invoice.
 #[derive(Clone, Debug)]
 pub struct ChargeRequest {
-    /// What is billed.
+    /// The invoice.
     pub invoice: InvoiceId,
-    /// Which attempt, from 1. Invoice and attempt together name the charge.
+    /// The number of the attempt, from 1. Invoice and attempt together identify the charge.
     pub attempt: u32,
-    /// Who pays.
+    /// The customer who pays.
     pub customer: CustomerId,
-    /// How much, in units of the currency.
+    /// The amount, in units of the currency.
     pub amount: Money,
-    /// In what.
+    /// The currency.
     pub currency: Currency,
-    /// What the customer has agreed to at the partner, as it is now: another than the charge was
-    /// opened with, if the customer has approved anew since. Given to `open` and `confirm` of a
-    /// partner with [`BillingPartner::agreement_with`], `None` otherwise.
+    /// The customer's current agreement with the partner. It differs from the one that the charge
+    /// was opened with if the customer has approved another since. Given to `open` and `confirm` of
+    /// a partner with [`BillingPartner::agreement_with`], `None` otherwise.
     pub agreement: Option<Agreement>,
-    /// The reference of this attempt's charge that was closed and whose place the next one takes; `None`
-    /// for the first. It belongs to what a partner knows a repeat by: without it a customer who returns
-    /// to an earlier payment method would be given the charge that was closed then.
+    /// The reference of this attempt's previous charge, which was closed and which this one
+    /// replaces; `None` for the first. It is part of the idempotency key. Without it, a customer
+    /// who returns to an earlier payment method would get the charge that was closed then.
     pub replaces: Option<String>,
 }
 
 impl ChargeRequest {
-    /// What tells the agreement from others, where the partner needs one.
+    /// The fingerprint of the agreement, if the partner needs one.
     #[must_use]
     pub fn method(&self) -> Option<MethodFingerprint> {
         self.agreement.as_ref().map(Agreement::fingerprint)
     }
 }
 
-/// How long a confirmation that was not answered may take to arrive: until then the charge is
-/// confirmed by no other payment method, and one that the partner no longer finds does not count as
+/// How long an unanswered confirmation may take to arrive. Until then the charge is not confirmed
+/// with another payment method, and a charge that the partner no longer finds does not count as
 /// closed.
 const ON_ITS_WAY: Duration = Duration::from_mins(15);
 
 /// A charge that was opened at the partner.
 #[derive(Clone, Debug)]
 pub struct OpenCharge {
-    /// What it is for.
+    /// The request that it was opened for.
     pub request: ChargeRequest,
-    /// The partner's name for it.
+    /// The partner's reference of it.
     pub reference: String,
     /// When it was opened.
     pub opened_at: Timestamp,
-    /// The partner that opened it; `None` for one that this version does not know. No other partner is
-    /// ever asked about the charge.
+    /// The partner that opened it; `None` for one that this version does not know. No other partner
+    /// is ever asked about the charge.
     pub partner: Option<PartnerName>,
-    /// The account that opened it; `None` where that is not known.
+    /// The account that opened it; `None` if it is not known.
     pub account: Option<PartnerAccount>,
-    /// The payment method that it was opened with or asked for by last, where the partner needs an
+    /// The payment method that it was last opened or confirmed with, if the partner needs an
     /// agreement.
     pub method: Option<MethodFingerprint>,
-    /// Since when a confirmation is unanswered: it may still be carried out.
+    /// Since when a confirmation is unanswered. The partner may still carry it out.
     pub unanswered_since: Option<Timestamp>,
 }
 
 impl OpenCharge {
-    /// Whether a confirmation that was not answered may still arrive at the partner.
+    /// Whether an unanswered confirmation may still arrive at the partner.
     #[must_use]
     pub fn confirmation_may_arrive(&self, now: Timestamp) -> bool {
         let since = self.unanswered_since;
         since.is_some_and(|since| now < since.plus(ON_ITS_WAY))
     }
 
-    /// A charge that `partner` has just opened, by its last call. Its confirmation may be on its way from
-    /// now on.
+    /// A charge that `partner` has just opened with its last call. From now on its confirmation
+    /// counts as possibly sent.
     #[must_use]
     pub fn new(
         request: ChargeRequest,
@@ -110,7 +110,7 @@ impl OpenCharge {
         }
     }
 
-    /// The request for the charge that takes its place, once it is closed.
+    /// The request for a charge that replaces this one once it is closed.
     #[must_use]
     pub fn replacement(&self) -> ChargeRequest {
         ChargeRequest {
@@ -119,7 +119,7 @@ impl OpenCharge {
         }
     }
 
-    /// Whether its last confirmation, if there was one, named another payment method than the
+    /// Whether the charge was last opened or confirmed with another payment method than the
     /// customer has agreed to now.
     #[must_use]
     pub fn has_other_method(&self) -> bool {
@@ -127,18 +127,18 @@ impl OpenCharge {
     }
 }
 
-/// Where an opened charge stands at the partner.
+/// The state of an opened charge at the partner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChargeStatus {
-    /// Opened, not confirmed: no money moves until it is.
+    /// Opened but not confirmed: no money moves until it is confirmed.
     Unconfirmed,
-    /// The money was taken.
+    /// Captured.
     Captured(Card),
-    /// Confirmed; the partner settles it later.
+    /// Confirmed; the partner will settle it later.
     Pending,
     /// The customer must act at the partner.
     ActionRequired,
-    /// Refused, for good as far as this attempt goes.
+    /// Declined; final for this attempt.
     Declined {
         /// The partner's reason, such as `insufficient_funds`.
         code: String,
@@ -147,56 +147,56 @@ pub enum ChargeStatus {
     },
     /// Cancelled at the partner; it can never be confirmed.
     Cancelled,
-    /// Nobody confirmed it in time; it can never be confirmed.
+    /// Not confirmed in time; it can never be confirmed.
     Expired,
 }
 
 /// A customer's dispute of a charge, as the partner shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disputed {
-    /// Whose charge it is.
+    /// The order whose charge is disputed.
     pub order: OrderId,
-    /// The partner's name for that charge: [`OpenCharge::reference`].
+    /// The partner's reference of that charge: [`OpenCharge::reference`].
     pub reference: String,
-    /// How it stands.
+    /// The state of the dispute.
     pub state: DisputeState,
-    /// Whether it is about the whole charge.
+    /// Whether it disputes the whole charge.
     pub takes_all: bool,
-    /// Since when, by the partner's clock; `None` where the partner does not tell.
+    /// The time of that state by the partner's clock; `None` if the partner does not report it.
     pub at: Option<Timestamp>,
 }
 
-/// Why a partner did not answer a question.
+/// Why a partner did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum PartnerError {
-    /// The customer has not agreed to be charged by this partner, or has agreed to what it does not
-    /// know; nothing happened.
+    /// The customer has not agreed to be charged by this partner, or the partner does not know the
+    /// agreed customer or payment method. Nothing happened.
     #[error("the customer has no billing agreement at the partner")]
     NoAgreement,
-    /// The charge is bound to another payment method than the one that holds now; nothing happened.
+    /// The charge is bound to a payment method other than the agreed one. Nothing happened.
     #[error("the charge was opened with another payment method")]
     OtherMethod,
-    /// It will never do what it was asked, such as charge an amount that it cannot express; nothing
-    /// happened. Final for this attempt, as a decline is.
+    /// The partner can never do what was requested, such as charge an amount that it does not
+    /// support. Nothing happened. Final for this attempt, like a decline.
     #[error("the billing partner refuses this for good: {code}")]
     Refused {
-        /// Why, such as `amount_too_small`.
+        /// The reason, such as `amount_too_small`.
         code: String,
     },
-    /// Nothing happened: this deployment has no keys for it, or keys that it refuses, or its account may not
-    /// do this. Only the shop's operator can change that.
+    /// Nothing happened: this deployment has no keys for the partner, the partner rejects them, or
+    /// its account lacks a permission. Only the shop's operator can change that.
     #[error("the billing partner's keys are missing or refused")]
     NotConfigured(#[source] Source),
-    /// It provably did nothing: no connection, asked for less, or is down.
+    /// The partner provably did nothing: it could not be reached, throttled the call, or is down.
     #[error("the billing partner is unavailable")]
     Unavailable(#[source] Source),
-    /// Its answer was lost; it may have done what it was asked.
+    /// The partner's answer was lost. It may have done what was requested.
     #[error("the billing partner's answer was lost")]
     Unanswered(#[source] Source),
 }
 
 impl PartnerError {
-    /// Refused for good, as far as this attempt goes.
+    /// A refusal that is final for this attempt.
     fn refused(code: &str) -> Self {
         Self::Refused {
             code: code.to_owned(),
@@ -214,24 +214,24 @@ impl FromReach for PartnerError {
     }
 }
 
-/// A refund of a part of a captured charge, as it is requested of a partner.
+/// A partial refund of a captured charge, as requested from a partner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartRefund {
-    /// Its name: the partner keeps it with the refund and shows it again.
+    /// Its name. The partner stores it with the refund and shows it again.
     pub id: RefundId,
-    /// How much, in units of the charge's currency.
+    /// The amount, in units of the charge's currency.
     pub amount: Money,
-    /// Which of the partner's keys for it, from 0.
+    /// The number of the partner's idempotency key for it, from 0.
     pub key: u32,
 }
 
-/// What a partner answers to the request for a refund of a part.
+/// A partner's answer to the request for a partial refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartAnswer {
-    /// It stands like this.
+    /// The refund has this status.
     Stands(RefundStatus),
-    /// The partner failed, shows no refund of that name, and repeats its failure for this key:
-    /// the next request needs the next key.
+    /// The partner failed, shows no refund with that name, and repeats its failure for this key.
+    /// The next request needs the next key.
     KeyIsSpent,
 }
 
@@ -240,13 +240,13 @@ pub enum PartAnswer {
 pub struct ShownRefund {
     /// The name that this service gave it, or the partner's.
     pub name: RefundName,
-    /// How much, in units of the charge's currency.
+    /// The amount, in units of the charge's currency.
     pub amount: Money,
-    /// How it stands.
+    /// Its status.
     pub status: RefundStatus,
 }
 
-/// How the refund of that name stands; of several the one that holds.
+/// The status of the refund with that name. Of several, one that has not failed wins.
 fn named(shown: &[ShownRefund], id: RefundId) -> Option<RefundStatus> {
     let name = RefundName::Ours(id);
     let named = || shown.iter().filter(|refund| refund.name == name);
@@ -255,19 +255,21 @@ fn named(shown: &[ShownRefund], id: RefundId) -> Option<RefundStatus> {
     Some(refund.status.clone())
 }
 
-/// What a partner shows of a charge's refunds.
+/// The refunds that a partner shows for a charge.
 struct Refunds {
-    /// Whether the whole of it went back or is on its way; `None` where at least a part is not.
+    /// Whether the whole charge was refunded or its refund is in progress; `None` if at least a
+    /// part is not refunded.
     standing: Option<RefundStatus>,
-    /// How many of them failed.
+    /// The number of failed refunds.
     failed: usize,
-    /// One of those: the latest, where the partner tells.
+    /// The failure of one of them: the latest, if the partner shows their order.
     failure: Option<RefundStatus>,
 }
 
 impl Refunds {
-    /// The key of the next refund: the same for all who see the same refunds, and another one than that
-    /// of a refund that has failed, for which the partner repeats its first answer for a while.
+    /// The idempotency key of the next refund. Everyone who sees the same refunds gets the same
+    /// key, but never that of a failed refund, for which the partner repeats its first answer for a
+    /// while.
     fn next_key(&self, key: String) -> String {
         match self.failed {
             0 => key,
@@ -276,128 +278,136 @@ impl Refunds {
     }
 }
 
-/// Moves money.
+/// A partner that charges and refunds customers.
 ///
-/// The sequence is open, store the reference, confirm, so that a crash at any point is mended by
-/// asking for the reference: safety does not rest on how long a partner keeps idempotency keys.
+/// The sequence is: open, store the reference, confirm. After a crash at any point, the charge is
+/// looked up by its reference, so safety does not depend on how long a partner keeps idempotency
+/// keys.
 pub trait BillingPartner: Send + Sync + 'static {
     /// Opens a charge without moving money and returns the partner's reference.
     ///
     /// MUST NOT move money. MAY be called again for the same invoice and attempt after its answer
-    /// was lost; a second charge that is opened then is never confirmed. MUST open another charge where
-    /// the request replaces one.
+    /// was lost; a second charge that is opened then is never confirmed. MUST open another charge
+    /// if the request replaces one.
     fn open(
         &self,
         request: &ChargeRequest,
     ) -> impl Future<Output = Result<String, PartnerError>> + Send;
 
-    /// Moves the money of an opened charge, by the payment method of the request's agreement or not
-    /// at all: a charge that is bound to the method it was opened with MUST answer
-    /// [`PartnerError::OtherMethod`] where that is another one.
+    /// Captures an opened charge with the payment method of the request's agreement, or not at all:
+    /// a charge that is bound to the method it was opened with MUST return
+    /// [`PartnerError::OtherMethod`] if that is a different one.
     ///
-    /// MUST take effect at most once for a reference, however often and by however many it is
-    /// called. MUST return [`PartnerError::Unanswered`], never a decline, when the outcome is not
-    /// known.
+    /// MUST take effect at most once for a reference, no matter how often and by how many workers
+    /// it is called. MUST return [`PartnerError::Unanswered`], never a decline, if the outcome is
+    /// not known.
     fn confirm(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
 
-    /// Tells where a charge stands, without changing it.
+    /// Returns the state of a charge without changing it.
     ///
-    /// MUST NOT answer [`ChargeStatus::Expired`] because the partner does not find the charge, where
-    /// another account opened it or a confirmation of it is unanswered.
+    /// If another account opened the charge or a confirmation of it is unanswered, MUST NOT return
+    /// [`ChargeStatus::Expired`] because the partner does not find the charge.
     fn look_up(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
 
-    /// Has the customer confirm a charge that stands at [`ChargeStatus::ActionRequired`], and tells
-    /// where it stands then and what the customer must do, if the partner tells.
+    /// Requests the customer's confirmation of a charge that is [`ChargeStatus::ActionRequired`].
+    /// Returns its state afterwards and the action that the customer must take, if the partner
+    /// provides one.
     ///
-    /// MAY ask the partner for the customer's page, also by a confirmation with the customer present,
-    /// if the request has the agreement that the charge was opened with: that confirmation MUST take
-    /// effect at most once for a reference, as every other. Otherwise it MUST NOT change anything.
+    /// MAY request the customer's page from the partner, also by a confirmation with the customer
+    /// present, if the request has the agreement that the charge was opened with. Like every other,
+    /// that confirmation MUST take effect at most once for a reference. Otherwise this MUST NOT
+    /// change anything.
     fn ask_customer(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<(ChargeStatus, NextAction), PartnerError>> + Send;
 
-    /// Gives the whole of a captured charge back, also where an earlier refund of it was refused or
-    /// has failed.
+    /// Refunds the whole of a captured charge, even if an earlier refund of it was refused or has
+    /// failed.
     ///
-    /// MUST take effect at most once for a charge as long as no refund of it fails, however often and
-    /// by however many it is called; after one that failed, at most once more. MUST return the
-    /// partner's present answer, never one that it kept from an earlier refusal. MUST return
-    /// [`PartnerError::Unanswered`] when it is not known whether it was taken.
+    /// As long as no refund of the charge fails, MUST take effect at most once, no matter how often
+    /// and by how many workers it is called; after a failed one, at most once more. MUST return the
+    /// partner's current answer, never one that it stored from an earlier refusal. MUST return
+    /// [`PartnerError::Unanswered`] if it is not known whether the refund was accepted.
     fn refund(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<RefundStatus, PartnerError>> + Send;
 
-    /// Gives a part of a captured charge back.
+    /// Refunds a part of a captured charge.
     ///
-    /// MUST take effect at most once for a name, however often, by however many and with whatever key it
-    /// is called, and MUST NOT give back more than was captured. MUST return
-    /// [`RefundStatus::Failed`] only where it provably made no refund of that name, and
-    /// [`PartnerError::Unanswered`] when that is not known. After [`PartAnswer::KeyIsSpent`] it is called
-    /// with the next key, and with no earlier one.
+    /// MUST take effect at most once for a name, no matter how often, by how many workers, and with
+    /// which key it is called, and MUST NOT refund more than was captured. MUST return
+    /// [`RefundStatus::Failed`] only if it provably made no refund with that name, and
+    /// [`PartnerError::Unanswered`] if that is not known. After [`PartAnswer::KeyIsSpent`] it is
+    /// called with the next key and never with an earlier one.
     fn refund_part(
         &self,
         charge: &OpenCharge,
         part: &PartRefund,
     ) -> impl Future<Output = Result<PartAnswer, PartnerError>> + Send;
 
-    /// Every refund of a captured charge, whoever made it; `None` where the partner keeps none.
+    /// All refunds of a captured charge, whoever made them; `None` if the partner stores none.
     ///
-    /// MUST NOT change anything. MUST name a refund that this service asked for as it was named.
+    /// MUST NOT change anything. MUST return a refund that this service requested under the name
+    /// that the request gave it.
     fn shown_refunds(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<Option<Vec<ShownRefund>>, PartnerError>> + Send;
 
-    /// Tells where the refund of a captured charge stands, by the partner's present word: a refund that
-    /// succeeded may fail days later, and another one may be made by hand.
+    /// Returns the current status of the refund of a captured charge. A refund that succeeded may
+    /// fail days later, and another one may be made by hand.
     ///
-    /// MUST NOT ask for a refund or change anything. MUST NOT answer [`RefundStatus::Refunded`] while
-    /// a part of the money is the shop's: a refund that failed counts for nothing.
-    /// [`RefundStatus::Failed`] says that one has failed and that none since has given the money back
-    /// or is on its way. `None` where the partner shows no refund of the whole charge and none that
-    /// failed: also where it refused one, or does not show yet what it has just made.
+    /// MUST NOT request a refund or change anything. MUST NOT return [`RefundStatus::Refunded`]
+    /// while the shop still holds a part of the money: a failed refund does not count.
+    /// [`RefundStatus::Failed`] means that a refund has failed and that none since has refunded the
+    /// money or is in progress. `None` means that the partner shows neither a refund of the whole
+    /// charge nor a failed one, for example because it refused one or does not show yet what it has
+    /// just made.
     fn refund_status(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<Option<RefundStatus>, PartnerError>> + Send;
 
-    /// Which partner this is: stored with each charge, so that nobody asks another partner for it.
+    /// The partner's name. It is stored with each charge, so that no other partner is asked about
+    /// it.
     fn name(&self) -> PartnerName;
 
-    /// Whose account this is: stored with each charge, so that nobody asks another account for it. MUST
-    /// be the one that the last call was made for, as long as nothing else was awaited since: keys may
-    /// be replaced at any time. A new key of the same account MUST NOT make it another one.
+    /// The account at the partner. It is stored with each charge, so that no other account is asked
+    /// about it. As long as nothing else was awaited since, MUST be the account that the last call
+    /// was made for, because keys may be replaced at any time. A new key of the same account MUST
+    /// NOT change it.
     fn account(&self) -> PartnerAccount;
 
-    /// The partner whose [`Agreement`] a customer must have; `None` where everybody is charged.
+    /// The partner whose [`Agreement`] a customer must have; `None` if no agreement is needed.
     fn agreement_with(&self) -> Option<PartnerName>;
 
-    /// Makes sure that an attempt which was declined can never be confirmed any more, and tells
-    /// where it stands.
+    /// Closes the charge of a declined attempt, so that it can never be confirmed any more, and
+    /// returns its state.
     ///
-    /// MUST NOT answer with [`ChargeStatus::Cancelled`], [`ChargeStatus::Expired`] or
-    /// [`ChargeStatus::Declined`] while anybody could still confirm it: the next attempt then opens
-    /// another charge. A confirmation that may still arrive ([`OpenCharge::confirmation_may_arrive`])
-    /// counts, an older one does not: a charge that is gone by then is [`ChargeStatus::Expired`], also
-    /// if the confirmation's answer was lost. Any other answer says that it could not be cancelled, or
-    /// took the money after all: the next attempt then goes on with this very reference, which can take
-    /// the money once whatever attempt asks for it.
+    /// MUST NOT return [`ChargeStatus::Cancelled`], [`ChargeStatus::Expired`], or
+    /// [`ChargeStatus::Declined`] while the charge can still be confirmed, because the next attempt
+    /// then opens another charge. A confirmation that may still arrive
+    /// ([`OpenCharge::confirmation_may_arrive`]) counts; an older one does not: a charge that the
+    /// partner no longer finds by then is [`ChargeStatus::Expired`], even if the confirmation's
+    /// answer was lost. Any other state means that the charge could not be cancelled or was
+    /// captured after all. The next attempt then continues with the same reference, which can be
+    /// captured only once, whichever attempt confirms it.
     fn cancel(
         &self,
         charge: &OpenCharge,
     ) -> impl Future<Output = Result<ChargeStatus, PartnerError>> + Send;
 
-    /// Tells how a dispute stands and whose charge it is about, by the partner's own name for the
-    /// dispute, which came from outside: an implementer MUST NOT put it into a path unchecked.
-    /// `None` where there is no such dispute, or it is of no charge that this service has opened.
+    /// Returns the state of a dispute and the charge that it is about. `id` is the partner's and
+    /// came from outside: an implementation MUST NOT put it into a path unchecked. Returns `None`
+    /// if there is no such dispute, or if this service did not open its charge.
     fn dispute(
         &self,
         id: &PartnerReference,

@@ -1,19 +1,19 @@
 //! The sandbox: no account, no network, and **no money moves**.
 //!
-//! It answers as the contract's example does and keeps no state: what becomes of a charge follows
-//! from the customer, the attempt and the time alone, so confirming a reference again gives the
-//! same answer again. On the local stack it keeps a [`Ledger`] besides. Customers whose id is one of
-//! these names show what else can happen:
+//! It answers as the contract's example does and keeps no state. The outcome of a charge depends
+//! only on the customer, the attempt, and the time, so confirming a reference again gives the same
+//! answer. On the local stack it also keeps a [`Ledger`]. Customers with one of these IDs show what
+//! else can happen:
 //!
 //! | customer id | what happens |
 //! | --- | --- |
 //! | `sandbox-insufficient-funds` | every attempt is declined, `insufficient_funds`, retryable |
 //! | `sandbox-stolen-card` | every attempt is declined, `stolen_card`, not retryable |
 //! | `sandbox-declined-once` | the first attempt is declined, the second captured |
-//! | `sandbox-action-required` | the customer must act, for ever |
+//! | `sandbox-action-required` | the customer must act and never does |
 //! | `sandbox-acts-later` | the customer must act, and counts as having acted 60 s after the charge was opened |
 //! | `sandbox-pending` | pending until 60 s after it was opened, then captured |
-//! | `sandbox-timeout` | the answer to the confirmation is lost; looking it up says captured |
+//! | `sandbox-timeout` | the answer to the confirmation is lost; a look-up says captured |
 //! | `sandbox-outage` | nothing can be opened |
 
 mod ledger;
@@ -31,10 +31,10 @@ use super::{
     PartnerError, RefundStatus, ShownRefund,
 };
 
-/// How long a pending charge takes to settle, and a customer to act.
+/// The time until a pending charge settles, or a customer acts.
 const SETTLES_AFTER: Duration = Duration::from_mins(1);
 
-/// A partner that charges nobody.
+/// A partner that charges no customer.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     runtime: Runtime,
@@ -52,11 +52,10 @@ impl Sandbox {
         }
     }
 
-    /// A sandbox that writes down what it takes, so that somebody else can count it.
+    /// A sandbox that records its confirmed charges, so that a test can count them.
     ///
-    /// It then remembers only that: it opens a new charge each time it is asked, as a partner does
-    /// that has forgotten the idempotency key, and a charge that it did not write down was never
-    /// confirmed.
+    /// It remembers nothing else. It opens a new charge for each request, like a partner that has
+    /// forgotten the idempotency key, and a charge that it did not record was never confirmed.
     #[must_use]
     pub fn with_ledger(self, ledger: Ledger) -> Self {
         Self {
@@ -91,7 +90,8 @@ impl Sandbox {
         }
     }
 
-    /// Where a charge stands by the ledger: what takes money does so only once it was confirmed.
+    /// The state of a charge by the ledger: it can be captured or pending only once it was
+    /// confirmed.
     fn standing(&self, ledger: &Ledger, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.outcome(charge) {
             ChargeStatus::Captured(_) | ChargeStatus::Pending
@@ -151,12 +151,12 @@ impl BillingPartner for Sandbox {
     async fn look_up(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.answers()?;
         match (&self.ledger, self.outcome(charge)) {
-            // Confirming gives this outcome too, however often.
+            // Confirming gives this outcome too, every time.
             (_, ChargeStatus::Declined { .. }) => Ok(ChargeStatus::Unconfirmed),
             (Some(ledger), _) => self.standing(ledger, charge),
             (None, outcome) => Ok(match charge.request.customer.as_str() {
-                // Where the sandbox cannot know whether it was confirmed, it says that it was not:
-                // confirming gives the same outcome, however often.
+                // If the sandbox cannot know whether the charge was confirmed, it reports that it
+                // was not: confirming gives the same outcome every time.
                 "sandbox-timeout" | "sandbox-pending" | "sandbox-action-required" => outcome,
                 "sandbox-acts-later" if outcome == ChargeStatus::ActionRequired => outcome,
                 _ => ChargeStatus::Unconfirmed,
@@ -164,7 +164,7 @@ impl BillingPartner for Sandbox {
         }
     }
 
-    /// There is no such page: the domain `invalid` leads nowhere (RFC 2606).
+    /// The page does not exist: the domain `invalid` never resolves (RFC 2606).
     async fn ask_customer(
         &self,
         charge: &OpenCharge,
@@ -190,7 +190,7 @@ impl BillingPartner for Sandbox {
         Ok(PartAnswer::Stands(RefundStatus::Refunded))
     }
 
-    /// It keeps none, and nobody else can make one.
+    /// The sandbox stores none, and no refund can be made elsewhere.
     async fn shown_refunds(
         &self,
         _charge: &OpenCharge,
@@ -206,7 +206,7 @@ impl BillingPartner for Sandbox {
         PartnerName::Sandbox
     }
 
-    /// Its refunds never fail.
+    /// The sandbox's refunds never fail.
     async fn refund_status(
         &self,
         _charge: &OpenCharge,
@@ -224,13 +224,13 @@ impl BillingPartner for Sandbox {
             None => self.outcome(charge),
         };
         Ok(match standing {
-            // It keeps no mark of this: whoever confirms the charge afterwards moves no money either.
+            // No record is kept: a confirmation of the charge after this moves no money either.
             ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => ChargeStatus::Cancelled,
             status => status,
         })
     }
 
-    /// Nobody was charged, so nobody disputes it.
+    /// No customer is charged, so no charge is disputed.
     async fn dispute(&self, _id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
         Ok(None)
     }
@@ -393,7 +393,7 @@ mod tests {
                 (confirmed, files),
                 "{customer}"
             );
-            // What was not taken cannot be found taken, and can be called off.
+            // A charge that was not captured is not shown as captured, and can be cancelled.
             if status == "declined" {
                 let standing = sandbox.look_up(&charge).await.unwrap();
                 assert_eq!(standing, ChargeStatus::Unconfirmed, "{customer}");

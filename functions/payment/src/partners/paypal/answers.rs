@@ -1,13 +1,14 @@
-//! Every word that PayPal publishes about orders, captures, refunds, and disputes, and what it means.
+//! Every code that PayPal publishes about orders, captures, refunds, and disputes, with its
+//! meaning.
 //!
-//! Sources: PayPal's API descriptions "Orders" 2.13, "Payments" 2.5, and "Disputes" 1.10 (the issues of
-//! each endpoint and status, and the statuses of each object), the enumerations of its server SDK, and
-//! its reference's pages of errors. The words in `REPORTED` are in no list of an endpoint: live answers
-//! have them, as its own modules and bug reports show.
+//! Sources: PayPal's API descriptions "Orders" 2.13, "Payments" 2.5, and "Disputes" 1.10 (the
+//! issues of each endpoint and status, and the statuses of each object), the enumerations of its
+//! server SDK, and the error pages of its reference. The codes in `REPORTED` are in no endpoint's
+//! list, but live answers contain them, as PayPal's own modules and bug reports show.
 
 use super::super::answers::{Meaning, Words};
 
-/// Malformed requests, and parts of an order that this service never sends.
+/// Malformed requests, and features of an order that this service never uses.
 const FEATURES: &str = "
     AMOUNT_MISMATCH APPLE_PAY_AMOUNT_MISMATCH BANK_NOT_SUPPORTED_FOR_VERIFICATION
     BILLING_ADDRESS_INVALID BLIK_ONE_CLICK_MISSING_REQUIRED_PARAMETER CANCEL_URL_REQUIRED
@@ -37,7 +38,7 @@ const FEATURES: &str = "
     VAULT_INSTRUCTION_REQUIRED
 ";
 
-/// The shop's account and its rights.
+/// The shop's account and its permissions.
 const OPERATOR: &str = "
     AUTH_CAPTURE_NOT_ENABLED INVALID_ACCOUNT_STATUS INVALID_PAYEE_PRICING_TIER_ID
     INVALID_PLATFORM_FEES_ACCOUNT NOT_ELIGIBLE_FOR_PAYPAL_TRANSACTION_ID_PROCESSING
@@ -51,8 +52,8 @@ const OPERATOR: &str = "
     SHIPPING_TYPE_NOT_SUPPORTED_FOR_CLIENT TRANSACTION_RECEIVING_LIMIT_EXCEEDED
 ";
 
-/// The issue of a refused call that opens, reads, or captures an order. The value of a malformed parameter
-/// may be the customer's.
+/// The issue of a refused call that opens, reads, or captures an order. A malformed parameter's
+/// value may be the customer's.
 pub const CHARGE: Words = Words::new(&[
     (
         Meaning::DeclinedForNow,
@@ -98,7 +99,7 @@ pub const CHARGE: Words = Words::new(&[
         INCOMPATIBLE_PARAMETER_VALUE INVALID_PARAMETER_SYNTAX INVALID_PARAMETER_VALUE
         INVALID_STRING_LENGTH",
     ),
-    // Another order of this invoice may have been paid, or this one by another request.
+    // Another order of this invoice may have been paid, or another request may have paid this one.
     (Meaning::RefusedUnlessDone, "DUPLICATE_INVOICE_ID"),
     (Meaning::LookUp, "ORDER_ALREADY_CAPTURED"),
     (Meaning::Gone, "INVALID_RESOURCE_ID"),
@@ -109,7 +110,7 @@ pub const CHARGE: Words = Words::new(&[
     (Meaning::Operator, OPERATOR),
 ]);
 
-/// Issues of the same calls that no list of theirs has.
+/// Issues of the same calls that are in none of their lists.
 pub const REPORTED: Words = Words::new(&[
     (
         Meaning::Declined,
@@ -134,7 +135,7 @@ pub const REPORTED: Words = Words::new(&[
 /// The issue of a refused call that refunds a capture.
 pub const REFUND: Words = Words::new(&[
     (Meaning::LookUp, "CAPTURE_FULLY_REFUNDED"),
-    // The account's balance may not cover it: the operator tops it up and asks again.
+    // The account's balance may be too low: the operator adds funds and retries.
     (
         Meaning::Refused,
         "
@@ -154,7 +155,7 @@ pub const REFUND: Words = Words::new(&[
     ),
 ]);
 
-/// Issues of refunds that PayPal's reference has and its API description does not.
+/// Issues of refunds that are in PayPal's reference but not in its API description.
 pub const REPORTED_REFUND: Words = Words::new(&[
     (
         Meaning::Refused,
@@ -166,8 +167,9 @@ pub const REPORTED_REFUND: Words = Words::new(&[
     (Meaning::Operator, "NOT_AUTHORIZED PERMISSION_NOT_GRANTED"),
 ]);
 
-/// Why a capture is pending or declined (`capture_status_details.reason`). Those for the operator wait for a decision
-/// in the account; the others end by themselves, an electronic check within some working days.
+/// Why a capture is pending or declined (`capture_status_details.reason`). The operator's ones wait
+/// for a decision in the account; the others end automatically, an electronic check within some
+/// working days.
 pub const REASONS: Words = Words::new(&[
     (
         Meaning::Later,
@@ -184,15 +186,15 @@ pub const REASONS: Words = Words::new(&[
     ),
 ]);
 
-/// What the network advises about another attempt (`processor_response.payment_advice_code`), where it
+/// The network's advice about another attempt (`processor_response.payment_advice_code`). It
 /// overrules the processor's reason.
 pub const ADVICE: Words = Words::new(&[
     (Meaning::DeclinedForNow, "02 24 25 26 27 28 29 30"),
     (Meaning::Declined, "01 03 04 21 22 40 43"),
 ]);
 
-/// The processor's reason for a declined capture (`processor_response.response_code`): the code, its name,
-/// and whether the same source may be accepted later.
+/// The processor's reason for a declined capture (`processor_response.response_code`): the code,
+/// its name, and whether the same payment source may be accepted later.
 pub const PROCESSOR: &[(&str, &str, Meaning)] = &[
     ("0000", "approved", Meaning::Declined),
     (

@@ -1,4 +1,4 @@
-//! Calls to PayPal, and the access token that they need.
+//! Calls to PayPal, and the access token for them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,10 +20,10 @@ use super::wire::{DisputedCapture, WireDispute, WireOrder, WireRefund, WireToken
 /// The live API.
 const ADDRESS: &str = "https://api-m.paypal.com";
 
-/// How long before its end a token is no longer used.
+/// How long before its expiry a token is no longer used.
 const TOKEN_MARGIN: Duration = Duration::from_mins(5);
 
-/// A call to PayPal without an answer that can be used.
+/// A call to PayPal without a usable answer.
 pub(super) type Failure = CallFailure<Refusal>;
 
 /// PayPal's API, for one account.
@@ -35,7 +35,7 @@ pub(super) struct Client {
     token: Arc<Mutex<Option<Token>>>,
 }
 
-/// What a REST app is known by at PayPal.
+/// The credentials of a REST app at PayPal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) client_id: String,
@@ -57,9 +57,9 @@ impl Credentials {
 
 #[derive(Clone, Debug)]
 struct Token {
-    /// Whose it is.
+    /// The account that the token belongs to.
     account: PartnerAccount,
-    /// The whole header.
+    /// The complete value of the header.
     authorization: Secret,
     good_until: Timestamp,
 }
@@ -86,17 +86,17 @@ impl Client {
         Ok(Self::new(Https::new(address), keys, runtime))
     }
 
-    /// Whose keys the last call was made with.
+    /// The account whose keys the last call used.
     pub(super) fn account(&self) -> PartnerAccount {
         let keys = self.keys.last();
-        // Without keys no call was made, and there is no account that could have opened anything.
+        // Without keys no call was made, and no account can have opened a charge.
         keys.map_or_else(
             || PartnerAccount::new(PartnerName::PayPal, ""),
             |keys| keys.account(),
         )
     }
 
-    /// Opens an order; its id may stand in a path. `request_id` has at most 108 characters, here and
+    /// Opens an order whose ID is safe in a path. `request_id` has at most 108 characters, here and
     /// below.
     pub(super) async fn create_order(
         &self,
@@ -115,7 +115,7 @@ impl Client {
         self.get(format!("/v2/checkout/orders/{id}")).await
     }
 
-    /// Captures an order by that source; without one, by what its payer has approved.
+    /// Captures an order from that source, or without one, as its payer has approved.
     pub(super) async fn capture(
         &self,
         reference: &str,
@@ -128,7 +128,7 @@ impl Client {
         self.post(&path, request_id, &body).await
     }
 
-    /// Refunds what is left of a capture.
+    /// Refunds the remaining amount of a capture.
     pub(super) async fn refund(
         &self,
         capture: &str,
@@ -137,12 +137,12 @@ impl Client {
     ) -> Result<WireRefund, Failure> {
         let capture = path_id(capture).ok_or(BadReference)?;
         let path = format!("/v2/payments/captures/{capture}/refund");
-        // What a webhook finds our order by. No amount: what is left.
+        // By this a webhook finds our order. Without an amount, PayPal refunds what is left.
         let body = json!({"custom_id": invoice.to_string()});
         self.post(&path, request_id, &body).await
     }
 
-    /// Refunds a part of a capture under that name.
+    /// Refunds a part of a capture, with that name.
     pub(super) async fn refund_part(
         &self,
         capture: &str,
@@ -161,7 +161,7 @@ impl Client {
         self.post(&path, request_id, &body).await
     }
 
-    /// `None` where PayPal has no such dispute.
+    /// `None` if PayPal has no such dispute.
     pub(super) async fn dispute(
         &self,
         id: PathSegment<'_>,
@@ -169,7 +169,7 @@ impl Client {
         self.find(format!("/v1/customer/disputes/{id}")).await
     }
 
-    /// `None` where PayPal has no such capture.
+    /// `None` if PayPal has no such capture.
     pub(super) async fn disputed_capture(
         &self,
         id: PathSegment<'_>,
@@ -201,7 +201,7 @@ impl Client {
         self.call(call).await
     }
 
-    /// Makes a call, and once more with a new token if the first was not good any more.
+    /// Makes a call, and repeats it with a new token if the first one was no longer valid.
     async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failure> {
         let call = call.header("accept", "application/json");
         let mut token = self.token().await?;
@@ -213,7 +213,7 @@ impl Client {
             answer = send(&self.https, &call, token.authorization.clone()).await?;
         }
         if token.account != self.account() {
-            // What this answer means depends on whose it is.
+            // The meaning of this answer depends on the account.
             return Err(Unusable::new("the shop's account was replaced during the call").into());
         }
         if answer.status == 401 {
@@ -222,9 +222,9 @@ impl Client {
         read(&answer)
     }
 
-    /// A token that is good for a while. Two workers may fetch one each: waiting for one another
-    /// would let a frozen one stop them all. Credentials that PayPal refuses are tried once more with
-    /// those that have replaced them.
+    /// An access token that stays valid for a while. Two workers may each fetch one: if they waited
+    /// for each other, a frozen one would block them all. If PayPal refuses the credentials, the
+    /// ones that have replaced them are tried once.
     async fn token(&self) -> Result<Token, Failure> {
         let now = self.runtime.now();
         let keys = self.keys.now().await?;
@@ -253,7 +253,7 @@ impl Client {
         let call = call.header("accept", "application/json");
         let authorization = Secret::basic_authorization(&keys.client_id, &keys.secret);
         let answer = send(&self.https, &call, authorization).await?;
-        // Whatever it says: only other credentials or another address change that.
+        // Whatever the answer says, only other credentials or another address can change it.
         if let status @ (400..=407 | 409..=423 | 425..=428 | 430..=499) = answer.status {
             tracing::error!(status, "paypal refuses our credentials");
             return Err(Refused(status, Refusal::Credentials));
@@ -274,7 +274,7 @@ impl Client {
     }
 }
 
-/// An id of PayPal's that may stand in a path; short enough for the ids of the requests about it.
+/// A PayPal ID that is safe in a path, and short enough for the IDs of the requests about it.
 pub(super) fn path_id(text: &str) -> Option<PathSegment<'_>> {
     PathSegment::parse(text).filter(|id| id.as_str().len() <= 64)
 }

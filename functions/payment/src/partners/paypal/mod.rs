@@ -12,39 +12,39 @@
 //!
 //! # One charge
 //!
-//! An order with intent `CAPTURE` has one capture: PayPal answers the second one with
-//! `ORDER_ALREADY_CAPTURED`, whoever asks, with whatever key and however late. So confirming one
-//! reference takes the money once, and nothing rests on how long PayPal keeps a `PayPal-Request-Id`
-//! (6 hours for orders).
+//! An order with intent `CAPTURE` has one capture. PayPal answers a second one with
+//! `ORDER_ALREADY_CAPTURED`, whoever requests it, with whatever key, and however late. Confirming a
+//! reference therefore captures the money only once, and safety does not depend on how long PayPal
+//! keeps a `PayPal-Request-Id` (6 hours for orders).
 //!
-//! PayPal cannot cancel an order that waits for its capture, and a capture that was refused leaves
-//! its order capturable. A worker that was frozen before its capture and wakes after the decline
-//! could therefore still take the money, and a second order for the next attempt would take it twice.
-//! So `cancel` says where the order stands, and as long as it may be captured the next attempt goes
-//! on with **the same order**. Another one is opened only if that one is provably dead: it is voided,
-//! it holds a declined capture for good, or it has expired. However many attempts and workers meet,
-//! they share one order, and that order is captured once.
+//! PayPal cannot cancel an order that waits for its capture, and an order remains capturable after
+//! a refused capture. A worker that was frozen before its capture and resumes after the decline
+//! could therefore still capture the money, and a second order for the next attempt would capture
+//! it twice. So `cancel` returns the state of the order, and as long as the order may be captured,
+//! the next attempt continues with **the same order**. Another order is opened only if that one is
+//! provably dead: it is voided, its capture was finally declined, or it has expired. All attempts
+//! and workers share one order, and that order is captured once.
 //!
-//! An order that nobody captured expires three hours after it was created; PayPal can set more for an
-//! account, never less. From then on it reads as 404. A 404 that comes earlier proves nothing (a replica
-//! that lags behind) and counts as no answer, and so does one that another account gets. While a capture
-//! is unanswered, a 404 to a look-up proves nothing either: the capture itself is asked for once more,
-//! which is safe because an order has one capture, and only the answer to that says that the order is
-//! gone. `cancel` asks for no capture: to it an order that is gone counts as expired once no capture
-//! can be on its way, because a captured order stays readable.
+//! An order that is not captured expires three hours after it was created. PayPal can set a longer
+//! time for an account, never a shorter one. From then on PayPal answers 404. An earlier 404 proves
+//! nothing (a replica may lag behind) and counts as no answer, and so does a 404 to another
+//! account. While a capture is unanswered, a 404 to a look-up proves nothing either. The capture
+//! itself is requested once more, which is safe because an order has one capture, and only its
+//! answer proves that the order is gone. `cancel` requests no capture: there, an order that is gone
+//! counts as expired once no capture can still arrive, because a captured order stays readable.
 //!
 //! # A decline is final for its attempt
 //!
-//! A repeat with the same `PayPal-Request-Id` gets the outcome of the first time, for 6 hours; the
-//! order lives for 3. So whoever repeats a declined attempt gets the decline again, or a dead order.
-//! An account whose orders live longer than 6 hours would lose that: a worker that is frozen for so
-//! long could capture what counts as declined. It would still be the only capture, and the next
-//! attempt would find it.
+//! For 6 hours, a repeat with the same `PayPal-Request-Id` gets the outcome of the first request;
+//! the order lives for 3. A repeat of a declined attempt therefore gets the same decline or a dead
+//! order. An account whose orders live longer than 6 hours would lose this guarantee: a worker that
+//! is frozen that long could capture what counts as declined. It would still be the only capture,
+//! and the next attempt would find it.
 //!
 //! # Retries
 //!
-//! None but after an expired token: a call that was refused for its token did nothing. Everything
-//! else is asked again by the next claim, which looks the order up first.
+//! Only a call that was refused because of an expired token is repeated: it had no effect.
+//! Everything else is requested again by the next claim, which looks the order up first.
 
 pub mod answers;
 mod client;
@@ -83,10 +83,10 @@ use verdict::{
 };
 use wire::{Source, WireCapture, WireOrder, amount_text};
 
-/// Why a refund is not made of a capture of which nothing is left.
+/// The code of a refund that is not made because nothing of the capture is left.
 const FULLY_REFUNDED: &str = "capture_fully_refunded";
 
-/// How long an order that nobody captured lives, at least ("Orders", `links`).
+/// The minimum lifetime of an order that is not captured ("Orders", `links`).
 const ORDER_LIVES: Duration = Duration::from_hours(3);
 
 /// PayPal, for one account.
@@ -97,13 +97,13 @@ pub struct PayPal {
     runtime: Runtime,
 }
 
-/// What PayPal says to a refund that was asked for.
+/// PayPal's answer to a requested refund.
 enum Refunding {
-    /// There is one, and it stands like this.
+    /// There is a refund, with this status.
     Made(RefundStatus),
-    /// There is none, for this issue.
+    /// There is no refund, because of this issue.
     Refused(String),
-    /// There is none until somebody mends the shop's account.
+    /// There is no refund until the operator corrects the shop's account.
     NotAllowed(Failure),
 }
 
@@ -117,26 +117,26 @@ impl Refunding {
     }
 }
 
-/// What opening an order brought.
+/// Outcome of opening an order.
 enum Opened {
-    /// PayPal's id of it.
+    /// The order's PayPal ID.
     As(String),
-    /// Nothing was done, and the attempt goes on once this is mended, as with a capture.
+    /// Nothing happened. As with a capture, the attempt continues once the cause is corrected.
     Kept(PartnerError),
 }
 
-/// How a capture ended.
+/// Outcome of a capture.
 enum Captured {
     Status(ChargeStatus),
-    /// The token names another kind of source; nothing was done.
+    /// The token belongs to another kind of source; nothing happened.
     OtherSource,
-    /// Nothing was done, and the attempt goes on once this is mended: PayPal may repeat it for the same
-    /// id even then.
+    /// Nothing happened. The attempt continues once the cause is corrected, but PayPal may repeat
+    /// this answer for the same ID even then.
     Kept(PartnerError),
 }
 
 impl PayPal {
-    /// For the account that `client_id` and `secret` belong to; `https` names live or sandbox.
+    /// A client for the account of `client_id` and `secret`; `https` selects live or sandbox.
     #[must_use]
     pub fn new(https: Https, client_id: String, secret: Secret, runtime: Runtime) -> Self {
         let keys = Keys::fixed(Credentials { client_id, secret });
@@ -147,14 +147,14 @@ impl PayPal {
         }
     }
 
-    /// Payers who have acted come back to that address.
+    /// Sends payers to that URL after they have acted.
     #[must_use]
     pub fn returning_to(self, return_url: Option<RedirectUrl>) -> Self {
         Self { return_url, ..self }
     }
 
-    /// With `clientId` and `clientSecret` of now, of `secret`, at `PAYPAL_URL`, PayPal's own live address
-    /// without it.
+    /// Uses the current `clientId` and `clientSecret` of `secret` at `PAYPAL_URL`; PayPal's live
+    /// address if that is not set.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
@@ -168,8 +168,8 @@ impl PayPal {
         })
     }
 
-    /// Opens an order under this id. Nothing is asked of the customer yet, and no money moves: what waiting
-    /// changes, or a failure, is for later.
+    /// Opens an order under this ID. The customer is not involved yet, and no money moves. If
+    /// waiting can help, or after a failure, a later call retries.
     async fn create_order(&self, id: &str, body: &Value) -> Result<Opened, PartnerError> {
         let failure = match self.client.create_order(id, body).await {
             Ok(order) => return Ok(Opened::As(order.id)),
@@ -194,7 +194,7 @@ impl PayPal {
         }
     }
 
-    /// The order as it stands; `None` once it has expired.
+    /// The current order; `None` once it has expired.
     async fn order(&self, charge: &OpenCharge) -> Result<Option<WireOrder>, PartnerError> {
         match self.client.order(&charge.reference).await {
             Ok(order) => Ok(Some(order)),
@@ -203,24 +203,25 @@ impl PayPal {
         }
     }
 
-    /// Whether a 404 can say that the order has expired: only to the account that opened it.
+    /// Whether a 404 can mean that the order has expired: only for the account that opened it, and
+    /// only after its minimum lifetime.
     fn may_have_expired(&self, charge: &OpenCharge) -> bool {
         charge.account.as_ref() == Some(&self.account())
             && self.runtime.now() >= charge.opened_at.plus(ORDER_LIVES)
     }
 
-    /// Where the order stands for whoever has not asked for its capture.
+    /// The state of the order, unless its capture was just requested.
     async fn standing(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         let order = self.order_status(charge).await?;
         Ok(order.unwrap_or(match charge.unanswered_since {
             None => ChargeStatus::Expired,
-            // Only the capture's own answer says what became of it: it is asked for once more.
+            // Only the capture's own answer tells its outcome: it is requested once more.
             Some(_) => ChargeStatus::Unconfirmed,
         }))
     }
 
-    /// The same for whoever will not ask for its capture any more. A captured order stays readable, so
-    /// one that is gone was not captured, unless the capture may still arrive.
+    /// The state of the order if its capture will not be requested any more. A captured order stays
+    /// readable, so one that is gone was not captured, unless the capture may still arrive.
     async fn standing_at_last(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         let order = self.order_status(charge).await?;
         let may_arrive = charge.confirmation_may_arrive(self.runtime.now());
@@ -231,7 +232,7 @@ impl PayPal {
         }))
     }
 
-    /// What the order says; `None` once it has expired.
+    /// The state in the order itself; `None` once it has expired.
     async fn order_status(
         &self,
         charge: &OpenCharge,
@@ -241,7 +242,8 @@ impl PayPal {
         status.transpose()
     }
 
-    /// The same after a capture was asked for: what cannot be told now is unknown.
+    /// The state of the order after its capture was requested: if it cannot be read now, it is
+    /// unknown.
     async fn standing_after(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.standing(charge).await.map_err(|error| match error {
             PartnerError::Unavailable(source) => PartnerError::Unanswered(source),
@@ -255,9 +257,10 @@ impl PayPal {
         Ok(status == Some(OrderStatus::Approved))
     }
 
-    /// Asks for the capture with that source; `again` tells apart what is asked for once more after
-    /// the payer has acted. A refusal that may be one that PayPal repeats, also once its cause is mended,
-    /// is asked for once more under an id that was never used: an order has one capture, whatever the id.
+    /// Requests the capture from that source; `again` distinguishes the second request after the
+    /// payer has acted. PayPal may repeat a refusal even after its cause is corrected, so the
+    /// capture is requested once more under an unused ID. An order has one capture, whatever the
+    /// ID.
     async fn capture(
         &self,
         charge: &OpenCharge,
@@ -267,7 +270,7 @@ impl PayPal {
     ) -> Result<Captured, PartnerError> {
         let token = &agreement.payment_method;
         let id = capture_id(charge, token, source, again);
-        // What the payer has approved is captured as it was approved.
+        // What the payer has approved is captured as approved.
         let body = (!again).then(|| source.body(token));
         let first = self.try_capture(charge, body.clone(), &id).await?;
         if !matches!(first, Captured::Kept(_)) {
@@ -320,13 +323,13 @@ impl PayPal {
         }))
     }
 
-    /// A part of an id that was never used.
+    /// A random part for an unused ID.
     fn fresh(&self) -> String {
         let token = self.runtime.token();
         token.get(..16).unwrap_or(&token).to_owned()
     }
 
-    /// The captured order, and what it says of its refunds.
+    /// The captured order and the refunds that it shows.
     async fn refunds(&self, charge: &OpenCharge) -> Result<(WireOrder, Refunds), PartnerError> {
         // A captured order stays readable.
         let order = self.order(charge).await?;
@@ -336,7 +339,7 @@ impl PayPal {
         Ok((order, refunds))
     }
 
-    /// What a capture that was made says.
+    /// The state of a capture that was already made.
     async fn settled(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.standing_after(charge).await? {
             ChargeStatus::Unconfirmed | ChargeStatus::Cancelled | ChargeStatus::Expired => {
@@ -346,9 +349,9 @@ impl PayPal {
         }
     }
 
-    /// Asks for the refund of what is left of a capture. A refusal may be one that PayPal repeats for
-    /// this id, also once its cause is mended. It did nothing, so it is asked again under an id that
-    /// was never used.
+    /// Refunds the remaining amount of a capture. PayPal may repeat a refusal for this ID even
+    /// after its cause is corrected. A refusal has no effect, so the refund is requested again
+    /// under an unused ID.
     async fn refund_capture(
         &self,
         charge: &OpenCharge,
@@ -398,7 +401,7 @@ impl PayPal {
             }
             Meaning::InDoubt => Err(PartnerError::unanswered(failure)),
             Meaning::Later => Err(PartnerError::unavailable(failure)),
-            // A capture is never gone for the account that made it.
+            // A capture never disappears for the account that made it.
             Meaning::Operator | Meaning::Gone => Ok(Refunding::NotAllowed(failure)),
             Meaning::DeclinedForNow
             | Meaning::Declined
@@ -410,7 +413,7 @@ impl PayPal {
         }
     }
 
-    /// What stands of the charge's refunds after one was asked for.
+    /// The status of the charge's refunds after one was requested.
     async fn standing_refund(
         &self,
         charge: &OpenCharge,
@@ -424,8 +427,8 @@ impl PayPal {
     }
 }
 
-/// What a refused call means by those tables, and its issue; `None` where it failed, or was refused
-/// before it was read. A malformed value of the customer's is one that PayPal does not know.
+/// The meaning of a refused call by those tables, and its issue; `None` if the call failed or was
+/// refused before it was read. If the malformed value is the customer's, PayPal does not know it.
 fn refusal(tables: [Words; 2], failure: &Failure) -> Option<(Meaning, String)> {
     let Refused(
         status,
@@ -444,12 +447,12 @@ fn refusal(tables: [Words; 2], failure: &Failure) -> Option<(Meaning, String)> {
     Some((meaning, issue.clone()))
 }
 
-/// Whether PayPal knows no such order, or no more.
+/// Whether PayPal does not know the order, or no longer does.
 fn is_gone(failure: &Failure) -> bool {
     refusal(CHARGES, failure).is_some_and(|(meaning, _)| meaning == Meaning::Gone)
 }
 
-/// The capture of which something is left.
+/// The capture that is not completely refunded.
 fn taken(order: &WireOrder) -> Option<&WireCapture> {
     order.captures().find(|capture| {
         matches!(
@@ -459,7 +462,8 @@ fn taken(order: &WireOrder) -> Option<&WireCapture> {
     })
 }
 
-/// Every refund of the order. What PayPal has taken back without a refund of its own shows as one more.
+/// All refunds of the order. Money that PayPal has taken back without a refund is shown as another
+/// one.
 fn shown(order: &WireOrder, charge: &OpenCharge) -> Result<Vec<ShownRefund>, PartnerError> {
     let mut shown = Vec::new();
     for refund in order.refunds() {
@@ -501,7 +505,7 @@ fn shown(order: &WireOrder, charge: &OpenCharge) -> Result<Vec<ShownRefund>, Par
     Ok(shown)
 }
 
-/// The agreement to charge by, if it is one with PayPal.
+/// The agreement to charge with, if it is one with PayPal.
 fn agreement(request: &ChargeRequest) -> Result<&Agreement, PartnerError> {
     let agreement = request.agreement.as_ref();
     agreement
@@ -509,8 +513,8 @@ fn agreement(request: &ChargeRequest) -> Result<&Agreement, PartnerError> {
         .ok_or(PartnerError::NoAgreement)
 }
 
-/// One id for each thing that is asked for: another attempt, another order, another source is
-/// another thing. At most 104 characters.
+/// A separate ID for each request that differs: by attempt, order, or source. At most 104
+/// characters.
 fn capture_id(charge: &OpenCharge, token: &PartnerToken, source: Source, again: bool) -> String {
     let token = digest_hex(&["paypal", token.as_str()]);
     let (order, attempt) = (&charge.reference, charge.request.attempt);
@@ -530,7 +534,7 @@ impl BillingPartner for PayPal {
             return Err(PartnerError::refused("amount_not_supported"));
         };
         let (invoice, attempt) = (request.invoice.to_string(), request.attempt);
-        // A repeat finds its order as long as that one has most of its life before it.
+        // A repeat finds its order as long as most of the order's lifetime remains.
         let hour = self.runtime.now().seconds() / 3600;
         let id = match &request.replaces {
             None => format!("open-{invoice}-{attempt}-{hour}"),
@@ -540,10 +544,10 @@ impl BillingPartner for PayPal {
             "intent": "CAPTURE",
             "purchase_units": [{
                 "reference_id": invoice,
-                // What a webhook finds our order by: captures and their events carry it.
+                // By this a webhook finds our order: captures and their events carry it.
                 "custom_id": invoice,
-                // An account may be set to take one payment for an invoice id; an attempt that
-                // was refused must not use it up.
+                // An account may be set to accept one payment for each invoice ID; a refused
+                // attempt must not use it up.
                 "invoice_id": format!("{invoice}-{attempt}"),
                 "amount": {"currency_code": currency.code(), "value": value},
             }],
@@ -578,8 +582,8 @@ impl BillingPartner for PayPal {
             if status != ChargeStatus::ActionRequired {
                 return Ok(status);
             }
-            // PayPal repeats that to a repeat even after the payer has acted; then the order is
-            // approved, and this is another request.
+            // PayPal repeats that answer even after the payer has acted. The order is approved
+            // then, and this is another request.
             if !self.is_approved(charge).await? {
                 return Ok(ChargeStatus::ActionRequired);
             }
@@ -618,8 +622,8 @@ impl BillingPartner for PayPal {
             let failure = refunds.failure;
             return Ok(failure.unwrap_or_else(|| refund_failed("not_captured")));
         };
-        // PayPal repeats its answer for 45 days. With the 17 characters of a capture's id this is far below
-        // the 108 that fit.
+        // PayPal repeats its answer for 45 days. With the 17 characters of a capture's ID, this is
+        // far below the limit of 108.
         let id = refunds.next_key(format!("refund-{}", capture.id));
         self.refund_capture(charge, &capture.id, &id).await
     }
@@ -632,8 +636,8 @@ impl BillingPartner for PayPal {
         Ok(refunds.standing.or(refunds.failure))
     }
 
-    /// The order's refunds are asked first, by the name that stands in their `invoice_id`. PayPal repeats its
-    /// answer to an id for 45 days.
+    /// Reads the order's refunds first and searches them for the name, which is in their
+    /// `invoice_id`. PayPal repeats its answer to an ID for 45 days.
     async fn refund_part(
         &self,
         charge: &OpenCharge,
@@ -673,7 +677,7 @@ impl BillingPartner for PayPal {
         match meaning {
             Meaning::InDoubt => Err(PartnerError::unanswered(failure)),
             Meaning::Later => Err(PartnerError::unavailable(failure)),
-            // PayPal repeats this for the id, also once the operator has mended it.
+            // PayPal repeats this for the ID, even after the operator has corrected the cause.
             Meaning::Operator | Meaning::Gone => {
                 let _ = not_allowed(failure);
                 Ok(PartAnswer::KeyIsSpent)
@@ -687,7 +691,7 @@ impl BillingPartner for PayPal {
             | Meaning::OtherSource
             | Meaning::Refused
             | Meaning::Malformed => {
-                // The account may take a name once, and then it took this one.
+                // The account may accept a name only once, and may have accepted this one before.
                 let (order, _) = self
                     .refunds(charge)
                     .await
@@ -707,8 +711,8 @@ impl BillingPartner for PayPal {
         shown(&order, charge).map(Some)
     }
 
-    /// By the client id: what another client does not find proves nothing. A new secret of the same
-    /// client is the same account.
+    /// Identified by the client ID: what another client does not find proves nothing. A new secret
+    /// of the same client is the same account.
     fn account(&self) -> PartnerAccount {
         self.client.account()
     }
@@ -721,7 +725,7 @@ impl BillingPartner for PayPal {
         Some(PartnerName::PayPal)
     }
 
-    /// See "One charge" above: it changes nothing.
+    /// Changes nothing; see "One charge" above.
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         self.standing_at_last(charge).await
     }

@@ -1,4 +1,4 @@
-//! The pure parts: words, amounts, ids and bodies.
+//! The pure parts: codes, amounts, IDs, and bodies.
 
 use domain::{Card, Money, OrderId, Timestamp};
 use serde_json::Value;
@@ -67,7 +67,7 @@ fn an_order_that_may_be_captured_is_unconfirmed_and_a_dead_one_is_not() {
         ("COMPLETED", &["PENDING"], ChargeStatus::Pending),
         ("COMPLETED", &["DECLINED"], declined("declined")),
         ("COMPLETED", &["FAILED"], declined("failed")),
-        // One source was refused, another may still be taken.
+        // One source was refused; another may still be accepted.
         ("APPROVED", &["DECLINED"], ChargeStatus::Unconfirmed),
         ("APPROVED", &["DECLINED", "COMPLETED"], captured.clone()),
         ("COMPLETED", &["COMPLETED", "DECLINED"], captured),
@@ -102,7 +102,7 @@ fn an_issue_that_paypal_does_not_document_means_what_its_status_proves() {
             assert_eq!(meaning(tables, status, "INVENTED"), expected, "{status}");
         }
     }
-    // A listed one means the same whatever its status.
+    // A listed code means the same whatever its status.
     assert_eq!(meaning(CHARGES, 400, "PAYMENT_DENIED"), Meaning::Declined);
 }
 
@@ -122,7 +122,7 @@ fn a_declined_capture_says_why_and_whether_to_try_again() {
             ("insufficient_funds", true),
         ),
         (json!({"response_code": "9520"}), ("lost_or_stolen", false)),
-        // The network knows better than the code.
+        // The network's advice overrules the code.
         (
             json!({"response_code": "5120", "payment_advice_code": "03"}),
             ("insufficient_funds", false),
@@ -227,7 +227,7 @@ fn a_source_is_charged_as_its_kind_is() {
         wallet["paypal"]["stored_credential"]["payment_initiator"],
         "MERCHANT"
     );
-    // Another object than the card's: it has no payment type.
+    // A wallet's object, unlike a card's, has no payment type.
     assert_eq!(
         wallet["paypal"]["stored_credential"]["payment_type"],
         Value::Null

@@ -1,8 +1,8 @@
-//! What PayPal's words mean: statuses, the issues of refused calls, processors' codes.
+//! The meaning of PayPal's statuses, issues of refused calls, and processor codes.
 //!
-//! The words are in [`super::answers`]. A status that is not listed there is never guessed at: it reads as
-//! `None`, and the charge's outcome counts as unknown. An issue that is not listed is decided by what its
-//! answer proves.
+//! The codes are in [`super::answers`]. A status that is not listed there is never guessed: it
+//! reads as `None`, and the charge's outcome counts as unknown. An issue that is not listed is
+//! decided by what its status proves.
 
 use std::fmt;
 
@@ -17,21 +17,22 @@ use super::client::Failure;
 use super::wire::{Problem, WireCapture, WireOrder};
 use super::{ChargeStatus, PartnerError, Refunds};
 
-/// How PayPal says no.
+/// A refusal by PayPal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It does not accept the client's credentials, or a token that was made with them.
+    /// PayPal rejects the client's credentials, or a token made with them.
     Credentials,
-    /// It asks for less; nothing happened.
+    /// PayPal throttles the client; nothing happened.
     RateLimited,
-    /// It did not do what was asked. What that proves depends on its status and on the call.
+    /// PayPal did not do what was requested. What that proves depends on its status and on the
+    /// call.
     Issue {
-        /// The issue, as it may be shown; `refused` where it names none.
+        /// The issue, sanitized; `refused` if there is none.
         issue: String,
-        /// Whether the payment source is what is wrong.
+        /// Whether the problem is the payment source.
         about_the_source: bool,
     },
-    /// It failed: anything may have happened.
+    /// PayPal failed: anything may have happened.
     Failed,
 }
 
@@ -46,7 +47,7 @@ impl partner::Refusal for Refusal {
         }
     }
 
-    /// For questions, and for tokens: a call that may change something asks its own table.
+    /// For reads and for tokens. A call that may change something uses its own table.
     fn reach(&self, status: u16) -> Reach {
         match self {
             Self::Credentials => Reach::NotConfigured,
@@ -89,8 +90,8 @@ pub(super) const CHARGES: [Words; 2] = [CHARGE, REPORTED];
 /// The tables of the call that refunds.
 pub(super) const REFUNDS: [Words; 2] = [REFUND, REPORTED_REFUND];
 
-/// What a refused call means. What no table has is decided by the status: that alone says that nothing
-/// happened, and whether waiting changes it.
+/// The meaning of a refused call. If no table has the issue, the status decides: it alone proves
+/// that nothing happened, and shows whether waiting helps.
 pub(super) fn meaning(tables: [Words; 2], status: u16, issue: &str) -> Meaning {
     let listed = tables.iter().find_map(|words| words.meaning(issue));
     listed.unwrap_or(match status {
@@ -101,7 +102,7 @@ pub(super) fn meaning(tables: [Words; 2], status: u16, issue: &str) -> Meaning {
     })
 }
 
-/// A word of PayPal's, as it may be shown.
+/// A code of PayPal's, sanitized.
 fn sanitized(word: &str) -> String {
     let word = sanitize(word, Alphabet::UpperSnake);
     word.unwrap_or("illegible").to_owned()
@@ -115,31 +116,32 @@ pub(super) fn contradiction() -> Unusable {
     Unusable::new("PayPal's capture and order contradict each other")
 }
 
-/// Nothing happened, and nothing will until somebody mends the shop's account or its rights.
+/// Nothing happened, and nothing will until the operator corrects the shop's account or its
+/// permissions.
 pub(super) fn not_allowed(failure: Failure) -> PartnerError {
     tracing::error!(%failure, "paypal does not let this account do that");
     PartnerError::from_reach(Reach::NotConfigured, failure.into())
 }
 
-/// Nothing happened, and waiting changes nothing: the customer's turn. Logged as an error: it may also be
-/// that this program asks for what PayPal does not take.
+/// Nothing happened, and waiting changes nothing: the customer must act. Logged as an error,
+/// because this program may also be sending something that PayPal does not accept.
 pub(super) fn refused(failure: &Failure, issue: &str) -> PartnerError {
     tracing::error!(%failure, "paypal refuses a charge");
     PartnerError::refused(&issue.to_ascii_lowercase())
 }
 
-/// Where an order stands (`order.status`).
+/// The status of an order (`order.status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OrderStatus {
-    /// Opened; nobody has paid.
+    /// Opened; not paid.
     Created,
-    /// Opened and kept for later.
+    /// Opened and saved for later.
     Saved,
-    /// The payer has agreed; nobody has paid.
+    /// The payer has approved; not paid.
     Approved,
-    /// Can never be captured.
+    /// It can never be captured.
     Voided,
-    /// Captured, or the capture was refused: what the capture says counts.
+    /// Captured, or the capture was refused: the capture's status decides.
     Completed,
     /// The payer must act.
     PayerActionRequired,
@@ -159,20 +161,20 @@ impl OrderStatus {
     }
 }
 
-/// Where a capture stands (`capture_status`).
+/// The status of a capture (`capture_status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CaptureStatus {
-    /// The money was taken.
+    /// The money was captured.
     Completed,
-    /// It was not.
+    /// The money was not captured.
     Declined,
-    /// It was taken, and a part of it went back.
+    /// The money was captured, and a part of it was refunded.
     PartiallyRefunded,
-    /// It is not known yet.
+    /// The outcome is not known yet.
     Pending,
-    /// It was taken, and all of it went back.
+    /// The money was captured, and all of it was refunded.
     Refunded,
-    /// It was not taken, by an error of PayPal's.
+    /// The money was not captured, because of an error at PayPal.
     Failed,
 }
 
@@ -190,7 +192,7 @@ impl CaptureStatus {
     }
 }
 
-/// Where a refund stands (`refund_status`).
+/// The status of a refund (`refund_status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RefundWord {
     Cancelled,
@@ -220,7 +222,7 @@ impl RefundWord {
     }
 }
 
-/// How a dispute stands, by its status and the code of its outcome (`dispute.status`,
+/// The state of a dispute, by its status and the code of its outcome (`dispute.status`,
 /// `dispute_outcome.outcome_code`).
 pub(super) fn dispute_state(status: &str, outcome: Option<&str>) -> Option<DisputeState> {
     Some(match (status, outcome) {
@@ -228,41 +230,41 @@ pub(super) fn dispute_state(status: &str, outcome: Option<&str>) -> Option<Dispu
             DisputeState::Open
         }
         ("UNDER_REVIEW" | "OTHER", _) => DisputeState::Open,
-        // The shop has accepted the claim, or PayPal found for the customer.
+        // The shop has accepted the claim, or PayPal decided for the customer.
         ("RESOLVED", Some("RESOLVED_BUYER_FAVOUR" | "ACCEPTED")) => DisputeState::Lost,
-        // With a payout PayPal pays the customer itself.
+        // With a payout, PayPal pays the customer itself.
         (
             "RESOLVED",
             Some(
                 "RESOLVED_SELLER_FAVOUR" | "RESOLVED_WITH_PAYOUT" | "CANCELED_BY_BUYER" | "DENIED",
             ),
         ) => DisputeState::Won,
-        // It says that it is over and not how: somebody has to look.
+        // It says that the dispute is resolved but not how: an operator must look.
         ("RESOLVED", Some("NONE") | None) => DisputeState::Open,
         _ => return None,
     })
 }
 
-/// A processor's reason for a declined capture: its name and whether the same source may be accepted
-/// later. `None` for a code that is not listed: declined it is all the same.
+/// The processor's reason for a declined capture: its name, and whether the same source may be
+/// accepted later. `None` for a code that is not listed, although the capture is declined.
 pub(super) fn processor_reason(code: &str) -> Option<(&'static str, bool)> {
     let mut listed = PROCESSOR.iter();
     let (_, name, meaning) = listed.find(|(listed, ..)| *listed == code)?;
     Some((name, *meaning == Meaning::DeclinedForNow))
 }
 
-/// What the network advises about another attempt, where it overrules the processor's reason.
+/// The network's advice about another attempt, if it overrules the processor's reason.
 fn may_retry(advice: &str) -> Option<bool> {
     let meaning = ADVICE.meaning(advice)?;
     Some(meaning == Meaning::DeclinedForNow)
 }
 
-/// Where an order stands for whoever has not asked for its capture.
+/// The state of an order, unless its capture was just requested.
 pub(super) fn standing(order: &WireOrder) -> Result<ChargeStatus, Unusable> {
     let status = OrderStatus::from_word(&order.status);
     let status = status.ok_or_else(|| unknown_word("order.status", &order.status))?;
     match (captured(order)?, status) {
-        // It refused one source and still takes another.
+        // PayPal refused one source and still accepts another.
         (Some(ChargeStatus::Declined { .. }), status) if status != OrderStatus::Completed => {
             Ok(without_capture(status)?)
         }
@@ -282,7 +284,7 @@ fn without_capture(status: OrderStatus) -> Result<ChargeStatus, Unusable> {
     }
 }
 
-/// How the capture that was just asked for ended; `None` where the answer does not tell.
+/// The outcome of the capture that was just requested; `None` if the answer does not tell.
 pub(super) fn outcome(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
     if let Some(status) = captured(order)? {
         return Ok(Some(status));
@@ -294,8 +296,8 @@ pub(super) fn outcome(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusabl
     }
 }
 
-/// What the order's captures say: one that took money counts before one that may, and that before
-/// one that did not.
+/// The outcome of the order's captures: a captured one wins over a pending one, and that over one
+/// that was not captured.
 fn captured(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
     let mut pending = None;
     let mut declined = None;
@@ -322,7 +324,7 @@ fn captured(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
     Ok(pending.or(declined))
 }
 
-/// Some captures wait for a decision in the shop's account, and else for ever.
+/// Some captures wait for a decision in the shop's account and stay pending without one.
 fn warn_of_pending(capture: &WireCapture) {
     let reason = capture.reason().map(sanitized);
     let Some(reason) = reason else { return };
@@ -366,7 +368,8 @@ pub(super) fn refund_failed(code: &str) -> RefundStatus {
     }
 }
 
-/// What an order of this amount says of its refunds. A pending refund of a part is not one of the whole.
+/// The refunds that an order of this amount shows. A pending partial refund does not count as one
+/// of the whole.
 pub(super) fn refunds(order: &WireOrder, whole: Money) -> Result<Refunds, Unusable> {
     let (mut done, mut pending, mut failures) = (false, false, Vec::new());
     let mut given_back = Decimal::ZERO;

@@ -1,5 +1,5 @@
-//! PayPal's JSON: what it is sent and what is read of its answers. Fields that are not named here are
-//! not looked at.
+//! PayPal's JSON: the bodies that it is sent, and the parts of its answers that are read. Fields
+//! that are not named here are ignored.
 
 use domain::{
     Card, ChargeLimits, Currency, InvoiceId, Money, NextAction, PartnerName, PartnerToken,
@@ -8,7 +8,7 @@ use domain::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What the customer's token names.
+/// The kind of payment source that the customer's token belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Card,
@@ -17,8 +17,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// What the token can name. Tokens of cards and wallets look alike: PayPal tells, and has then
-    /// done nothing.
+    /// The kinds that the token can belong to. Tokens of cards and wallets look alike: PayPal
+    /// reports a wrong kind, and does nothing then.
     pub(super) fn candidates(token: &PartnerToken) -> &'static [Self] {
         if token.as_str().starts_with("B-") {
             &[Self::BillingAgreement]
@@ -35,7 +35,7 @@ impl Source {
         }
     }
 
-    /// The payment source of a charge that the shop starts and the customer has agreed to.
+    /// The payment source of a charge that the shop initiates and the customer has agreed to.
     pub(super) fn body(self, token: &PartnerToken) -> Value {
         let token = token.as_str();
         match self {
@@ -62,8 +62,8 @@ impl Source {
     }
 }
 
-/// An amount as PayPal wants it: `36.00`, `3600` for a currency without decimals. `None` where it
-/// takes no such amount.
+/// An amount in PayPal's format: `36.00`, or `3600` in a currency without decimals. `None` if
+/// PayPal does not support the amount.
 pub(super) fn amount_text(amount: Money, currency: Currency) -> Option<String> {
     let limits = ChargeLimits::of(Some(PartnerName::PayPal), currency).ok()?;
     let is_fit = limits.unit().divides(amount) && amount <= limits.maximum();
@@ -127,7 +127,7 @@ impl WireCapture {
     }
 }
 
-/// What the card's issuer said (`processor_response`).
+/// The answer of the card's issuer (`processor_response`).
 #[derive(Deserialize)]
 pub(super) struct ProcessorResponse {
     pub(super) response_code: Option<String>,
@@ -139,7 +139,7 @@ pub(super) struct ProcessorResponse {
 pub(super) struct WireRefund {
     pub(super) id: String,
     pub(super) status: String,
-    /// What a refund of a part is named by.
+    /// The name of a partial refund.
     invoice_id: Option<String>,
     amount: Option<WireAmount>,
 }
@@ -150,14 +150,14 @@ struct WireAmount {
 }
 
 impl WireRefund {
-    /// As this service named it, or as PayPal did.
+    /// The name that this service gave it, or PayPal's ID.
     pub(super) fn name(&self) -> RefundName {
         let ours = self.invoice_id.as_deref();
         let ours = ours.and_then(|id| RefundId::parse(id).ok());
         ours.map_or_else(|| RefundName::Partners(self.id.clone()), RefundName::Ours)
     }
 
-    /// How much, where PayPal tells.
+    /// The amount, if PayPal shows it.
     pub(super) fn amount(&self) -> Option<Money> {
         Money::from_stored(&self.amount.as_ref()?.value).ok()
     }
@@ -177,12 +177,12 @@ struct WireCard {
 }
 
 impl WireOrder {
-    /// Every capture, of which PayPal makes one at most that takes money.
+    /// All captures. At most one of them takes money.
     pub(super) fn captures(&self) -> impl Iterator<Item = &WireCapture> {
         self.payments().flat_map(|payments| &payments.captures)
     }
 
-    /// Every refund of its captures.
+    /// All refunds of its captures.
     pub(super) fn refunds(&self) -> impl Iterator<Item = &WireRefund> {
         self.payments().flat_map(|payments| &payments.refunds)
     }
@@ -192,7 +192,7 @@ impl WireOrder {
         units.filter_map(|unit| unit.payments.as_ref())
     }
 
-    /// The page where the payer acts: of 3-D Secure and the like, or else where the payer approves.
+    /// The page where the payer acts: for 3-D Secure and the like, or else for the approval.
     pub(super) fn next_action(&self) -> NextAction {
         let link = |rel: &str| self.links.iter().find(|link| link.rel == rel);
         let link = link("payer-action").or_else(|| link("approve"));
@@ -202,7 +202,7 @@ impl WireOrder {
         }
     }
 
-    /// The card that was charged. A wallet has none: all its fields are `None`.
+    /// The charged card. For a wallet, all fields are `None`.
     pub(super) fn card(&self) -> Card {
         let source = self.payment_source.as_ref();
         source
@@ -252,18 +252,18 @@ struct DisputeOutcome {
 
 #[derive(Deserialize)]
 struct DisputedTransaction {
-    /// The capture's id.
+    /// The capture's ID.
     seller_transaction_id: Option<String>,
     gross_amount: Option<WireAmount>,
 }
 
 impl WireDispute {
-    /// When it was last changed; `None` where that is no time.
+    /// When it was last changed; `None` if that is not a valid time.
     pub(super) fn updated(&self) -> Option<Timestamp> {
         Timestamp::parse(self.update_time.as_deref()?).ok()
     }
 
-    /// The code of its outcome, once it has one.
+    /// The code of its outcome, if it has one.
     pub(super) fn outcome(&self) -> Option<&str> {
         self.dispute_outcome.as_ref()?.outcome_code.as_deref()
     }
@@ -277,14 +277,14 @@ impl WireDispute {
         disputed.is_some() && disputed >= gross.and_then(amount)
     }
 
-    /// What is disputed: a charge of ours is one transaction.
+    /// The disputed capture: one of our charges is a single transaction.
     pub(super) fn capture(&self) -> Option<&str> {
         let transaction = self.disputed_transactions.first()?;
         transaction.seller_transaction_id.as_deref()
     }
 }
 
-/// A capture, as far as it says which charge of ours it is (`capture`, Payments v2).
+/// The parts of a capture that identify our charge (`capture`, Payments v2).
 #[derive(Deserialize)]
 pub(super) struct DisputedCapture {
     custom_id: Option<String>,
@@ -302,7 +302,7 @@ struct RelatedIds {
 }
 
 impl DisputedCapture {
-    /// The invoice that it pays and PayPal's order; `None` where this service has not opened it.
+    /// The paid invoice and PayPal's order; `None` if this service did not open it.
     pub(super) fn charge(self) -> Option<(InvoiceId, String)> {
         let invoice = InvoiceId::parse(self.custom_id.as_deref()?).ok()?;
         let order = self.supplementary_data?.related_ids?.order_id?;
@@ -310,7 +310,7 @@ impl DisputedCapture {
     }
 }
 
-/// Why a call was refused (`error`).
+/// The reason of a refused call (`error`).
 #[derive(Deserialize)]
 pub(super) struct Problem {
     name: Option<String>,
@@ -325,14 +325,14 @@ struct Detail {
 }
 
 impl Problem {
-    /// The machine's name of what is wrong: `details[0].issue`, or the problem's own name where it has no
-    /// details.
+    /// The machine-readable code of the problem: `details[0].issue`, or the problem's own name if
+    /// it has no details.
     pub(super) fn issue(&self) -> Option<&str> {
         let issue = self.details.first().and_then(|each| each.issue.as_deref());
         issue.or(self.name.as_deref())
     }
 
-    /// Whether the payment source is what is wrong.
+    /// Whether the problem is the payment source.
     pub(super) fn is_about_the_source(&self) -> bool {
         let field = self.details.first().and_then(|each| each.field.as_deref());
         field.is_some_and(|field| field.contains("payment_source"))

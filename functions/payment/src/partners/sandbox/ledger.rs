@@ -1,4 +1,4 @@
-//! What the sandbox took, for whoever wants to count it: one file for each confirmed charge.
+//! The sandbox's record of confirmed charges: one file for each.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,33 +9,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::partners::{OpenCharge, PartnerError};
 
-/// The confirmed charges, one file for each in a directory of the machine's own file system.
+/// The confirmed charges, one file for each in a directory of the local file system.
 ///
-/// A charge's file is `<reference>.json` and holds an [`Entry`]. It appears whole or not at all,
-/// whenever the process that writes it is killed. It need not outlive the machine.
+/// A charge's file is `<reference>.json` and contains an [`Entry`]. It appears complete or not at
+/// all, even if the process that writes it is killed. It need not outlive the machine.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     directory: PathBuf,
 }
 
-/// A charge that was confirmed.
+/// A confirmed charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
-    /// The sandbox's name for the charge.
+    /// The sandbox's reference of the charge.
     pub reference: String,
-    /// What was billed.
+    /// The invoice.
     pub invoice_id: String,
-    /// Which attempt at it, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// How much, in units of the currency, with at least one decimal.
+    /// The amount, in units of the currency, with at least one decimal.
     pub amount: serde_json::Number,
-    /// In what: the ISO 4217 code.
+    /// The currency, as an ISO 4217 code.
     pub currency: String,
 }
 
 impl Ledger {
-    /// The ledger in that directory, which must be there.
+    /// The ledger in that directory, which must exist.
     pub fn new(directory: impl Into<PathBuf>) -> Result<Self, ConfigError> {
         let directory = directory.into();
         if directory.is_dir() {
@@ -48,7 +48,8 @@ impl Ledger {
         }
     }
 
-    /// Writes a charge down, unless it is there already; `draft` is a name that nobody else uses.
+    /// Records a charge unless it is already recorded; `draft` is a name that no other process
+    /// uses.
     pub(super) fn record(&self, charge: &OpenCharge, draft: &str) -> Result<(), PartnerError> {
         let entry = Entry {
             reference: charge.reference.clone(),
@@ -61,10 +62,10 @@ impl Ledger {
             serde_json::to_vec(&entry).map_err(|error| PartnerError::Unavailable(error.into()))?;
         let draft = self.directory.join(format!("{draft}.draft"));
         fs::write(&draft, text).map_err(unavailable)?;
-        // The whole file gets its name in one step, and only if nobody has that name: a rename
-        // would write over the first.
+        // The complete file gets its name in one step, and only if no file has that name: a rename
+        // would overwrite the first one.
         let linked = fs::hard_link(&draft, self.path(&charge.reference));
-        // A draft that stays behind is none of the ledger's files.
+        // A draft that remains does not count as a file of the ledger.
         fs::remove_file(&draft).ok();
         match linked {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(unavailable(error)),
@@ -72,13 +73,13 @@ impl Ledger {
         }
     }
 
-    /// Whether that charge was written down.
+    /// Whether that charge was recorded.
     pub(super) fn holds(&self, reference: &str) -> Result<bool, PartnerError> {
         self.path(reference).try_exists().map_err(unavailable)
     }
 
-    /// Fails while a file `throttled` is in the directory: a person plays that the partner refuses
-    /// every call.
+    /// Fails while the directory contains a file `throttled`, by which a person simulates that the
+    /// partner refuses every call.
     pub(super) fn answers(&self) -> Result<(), PartnerError> {
         let throttled = self.directory.join("throttled");
         if throttled.try_exists().map_err(unavailable)? {
@@ -92,7 +93,7 @@ impl Ledger {
     }
 }
 
-/// A file that could not be made or seen: nothing was written down.
+/// A file could not be created or seen: nothing was recorded.
 fn unavailable(error: std::io::Error) -> PartnerError {
     PartnerError::Unavailable(error.into())
 }

@@ -1,4 +1,4 @@
-//! Amounts as Stripe counts them. Its table is not that of ISO 4217, and a wrong row is wrong by a
+//! Amounts in Stripe's units. Stripe's table differs from ISO 4217, and a wrong row is wrong by a
 //! factor of a hundred.
 
 use domain::{ChargeLimits, Currency, Money, PartnerName};
@@ -7,18 +7,18 @@ use rust_decimal::Decimal;
 /// Why Stripe can never charge an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unchargeable {
-    /// It is nothing.
+    /// The amount is zero.
     Nothing,
-    /// It has a digit that Stripe does not take in this currency.
+    /// The amount has more decimals than Stripe accepts in this currency.
     TooPrecise,
-    /// It has more digits than any amount there.
+    /// The amount has more digits than Stripe accepts in this currency.
     TooLarge,
     /// Stripe does not charge in this currency.
     Currency,
 }
 
 impl Unchargeable {
-    /// The name of the case; Stripe's own where it has one.
+    /// The name of the case: Stripe's own code, if there is one.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Nothing => "amount_too_small",
@@ -29,7 +29,7 @@ impl Unchargeable {
     }
 }
 
-/// The amount that Stripe counts in its unit of the currency.
+/// The amount for a count of Stripe's units of the currency.
 pub(super) fn from_minor_units(minor: u64, currency: Currency) -> Option<Money> {
     let limits = ChargeLimits::of(Some(PartnerName::Stripe), currency).ok()?;
     let scale = limits.sent_decimals();

@@ -1,17 +1,17 @@
-//! Every word that Stripe publishes about charges and refunds, and what it means.
+//! Every code that Stripe publishes about charges and refunds, with its meaning.
 //!
-//! Sources: the `errors` section of Stripe's API description as generated into its Go library
-//! (API version `2026-07-29.dahlia`), and the documentation's pages "Error codes", "Decline codes", and
+//! Sources: the `errors` section of Stripe's API description as generated into its Go library (API
+//! version `2026-07-29.dahlia`), and the documentation pages "Error codes", "Decline codes", and
 //! "Declines" (`advice_code`). Stripe publishes one list of codes for all its endpoints.
 
 use super::super::answers::{Meaning, Words};
 
-/// Nothing was begun.
+/// Nothing was started.
 const LATER: &str = "
     idempotency_key_in_use lock_timeout payment_intent_rate_limit_exceeded rate_limit
 ";
 
-/// The account, its keys, or its rights.
+/// The account, its keys, or its permissions.
 const OPERATOR: &str = "
     account_invalid account_token_required_for_v2_account action_blocked
     anomalous_money_movement_request api_key_expired application_fees_not_allowed
@@ -22,7 +22,7 @@ const OPERATOR: &str = "
     testmode_charges_only tls_version_unsupported
 ";
 
-/// Codes of other endpoints, and of requests that are malformed.
+/// Codes of other endpoints and of malformed requests.
 const OTHER: &str = "
     account_country_invalid_address account_error_country_change_requires_additional_steps
     account_information_mismatch account_number_invalid acss_debit_session_incomplete
@@ -75,8 +75,8 @@ const OTHER: &str = "
 
 /// `error.code` of a call that opens, confirms, reads, or cancels a payment intent.
 ///
-/// `resource_missing` depends on `error.param`: another parameter than the customer or the payment method
-/// is an object of another account.
+/// `resource_missing` depends on `error.param`: if that is neither the customer nor the payment
+/// method, the object belongs to another account.
 pub const CHARGE: Words = Words::new(&[
     (
         Meaning::DeclinedForNow,
@@ -121,7 +121,7 @@ pub const CHARGE: Words = Words::new(&[
     (Meaning::Operator, OPERATOR),
 ]);
 
-/// `error.code` of a call that makes or lists refunds. A missing object is one of another account.
+/// `error.code` of a call that makes or lists refunds. A missing object belongs to another account.
 pub const REFUND: Words = Words::new(&[
     (Meaning::LookUp, "charge_already_refunded"),
     (
@@ -152,7 +152,7 @@ pub const REFUND: Words = Words::new(&[
     (Meaning::Operator, OPERATOR),
 ]);
 
-/// `error.decline_code`: why the issuer declined the card. Those for now are the ones whose next step is a
+/// `error.decline_code`: why the issuer declined the card. Temporary are those whose next step is a
 /// new attempt, or whose cause passes, such as a limit or an empty account.
 pub const DECLINES: Words = Words::new(&[
     (
@@ -181,7 +181,7 @@ pub const DECLINES: Words = Words::new(&[
     ),
 ]);
 
-/// `error.advice_code`: the issuer's advice on this very decline. It overrules the decline's code.
+/// `error.advice_code`: the issuer's advice on this decline. It overrules the decline's code.
 pub const ADVICE: Words = Words::new(&[
     (Meaning::DeclinedForNow, "try_again_later"),
     (Meaning::Declined, "confirm_card_data do_not_try_again"),

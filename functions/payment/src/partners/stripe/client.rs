@@ -16,13 +16,13 @@ use super::wire::{self, Code, Dispute, Intent, Refund, RefundList};
 /// The API's version that this client was written for ("API versioning").
 pub const API_VERSION: &str = "2026-07-29.dahlia";
 
-/// Where Stripe is, except in tests.
+/// Stripe's address, except in tests.
 const ADDRESS: &str = "https://api.stripe.com";
 
-/// As many refunds as one page takes.
+/// The maximum number of refunds on one page.
 const PAGE: usize = 100;
 
-/// A call to Stripe without an answer that can be used.
+/// A call to Stripe without a usable answer.
 pub(super) type Failure = CallFailure<Refusal>;
 
 /// Stripe's API, for one account.
@@ -46,7 +46,7 @@ impl Client {
         Ok(Self::new(Https::new(address), keys))
     }
 
-    /// Opens an intent; its id may stand in a path.
+    /// Opens an intent whose ID is safe in a path.
     pub(super) async fn create_intent(
         &self,
         key: &str,
@@ -60,8 +60,8 @@ impl Client {
         }
     }
 
-    /// Confirms an intent without the customer, by the payment method that it was opened with, which the
-    /// confirmation does not name.
+    /// Confirms an intent without the customer, using the payment method that it was opened with.
+    /// The confirmation does not name the method.
     pub(super) async fn confirm_intent(
         &self,
         reference: &str,
@@ -73,9 +73,9 @@ impl Client {
             .await
     }
 
-    /// Confirms with the customer present an intent that the issuer refused without: it may then ask
-    /// for the customer, who comes back to `return_url`. The refusal took the payment method off the
-    /// intent, so this names it.
+    /// Confirms, with the customer present, an intent that the issuer refused without the customer.
+    /// The issuer may then request authentication, and the customer returns to `return_url`. The
+    /// refusal detached the payment method from the intent, so this call names it.
     pub(super) async fn confirm_with_customer(
         &self,
         reference: &str,
@@ -110,12 +110,12 @@ impl Client {
         self.call(Call::get(path)).await
     }
 
-    /// Refunds what is left of the charge.
+    /// Refunds the remaining amount of the charge.
     pub(super) async fn refund(&self, charge: &OpenCharge, key: &str) -> Result<Refund, Failure> {
         self.refund_with(charge, key, &[]).await
     }
 
-    /// Refunds a part of the charge, in Stripe's unit, under that name.
+    /// Refunds a part of the charge, in Stripe's unit, with that name.
     pub(super) async fn refund_part(
         &self,
         charge: &OpenCharge,

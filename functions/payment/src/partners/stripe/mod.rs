@@ -12,33 +12,34 @@
 //! | refund's status | `GET /v1/refunds?payment_intent={id}` |
 //! | dispute | `GET /v1/disputes/{id}` |
 //!
-//! **Why a charge is made at most once.** An intent is confirmed at most once, and this does not rest
-//! on idempotency keys. It is opened with its payment method, and the confirmation without the customer
-//! names none.
-//! Before the only confirmation the intent stands at `requires_confirmation`; that confirmation takes
-//! it to success, to the customer or to the bank, where another is refused; or it is declined, which
-//! takes the payment method off the intent, and another is refused for want of one
-//! (`payment_intent_unexpected_state` each time). So a worker that was frozen before it confirmed and
-//! wakes after a decline cannot charge the card of an order that is already shown as declined.
+//! **Why a charge is captured at most once.** An intent is confirmed without the customer at most
+//! once, and this does not depend on idempotency keys. It is opened with its payment method, and
+//! the confirmation without the customer names none. Before this only confirmation, the intent is
+//! `requires_confirmation`. If the confirmation succeeds or leads to the customer or the bank,
+//! another one is refused. If it is declined, the decline detaches the payment method from the
+//! intent, and another one is refused because there is none (`payment_intent_unexpected_state` each
+//! time). A worker that was frozen before it confirmed and resumes after a decline therefore cannot
+//! charge the card of an order that is already shown as declined.
 //!
-//! **The customer's part.** A card whose issuer wants the customer is refused off session
-//! (`authentication_required`), and its intent waits without a payment method. If the deployment has a
-//! `return_url`, the intent is then confirmed a second time, with the customer present and by the same
-//! card: it gets a page where the customer authenticates (`next_action.redirect_to_url`), and Stripe
-//! completes the payment there. Without one, the shop's page completes it with the client secret and
-//! Stripe's library. An intent takes the money once, whoever confirms it.
+//! **The customer's confirmation.** If a card's issuer requires the customer, the card is refused
+//! off session (`authentication_required`), and its intent waits without a payment method. If the
+//! deployment has a `return_url`, the intent is then confirmed a second time, with the customer
+//! present and with the same card. It gets a page where the customer authenticates
+//! (`next_action.redirect_to_url`), and Stripe completes the payment there. Without a `return_url`,
+//! the shop's page completes it with the client secret and Stripe's library. An intent is captured
+//! once, whoever confirms it.
 //!
-//! **Which card is charged.** The one that the intent was opened with, so an intent is confirmed only
-//! while that is the one the customer has agreed to. After another approval the intent is cancelled
-//! and another one is opened.
+//! **Which card is charged.** The card that the intent was opened with is charged, so an intent is
+//! confirmed only while the customer's agreement is for that card. After another approval the
+//! intent is cancelled, and another one is opened.
 //!
-//! The keys are a second lock on the same door. They come from the invoice and the attempt, and for a
-//! day Stripe answers a key as it did the first time, failures (5xx) included. A failure would
+//! The idempotency keys are a second safeguard. They are derived from the invoice and the attempt.
+//! For a day Stripe repeats its first answer to a key, including failures (5xx). A failure would
 //! therefore block an order for that day: see [`Stripe::confirm`].
 //!
-//! **Refunds** that succeeded may fail days later ("Refund and cancel payments", "Failed refunds"): the
-//! money is then the account's again, and the charge can be refunded again. The key of a refund counts
-//! those that failed before it.
+//! **Refunds** that succeeded may fail days later ("Refund and cancel payments", "Failed refunds"):
+//! the money then returns to the account, and the charge can be refunded again. The key of a refund
+//! counts the failed ones before it.
 
 mod amount;
 pub mod answers;
@@ -72,14 +73,14 @@ use wire::IntentStatus;
 
 pub use client::API_VERSION;
 
-/// Why a refund is not made of a charge of which nothing is left.
+/// The code of a refund that is not made because nothing of the charge is left.
 const ALREADY_MADE: &str = "charge_already_refunded";
 
-/// After this time nothing of an earlier confirmation runs at Stripe any more: its own clients wait
-/// 80 s for an answer.
+/// After this time, no earlier confirmation is still being processed at Stripe: its own clients
+/// wait 80 s for an answer.
 const CONFIRMATION_IS_OVER: Duration = Duration::from_secs(90);
 
-/// Charges customers by Stripe.
+/// Charges customers through Stripe.
 #[derive(Clone, Debug)]
 pub struct Stripe {
     client: Client,
@@ -98,14 +99,14 @@ impl Stripe {
         }
     }
 
-    /// Customers who authenticate at their bank come back to that address.
+    /// Sends customers to that URL after they have authenticated at their bank.
     #[must_use]
     pub fn returning_to(self, return_url: Option<RedirectUrl>) -> Self {
         Self { return_url, ..self }
     }
 
-    /// With the account's secret key of now, field `apiKey` of `secret`, at `STRIPE_URL`, Stripe's own
-    /// address without it.
+    /// Uses the account's current secret key, field `apiKey` of `secret`, at `STRIPE_URL`; Stripe's
+    /// own address if that is not set.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
@@ -119,12 +120,12 @@ impl Stripe {
         })
     }
 
-    /// A key that was never used, for an operation whose own key is spent.
+    /// An unused key, for an operation whose own key is spent.
     fn new_key(&self, key: &str) -> String {
         format!("{key}-{}", self.runtime.token())
     }
 
-    /// Waits 0.1 to 0.36 s, so that those who were refused together do not come back together.
+    /// Waits 0.1 to 0.36 s, so that calls that were refused together do not retry together.
     async fn pause(&self) {
         let token = self.runtime.token();
         let jitter = u64::from_str_radix(token.get(..2).unwrap_or_default(), 16);
@@ -143,9 +144,10 @@ impl Stripe {
         }
     }
 
-    /// Confirms a charge whose confirmation was refused for no listed reason, or for one that the
-    /// operator mends. The intent shows whether anything happened. If nothing did, the refusal may be
-    /// one that the key keeps, so it is asked for once more under a key that was never used.
+    /// Confirms a charge whose confirmation was refused for an unlisted reason, or for one that the
+    /// operator corrects. The intent shows whether anything happened. If nothing did, Stripe may
+    /// repeat the refusal for the key, so the confirmation is requested once more under an unused
+    /// key.
     async fn confirm_refused(
         &self,
         charge: &OpenCharge,
@@ -163,7 +165,7 @@ impl Stripe {
         }
     }
 
-    /// What Stripe shows of the charge's refunds.
+    /// The refunds that Stripe shows for the charge.
     async fn refunds(&self, charge: &OpenCharge) -> Result<Refunds, PartnerError> {
         let list = self.client.refunds(&charge.reference).await?;
         let (amount, currency) = (charge.request.amount, charge.request.currency);
@@ -171,7 +173,7 @@ impl Stripe {
         refunds(&list, whole)
     }
 
-    /// How the refund of that name stands, if Stripe shows one.
+    /// The status of the refund with that name, if Stripe shows one.
     async fn part_status(
         &self,
         charge: &OpenCharge,
@@ -181,7 +183,7 @@ impl Stripe {
         Ok(named(&shown, part.id))
     }
 
-    /// What stands of the charge's refunds after one was asked for.
+    /// The status of the charge's refunds after one was requested.
     async fn standing_refund(
         &self,
         charge: &OpenCharge,
@@ -197,13 +199,14 @@ fn failed(code: &str) -> RefundStatus {
     }
 }
 
-/// The idempotency key of what is done once for an attempt: nothing of the customer's is in it.
+/// The idempotency key of an operation that happens once for each attempt. It contains no customer
+/// data.
 fn key(request: &ChargeRequest, operation: &str) -> String {
     format!("{}-{}-{operation}", request.invoice, request.attempt)
 }
 
-/// The key of opening an intent: once for an attempt, and once more in the place of each one that was
-/// closed.
+/// The key for opening an intent: one for each attempt, and another one for each intent that
+/// replaces a closed one.
 fn opening_key(request: &ChargeRequest) -> String {
     let key = key(request, "open");
     match &request.replaces {
@@ -212,13 +215,13 @@ fn opening_key(request: &ChargeRequest) -> String {
     }
 }
 
-/// The same for the one confirmation of an intent: an attempt may have several intents, one after
-/// the other.
+/// The key for the one confirmation of an intent. An attempt may have several intents, one after
+/// another.
 fn confirmation_key(charge: &OpenCharge) -> String {
     format!("{}-{}", key(&charge.request, "confirm"), charge.reference)
 }
 
-/// The customer and the payment method at Stripe, where the agreement names both.
+/// The customer and the payment method at Stripe, if the agreement has both.
 fn agreed(request: &ChargeRequest) -> Option<(&PartnerToken, &PartnerToken)> {
     match request.agreement.as_ref()? {
         Agreement {
@@ -231,7 +234,7 @@ fn agreed(request: &ChargeRequest) -> Option<(&PartnerToken, &PartnerToken)> {
 }
 
 impl BillingPartner for Stripe {
-    /// An intent that is opened twice moves no money, so this is the one call that is repeated at
+    /// An intent that is opened twice moves no money, so this is the only call that is retried at
     /// once: under the same key if nothing happened, under a new one if the first is spent.
     async fn open(&self, request: &ChargeRequest) -> Result<String, PartnerError> {
         let (customer, method) = agreed(request).ok_or(PartnerError::NoAgreement)?;
@@ -262,7 +265,7 @@ impl BillingPartner for Stripe {
                 self.pause().await;
                 self.client.create_intent(&key, &fields).await
             }
-            // Also when the customer has agreed to another card since the key was first used.
+            // Also if the customer has agreed to another card since the key was first used.
             Err(Refused(_, Refusal::Failed | Refusal::KeyReused)) => {
                 self.pause().await;
                 let key = self.new_key(&key);
@@ -276,8 +279,8 @@ impl BillingPartner for Stripe {
         };
         match opened {
             Ok(intent) => Ok(intent.id),
-            // Nothing is charged by opening: a refusal of the card is one for good, as far as this
-            // attempt goes, and a failure has moved no money.
+            // Opening an intent charges nothing: a refusal of the card is final for this attempt,
+            // and a failure has moved no money.
             Err(Refused(_, Refusal::Card(refusal))) => Err(PartnerError::refused(match &refusal {
                 CardRefusal::Declined { code, .. } => code.as_str(),
                 CardRefusal::Authentication => "authentication_required",
@@ -285,7 +288,7 @@ impl BillingPartner for Stripe {
             Err(Refused(_, Refusal::AskTheIntent(code))) => {
                 Err(PartnerError::refused(code.as_str()))
             }
-            // It names no other object than the customer and the payment method.
+            // The request names no other objects than the customer and the payment method.
             Err(Refused(_, Refusal::Missing)) => Err(PartnerError::NoAgreement),
             Err(failure @ Refused(_, Refusal::Failed)) => {
                 tracing::warn!(%failure, "Stripe opens no charge");
@@ -295,11 +298,11 @@ impl BillingPartner for Stripe {
         }
     }
 
-    /// A failure (5xx) is answered again for a day under its key, also after the intent was looked up
-    /// and found unconfirmed. So it counts for nothing here: the intent is asked, and if it is still
-    /// unconfirmed and nothing of the failed call can be running any more, it is confirmed under a
-    /// key of its own. That cannot charge twice: an intent is confirmed at most once, by whatever
-    /// key.
+    /// For a day Stripe repeats a failure (5xx) for its key, even after a look-up has shown the
+    /// intent as unconfirmed. A failure therefore proves nothing here: the intent is looked up. If
+    /// it is still unconfirmed, and an earlier confirmation can no longer be processed, it is
+    /// confirmed under an unused key. That cannot charge twice, because an intent is confirmed at
+    /// most once, whatever the key.
     async fn confirm(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         if charge.has_other_method() {
             return Err(PartnerError::OtherMethod);
@@ -335,7 +338,7 @@ impl BillingPartner for Stripe {
         Ok(status_of(&intent, charge))
     }
 
-    /// The second confirmation, with the customer present, happens under one key for an intent.
+    /// The second confirmation, with the customer present, has one key for each intent.
     async fn ask_customer(
         &self,
         charge: &OpenCharge,
@@ -354,7 +357,7 @@ impl BillingPartner for Stripe {
                     .confirm_with_customer(reference, &key, method.as_str(), url);
             intent = match confirmed.await {
                 Ok(intent) => intent,
-                // Declined, or not to be confirmed so: the intent says how it stands.
+                // Declined, or it cannot be confirmed this way: the intent shows its state.
                 Err(Refused(..)) => self.client.intent(reference).await?,
                 Err(failure) => return Err(failure.into()),
             };
@@ -362,12 +365,12 @@ impl BillingPartner for Stripe {
         Ok((status_of(&intent, charge), intent.next_action()))
     }
 
-    /// What Stripe has of this charge's refunds is asked first, so that this holds longer than keys
-    /// do. A refund names no amount and therefore takes what is left: two of them, under whatever
-    /// keys, cannot give more back than was paid.
+    /// Reads this charge's refunds from Stripe first, so that the guarantee outlives the
+    /// idempotency keys. A refund names no amount and therefore takes what is left: two of them,
+    /// under whatever keys, cannot refund more than was paid.
     ///
-    /// A refusal may be one that Stripe repeats for a day, also once its cause is mended. It did
-    /// nothing, so it is asked again under a key that was never used.
+    /// Stripe may repeat a refusal for a day, even after its cause is corrected. A refusal has no
+    /// effect, so the refund is requested again under an unused key.
     async fn refund(&self, charge: &OpenCharge) -> Result<RefundStatus, PartnerError> {
         let refunds = self.refunds(charge).await?;
         if let Some(status) = refunds.standing {
@@ -409,9 +412,10 @@ impl BillingPartner for Stripe {
         }
     }
 
-    /// What Stripe has of this charge's refunds is asked first, by the name in their metadata. A key that
-    /// Stripe has answered with a failure (5xx) repeats it for a day. It is given up only by whoever got
-    /// that answer, so nobody who holds it can make a refund any more.
+    /// Reads this charge's refunds from Stripe first and searches them for the name in their
+    /// metadata. A key that Stripe has answered with a failure (5xx) repeats it for a day. Only the
+    /// worker that got that answer gives the key up, so no other worker that holds the key can
+    /// still make a refund.
     async fn refund_part(
         &self,
         charge: &OpenCharge,
@@ -469,7 +473,7 @@ impl BillingPartner for Stripe {
             .ok_or_else(|| unanswered("a refund has an amount that its currency does not"))
     }
 
-    /// Keys are rolled and name no account; nothing is concluded from an intent that is not found.
+    /// Keys are rotated and do not identify an account; an intent that is not found proves nothing.
     fn account(&self) -> PartnerAccount {
         PartnerAccount::new(PartnerName::Stripe, "")
     }
@@ -490,7 +494,8 @@ impl BillingPartner for Stripe {
         Some(PartnerName::Stripe)
     }
 
-    /// Without a key: cancelling again is refused and then looked up, and a failure is not kept.
+    /// Sent without a key: another cancellation is refused and then looked up, and a failure is not
+    /// stored.
     async fn cancel(&self, charge: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         match self.client.cancel_intent(&charge.reference).await {
             Ok(intent) => Ok(status_of(&intent, charge)),
@@ -505,7 +510,7 @@ impl BillingPartner for Stripe {
         }
     }
 
-    /// A dispute has none of our metadata; its intent has.
+    /// A dispute does not carry our metadata, but its intent does.
     async fn dispute(&self, id: &PartnerReference) -> Result<Option<Disputed>, PartnerError> {
         let Some(id) = PathSegment::parse(id.as_str()) else {
             return Ok(None);

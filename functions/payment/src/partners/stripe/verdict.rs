@@ -1,4 +1,4 @@
-//! What Stripe's answers mean.
+//! The meaning of Stripe's answers.
 
 use std::fmt;
 
@@ -14,45 +14,45 @@ use super::wire::{
 };
 use super::{ChargeStatus, OpenCharge, PartnerError, RefundStatus, Refunds};
 
-/// What Stripe's refusal says about what was asked.
+/// A refusal by Stripe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The issuer or Stripe's own checks refuse the card.
     Card(CardRefusal),
     /// Stripe does not know the customer or the payment method; nothing happened.
     UnknownCustomer,
-    /// Nothing happened, and waiting changes nothing: the values, the payment method, or a reason that
-    /// Stripe does not name.
+    /// Nothing happened, and waiting changes nothing: because of the values, the payment method, or
+    /// a reason that Stripe does not name.
     Refused(Code),
-    /// The intent is elsewhere than this needs, or says itself what became of it: ask for it.
+    /// The intent is in another state than the call needs, or knows the outcome itself: look it up.
     AskTheIntent(Code),
     /// The idempotency key was used with other parameters; nothing happened.
     KeyReused,
-    /// It asks for less, or is busy with the same object or key; nothing happened.
+    /// Stripe throttles the calls, or is busy with the same object or key; nothing happened.
     Busy(Code),
-    /// It failed (5xx, or 424 for what it depends on): it may have done what was asked, and answers the
-    /// same under the same key for a day.
+    /// Stripe failed (5xx, or 424 for one of its dependencies). It may have done what was
+    /// requested, and repeats the answer under the same key for a day.
     Failed,
-    /// Our key is not accepted; nothing happened.
+    /// Stripe does not accept our key; nothing happened.
     Key,
-    /// Our key may not do this; nothing happened. Stripe checks that before it begins.
+    /// Our key lacks the permission; nothing happened. Stripe checks that first.
     Forbidden(Code),
     /// The account is not set up for this; nothing happened.
     Account(Code),
     /// There is no such object for this account; nothing happened.
     Missing,
-    /// It is no answer of an API: anything may have happened.
+    /// The answer is not one of an API: anything may have happened.
     Unreadable,
 }
 
 /// A refusal of a card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CardRefusal {
-    /// The issuer wants the customer to authenticate.
+    /// The issuer requires the customer to authenticate.
     Authentication,
     /// Declined.
     Declined {
-        /// `decline_code`, or `code` where there is none.
+        /// `decline_code`, or `code` if there is none.
         code: Code,
         /// Whether another attempt with the same card may succeed.
         retryable: bool,
@@ -68,8 +68,8 @@ impl CardRefusal {
         if meaning == Some(Meaning::CustomerMustAct) {
             return Self::Authentication;
         }
-        // Without advice, or with one that is new: what the decline itself says. Both lists are open; a
-        // code that is not known is not tried again.
+        // Without advice, or with an unknown one, the decline's own code decides. Both lists may
+        // grow; a code that is not listed is not retried.
         let advice = error.advice_code.as_ref();
         let advice = advice.and_then(|advice| ADVICE.meaning(advice.as_str()));
         let retryable = advice.or(meaning) == Some(Meaning::DeclinedForNow);
@@ -93,12 +93,13 @@ impl partner::Refusal for Refusal {
         let code = error.as_ref().and_then(|error| error.code.clone());
         let code = code.unwrap_or_else(|| Code::new("refused"));
         match (status, error) {
-            // Whoever answers with these statuses, Stripe or something before it, has done nothing.
+            // Whether Stripe or something in front of it answers with these statuses, nothing was
+            // done.
             (401, _) => Self::Key,
             (403, _) => Self::Forbidden(code),
             (409, _) => Self::Busy(code),
             (408 | 424 | 500..=599, _) => Self::Failed,
-            // Also with 429: a card that was declined too often.
+            // Also with 429, for a card that was declined too often.
             (400..=499, Some(error)) if error.kind == ErrorKind::CardError => {
                 Self::Card(CardRefusal::from_error(&error))
             }
@@ -107,7 +108,7 @@ impl partner::Refusal for Refusal {
                 Self::KeyReused
             }
             (400..=499, Some(error)) => Self::from_error(&error, code),
-            // No error of Stripe's, and no success: it refuses, in whatever words.
+            // Neither an error of Stripe's nor a success: it is a refusal, whatever the text says.
             (400..=499, None) => Self::Refused(code),
             _ => Self::Unreadable,
         }
@@ -146,13 +147,14 @@ impl Refusal {
             Some(Meaning::Later) => Self::Busy(code),
             Some(Meaning::LookUp) => Self::AskTheIntent(code),
             Some(Meaning::Operator) => Self::Account(code),
-            // A code that is not listed, or none: the status alone says that nothing happened.
+            // For an unlisted code, or none, the status alone proves that nothing happened.
             Some(_) | None => Self::Refused(code),
         }
     }
 
-    /// Whether it did nothing and may be an answer that Stripe repeats under this key for a day, also
-    /// once its cause is mended ("Idempotent requests": what never came to execution is not kept).
+    /// Whether the refusal had no effect but may be an answer that Stripe repeats under this key
+    /// for a day, even after its cause is corrected ("Idempotent requests": a request that was
+    /// never executed is not stored).
     pub(super) fn spends_its_key(&self) -> bool {
         matches!(
             self,
@@ -162,8 +164,9 @@ impl Refusal {
 }
 
 impl From<Failure> for PartnerError {
-    /// For questions and for what is asked again by the same code: what the failure means when nothing
-    /// more is to be made of it. Logged here, with codes only: nobody further up knows Stripe's.
+    /// For reads, and for calls that the same code repeats: the error if nothing more can be
+    /// concluded from the failure. It is logged here, with codes only, because no caller knows
+    /// Stripe's codes.
     fn from(failure: Failure) -> Self {
         match &failure {
             Refused(
@@ -182,8 +185,8 @@ impl From<Failure> for PartnerError {
     }
 }
 
-/// The error for a refused call that opens or confirms: what waiting does not change is the
-/// customer's turn.
+/// The error for a refused call that opens or confirms. If waiting does not help, the customer must
+/// act.
 pub(super) fn refused_charge(failure: Failure) -> PartnerError {
     match failure {
         Refused(_, Refusal::UnknownCustomer) => PartnerError::NoAgreement,
@@ -195,8 +198,8 @@ pub(super) fn refused_charge(failure: Failure) -> PartnerError {
     }
 }
 
-/// An error after something else was tried: whatever is known of the second call, the first one may
-/// have been carried out.
+/// An error after a second call. Whatever is known about that one, the first may have been carried
+/// out.
 pub(super) fn unanswered(source: impl Into<Source>) -> PartnerError {
     let source = source.into();
     tracing::warn!(%source, "what Stripe did is unknown");
@@ -205,13 +208,14 @@ pub(super) fn unanswered(source: impl Into<Source>) -> PartnerError {
 
 /// Outcome of one call to confirm.
 pub(super) enum Confirmation {
-    /// Stripe says where the charge stands.
+    /// Stripe returned the state of the charge.
     Stands(ChargeStatus),
-    /// Only the intent itself can say.
+    /// Only the intent itself shows the state.
     AskTheIntent,
-    /// The answer may be one that this key gets for a day, whatever becomes of the intent.
+    /// Stripe may repeat this answer for the key for a day, whatever happens to the intent.
     KeyIsSpent(Failure),
-    /// It did nothing; this may be kept by the key, too. The intent shows whether it did.
+    /// It had no effect, but Stripe may store this answer for the key, too. The intent shows
+    /// whether anything happened.
     Refused(Failure),
 }
 
@@ -220,7 +224,7 @@ impl Confirmation {
         match failure {
             Refused(_, Refusal::Card(card)) => Ok(Self::Stands(card.into_status())),
             // The intent keeps the payment method that it was opened with: only another attempt can
-            // use what the customer agrees to now.
+            // use the one that the customer agrees to now.
             Refused(_, Refusal::UnknownCustomer) => Ok(Self::Stands(method_missing())),
             Refused(_, Refusal::AskTheIntent(_)) => Ok(Self::AskTheIntent),
             Refused(_, Refusal::Failed | Refusal::KeyReused) => Ok(Self::KeyIsSpent(failure)),
@@ -230,10 +234,10 @@ impl Confirmation {
     }
 }
 
-/// Where the charge stands, by its intent.
+/// The state of the charge, by its intent.
 pub(super) fn status_of(intent: &Intent, charge: &OpenCharge) -> ChargeStatus {
     match intent.status {
-        // A decline closes its intent: what the decline said is still there.
+        // A decline closes its intent, and its error stays readable.
         IntentStatus::Canceled => match intent
             .last_payment_error
             .as_ref()
@@ -247,7 +251,8 @@ pub(super) fn status_of(intent: &Intent, charge: &OpenCharge) -> ChargeStatus {
         IntentStatus::RequiresConfirmation => ChargeStatus::Unconfirmed,
         IntentStatus::Succeeded => ChargeStatus::Captured(intent.card()),
         IntentStatus::RequiresCapture => {
-            // Never asked for: somebody has to look before the authorization lapses.
+            // This service never requests that: an operator must act before the authorization
+            // lapses.
             tracing::error!(
                 invoice_id = %charge.request.invoice,
                 "Stripe holds a charge that nobody captures"
@@ -256,13 +261,14 @@ pub(super) fn status_of(intent: &Intent, charge: &OpenCharge) -> ChargeStatus {
         }
         IntentStatus::RequiresPaymentMethod => match &intent.last_payment_error {
             Some(error) => CardRefusal::from_error(error).into_status(),
-            // It was opened with one, which was taken away since: nothing can be charged by it.
+            // It was opened with a payment method, which was removed since: it can no longer be
+            // charged.
             None => method_missing(),
         },
     }
 }
 
-/// The payment method that the attempt was opened with is gone.
+/// The payment method that the attempt was opened with no longer exists.
 fn method_missing() -> ChargeStatus {
     ChargeStatus::Declined {
         code: "payment_method_missing".to_owned(),
@@ -283,7 +289,7 @@ pub(super) fn refund_status(refund: &Refund) -> RefundStatus {
     }
 }
 
-/// What the refunds of a charge of `whole` minor units say.
+/// The status of the refunds of a charge of `whole` minor units.
 pub(super) fn refunds(list: &RefundList, whole: u64) -> Result<Refunds, PartnerError> {
     let sum = |wanted: &[WireRefundStatus]| -> u64 {
         let refunds = list.data.iter();
@@ -317,19 +323,19 @@ pub(super) fn refunds(list: &RefundList, whole: u64) -> Result<Refunds, PartnerE
     })
 }
 
-/// What Stripe's answer to a refund that was not made says.
+/// Why a refund was not made.
 pub(super) enum RefundRefusal {
-    /// It is refused for this reason.
+    /// Stripe refuses it for this reason.
     Refused(Code),
-    /// It was made before: the list of refunds tells.
+    /// It was made before: the list of refunds shows it.
     AlreadyMade,
-    /// Nothing happened until the operator mends the account.
+    /// Nothing happens until the operator corrects the account.
     Operator,
 }
 
 impl RefundRefusal {
-    /// Whether it may be an answer that Stripe repeats under this key for a day, also once its cause is
-    /// mended.
+    /// Whether Stripe may repeat this answer under this key for a day, even after its cause is
+    /// corrected.
     pub(super) fn spends_its_key(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Operator => true,
@@ -337,7 +343,7 @@ impl RefundRefusal {
         }
     }
 
-    /// `None` where the answer does not prove that nothing happened, or the cause passes.
+    /// `None` if the answer does not prove that nothing happened, or if the cause passes.
     pub(super) fn from_failure(failure: &Failure) -> Option<Self> {
         let Refused(_, refusal) = failure else {
             return None;
@@ -395,7 +401,7 @@ mod tests {
             ),
             (r#","code":"expired_card""#, declined("expired_card", false)),
             ("", declined("declined", false)),
-            // Stripe's advice on this very decline goes before what is known of its code.
+            // Stripe's advice on this decline overrules what is known about its code.
             (
                 r#","decline_code":"generic_decline","advice_code":"try_again_later""#,
                 declined("generic_decline", true),

@@ -1,5 +1,5 @@
-//! What Stripe answers, as far as it is read. A status that is not listed here makes an answer unreadable,
-//! and an unreadable answer is an unknown outcome, never a decline.
+//! The parts of Stripe's answers that are read. A status that is not listed here makes an answer
+//! unreadable, and an unreadable answer is an unknown outcome, never a decline.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ use platform::json;
 
 use super::Disputed;
 
-/// A code of Stripe's. Free text becomes `unrecognised`, so that it gets into no log, order or answer.
+/// A code of Stripe's. Free text becomes `unrecognised`, so that it appears in no log, order, or
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Code(String);
 
@@ -39,7 +40,7 @@ impl<'de> Deserialize<'de> for Code {
     }
 }
 
-/// Where a `PaymentIntent` stands ("The `PaymentIntent` object", `status`).
+/// The status of a `PaymentIntent` ("The `PaymentIntent` object", `status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum IntentStatus {
@@ -52,7 +53,7 @@ pub(super) enum IntentStatus {
     Succeeded,
 }
 
-/// The status that an unreadable answer names, if it does: for the log.
+/// The status in an unreadable answer, if it has one, for the log.
 pub(super) fn told_status(body: &[u8]) -> Option<Code> {
     #[derive(Deserialize)]
     struct Told {
@@ -73,12 +74,12 @@ pub(super) struct Intent {
     client_secret: Option<Unprinted>,
     #[serde(default)]
     next_action: Option<WireAction>,
-    /// An id, or the charge itself where it was asked for.
+    /// An ID, or the charge itself if the request expanded it.
     #[serde(default)]
     latest_charge: Option<Box<RawValue>>,
 }
 
-/// A text that is in no log.
+/// A text that is never logged.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Unprinted(String);
@@ -89,7 +90,7 @@ impl fmt::Debug for Unprinted {
     }
 }
 
-/// What the customer must do (`next_action`); of all its types only a redirect needs no library.
+/// The customer's action (`next_action`). Of all its types, only a redirect needs no library.
 #[derive(Debug, Deserialize)]
 struct WireAction {
     #[serde(default)]
@@ -103,8 +104,8 @@ struct WireRedirect {
 }
 
 impl Intent {
-    /// What the customer must do, while the intent waits for the customer. The client secret confirms
-    /// it in Stripe's library, also where the bank has refused it without the customer.
+    /// The action that the customer must take, while the intent waits for it. The client secret
+    /// confirms it in Stripe's library, even if the bank has refused it without the customer.
     pub(super) fn next_action(&self) -> NextAction {
         let redirect = self.next_action.as_ref();
         let redirect = redirect.and_then(|action| action.redirect_to_url.as_ref());
@@ -116,8 +117,8 @@ impl Intent {
         }
     }
 
-    /// The card that was charged, as far as the answer describes it. Money that was taken was taken,
-    /// whatever is written about the card.
+    /// The charged card, as far as the answer describes it. Captured money counts, whatever the
+    /// answer says about the card.
     pub(super) fn card(&self) -> Card {
         self.latest_charge
             .as_deref()
@@ -157,7 +158,7 @@ struct CardDetails {
     exp_month: Option<u32>,
     #[serde(default)]
     exp_year: Option<u32>,
-    /// Only where Stripe has enabled it for the account.
+    /// Present only if Stripe has enabled it for the account.
     #[serde(default)]
     iin: Option<String>,
 }
@@ -181,13 +182,13 @@ impl ChargeObject {
     }
 }
 
-/// The text, if it is that many digits: nothing longer may pass for the end of a card number.
+/// The text, if it has that many digits: nothing longer may pass as the end of a card number.
 fn digits(text: &str, count: usize) -> Option<String> {
     let fits = text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
     fits.then(|| text.to_owned())
 }
 
-/// Stripe has one field for the holder's name; its first word is taken for the first name.
+/// Stripe has one field for the holder's name; its first word is used as the first name.
 fn split_name(name: &str) -> (Option<String>, Option<String>) {
     let part = |text: &str| {
         let text = text.trim();
@@ -198,7 +199,7 @@ fn split_name(name: &str) -> (Option<String>, Option<String>) {
     (part(first), part(last))
 }
 
-/// Where a refund stands ("Refund object", `status`).
+/// The status of a refund ("Refund object", `status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum WireRefundStatus {
@@ -228,7 +229,7 @@ struct RefundMetadata {
 }
 
 impl Refund {
-    /// As this service named it, or as Stripe did.
+    /// The name that this service gave it, or Stripe's ID.
     pub(super) fn name(&self) -> RefundName {
         let given = self.metadata.as_ref();
         let given = given.and_then(|metadata| metadata.refund_id.as_deref());
@@ -244,7 +245,7 @@ pub(super) struct RefundList {
     pub(super) has_more: bool,
 }
 
-/// How a dispute stands ("The Dispute object", `status`).
+/// The status of a dispute ("The Dispute object", `status`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum DisputeStatus {
@@ -259,7 +260,7 @@ enum DisputeStatus {
 }
 
 impl DisputeStatus {
-    /// A warning that was closed, and a dispute that was prevented, took no money.
+    /// A closed warning and a prevented dispute took no money.
     fn state(self) -> DisputeState {
         match self {
             Self::NeedsResponse
@@ -272,13 +273,13 @@ impl DisputeStatus {
     }
 }
 
-/// A dispute with its intent in full.
+/// A dispute with its expanded intent.
 #[derive(Debug, Deserialize)]
 pub(super) struct Dispute {
     status: DisputeStatus,
     #[serde(default)]
     amount: u64,
-    /// Null for a charge that was made without one.
+    /// Null for a charge that was made without an intent.
     payment_intent: Option<DisputedIntent>,
 }
 
@@ -297,7 +298,7 @@ struct IntentMetadata {
 }
 
 impl Dispute {
-    /// `None` where it is of a charge that somebody else has made with this account.
+    /// `None` if another system has made the charge with this account.
     pub(super) fn into_disputed(self) -> Option<Disputed> {
         let intent = self.payment_intent?;
         Some(Disputed {
@@ -305,13 +306,13 @@ impl Dispute {
             reference: intent.id,
             takes_all: intent.amount.is_some_and(|amount| self.amount >= amount),
             state: self.status.state(),
-            // Stripe tells when a dispute was opened, not since when it stands as it does.
+            // Stripe reports when a dispute was opened, not when it reached its status.
             at: None,
         })
     }
 }
 
-/// What kind of error ("Errors", `type`).
+/// The kind of an error ("Errors", `type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(
@@ -323,12 +324,12 @@ pub(super) enum ErrorKind {
     CardError,
     IdempotencyError,
     InvalidRequestError,
-    /// Newer than this program: the status says what it proves.
+    /// A kind that this program does not know: the status decides.
     #[serde(other)]
     OtherError,
 }
 
-/// An error, of an answer or of an intent's last attempt. Members that are null are left out.
+/// An error in an answer or in an intent's last attempt. Null members are left out.
 #[derive(Debug, Deserialize)]
 pub(super) struct ErrorObject {
     #[serde(rename = "type")]
@@ -349,7 +350,7 @@ struct ErrorBody {
 }
 
 impl ErrorObject {
-    /// Reads the body of an answer that is no success.
+    /// Parses the body of an answer that is not a success.
     pub(super) fn from_body(body: &[u8]) -> Option<Self> {
         json::read::<ErrorBody>(body).ok().map(|body| body.error)
     }
@@ -416,7 +417,7 @@ mod tests {
             assert_eq!(disputed.reference, "pi_1");
         }
         assert!(read("newer", &ours).is_err());
-        // Charges that others have made with this account, or without an intent.
+        // Charges that other systems have made with this account, or without an intent.
         for intent in [
             "null".to_owned(),
             intent("{}"),
