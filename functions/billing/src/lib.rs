@@ -53,13 +53,13 @@ impl Billing {
         }
     }
 
-    /// The same with a carrier that does not take every address.
+    /// The same service, with a carrier that may not accept every address.
     #[must_use]
     pub fn shipping_with(self, carrier: CarrierName) -> Self {
         Self { carrier, ..self }
     }
 
-    /// Reads the request in the shop's unit. An order that already has its invoice is answered in its
+    /// Reads the request in the shop's unit. An order that is already invoiced is answered in its
     /// own currency, even if the shop's parameters have since changed.
     async fn read(&self, call: &Call) -> Result<InvoiceRequest, Error> {
         let body = call.body()?;
@@ -83,8 +83,8 @@ impl Billing {
         Ok(request)
     }
 
-    /// Refuses an invoice whose parcel the carrier could not deliver, before anything is promised. An
-    /// invoice that is issued is the answer, whatever the carrier is by now.
+    /// Refuses an invoice whose parcel the carrier could not deliver, before anything is promised.
+    /// An issued invoice remains the answer, even if the shop's carrier has since changed.
     async fn check_recipient(&self, call: &Call, request: &InvoiceRequest) -> Result<(), Error> {
         let errors = unusable_fields(self.carrier, &request.contact, "");
         if errors.is_empty() {
@@ -99,8 +99,9 @@ impl Billing {
         Err(Error::Invalid(errors))
     }
 
-    /// Refuses to invoice a total that the billing partner never charges. The chain does not check: what
-    /// its cart was accepted for is invoiced, and declined if the partner has changed since.
+    /// Refuses to invoice a total that the billing partner never charges. The chain does not check
+    /// this: it invoices what its cart was accepted for, and the charge is declined if the partner
+    /// has changed since.
     fn check_total(&self, order: &Order) -> Result<(), Error> {
         if order.invoice().is_some() {
             return Ok(());
@@ -114,7 +115,7 @@ impl Billing {
         })
     }
 
-    /// Issues the invoice unless the order has one. `contact` returns whom to invoice, `None` to
+    /// Issues the invoice unless the order has one. `contact` returns the recipient, `None` to
     /// wait, or an error; it is called again whenever the order has changed.
     async fn issue(
         &self,

@@ -97,9 +97,9 @@ impl InvoiceRequest {
     }
 }
 
-/// The lines that are left when each sent line has taken a stored one of its quantity and price: the
-/// index of each sent one, with a stored one that it is compared with, at its own index if that one
-/// is left.
+/// The lines that remain after each sent line is matched with a stored one of its quantity and
+/// price. Returns the index of each remaining sent line and a stored one to compare it with: the
+/// one at the same index if that remains.
 fn unequal_lines<'a>(stored: &'a [Line], sent: &'a [Line]) -> Vec<(usize, &'a Line, &'a Line)> {
     let is_same =
         |one: &Line, other: &Line| (one.quantity, one.price) == (other.quantity, other.price);

@@ -70,7 +70,7 @@ impl Cart {
         }
     }
 
-    /// The same with a carrier that does not take every address.
+    /// The same service, with a carrier that may not accept every address.
     #[must_use]
     pub fn shipping_with(self, carrier: CarrierName) -> Self {
         Self { carrier, ..self }
@@ -160,9 +160,10 @@ impl Cart {
         }
     }
 
-    /// Reads the request in the shop's unit, or else in the currency of the order it updates or
-    /// created: the shop's parameters may have changed since the order was placed. With it comes the
-    /// reason why only a repeat of it is answered, if there is one.
+    /// Reads the request in the shop's unit, or else in the currency of the order that it updates
+    /// or created, because the shop's parameters may have changed since the order was placed. Also
+    /// returns the reason, if there is one, why only a repeat of an earlier request can be
+    /// answered.
     async fn read(&self, call: &Call) -> Result<(CartRequest, Option<Error>), Error> {
         let body = call.body()?;
         let (request, objection) = match CartRequest::read(body, self.shop.unit()) {
@@ -200,8 +201,8 @@ impl Cart {
         })
     }
 
-    /// Why the billing partner never charges the total. A cart with checkout is charged as it is; one
-    /// without may still grow.
+    /// Why the billing partner never charges the total. A cart with checkout is charged as it is;
+    /// one without may still grow.
     fn total_faults(&self, request: &CartRequest) -> Vec<FieldError> {
         if request.checkout.is_none() {
             return Vec::new();
@@ -215,8 +216,8 @@ impl Cart {
         fault.into_iter().collect()
     }
 
-    /// Whether this is a repeat of what was promised before, whatever the shop's parameters are by now:
-    /// its answer, where that is recorded, or the order that its key has created.
+    /// Whether this request repeats one that was already accepted, so that it is answered whatever
+    /// the shop's parameters are now: its answer is recorded, or its key has created the order.
     async fn is_promised(&self, call: &Call, request: &CartRequest) -> Result<bool, Error> {
         let now = self.runtime.now();
         if recorded_answer(&self.store, call, ENDPOINT, now)
@@ -247,7 +248,7 @@ fn invalid(faults: Vec<FieldError>) -> Option<Error> {
     (!faults.is_empty()).then_some(Error::Invalid(faults))
 }
 
-/// A reference is given when the order is placed, and stays.
+/// A reference is given when the order is placed, and cannot be changed.
 fn other_reference(named: Option<&OrderReference>, stored: Option<&OrderReference>) -> Error {
     let text = |reference: Option<&OrderReference>| {
         let text = reference.map(|reference| reference.as_str().to_owned());
@@ -260,7 +261,7 @@ fn other_reference(named: Option<&OrderReference>, stored: Option<&OrderReferenc
     }])
 }
 
-/// Whether a request with this body made the order; `None` is one without a key.
+/// Whether a request with this body created the order; `None` stands for a request without a key.
 fn is_of(order: &Order, body: Option<&BodyHash>) -> bool {
     match (order.request_hash.as_deref(), body) {
         (Some(stored), Some(body)) => body.is(stored),

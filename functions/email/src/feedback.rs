@@ -65,7 +65,7 @@ struct Recipient {
     email_address: String,
 }
 
-/// The tag's value for a mail. Tags hold ASCII letters, digits, `_`, and `-` ("`MessageTag`");
+/// The tag's value for a mail. Tags may have ASCII letters, digits, `_`, and `-` ("`MessageTag`");
 /// ledger IDs have slashes and no `-`. `None` for an ID with other characters or over 256 bytes.
 pub(crate) fn tag_for(email_id: &str) -> Option<String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/');

@@ -3,10 +3,10 @@
 //! `POST /api/order/email.json`, or automatically on each event in [`EventType::MAILED`].
 //!
 //! A mail waits for its turn, the ledger row is claimed, SES is called once, and the row is
-//! settled. SES does not recognise a repeat, so a mail with an unknown outcome is parked as
-//! `unconfirmed` and never sent again automatically. A mail that SES refuses for its rate was
-//! provably not accepted: it waits for another turn, without a claim, while the invocation has
-//! time.
+//! settled. SES does not recognize a repeat, so a mail with an unknown outcome is parked as
+//! `unconfirmed` and never sent again automatically. A mail that SES refuses because of the sending
+//! rate was provably not accepted: it waits for another turn, without a claim, while the invocation
+//! has time.
 
 mod feedback;
 pub mod mail;
@@ -54,9 +54,9 @@ pub struct Emails<M> {
 /// Outcome of one attempt to send a mail.
 enum Attempt {
     Ended(Result<Effect, Error>),
-    /// SES refused it for its rate; the claim is released.
+    /// SES refused it because of the sending rate; the claim is released.
     OverRate(AwsFailure),
-    /// SES refused it for the 24-hour quota; the claim is released.
+    /// SES refused it because of the 24-hour quota; the claim is released.
     OverQuota(AwsFailure),
 }
 
@@ -270,8 +270,8 @@ fn outcome(state: EmailState) -> Result<(), Error> {
     }
 }
 
-/// The outcome of a mail that an earlier request or message sent. One that is not sent yet is
-/// answered anew.
+/// The outcome of a mail that an earlier request or message claimed. The error for a mail that is
+/// still being sent is not marked as a replay.
 fn settled_before(state: EmailState) -> Result<Effect, Error> {
     match outcome(state) {
         Ok(()) => Ok(Effect::Before),

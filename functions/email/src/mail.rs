@@ -82,12 +82,12 @@ pub struct MailFacts {
     /// The shipping address; shown with the invoice, the shipment, and the delivery. Line breaks become
     /// spaces.
     pub shipping_address: Option<String>,
-    /// What went back, where that is a part of what was paid; shown in [`MailKind::PaymentRefunded`]
-    /// only.
+    /// The refunded amount, if it is a part of what was paid; shown in
+    /// [`MailKind::PaymentRefunded`] only.
     pub refunded_part: Option<String>,
     /// Whether the order expired unpaid; shown in [`MailKind::OrderCancelled`] only.
     pub expired: bool,
-    /// Whether the order costs nothing: no mail speaks of money then.
+    /// Whether the order costs nothing: its mails do not mention money.
     pub free: bool,
 }
 
@@ -753,7 +753,8 @@ mod tests {
         }
     }
 
-    /// The lines of `before` that `after` does not have, and the other way round.
+    /// The lines of `before` that are missing in `after`, and the lines of `after` that are missing
+    /// in `before`.
     fn changed_lines(before: &str, after: &str) -> String {
         let mut changed = String::new();
         for (sign, lines, others) in [('-', before, after), ('+', after, before)] {
@@ -765,7 +766,7 @@ mod tests {
         changed
     }
 
-    /// What differs from the mail with everything known, by a title.
+    /// A titled change to the mail with all facts.
     type Change = (&'static str, fn(&mut MailFacts));
 
     #[test]
@@ -1397,7 +1398,8 @@ mod tests {
             ] {
                 assert!(html.contains(part), "{kind:?} misses {part}");
             }
-            // Only the order's table holds data; every other one is marked as layout.
+            // Only the table of the order's lines contains data; every other one is marked as
+            // layout.
             let tables = html.matches("<table ").count();
             let layout = html.matches("<table role=\"presentation\"").count();
             assert_eq!(tables, layout + 1, "{kind:?}");

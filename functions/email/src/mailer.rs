@@ -55,7 +55,7 @@ pub struct Ses {
 
 impl Ses {
     /// `sender` is an address or domain that SES has verified. The client must not retry: SES does
-    /// not recognise a repeated mail.
+    /// not recognize a repeated mail.
     #[must_use]
     pub fn new(client: aws_sdk_sesv2::Client, sender: String) -> Self {
         Self {

@@ -21,8 +21,8 @@ const RESERVE: Duration = Duration::from_secs(18);
 /// The maximum number of calls in flight, whatever the rate.
 const MOST_CALLS: u32 = 10;
 
-/// The maximum wait before a call that SES refused for its rate is retried. It doubles with each
-/// consecutive refusal.
+/// The maximum wait before a call that SES refused because of the sending rate is retried. It
+/// doubles with each consecutive refusal.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The upper bound of that wait.
@@ -95,8 +95,8 @@ impl Pace {
         Ok(slot)
     }
 
-    /// Pauses all calls after SES refused one for its rate; `refusals` counts the consecutive
-    /// refusals. Returns whether the invocation has time for a retry.
+    /// Pauses all calls after SES refused one because of the sending rate; `refusals` counts the
+    /// consecutive refusals. Returns whether the invocation has time for a retry.
     #[must_use]
     pub fn hold_back(&self, refusals: u32, runtime: &Runtime) -> bool {
         let most = PAUSE

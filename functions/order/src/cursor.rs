@@ -1,5 +1,5 @@
-//! Where a search goes on, as its caller carries it: opaque, signed, and bound to the caller and to
-//! what was searched for.
+//! Cursors, by which a caller continues a search: opaque, signed, and bound to the caller and to
+//! the search criteria.
 
 use domain::{OrderId, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
@@ -7,24 +7,24 @@ use service::error::Error;
 use sha2::Sha256;
 use store::{CursorKey, Place, Progress, Store};
 
-/// Longer than any cursor.
+/// The maximum length of a cursor that is parsed; longer than any that this service issues.
 const MAX_LENGTH: usize = 2_000;
 
 const MAC_LENGTH: usize = 32;
 
-/// The names of keys: `2026-11`.
+/// The length of a key's name, such as `2026-11`.
 const NAME_LENGTH: usize = 7;
 
-/// Makes and opens the cursors of one search of one caller.
+/// Creates and opens the cursors of one caller's search.
 pub(crate) struct Cursors<'a> {
     pub(crate) store: &'a Store,
     pub(crate) now: Timestamp,
-    /// A hash of the caller and of the search.
+    /// A hash of the caller and of the search criteria.
     pub(crate) search: String,
 }
 
 impl Cursors<'_> {
-    /// The cursor of this progress, signed with the month's key.
+    /// A cursor for this progress, signed with the current month's key.
     pub(crate) async fn seal(&self, progress: &[Progress]) -> Result<String, Error> {
         let name = &self.now.to_string()[..NAME_LENGTH];
         let key = self.store.cursor_key_or_new(name, self.now).await?;
@@ -33,7 +33,7 @@ impl Cursors<'_> {
         Ok(in_letters(text.as_bytes()) + &in_letters(&mac))
     }
 
-    /// The progress that a cursor of this very search holds; `None` for anything else.
+    /// The progress in a cursor of the same search; `None` for anything else.
     pub(crate) async fn open(
         &self,
         cursor: &str,
@@ -57,7 +57,8 @@ impl Cursors<'_> {
     fn mac(&self, key: &CursorKey, text: &str) -> Hmac<Sha256> {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
-        // A hash has one length, so no two pairs of hash and text are signed alike.
+        // All hashes have the same length, so no two pairs of hash and text have the same signed
+        // form.
         mac.update(self.search.as_bytes());
         mac.update(text.as_bytes());
         mac
@@ -98,7 +99,8 @@ fn read(text: &str) -> Option<Vec<Progress>> {
     each.collect()
 }
 
-/// Two letters a byte: a cursor in digits could look like a card number, which no request may hold.
+/// Two letters per byte. With digits, a cursor could look like a card number, which no request may
+/// contain.
 fn in_letters(bytes: &[u8]) -> String {
     let letters = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     letters.map(|half| char::from(b'a' + half)).collect()

@@ -1,4 +1,4 @@
-//! Shows an order, finds orders, and says that the API answers.
+//! Shows an order, finds orders, and shows that the API is available.
 //!
 //! `GET /api/order/{orderId}`, `GET /api/orders`, `GET /api/health`
 
@@ -69,20 +69,20 @@ struct OrderBody<'a> {
     #[serde(flatten)]
     summary: SummaryBody<'a>,
     items: Vec<ItemBody<'a>>,
-    /// What is shipped, if refunds took a part of the items off the shipment.
+    /// The shipped items, if refunds took some items off the shipment.
     #[serde(skip_serializing_if = "Option::is_none")]
     shipped_items: Option<Vec<ItemBody<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payment: Option<PaymentBody<'a>>,
     #[serde(rename = "tracking_number", skip_serializing_if = "Option::is_none")]
     tracking_number: Option<TrackingNumber>,
-    /// Where the label can be fetched; for the back end only.
+    /// The URL of the label; for the back end only.
     #[serde(skip_serializing_if = "Option::is_none")]
     label_url: Option<&'a str>,
-    /// Why the carrier refused the parcel, until it takes it or another one.
+    /// Why the carrier refused the parcel, until it accepts this parcel or another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     shipping_refusal: Option<ShippingRefusalBody<'a>>,
-    /// Where the parcel is, once the carrier has reported it.
+    /// The delivery state of the parcel, once the carrier has reported one.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<DeliveryBody>,
     /// Why the order was cancelled, if a reason was given.
@@ -100,7 +100,7 @@ struct OrderBody<'a> {
 struct PaymentBody<'a> {
     state: &'static str,
     attempt: u32,
-    /// Who has the charge.
+    /// The partner of the charge.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner: Option<&'static str>,
     /// The partner's ID of the charge.
@@ -108,20 +108,20 @@ struct PaymentBody<'a> {
     transaction_id: Option<u64>,
     brand: Option<&'a str>,
     last_digits: Option<&'a str>,
-    /// What the customer must do, while the payment waits for that.
+    /// Why the payment waits for the customer, while it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decline_code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retryable: Option<bool>,
-    /// What the customer must do before the charge can go on.
+    /// The action that the customer must take before the charge can continue.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_action: Option<NextActionBody<'a>>,
     /// The state of the refund, unless it completed immediately.
     #[serde(skip_serializing_if = "Option::is_none")]
     refund: Option<RefundBody<'a>>,
-    /// What has gone back or is on its way, if there is a refund.
+    /// The amount that was refunded or is on its way, if there is a refund.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunded_amount: Option<Number>,
     /// All refunds, oldest first.
@@ -154,7 +154,7 @@ struct NamedRefundBody<'a> {
     /// The partner's code, if the refund failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
-    /// `shop` for a request to this service, `partner` for a refund made outside.
+    /// `shop` for a request to this service, `partner` for a refund that was made at the partner.
     source: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     items: Vec<RefundedItemBody<'a>>,
@@ -196,7 +196,7 @@ impl<'a> NamedRefundBody<'a> {
 #[derive(Serialize)]
 struct DisputeBody {
     state: &'static str,
-    /// When the state changed, by the partner's clock, or else by this service's.
+    /// When the state changed, by the partner's clock if known, otherwise by this service's.
     at: String,
 }
 
@@ -238,7 +238,7 @@ struct DeliveryBody {
 #[serde(rename_all = "camelCase")]
 struct EmailBody {
     event: &'static str,
-    /// The refund of a part that the mail tells of.
+    /// The partial refund that the mail is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     refund_id: Option<String>,
     status: &'static str,
@@ -255,7 +255,7 @@ struct DueBody {
     step: &'static str,
     /// When the sweep next checks the order.
     at: String,
-    /// How often the sweep has checked the order.
+    /// How many times the sweep has checked the order.
     tries: u32,
 }
 
@@ -279,7 +279,7 @@ fn disputes(disputes: &[Dispute]) -> Vec<NamedDisputeBody<'_>> {
     named.collect()
 }
 
-/// What the customer must do at the partner, as far as the caller may read it.
+/// The action that the customer must take at the partner, as far as the caller may read it.
 fn next_action(order: &Order, caller: &Caller) -> Option<NextAction> {
     let payment = order.payment.as_ref()?;
     let action = payment.next_action.clone();
@@ -329,21 +329,22 @@ fn payment<'a>(order: &'a Order, next_action: Option<&'a NextAction>) -> Option<
     })
 }
 
-/// A label shows name and address, and whoever has it can use it.
+/// Shown to the back end only: a label shows the name and the address, and whoever has it can use
+/// it.
 fn label_url<'a>(call: &Call, order: &'a Order) -> Option<&'a str> {
     let shipment = order.shipment.as_ref()?;
     let is_backend = call.caller.only().is_none();
     shipment.label_url.as_deref().filter(|_| is_backend)
 }
 
-/// What has gone back, where a refund is known.
+/// The refunded amount, if a refund is known.
 fn refunded_amount(order: &Order) -> Option<Number> {
     let amount = order.refunded_amount();
     let is_known = !order.refunds.is_empty() || amount != Money::ZERO;
     is_known.then(|| amount.to_amount_json())
 }
 
-/// What is shipped, where refunds took a part of the order's items off.
+/// The items to ship, if refunds took some of the order's items off the shipment.
 fn shipped_items(order: &Order) -> Option<Vec<ItemBody<'_>>> {
     let is_smaller = order.refunds.iter().any(|refund| refund.unshipped);
     is_smaller.then(|| {

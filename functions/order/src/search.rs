@@ -27,7 +27,7 @@ const MAX_LIMIT: usize = 100;
 #[serde(rename_all = "camelCase")]
 struct FoundBody<'a> {
     orders: Vec<FoundOrder<'a>>,
-    /// Where the next page begins; absent at the end.
+    /// The cursor of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -49,7 +49,7 @@ impl<'a> FoundOrder<'a> {
     }
 }
 
-/// The query's parameters, each at most once, and what is wrong with them.
+/// The query's parameters, each at most once, and the errors in them.
 struct Parameters<'a> {
     values: Vec<(&'a str, &'a str)>,
     errors: Vec<FieldError>,
@@ -83,7 +83,7 @@ impl<'a> Parameters<'a> {
 
     fn refuse(&mut self, name: &str, detail: String) {
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        // A parameter that is given three times is one mistake.
+        // A parameter that occurs three times is one error.
         if !self.errors.iter().any(|error| error.pointer == pointer) {
             self.errors.push(FieldError { pointer, detail });
         }
@@ -123,7 +123,7 @@ fn limit(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
 }
 
-/// What is searched for, and how much of it is wanted.
+/// The search criteria and the page size.
 struct SearchRequest {
     search: OrderSearch,
     limit: usize,
@@ -165,7 +165,7 @@ impl SearchRequest {
     }
 }
 
-/// A hash of the caller and of all that a search names.
+/// A hash of the caller and of all search criteria.
 fn bound_to(caller: &Caller, search: &OrderSearch) -> String {
     let time = |at: Option<Timestamp>| at.map_or_else(String::new, |at| at.millis().to_string());
     digest_hex(&[
@@ -213,7 +213,8 @@ impl Orders {
     }
 }
 
-/// A cursor's key may have been made or not: nothing that a caller could see has changed.
+/// An error of a read: a key for cursors may have been created, but nothing visible to a caller has
+/// changed.
 fn of_a_read(error: Error) -> Error {
     match error {
         Error::Unavailable {

@@ -58,7 +58,7 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         }
     }
 
-    /// Retries a mail that SES does not accept for `count` days instead of three.
+    /// Retries a mail that SES does not accept for `count` days instead of the default of three.
     #[must_use]
     pub fn with_mail_retry_days(self, count: u32) -> Self {
         Self {
@@ -124,8 +124,8 @@ impl<Q: EventQueue + Clone + 'static> Relay<Q> {
         relayed.failures
     }
 
-    /// Publishes overdue work again, orders and promised mails concurrently, and counts what is
-    /// overdue and what failed.
+    /// Publishes overdue work again, orders and promised mails concurrently, and counts the overdue
+    /// and the failed ones.
     pub async fn sweep(&self) -> SweepReport {
         let mails = Box::pin(self.sweep_mails());
         let (orders, mails) = join(Box::pin(self.sweep_orders()), mails).await;

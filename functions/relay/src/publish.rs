@@ -42,7 +42,7 @@ pub(crate) fn dispatches(order: &Order, kind: EventType) -> Vec<Dispatch> {
     step.into_iter().chain(mails).collect()
 }
 
-/// The message that asks the payment worker for an order's open refunds.
+/// The message that makes the payment worker continue an order's open refunds.
 pub(crate) fn refund_dispatch(order: &Order) -> Option<Dispatch> {
     Some(Dispatch {
         queue: Queue::Payment,

@@ -62,7 +62,7 @@ fn sequence_number(record: &RawValue) -> String {
     )
 }
 
-/// The order of a record that may be damaged otherwise.
+/// The order's ID in a record whose other parts may be damaged.
 fn order_of(record: &RawValue) -> Option<String> {
     let record: Value = serde_json::from_str(record.get()).ok()?;
     let id = record.pointer("/dynamodb/NewImage/orderId/S")?.as_str()?;
@@ -91,7 +91,7 @@ enum PoisonRecord {
     Image(#[from] store::Corrupt),
 }
 
-/// The order and the event of a record; `None` if the write was no transition.
+/// The order and the event of a record; `None` if the write was not a transition.
 fn read(record: &RawValue) -> Result<Option<(Order, EventType)>, PoisonRecord> {
     let record: StreamRecord =
         serde_json::from_str(record.get()).map_err(|_| PoisonRecord::Shape)?;

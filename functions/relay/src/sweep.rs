@@ -442,8 +442,8 @@ impl<Q: EventQueue> Sweeper<'_, Q> {
         Ok((wanted, given_up))
     }
 
-    /// Whether SES has not accepted the mail for days, despite retries. An operator who asks for the
-    /// check wants another try.
+    /// Whether SES has not accepted the mail for days, despite retries. A check that an operator
+    /// requested always tries again.
     fn is_hopeless(&self, order: &Order, due: Due, mail: &Dispatch) -> bool {
         let MessageKind::Event(kind) = mail.message.kind else {
             return false;
@@ -504,7 +504,7 @@ fn wanted_of(
     let mut wanted: Vec<Dispatch> = missing
         .filter_map(|topic| mail_dispatch(order, topic))
         .collect();
-    // The message of a refunding order asks for them too.
+    // The message of a refunding order covers them, too.
     if order.status != Status::Refunding && order.open_refunds().next().is_some() {
         wanted.extend(refund_dispatch(order));
     }

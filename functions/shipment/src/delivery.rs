@@ -1,4 +1,4 @@
-//! Records on an order where its parcel is, and tells its customer.
+//! Records a parcel's delivery state on its order, and tells the customer.
 
 use domain::{Command, Delivery, Order, OrderId, Refusal};
 use messages::PartnerReference;
@@ -12,20 +12,20 @@ use store::{Noted, Settlement, StoreError};
 use super::carriers::Carrier;
 use super::{Shipments, TRIES, carrier_failed};
 
-/// What became of a parcel's news.
+/// Outcome of recording a parcel's news.
 enum Reported {
-    /// It is on the order now, and its event tells the customer.
+    /// It is recorded, with an event that tells the customer.
     Told,
-    /// The customer is not told.
+    /// It is handled without telling the customer.
     Noted(Noted),
-    /// The customer is to be told, and the order is not shipped yet.
+    /// The customer is to be told, but the order is not shipped yet.
     TooEarly,
 }
 
 impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
     /// Reads the parcel's state from the carrier and records it on the order. A webhook is trusted
-    /// only to say that there may be news. News that the customer is to be told of waits until the
-    /// order is shipped.
+    /// only to say that there may be news. News that the customer is told of waits until the order
+    /// is shipped.
     pub(super) async fn record_delivery(
         &self,
         parcel: &PartnerReference,
@@ -55,8 +55,9 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         Ok(Consumed::Done)
     }
 
-    /// Records the news, and tells the customer the first time that the parcel reaches a state that is
-    /// mailed. A shop that mails none promises none: what is recorded then is not mailed later.
+    /// Records the news, and tells the customer the first time that the parcel reaches a mailed
+    /// state. If the shop does not send such mails at that time, the state is not mailed later
+    /// either.
     async fn report(
         &self,
         id: &OrderId,
@@ -83,7 +84,8 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         Err(StoreError::Conflict.into())
     }
 
-    /// The order and the command that tells its customer of the news, if it is to be told.
+    /// The order, and the command that tells its customer of the news; `None` if the customer is
+    /// not to be told.
     async fn untold(
         &self,
         id: &OrderId,

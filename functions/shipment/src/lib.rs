@@ -55,12 +55,12 @@ const TRIES: u32 = 4;
 /// its way after the function that sent it was frozen.
 const PURCHASE_MAY_TAKE: Duration = Duration::from_mins(30);
 
-/// Who wants the order shipped.
+/// Who requests the shipment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// The shop, with a recipient of its choice.
     Request,
-    /// The chain: it asks for what was refused no more.
+    /// The chain. It does not request a refused parcel again.
     Chain,
 }
 
@@ -96,7 +96,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// The same with mails about the parcel's way, or without them.
+    /// The same service, with or without mails about the parcel's delivery.
     #[must_use]
     pub fn mailing(self, tracking_mails: TrackingMails) -> Self {
         Self {
@@ -224,7 +224,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// What the order shows of a refusal.
+    /// The refusal as stored on the order.
     fn refusal(&self, order: &Order, refusal: &CarrierRefusal) -> ShippingRefusal {
         let code = refusal.code.clone();
         let pointers = refusal.errors.iter().map(|error| error.pointer.as_str());
@@ -252,7 +252,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         match self.carrier.look_up(&parcel.reference).await {
             Ok(Some(label)) => return self.finish_with(&order, parcel, label).await,
             Ok(None) => {}
-            // It is bought for good, and carries nothing.
+            // The label was bought and refunded: it cannot be used, and the shipment gets no other.
             Err(CarrierError::Refused(refusal)) => return self.refuse(&order, &[], refusal).await,
             Err(error) => return Err(carrier_failed(error)),
         }
@@ -274,7 +274,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// Buys the label of the order's parcel; the purchase is written down under this name.
+    /// Buys the label of the order's parcel; the purchase was stored under this name.
     async fn buy(&self, order: Order, parcel: &OpenParcel, name: &str) -> Result<Step, Error> {
         match self.carrier.buy(&parcel.reference).await {
             Ok(label) => self.finish_with(&order, parcel, label).await,
@@ -283,8 +283,8 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
             }
             Err(error @ CarrierError::Unanswered(_)) => Err(carrier_failed(error)),
             Err(error) => {
-                // It is provably not bought. Should this write fail, the purchase counts as open for a
-                // while, and no harm is done.
+                // The label was provably not bought. If this write fails, the purchase counts as
+                // open for a while, which does no harm.
                 let names = [name.to_owned()];
                 let now = self.runtime.now();
                 let ended = self.store.end_purchases(&order, &names, now).await;
@@ -313,7 +313,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         }
     }
 
-    /// Purchases of the order that can take effect no more.
+    /// The order's purchases that can no longer take effect.
     fn expired(&self, order: &Order) -> Vec<String> {
         let now = self.runtime.now();
         let purchases = order.purchases.iter().flatten();
@@ -321,9 +321,9 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
         expired.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Continues an order whose label was refused: it may have been bought by hand, or by a purchase
-    /// that was on its way. If it provably was not and never will be, the shop's request gives the
-    /// parcel up for another one.
+    /// Continues an order whose label was refused: the label may have been bought by hand, or by a
+    /// purchase that took effect late. If it provably was not and never will be, a request of the
+    /// shop gives the parcel up for another one.
     async fn mend(&self, order: Order, parcel: &OpenParcel, origin: Origin) -> Result<Step, Error> {
         let expired = self.expired(&order);
         let open = order.purchases.as_ref().map(BTreeMap::len);
@@ -412,7 +412,7 @@ impl<C: Carrier, Q: EventQueue> Shipments<C, Q> {
     }
 }
 
-/// What a write of the shipment leaves to do.
+/// The next step after a write about the shipment.
 fn standing(shipping: Shipping) -> Result<Step, Error> {
     match shipping {
         Shipping::Shipped(order) => recorded(&order, Effect::Before),
@@ -493,11 +493,11 @@ impl<C: Carrier, Q: EventQueue + 'static> Function for Shipments<C, Q> {
         let is_due = order.due.is_some_and(|due| due.step == DueStep::Shipping);
         match self.ship(order, &contact, Origin::Chain).await {
             Ok(_) => Ok(Consumed::Done),
-            // The shop's turn. The sweep looks again, because the label may be bought by hand.
+            // The shop must act. The sweep checks again, because the label may be bought by hand.
             Err(Error::WrongState { .. }) if is_refused && is_due => Ok(Consumed::Done),
             Err(Error::WrongState { .. }) => Ok(Consumed::NotYet),
-            // The sweep continues the order once the keys are there, so the message need not become
-            // a dead letter.
+            // The sweep continues the order once the keys are available, so the message need not
+            // become a dead letter.
             Err(error @ Error::NotConfigured { .. }) if is_due => {
                 count_dependency(&error);
                 tracing::error!(order_id = %id, code = error.code(), %error, "left to the sweep");

@@ -26,7 +26,7 @@ impl ShippingRequest {
         let request = report.body(body).and_then(|fields| {
             let order = fields.required("orderId", as_own_id(OrderId::parse));
             let contact = read_contact(&fields, EmailField::Absent);
-            // `null` here; any other value makes the body a mail's.
+            // `event` is `null` here; any other value makes the body a request for a mail.
             let _ = fields.value("event");
             fields.close();
             Some(Self::Ship {

@@ -1,11 +1,12 @@
-//! Hears what partners tell by themselves.
+//! Receives partner webhooks.
 //!
 //! `POST /api/partner/{partner}/webhook`
 //!
-//! A webhook is only a hint, like every message here: it is believed as to what it is about, never as
-//! to how that stands. It becomes a message to the worker that has the partner's client, and that
-//! worker asks the partner, under the same claims and conditions as for any request. So a webhook that
-//! comes first, late, twice or beside a request changes nothing that the request would not.
+//! Like every message, a webhook is a hint: it is trusted to say *what* changed, never *what it
+//! changed to*. It becomes a message to the worker that has the partner's client. That worker asks
+//! the partner, under the same claims and conditions as for any request. A webhook that arrives
+//! first, late, twice, or at the same time as a request therefore changes nothing that the request
+//! would not.
 
 mod partners;
 
@@ -34,23 +35,24 @@ use partners::{News, PartnerEvent};
 
 pub use partners::PayPalSigner;
 
-/// Bodies above this many bytes are refused before they are looked at.
+/// Bodies with more bytes are refused unread.
 const MAX_BODY: usize = 256 * 1024;
 
-/// By what partners are known; one that is not here does not exist for this deployment.
+/// The secrets that verify webhooks, by partner. A partner without one does not exist for this
+/// deployment.
 #[derive(Clone, Debug, Default)]
 pub struct Signers {
-    /// Stripe's secret, with `whsec_`.
+    /// Stripe's secret, including `whsec_`.
     pub stripe: Option<Keys<Secret>>,
-    /// The webhook at PayPal.
+    /// The verifier of PayPal's webhooks.
     pub paypal: Option<PayPalSigner>,
-    /// The secret that EasyPost was told.
+    /// The secret that EasyPost was given.
     pub easypost: Option<Keys<Secret>>,
 }
 
 impl Signers {
-    /// What the partners that `BILLING_PARTNER`, `FORMER_BILLING_PARTNER` and `CARRIER` name are known
-    /// by, of secrets that hold nothing else.
+    /// The signers of the partners that `BILLING_PARTNER`, `FORMER_BILLING_PARTNER`, and `CARRIER`
+    /// name. Their secrets contain nothing else.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
@@ -94,7 +96,7 @@ pub struct Webhooks<Q> {
 }
 
 impl<Q: EventQueue + 'static> Webhooks<Q> {
-    /// The service over its store and queues; `stage` names the deployment in metrics.
+    /// Builds the service over its store and queues; `stage` names the deployment in metrics.
     #[must_use]
     pub fn new(store: Store, queue: Q, signers: Signers, stage: String, runtime: Runtime) -> Self {
         Self {
@@ -133,8 +135,9 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         Answer::ok(&json!({"received": true}))
     }
 
-    /// Passes a signed event on unless it was heard before. The message comes first and is harmless
-    /// when sent twice: if this ends in between, the partner's repeat does it again.
+    /// Passes a signed event on unless it was received before. The message is sent first, which is
+    /// harmless when repeated: if this function ends before the event is recorded, the partner's
+    /// retry does it again.
     async fn once<E: PartnerEvent>(&self, partner: &'static str, body: &[u8]) -> Result<(), Error> {
         let event: E = partners::read(body)?;
         let Some(id) = PartnerReference::parse(event.id()) else {
@@ -157,8 +160,8 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
             telemetry::count(&self.stage, "WebhookIgnored", 1, now);
         }
         let body = String::from_utf8_lossy(body);
-        // Beside us the same event may have come with another body (a partner counts its tries
-        // there): it is the same event.
+        // The same event may have been received concurrently with another body (a partner counts
+        // its tries there). It is still the same event.
         self.store
             .use_key(&key, &digest_hex(&[&body]).into(), now)
             .await
@@ -166,7 +169,8 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         Ok(())
     }
 
-    /// Tells the worker that can ask the partner; `false` where the news is of nothing of ours.
+    /// Queues a message to the worker that can ask the partner. Returns `false` if the news is
+    /// about nothing of this service.
     async fn pass_on(&self, news: News, key: &str) -> Result<bool, Error> {
         match news {
             News::Charge(order) => {
@@ -192,7 +196,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         }
     }
 
-    /// Has the payment worker look at an order again, if it still waits for this.
+    /// Makes the payment worker check an order, if it still waits for this news.
     async fn look_at(
         &self,
         id: &OrderId,
@@ -214,12 +218,12 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         Ok(true)
     }
 
-    /// Has the payment worker ask what the partner shows of a captured charge's refunds.
+    /// Makes the payment worker read a captured charge's refunds from the partner.
     async fn look_at_refunds(&self, id: &OrderId, key: &str) -> Result<bool, Error> {
         let Some(order) = self.store.order(id).await? else {
             return Ok(false);
         };
-        // A charge may be refunded before it is recorded here that it was captured.
+        // A charge may be refunded before its capture is recorded here.
         let payment = order.payment.as_ref();
         let is_opened = payment.is_some_and(|payment| payment.reference.is_some());
         if order.charge().is_none() && !(is_opened && order.status == Status::Invoiced) {
@@ -238,7 +242,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         Ok(true)
     }
 
-    /// Tells of what only the partner can say which order it is about.
+    /// Reports news of which only the partner knows the order.
     async fn report(&self, queue: Queue, kind: MessageKind, key: &str) -> Result<bool, Error> {
         let message = Message {
             id: key.to_owned(),
@@ -253,12 +257,12 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
     }
 }
 
-/// What a partner is known by, if this deployment works with it.
+/// The partner's signer, if this deployment works with the partner.
 fn require_partner<T>(signer: Option<&T>) -> Result<&T, Error> {
     signer.ok_or(Error::NotFound(Missing::Partner))
 }
 
-/// The body's bytes as they were signed.
+/// The body's bytes, as they were signed.
 fn body(request: &Request) -> Result<&[u8], Error> {
     let bytes: &[u8] = match request.body() {
         Body::Text(text) => text.as_bytes(),
@@ -274,8 +278,8 @@ fn body(request: &Request) -> Result<&[u8], Error> {
 impl<Q: EventQueue + 'static> Function for Webhooks<Q> {
     const ROUTES: &'static [Route] = &[Route::Webhook];
 
-    /// Partners have no tokens of ours, and their ids may look like card numbers: the signature
-    /// stands for all checks of other endpoints.
+    /// Partners have none of our tokens, and their IDs may look like card numbers: the signature
+    /// replaces all checks of other endpoints.
     async fn receive_webhook(&self, request: &Request) -> Result<Answer, Error> {
         Box::pin(self.take(request)).await
     }

@@ -1,4 +1,4 @@
-//! The Lambda that partners tell their news to.
+//! The webhook Lambda.
 
 use messages::queue::Sqs;
 use platform::config::Environment;

@@ -1,4 +1,4 @@
-//! The carriers: who takes the goods.
+//! The carriers.
 
 pub mod easypost;
 mod own;
@@ -13,23 +13,23 @@ use service::error::{FieldError, Source};
 pub use easypost::{EasyPost, EasyPostSettings};
 pub use own::Own;
 
-/// A parcel to be taken.
+/// A parcel to ship.
 #[derive(Clone, Debug)]
 pub struct Parcel {
-    /// What it is for; one parcel per order.
+    /// The order; one parcel per order.
     pub order: OrderId,
-    /// To whom.
+    /// The recipient's name.
     pub name: Text,
-    /// How to reach them.
+    /// The recipient's phone number.
     pub phone: Text,
-    /// Where to.
+    /// The address to ship to.
     pub shipping_address: Text,
-    /// What the goods are worth, for customs.
+    /// The value of the goods, for customs.
     pub worth: Worth,
 }
 
 impl Parcel {
-    /// Whom it goes to.
+    /// The recipient of the parcel.
     #[must_use]
     pub fn recipient(&self) -> Recipient<'_> {
         Recipient {
@@ -40,67 +40,69 @@ impl Parcel {
     }
 }
 
-/// What a customer pays for goods.
+/// The price that a customer pays for goods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worth {
     /// The order's total.
     pub amount: Money,
-    /// In which currency.
+    /// The currency of the amount.
     pub currency: Currency,
 }
 
-/// What a carrier gives for a parcel that it takes.
+/// The label of a parcel that a carrier accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// What the customer follows the parcel by.
+    /// The number by which the customer tracks the parcel.
     pub tracking_number: TrackingNumber,
-    /// Where the label can be fetched, if the carrier gives one.
+    /// The URL of the label, if the carrier gives one.
     pub url: Option<String>,
 }
 
-/// How far a parcel is once it was opened.
+/// Outcome of opening a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// The carrier asks nobody: the same order has the same label for ever, and nothing is left to
-    /// be bought.
+    /// The carrier needs no registration: the same order always has the same label, and nothing
+    /// remains to be bought.
     Labelled(Label),
     /// Registered under this reference; nothing is bought yet.
     Registered(String),
 }
 
-/// Where a parcel is, as the carrier shows it.
+/// The delivery state of a parcel, as the carrier shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked {
-    /// What it is for.
+    /// The order that the parcel is for.
     pub order: OrderId,
-    /// Where it is.
+    /// The delivery state.
     pub delivery: Delivery,
 }
 
-/// Why a carrier did not do what it was asked.
+/// Why a carrier did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum CarrierError {
-    /// Nothing was bought: this deployment has no key for it, or one that it refuses. Only the shop's
-    /// operator can change that.
+    /// Nothing was bought: this deployment has no key for the carrier, or the carrier rejects it.
+    /// Only the shop's operator can change that.
     #[error("the carrier's key is missing or refused")]
     NotConfigured(#[source] Source),
-    /// It provably bought nothing: no connection, asked for less, or is down.
+    /// The carrier provably bought nothing: it could not be reached, throttled the call, or is
+    /// down.
     #[error("the carrier is unavailable")]
     Unavailable(#[source] Source),
-    /// Its answer was lost; it may have done what it was asked.
+    /// The carrier's answer was lost. It may have done what was requested.
     #[error("the carrier's answer was lost")]
     Unanswered(#[source] Source),
-    /// It does not carry this parcel: nothing was bought, and the same request would be refused again.
+    /// The carrier refuses this parcel: nothing was bought, and the same request would be refused
+    /// again.
     #[error("the carrier refuses the parcel")]
     Refused(CarrierRefusal),
 }
 
-/// Why a carrier does not carry a parcel.
+/// Why a carrier refuses a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CarrierRefusal {
-    /// A machine's word, kept on the order: the carrier's code, or one of ours.
+    /// A machine-readable code that the order stores: the carrier's, or one of this service.
     pub code: String,
-    /// What is wrong with the request, field by field; quotes nothing.
+    /// The errors in the request, by field. They quote nothing of it.
     pub errors: Vec<FieldError>,
 }
 
@@ -114,29 +116,30 @@ impl FromReach for CarrierError {
     }
 }
 
-/// Takes parcels.
+/// A carrier that ships parcels.
 ///
-/// The sequence is open, store the reference, buy. The store keeps the first reference of an order,
-/// so a crash at any point is mended by asking for that reference. Another one takes its place only
-/// after its label was refused and can provably not be bought any more.
+/// The sequence is: open, store the reference, buy. The store keeps an order's first reference, so
+/// after a crash at any point the parcel is looked up by that reference. Another reference can
+/// replace it only after its label was refused and provably can no longer be bought.
 pub trait Carrier: Send + Sync + 'static {
-    /// The carrier's name, as it is kept on the order. A parcel under another name is another
-    /// carrier's: this one is never asked about it.
+    /// The carrier's name, which is stored on the order. This carrier is never asked about a parcel
+    /// that another one registered.
     fn name(&self) -> &'static str;
 
     /// Registers a parcel without buying anything.
     ///
-    /// MAY be called again for the same order after its answer was lost; what is registered then is
-    /// never bought. [`Opened::Labelled`] MUST be the same for the same order, however often it is
-    /// asked, and different for different orders.
+    /// MAY be called again for the same order after its answer was lost; a second parcel that is
+    /// registered then is never bought. [`Opened::Labelled`] MUST be the same for the same order
+    /// every time, and different for different orders.
     fn open(&self, parcel: &Parcel) -> impl Future<Output = Result<Opened, CarrierError>> + Send;
 
     /// Buys the label of a registered parcel.
     ///
-    /// MUST take effect at most once for a reference, however often and by however many it is
-    /// called; once it has, it gives that label again. MUST return [`CarrierError::Unanswered`] when
-    /// it is not known whether it was bought, and [`CarrierError::Refused`] only if it was not: the
-    /// shop may then have another parcel registered.
+    /// MUST take effect at most once for a reference, no matter how often and by how many workers
+    /// it is called; once it has taken effect, it returns that label again. MUST return
+    /// [`CarrierError::Unanswered`] if it is not known whether the label was bought, and
+    /// [`CarrierError::Refused`] only if it was not: the shop may then have another parcel
+    /// registered.
     fn buy(&self, reference: &str) -> impl Future<Output = Result<Label, CarrierError>> + Send;
 
     /// The label of a registered parcel, if it was bought.
@@ -145,9 +148,9 @@ pub trait Carrier: Send + Sync + 'static {
         reference: &str,
     ) -> impl Future<Output = Result<Option<Label>, CarrierError>> + Send;
 
-    /// Where a registered parcel is and which order it is for, by its reference, which came from
-    /// outside: an implementer MUST NOT put it into a path unchecked. `None` where there is no such
-    /// parcel of this service, or nothing is known of its way yet.
+    /// Returns the delivery state of a registered parcel and its order. `reference` came from
+    /// outside: an implementation MUST NOT put it into a path unchecked. Returns `None` if this
+    /// service has no such parcel, or if nothing is known about its delivery yet.
     fn track(
         &self,
         reference: &PartnerReference,

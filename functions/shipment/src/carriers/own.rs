@@ -5,8 +5,8 @@ use messages::PartnerReference;
 
 use super::{Carrier, CarrierError, Label, Opened, Parcel, Tracked};
 
-/// Numbers parcels by their order: 53 bits of a hash of its id. The same order always has the same
-/// number; that two of a million orders share one has a chance of 1 in 18 000.
+/// Numbers parcels by their order: 53 bits of a hash of its ID. The same order always has the same
+/// number. The probability that any two of a million orders share one is 1 in 18,000.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Own;
 
@@ -35,13 +35,13 @@ impl Carrier for Own {
         Err(registers_nothing())
     }
 
-    /// It tells nobody by itself.
+    /// This carrier reports no deliveries.
     async fn track(&self, _reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
         Ok(None)
     }
 }
 
-/// A reference belongs to a carrier that the shop has left since.
+/// The reference belongs to a carrier that the shop no longer uses.
 fn registers_nothing() -> CarrierError {
     CarrierError::Unavailable("the own carrier registers nothing; this parcel is another's".into())
 }

@@ -13,8 +13,8 @@ use super::{
     News, PartnerEvent, SignatureError, decode_hex, header, verify_hmac, verify_with_secret,
 };
 
-/// What EasyPost was told to sign with. It normalises the secret (NFKD) before it signs; ASCII stays as
-/// it is.
+/// The secret that EasyPost signs with. EasyPost normalizes it (NFKD) before it signs; ASCII stays
+/// unchanged.
 pub(crate) fn pick_secret(secret: &PartnerSecret) -> Result<Secret, ConfigError> {
     let text = secret.field("webhookSecret", &[])?;
     if text.expose().is_ascii() {
@@ -23,7 +23,7 @@ pub(crate) fn pick_secret(secret: &PartnerSecret) -> Result<Secret, ConfigError>
     Err(secret.wrong("webhookSecret in its secret must be ASCII"))
 }
 
-/// Verifies `X-Hmac-Signature` with the secret that EasyPost was told.
+/// Verifies `X-Hmac-Signature` with the secret that EasyPost was given.
 pub(crate) async fn verify(
     secrets: &Keys<Secret>,
     headers: &HeaderMap,
@@ -34,8 +34,8 @@ pub(crate) async fn verify(
     verify_with_secret("easypost", Counterpart::Carrier, secrets, verify).await
 }
 
-/// Verifies `X-Hmac-Signature: hmac-sha256-hex=<hex>`, which signs the body. It holds no time, so that
-/// an old webhook sent again is only stopped by its event's id.
+/// Verifies `X-Hmac-Signature: hmac-sha256-hex=<hex>`, which signs the body. It contains no time,
+/// so only the event's ID stops a replayed webhook.
 fn verify_header(header: &str, body: &[u8], secret: &Secret) -> Result<(), SignatureError> {
     let signature = header
         .trim()
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn easyposts_own_example_is_accepted_and_nothing_beside_it() {
-        // EasyPost's example has a secret that is no ASCII, in Unicode's form NFKD.
+        // EasyPost's example has a non-ASCII secret, in Unicode's form NFKD.
         let secret = Secret::new("se\u{301}cret");
         let hex = "38f3f53c103713df81616a0a186d77141957323ec21d5fe9363db93840f527db";
         let header = format!("hmac-sha256-hex={hex}");

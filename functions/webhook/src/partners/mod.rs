@@ -1,5 +1,5 @@
-//! What is known of each partner's webhooks, one file a partner: how they are signed, over the body's
-//! exact bytes, and which event says what.
+//! The partners' webhooks, one file for each partner: how they are signed, over the body's exact
+//! bytes, and what each event means.
 
 pub(crate) mod easypost;
 pub(crate) mod paypal;
@@ -18,32 +18,32 @@ use sha2::Sha256;
 
 pub use paypal::PayPalSigner;
 
-/// What an event may have changed.
+/// The change that an event may report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// The outcome of the order's charge may be known now.
     Charge(OrderId),
-    /// Money of the order's charge may have gone back, or come again, also long after.
+    /// Money of the order's charge may have been refunded or returned, even long after the payment.
     Refund(OrderId),
-    /// The order's charge was denied: before it was paid, or after.
+    /// The order's charge was denied, before or after it was paid.
     Denied(OrderId),
-    /// The customer's bank or PayPal has news of this dispute, as this partner can tell.
+    /// This partner has news of the dispute with this ID.
     Dispute(PartnerName, PartnerReference),
-    /// The parcel of this reference may be elsewhere.
+    /// The parcel with this reference may have a new delivery state.
     Delivery(PartnerReference),
 }
 
-/// An event as a partner documents it.
+/// An event in a partner's documented form.
 pub(crate) trait PartnerEvent: DeserializeOwned {
-    /// The partner's name for the event: each one is heard once.
+    /// The partner's ID of the event. Each event is handled once.
     fn id(&self) -> &str;
 
-    /// What it may have changed; `None` where nothing here waits for its type, or it is about nothing
-    /// of ours.
+    /// The change that it may report; `None` if no service waits for its type, or if it is about
+    /// nothing of this service.
     fn news(&self) -> Option<News>;
 }
 
-/// Reads a signed body.
+/// Parses a signed body.
 pub(crate) fn read<T: PartnerEvent>(body: &[u8]) -> Result<T, Error> {
     json::read(body).map_err(|error| match error {
         JsonError::Malformed(error) if error.is_data() => Error::Invalid(vec![FieldError {
@@ -54,7 +54,7 @@ pub(crate) fn read<T: PartnerEvent>(body: &[u8]) -> Result<T, Error> {
     })
 }
 
-/// Why a webhook is not believed. It is logged by its code and never told apart for the caller.
+/// Why a webhook is not trusted. The code is logged; the caller cannot tell the cases apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignatureError {
     #[error("there is no signature")]
@@ -79,19 +79,19 @@ impl SignatureError {
     }
 }
 
-/// What the caller gets to know: nothing but that it is not believed.
+/// The error for the caller: it says only that the webhook is not trusted.
 fn reject(partner: &'static str, error: SignatureError) -> Error {
     tracing::info!(partner, code = error.code(), "not believed");
     Error::WebhookSignature
 }
 
-/// A header's value; what is not text cannot be a signature.
+/// A header's value. A value that is not text cannot be a signature.
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, SignatureError> {
     let value = headers.get(name).ok_or(SignatureError::Missing)?;
     value.to_str().map_err(|_| SignatureError::Malformed)
 }
 
-/// Verifies with the secret of now, and if that does not fit, with the one that has replaced it.
+/// Verifies with the current secret, and if that does not match, with the one that has replaced it.
 async fn verify_with_newest(
     secrets: &Keys<Secret>,
     now: Secret,
@@ -106,7 +106,7 @@ async fn verify_with_newest(
     }
 }
 
-/// The same for a partner that signs with a secret of its own.
+/// Does the same for a partner that signs with a dedicated secret.
 async fn verify_with_secret(
     partner: &'static str,
     counterpart: Counterpart,
@@ -129,7 +129,7 @@ fn verify_hmac(secret: &Secret, parts: &[&[u8]], signature: &[u8; 32]) -> bool {
     mac.verify_slice(signature).is_ok()
 }
 
-/// 64 hexadecimal digits as what they stand for.
+/// Decodes 64 hexadecimal digits.
 fn decode_hex(hex: &str) -> Option<[u8; 32]> {
     if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

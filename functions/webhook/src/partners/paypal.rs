@@ -1,21 +1,22 @@
-//! PayPal's webhooks, which PayPal signs ("Integrate webhooks", verifying messages by oneself) by RSA
-//! with SHA-256 over
+//! PayPal's webhooks. PayPal signs them ("Integrate webhooks", self-verification) by RSA with
+//! SHA-256 over
 //! `<transmission id>|<transmission time>|<webhook id>|<CRC-32 of the body, in decimal>`.
 //!
-//! The certificate comes from an address that the request itself names. It is believed because it is
-//! fetched over TLS from PayPal's own API and from nowhere else, and from there only as a certificate.
+//! The request itself names the certificate's URL. The certificate is trusted because it is fetched
+//! over TLS from PayPal's own API and from nowhere else.
 //!
-//! The time is part of what is signed and has no limit: nothing says that PayPal, which repeats a
-//! webhook for three days, signs each repeat anew, and a limit would refuse all repeats if it does
-//! not. Nor would a limit gain anything: an old webhook is a hint like a new one, and each event's
-//! id counts once.
+//! The time is part of the signed text and has no limit. Nothing guarantees that PayPal, which
+//! retries a webhook for three days, signs each retry anew, and a limit would refuse all retries if
+//! it does not. A limit would also gain nothing: an old webhook is a hint like a new one, and each
+//! event's ID counts only once.
 //!
-//! Whoever forges a webhook may name any certificate. So what is fetched is bounded
-//! (`certificates.rs`): once that is spent, a webhook with a certificate that is not known yet gets 503,
-//! and PayPal, which repeats for three days, is heard when the flood is over.
+//! A forged webhook may name any certificate. The number of fetches is therefore limited
+//! (`certificates.rs`). Once the budget is spent, a webhook with an unknown certificate gets 503,
+//! and PayPal's retries, over three days, are accepted when the flood has ended.
 //!
-//! A CRC is easily forged: whoever sees a signed webhook can make another body that fits its
-//! signature. Such a body gets as far as any other here: whoever hears of it asks PayPal.
+//! A CRC is easily forged: an attacker who sees a signed webhook can create another body that
+//! matches its signature. Such a body has no more effect than any other, because the worker asks
+//! PayPal.
 
 mod certificates;
 
@@ -42,55 +43,55 @@ use webpki::ring::RSA_PKCS1_2048_8192_SHA256;
 use super::{News, PartnerEvent, SignatureError, header, reject, verify_with_newest};
 use certificates::{Certificates, Known};
 
-/// Where PayPal's API is ("API requests"), and where it names its certificates.
+/// The addresses of PayPal's API ("API requests") and of its certificates.
 const LIVE: [&str; 2] = ["https://api-m.paypal.com", "https://api.paypal.com"];
 const SANDBOX: [&str; 2] = [
     "https://api-m.sandbox.paypal.com",
     "https://api.sandbox.paypal.com",
 ];
 
-/// Under this path, and nowhere else, are certificates.
+/// The path of all certificates.
 const CERTIFICATES: &str = "/v1/notifications/certs/";
 
-/// How long fetching a certificate may take.
+/// The time limit for fetching a certificate.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Checks what PayPal signs.
+/// Verifies PayPal's signatures.
 #[derive(Clone, Debug)]
 pub struct PayPalSigner {
     webhook_id: Keys<Secret>,
     https: Https,
-    /// Where certificates may be named to be; the first is where they are fetched.
+    /// The addresses that a request may name for certificates. They are fetched from the first one.
     addresses: Vec<String>,
     certificates: Arc<Mutex<Certificates>>,
-    /// Whoever holds it fetches; the others wait for what comes of that.
+    /// The task that holds it fetches; the others wait for the result.
     turn: Arc<Turn<()>>,
     runtime: Runtime,
 }
 
-/// Why a signature was not checked to its end, or is not believed.
+/// Why a signature could not be verified or is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unverified {
     /// It is not PayPal's.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// The webhook's id is not known.
+    /// The webhook's ID is not known.
     #[error(transparent)]
     NoId(#[from] SecretError),
-    /// Too many certificates were fetched of late.
+    /// Too many certificates were fetched recently.
     #[error("too many unknown certificates are named")]
     TooMany,
     /// The certificate could not be fetched.
     #[error("PayPal's certificate could not be fetched")]
     NoCertificate(#[source] HttpsError),
-    /// PayPal gave something else.
+    /// PayPal did not return a certificate.
     #[error("PayPal answered {0} for its certificate")]
     Refused(u16),
 }
 
 impl From<Unverified> for Error {
-    /// A webhook that cannot be checked now comes again: PayPal repeats what is not answered with
-    /// success.
+    /// PayPal retries a webhook that is not answered with success, so one that cannot be verified
+    /// now returns.
     fn from(unverified: Unverified) -> Self {
         match unverified {
             Unverified::Signature(error) => reject("paypal", error),
@@ -105,8 +106,8 @@ impl From<Unverified> for Error {
 }
 
 impl PayPalSigner {
-    /// For the webhook that PayPal shows under `webhook_id`, with the live API's certificates, which
-    /// `https` leads to.
+    /// A verifier for the webhook that PayPal shows under `webhook_id`, with the certificates of
+    /// the live API, which `https` calls.
     #[must_use]
     pub fn new(webhook_id: Keys<Secret>, https: Https, runtime: Runtime) -> Self {
         Self {
@@ -119,7 +120,7 @@ impl PayPalSigner {
         }
     }
 
-    /// For the API at `PAYPAL_URL`, PayPal's own live address without it.
+    /// A verifier for the API at `PAYPAL_URL`; PayPal's live address if that is not set.
     pub fn from_environment(
         environment: Environment<'_>,
         webhook_id: Keys<Secret>,
@@ -134,7 +135,7 @@ impl PayPalSigner {
         })
     }
 
-    /// Believes the body or says why not. What can be checked without a call is checked first.
+    /// Verifies the body. Everything that needs no call is checked first.
     pub(crate) async fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Unverified> {
         let text = |name: &str| header(headers, name);
         let signature = text("paypal-transmission-sig")?;
@@ -165,7 +166,7 @@ impl PayPalSigner {
         Ok(())
     }
 
-    /// The name of the certificate at an address that the request names, if that is PayPal's.
+    /// The name of the certificate in the URL that the request names, if the URL is PayPal's.
     fn certificate_name<'a>(&self, url: &'a str) -> Result<&'a str, SignatureError> {
         let path = self
             .addresses
@@ -176,7 +177,7 @@ impl PayPalSigner {
         name.ok_or(SignatureError::Malformed)
     }
 
-    /// The certificate of that name, fetched if need be.
+    /// The certificate with that name, fetched if necessary.
     async fn certificate(&self, name: &str) -> Result<CertificateDer<'static>, Unverified> {
         if let Some(kept) = self.kept(name) {
             return kept;
@@ -198,21 +199,21 @@ impl PayPalSigner {
         let answer = answer.map_err(Unverified::NoCertificate)?;
         match answer.status {
             200 => {}
-            // A name that PayPal does not know is not PayPal's.
+            // PayPal does not know the name, so it is not PayPal's.
             404 => {
                 self.certificates().not_found(name, self.runtime.now());
                 return Err(SignatureError::Malformed.into());
             }
             status => return Err(Unverified::Refused(status)),
         }
-        // The first one is the signer's; those that may follow are its issuers'.
+        // The first certificate is the signer's; any others are its issuers'.
         let certificate = CertificateDer::from_pem_slice(&answer.body);
         let certificate = certificate.map_err(|_| Unverified::Refused(answer.status))?;
         self.certificates().fetched(name, certificate.clone());
         Ok(certificate)
     }
 
-    /// What needs no fetch.
+    /// The result that needs no fetch.
     fn kept(&self, name: &str) -> Option<Result<CertificateDer<'static>, Unverified>> {
         match self.certificates().find(name, self.runtime.now()) {
             Known::Certificate(certificate) => Some(Ok(certificate)),
@@ -227,7 +228,8 @@ impl PayPalSigner {
     }
 }
 
-/// Where the certificates of the API at `address` may be named to be; the first is where they are.
+/// The addresses that a request may name for certificates of the API at `address`. They are fetched
+/// from the first one.
 fn addresses(address: &str) -> Vec<String> {
     let pairs = [LIVE, SANDBOX];
     match pairs.into_iter().find(|pair| pair.contains(&address)) {
@@ -236,7 +238,8 @@ fn addresses(address: &str) -> Vec<String> {
     }
 }
 
-/// A name of one word, which cannot lead elsewhere in a path or be taken for two in what is signed.
+/// Whether a name is a single path segment, which cannot lead elsewhere in a path and has no
+/// separator of the signed text.
 fn is_one_word(name: &str) -> bool {
     PathSegment::parse(name).is_some()
 }
@@ -256,8 +259,8 @@ impl PayPalEvent {
         self.resource.pointer(field)?.as_str()
     }
 
-    /// The payment function gives each order the invoice as `custom_id`, and its captures and refunds
-    /// have it too.
+    /// The payment function sets the invoice as `custom_id` of each order, and the order's captures
+    /// and refunds have it, too.
     fn order(&self) -> Option<OrderId> {
         let invoice = ["/custom_id", "/purchase_units/0/custom_id"]
             .into_iter()
@@ -273,7 +276,7 @@ impl PartnerEvent for PayPalEvent {
 
     fn news(&self) -> Option<News> {
         match self.kind.as_str() {
-            // The payer has acted, and the capture can be asked for again.
+            // The payer has acted, and the capture can be requested again.
             "CHECKOUT.ORDER.APPROVED" => self.order().map(News::Charge),
             "PAYMENT.CAPTURE.COMPLETED" => self.order().map(News::Charge),
             "PAYMENT.CAPTURE.DECLINED" | "PAYMENT.CAPTURE.DENIED" => self.order().map(News::Denied),

@@ -15,9 +15,10 @@ use super::{
     News, PartnerEvent, SignatureError, decode_hex, header, verify_hmac, verify_with_secret,
 };
 
-/// How far the time of Stripe's signature may be from ours, before or after ("Resolve webhook
-/// signature verification errors" has five minutes for the past; a future one is no better). Stripe
-/// signs each delivery anew, so its repeats pass; PayPal's and EasyPost's signatures have no limit.
+/// How far the time of Stripe's signature may be from ours, in either direction ("Resolve webhook
+/// signature verification errors" has five minutes for the past; a future time is no better).
+/// Stripe signs each delivery anew, so its retries pass. PayPal's and EasyPost's signatures have no
+/// limit.
 const TOLERANCE: Duration = Duration::from_mins(5);
 
 /// Verifies `Stripe-Signature` with the endpoint's secret.
@@ -32,8 +33,9 @@ pub(crate) async fn verify(
     verify_with_secret("stripe", Counterpart::BillingPartner, secrets, verify).await
 }
 
-/// Verifies `Stripe-Signature: t=<seconds>,v1=<hex>[,v1=<hex>…]`, which signs `<t>.<body>`. One `v1`
-/// that fits is enough, since while a secret is rolled there are two; other schemes do not count.
+/// Verifies `Stripe-Signature: t=<seconds>,v1=<hex>[,v1=<hex>…]`, which signs `<t>.<body>`. One
+/// matching `v1` is enough, because there are two while a secret is rotated; other schemes do not
+/// count.
 fn verify_header(
     header: &str,
     body: &[u8],
@@ -45,7 +47,7 @@ fn verify_header(
     let mut signatures = Vec::new();
     for (name, value) in items.filter_map(|item| item.trim().split_once('=')) {
         match name {
-            // Two times would leave open which one is signed.
+            // With two times, it would be unclear which one is signed.
             "t" if time.is_some() => return Err(SignatureError::Malformed),
             "t" => time = Some(value),
             "v1" => signatures.extend(decode_hex(value)),
@@ -81,7 +83,7 @@ pub(crate) struct StripeEvent {
     id: String,
     #[serde(rename = "type")]
     kind: String,
-    /// The object is one of many types, so it is only looked into where its type is known.
+    /// The object has one of many types, so it is read only if its type is known.
     #[serde(default)]
     data: Value,
 }
@@ -91,8 +93,8 @@ impl StripeEvent {
         self.data.get("object")?.pointer(field)?.as_str()
     }
 
-    /// The payment function writes it into the metadata of each intent and refund, and Stripe copies
-    /// it from an intent to its charge.
+    /// The payment function writes it into the metadata of each intent and refund, and Stripe
+    /// copies it from an intent to its charge.
     fn order(&self) -> Option<OrderId> {
         OrderId::parse(self.text("/metadata/order_id")?).ok()
     }
@@ -103,8 +105,8 @@ impl PartnerEvent for StripeEvent {
         &self.id
     }
 
-    /// An intent that was made, is processing or wants the customer was told so to us when we
-    /// confirmed it.
+    /// Events of an intent that was created, is processing, or requires the customer are ignored:
+    /// the answer to our confirmation already said so.
     fn news(&self) -> Option<News> {
         match self.kind.as_str() {
             "payment_intent.succeeded"
@@ -137,7 +139,7 @@ mod tests {
     const SIGNED: &str = "d95c6b7477fbd7e9f90b1b0ef5f9c7ac25abca5382460e0d988c2b2a5b71b990";
     const ROLLED: &str = "7548122dce5e2b728b67327c07959ace6ce459f5ca13822932dac476fc4e0005";
 
-    /// Of the body above at second 1700000000, checked so many seconds later.
+    /// Verifies a webhook that was signed at second 1700000000, this many seconds later.
     fn check(header: &str, body: &[u8], later: i64) -> Result<(), SignatureError> {
         let now = Timestamp::from_millis((1_700_000_000 + later) * 1000);
         verify_header(header, body, &Secret::new("whsec_test_secret"), now)

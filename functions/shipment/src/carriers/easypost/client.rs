@@ -13,10 +13,10 @@ use super::wire::{
     ById, Fault, KnownAddress, NewAddress, NewShipment, Purchase, Rate, Rated, Refusal, Shipment,
 };
 
-/// Where EasyPost answers.
+/// EasyPost's address.
 const ADDRESS: &str = "https://api.easypost.com";
 
-/// A call to EasyPost without an answer that can be used.
+/// A call to EasyPost without a usable answer.
 pub(super) type Failure = CallFailure<Refusal>;
 
 /// EasyPost's API, for one account.
@@ -68,7 +68,7 @@ impl Client {
         Ok(shipment)
     }
 
-    /// The rates of today; nothing is bought by asking.
+    /// The shipment's current rates; the call buys nothing.
     pub(super) async fn rerate(&self, id: ShipmentId<'_>) -> Result<Vec<Rate>, Failure> {
         let body = serde_json::Map::new();
         let rated: Rated = self.post(path(id, "/rerate"), &body).await?;
@@ -96,11 +96,11 @@ impl Client {
     }
 }
 
-/// Logs a failed call. The path has ids at most: nothing of the customer's.
+/// Logs a failed call. The path contains at most IDs, and no customer data.
 fn log(call: &Call, failure: &Failure) {
     let path = call.path();
     match failure {
-        // The key and the funds are the operator's to mend.
+        // Only the operator can correct the key and the funds.
         CallFailure::Refused(status @ 401..=403, refusal) => {
             tracing::error!(
                 path,

@@ -6,24 +6,24 @@
 //! | buy | `GET /v2/shipments/{id}`, `POST /v2/shipments/{id}/buy` | the postage, once |
 //! | look up, track | `GET /v2/shipments/{id}` | nothing |
 //!
-//! EasyPost knows no idempotency key, and the `reference` of a shipment is not unique. But one
-//! shipment is bought once: a second purchase is `SHIPMENT.POSTAGE.EXISTS`. So the shipment's id is
-//! this carrier's reference, and a purchase of unknown outcome is only ever tried again on the same
-//! id. Buying while creating, which EasyPost also offers, would leave no id to ask for.
+//! EasyPost has no idempotency keys, and the `reference` of a shipment is not unique. But a
+//! shipment is bought only once: a second purchase is answered with `SHIPMENT.POSTAGE.EXISTS`. The
+//! shipment's ID is therefore this carrier's reference, and a purchase with an unknown outcome is
+//! only ever retried on the same ID. EasyPost also offers to buy while creating, but a lost answer
+//! would then leave no ID to look up.
 //!
-//! **Which rate.** `CARRIER_SERVICE`, or else the cheapest one in dollars. Rates come in no order
-//! and may grow stale: those of the shipment are read anew before it is bought, and asked for again
-//! where EasyPost says that they are gone.
+//! **Which rate.** The rate of `CARRIER_SERVICE`, or else the cheapest one in dollars. Rates are
+//! unsorted and may expire: the shipment's rates are read again before it is bought, and requested
+//! again if EasyPost answers that they are gone.
 //!
-//! **Addresses.** The order holds one text. [`domain::PostalAddress`] reads it, and cart and invoice
-//! refuse what it cannot read. EasyPost then checks whether anything can be delivered there, and
-//! adds the ZIP code where the city and the state are enough. That happens before the reference is
-//! stored: who sends a bad address gets `422` with what is wrong with it, and ships by sending a
+//! **Addresses.** The order stores one text. [`domain::PostalAddress`] parses it, and cart and
+//! invoice refuse what it cannot parse. EasyPost then checks whether the address is deliverable,
+//! and adds the ZIP code if the city and the state suffice. That happens before the reference is
+//! stored: a caller that sends a bad address gets `422` with the errors, and ships by sending a
 //! better one.
 //!
-//! What EasyPost answers is read with suspicion: whatever is not of the documented shape is no
-//! answer. Its sentences may quote the customer, so that only codes and names of fields get out of
-//! here.
+//! EasyPost's answers are untrusted: an answer without the documented form does not count as one.
+//! Its sentences may quote the customer, so only codes and field names leave this module.
 
 mod client;
 pub mod published;
@@ -61,8 +61,8 @@ pub struct EasyPost {
 }
 
 impl EasyPost {
-    /// The carrier over its API at `https` with a secret key, which decides between EasyPost's test
-    /// mode and real labels.
+    /// The carrier over its API at `https` with a secret key, which selects EasyPost's test mode or
+    /// real labels.
     #[must_use]
     pub fn new(https: Https, key: &Secret, settings: EasyPostSettings) -> Self {
         Self {
@@ -71,9 +71,9 @@ impl EasyPost {
         }
     }
 
-    /// The carrier of a shop's environment: `EASYPOST_URL` (EasyPost's own address without), what
-    /// [`EasyPostSettings::from_environment`] reads, and the key of now, field `apiKey` of the secret in
-    /// `CARRIER_SECRET` or of the one that `CARRIER_SECRET_ARN` names.
+    /// The carrier from a shop's environment: `EASYPOST_URL` (EasyPost's own address if not set),
+    /// the settings that [`EasyPostSettings::from_environment`] reads, and the current key, field
+    /// `apiKey` of the secret in `CARRIER_SECRET` or of the one that `CARRIER_SECRET_ARN` names.
     pub async fn from_environment(
         environment: Environment<'_>,
         aws: &Aws,
@@ -86,7 +86,7 @@ impl EasyPost {
         })
     }
 
-    /// The shipment of a reference.
+    /// The shipment with that reference.
     async fn shipment<'a>(
         &self,
         reference: &'a str,
@@ -100,7 +100,7 @@ impl EasyPost {
         choose(rates, self.settings.service.as_ref()).map_err(CarrierError::unavailable)
     }
 
-    /// The address as EasyPost keeps it, once it is found deliverable.
+    /// The ID of the address at EasyPost, if it is deliverable.
     async fn verified(
         &self,
         parcel: &Parcel,
@@ -143,7 +143,7 @@ impl EasyPost {
         ))
     }
 
-    /// A refusal counts once the shipment itself shows that it has no label.
+    /// Returns the refusal only if the shipment itself shows that it has no label.
     async fn unless_bought(
         &self,
         id: ShipmentId<'_>,
@@ -155,7 +155,8 @@ impl EasyPost {
     }
 }
 
-/// The label of a shipment; one that was given back carries nothing, and the shipment has no other.
+/// The label of a shipment. A label that was refunded cannot be used, and the shipment gets no
+/// other.
 fn label_of(
     shipment: &Shipment,
     unusable: impl FnOnce(Unusable) -> CarrierError,
@@ -172,7 +173,7 @@ fn label_of(
     Ok(found)
 }
 
-/// The recipient's address, if EasyPost can use the recipient at all.
+/// The parsed address, if EasyPost can use the recipient.
 fn readable(parcel: &Parcel) -> Result<PostalAddress, CarrierError> {
     let faults = CarrierName::EasyPost.faults(parcel.recipient());
     match PostalAddress::read(parcel.shipping_address.as_str()) {
@@ -190,7 +191,7 @@ fn readable(parcel: &Parcel) -> Result<PostalAddress, CarrierError> {
     }
 }
 
-/// Nothing can be bought, whatever the reason: to wait for a rate would be to wait for ever.
+/// The refusal if no rate can be bought, whatever the reason: waiting for a rate might never end.
 fn no_rates(settings: &EasyPostSettings) -> CarrierError {
     let offer = match &settings.service {
         Some(service) => format!("{service} offers no rate"),
@@ -275,7 +276,7 @@ impl Carrier for EasyPost {
             Err(failure) => failure,
         };
         match meaning_of(&failure) {
-            // Somebody else's purchase, or an earlier one of ours whose answer was lost.
+            // Another worker's purchase, or an earlier one of ours whose answer was lost.
             Some(Meaning::Bought) => {
                 let missing = CarrierError::unanswered("no label was made");
                 self.unless_bought(id, missing).await
@@ -289,8 +290,8 @@ impl Carrier for EasyPost {
                 );
                 self.unless_bought(id, refusal).await
             }
-            // Gone twice over. A rate that was only replaced falls under "later" below: another worker
-            // asked for new ones in between.
+            // The rates were gone twice in a row. A rate that was only replaced is decided by the last
+            // arm, which retries later: another worker has requested new rates in between.
             Some(Meaning::RatesGone) => self.unless_bought(id, no_rates(&self.settings)).await,
             _ => Err(CarrierError::from_write(failure)),
         }
@@ -301,8 +302,8 @@ impl Carrier for EasyPost {
         label_of(&shipment, CarrierError::unavailable)
     }
 
-    /// The shipment's own `reference` names the order. It is not unique and need not be: an order that
-    /// does not have this very shipment does not take the news.
+    /// The shipment's own `reference` names the order. It is not unique and need not be: an order
+    /// with another shipment ignores the news.
     async fn track(&self, reference: &PartnerReference) -> Result<Option<Tracked>, CarrierError> {
         let Ok(id) = shipment_id(reference.as_str()) else {
             return Ok(None);

@@ -1,38 +1,39 @@
-//! EasyPost's published answers to the calls that we make, and what each means for us. The client, its
-//! double and the tests share this list.
+//! EasyPost's published answers to the calls of this service, and their meaning. The client, its
+//! double, and the tests share this list.
 //!
 //! Codes: "Errors", List of Error Codes (<https://docs.easypost.com/docs/errors>), those of
-//! addresses, customs, parcels, shipments and accounts; statuses: "Errors Guide" and recorded
-//! exchanges of EasyPost's client libraries, 422 where none was recorded.
+//! addresses, customs, parcels, shipments, and accounts. Statuses: "Errors Guide" and recorded
+//! exchanges of EasyPost's client libraries; 422 if none was recorded.
 
 use domain::DeliveryState;
 
-/// What an answer means for us, and how long it may last.
+/// The meaning of an answer, and how long it may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// The key is refused; until the operator replaces it.
+    /// The key is refused. Lasts until the operator replaces it.
     Key,
-    /// Nothing was done; until the operator mends the account or its funds.
+    /// Nothing happened. Lasts until the operator corrects the account or its funds.
     Operator,
-    /// Nothing was done; minutes.
+    /// Nothing happened. Lasts minutes.
     Later,
-    /// Nothing was done, and the same request is refused again: the shop sends another address or
-    /// parcel, or cancels the order.
+    /// Nothing happened, and the same request would be refused again. The shop must send another
+    /// address or parcel, or cancel the order.
     ShopsTurn,
-    /// Nothing was bought: the shipment's rates are asked for again. At once.
+    /// Nothing was bought. The shipment's rates are requested again at once.
     RatesGone,
-    /// The same, because the rates were asked for anew since; if that happens twice over, minutes.
+    /// Nothing was bought, because new rates have been requested since. The current rates are
+    /// requested again at once; if that happens twice in a row, it lasts minutes.
     RateReplaced,
-    /// The label was bought before: it is looked up. For ever.
+    /// The label was bought before. Permanent; the label is looked up.
     Bought,
-    /// It may have been carried out, or may still be: it is looked up. Minutes.
+    /// It may have been carried out, or may still be. Lasts minutes; the shipment is looked up.
     Unknown,
 }
 
-/// A call that we make.
+/// A call that this service makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Any of them.
+    /// Any call.
     Any,
     /// `POST /v2/addresses`
     Address,
@@ -45,13 +46,13 @@ pub enum Endpoint {
 /// A published answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {
-    /// Where it is given.
+    /// The call that it answers.
     pub endpoint: Endpoint,
     /// The HTTP status.
     pub status: u16,
     /// The error's `code`.
     pub code: &'static str,
-    /// What it means.
+    /// The meaning.
     pub meaning: Meaning,
 }
 
@@ -76,7 +77,7 @@ const fn of(endpoint: Endpoint, code: &'static str, meaning: Meaning) -> Publish
 use Endpoint::{Address, Buy, Shipment};
 use Meaning::{Bought, Key, Later, Operator, RateReplaced, RatesGone, ShopsTurn, Unknown};
 
-/// All of them.
+/// All published answers.
 pub const PUBLISHED: &[Published] = &[
     any(400, "BAD_REQUEST", ShopsTurn),
     any(401, "UNAUTHORIZED", Key),
@@ -151,7 +152,7 @@ pub const PUBLISHED: &[Published] = &[
     of(Buy, "SHIPMENT.RATES.UNAVAILABLE", RatesGone),
 ];
 
-/// Parts of codes that speak of something under way, or of a time that ran out.
+/// Parts of codes that indicate something in progress, or a timeout.
 const UNSETTLED: [&str; 6] = [
     "TIMED_OUT",
     "TIMEOUT",
@@ -161,9 +162,9 @@ const UNSETTLED: [&str; 6] = [
     "EXISTS",
 ];
 
-/// What an answer with that status and code means, listed or not. A server that fails proves nothing,
-/// whatever its words; what no list holds is judged by its status. A client error is a refusal,
-/// unless it may speak of something under way.
+/// The meaning of an answer with that status and code, listed or not. A 5xx proves nothing,
+/// whatever its code. A code that is not listed is judged by its status: a client error is a
+/// refusal, unless its code may indicate something in progress.
 #[must_use]
 pub fn meaning(status: u16, code: &str) -> Meaning {
     if status >= 500 {
@@ -185,8 +186,8 @@ pub fn meaning(status: u16, code: &str) -> Meaning {
     }
 }
 
-/// The words for where a parcel is ("The Tracker object", `status`); `None` where a word says nothing
-/// of it.
+/// The tracker's statuses ("The Tracker object", `status`); `None` if the status does not tell
+/// where the parcel is.
 pub const TRACKER_STATUSES: &[(&str, Option<DeliveryState>)] = &[
     ("unknown", None),
     ("pre_transit", Some(DeliveryState::PreTransit)),
@@ -203,8 +204,8 @@ pub const TRACKER_STATUSES: &[(&str, Option<DeliveryState>)] = &[
     ("error", None),
 ];
 
-/// The words for how the refund of a label stands ("Shipping Refund", `refund_status`), and whether
-/// the label may still carry a parcel. Only people ask for such refunds.
+/// The statuses of a label's refund ("Shipping Refund", `refund_status`), and whether the label may
+/// still be used. Only people request such refunds.
 pub const REFUND_STATUSES: &[(&str, bool)] = &[
     ("submitted", false),
     ("refunded", false),
@@ -212,7 +213,7 @@ pub const REFUND_STATUSES: &[(&str, bool)] = &[
     ("not_applicable", true),
 ];
 
-/// Whether a label whose refund stands so cannot carry a parcel any more.
+/// Whether a label whose refund has this status can no longer be used.
 #[must_use]
 pub fn is_given_back(refund_status: &str) -> bool {
     REFUND_STATUSES.contains(&(refund_status, false))

@@ -1,4 +1,4 @@
-//! What a shop says about its parcels.
+//! A shop's settings for its parcels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-/// Where every parcel comes from, how big it is, and who carries it.
+/// The origin, the size, and the service of every parcel.
 #[derive(Clone, Debug)]
 pub struct EasyPostSettings {
     pub(super) from: Sender,
@@ -54,7 +54,7 @@ impl Size {
     }
 }
 
-/// What customs are told of the goods.
+/// The customs declaration of the goods.
 #[derive(Clone, Debug)]
 pub(super) struct Goods {
     pub(super) contents: String,
@@ -62,7 +62,7 @@ pub(super) struct Goods {
     pub(super) tariff_number: Option<String>,
 }
 
-/// `PARCEL` as it is written.
+/// `PARCEL` as written in the environment.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ParcelSettings {
@@ -77,7 +77,7 @@ struct ParcelSettings {
 
 const SIZE: &str = r#"it must be JSON such as {"length":10,"width":8,"height":4,"weight":15.4}: inches and ounces, each above 0; for customs it may have contents (1 to 100 characters), origin_country (two letters) and hs_tariff_number"#;
 
-/// A carrier and one of its services, as EasyPost names them; in any case.
+/// A carrier and one of its services by EasyPost's names, case-insensitive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Service {
     carrier: String,
@@ -111,12 +111,12 @@ impl FromStr for Service {
 }
 
 impl EasyPostSettings {
-    /// Reads `SHIP_FROM`, `PARCEL` and, where there is one, `CARRIER_SERVICE`; without the last the
-    /// cheapest rate is taken.
+    /// Reads `SHIP_FROM`, `PARCEL`, and the optional `CARRIER_SERVICE`; without that, the cheapest
+    /// rate is used.
     ///
-    /// The shop must be in the United States, as all whom it sends to: other countries' customs ask
-    /// for more than an order holds. What the military's and the territories' ask for is in
-    /// `PARCEL`.
+    /// The shop and all its recipients must be in the United States: other countries' customs
+    /// require more data than an order has. The customs data for military addresses and territories
+    /// is in `PARCEL`.
     pub fn from_environment(environment: Environment<'_>) -> Result<Self, ConfigError> {
         let from: Sender = json(environment, "SHIP_FROM", SENDER)?;
         from.check().map_err(|what| wrong("SHIP_FROM", what))?;
@@ -135,8 +135,8 @@ impl EasyPostSettings {
 }
 
 impl Sender {
-    /// EasyPost takes nearly any sender and says what is wrong with it when a label is bought; that
-    /// is too late, so it is said here.
+    /// EasyPost accepts nearly any sender and reports its errors only when a label is bought. That
+    /// is too late, so they are reported here.
     fn check(&self) -> Result<(), &'static str> {
         let is_blank = |text: &&String| text.trim().is_empty();
         let named = [&self.name, &self.company];
@@ -163,7 +163,7 @@ impl Sender {
 }
 
 impl Sender {
-    /// Who answers for what customs are told.
+    /// The person who signs the customs declaration.
     pub(super) fn signer(&self) -> &str {
         let named = [&self.name, &self.company].into_iter().flatten();
         let mut named = named.filter(|text| !text.trim().is_empty());

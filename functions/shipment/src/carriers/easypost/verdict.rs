@@ -1,4 +1,4 @@
-//! What EasyPost's answers mean.
+//! The meaning of EasyPost's answers.
 
 use domain::{Delivery, DeliveryState, OrderId, Timestamp, TrackingNumber};
 use partner::CallFailure::Refused;
@@ -12,8 +12,8 @@ use super::settings::Service;
 use super::wire::{Fault, Rate, Refusal, Shipment};
 use crate::carriers::{CarrierError, CarrierRefusal, Label, Tracked};
 
-/// Postage within the United States is stated in dollars. A rate in another currency cannot be
-/// compared and is never taken.
+/// Postage within the United States is in dollars. A rate in another currency cannot be compared
+/// and is never used.
 const CURRENCY: &str = "USD";
 
 const ADDRESS: &str = "/shipping_address";
@@ -36,7 +36,7 @@ impl partner::Refusal for Refusal {
     }
 }
 
-/// What EasyPost's answer means, if it is a refusal.
+/// The meaning of EasyPost's answer, if it is a refusal.
 pub(super) fn meaning_of(failure: &Failure) -> Option<Meaning> {
     match failure {
         Refused(status, refusal) => Some(meaning(*status, refusal.code())),
@@ -44,15 +44,15 @@ pub(super) fn meaning_of(failure: &Failure) -> Option<Meaning> {
     }
 }
 
-/// Whether the rates that were chosen from cannot be bought any more.
+/// Whether the chosen rate can no longer be bought.
 pub(super) fn is_stale(bought: &Result<Shipment, Failure>) -> bool {
     let failure = bought.as_ref().err();
     let meaning = failure.and_then(meaning_of);
     matches!(meaning, Some(Meaning::RatesGone | Meaning::RateReplaced))
 }
 
-/// What a call without an answer that can be used means, where a refusal is the shop's turn.
-/// `from_call` makes an error of what is not.
+/// The error for a failed call: a refusal if the shop must act, otherwise the error from
+/// `from_call`.
 pub(super) fn refused_or(
     failure: Failure,
     detail: &str,
@@ -72,7 +72,7 @@ pub(super) fn refused_or(
     }
 }
 
-/// The parcel is not carried.
+/// The carrier refuses the parcel.
 pub(super) fn refused(code: &str, detail: String) -> CarrierError {
     CarrierError::Refused(CarrierRefusal {
         code: code.to_owned(),
@@ -83,7 +83,7 @@ pub(super) fn refused(code: &str, detail: String) -> CarrierError {
     })
 }
 
-/// The label, once it is bought.
+/// The label, if it is bought.
 pub(super) fn label(shipment: &Shipment) -> Result<Option<Label>, Unusable> {
     match (&shipment.tracking_code, &shipment.postage_label) {
         (None, None) => Ok(None),
@@ -96,20 +96,20 @@ pub(super) fn label(shipment: &Shipment) -> Result<Option<Label>, Unusable> {
                 url: url.map(str::to_owned),
             }))
         }
-        // It may be in the making.
+        // The label may be in preparation.
         _ => Err(Unusable::new(
             "a label without a tracking code, or one without",
         )),
     }
 }
 
-/// Whether a text can be shown as the address of a label.
+/// Whether a text can be shown as the URL of a label.
 fn is_address(url: &str) -> bool {
     url.starts_with("https://") && url.len() <= 2_048 && url.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// The rate to be taken: of the wanted service, or of all, the cheapest; of equal ones the first by
-/// carrier, service and id, so that whoever chooses among the same rates chooses the same one.
+/// The rate to buy: the cheapest one of the wanted service, or of all. Between equal ones, the
+/// first by carrier, service, and ID, so that the same rates always lead to the same choice.
 pub(super) fn choose<'a>(
     rates: &'a [Rate],
     wanted: Option<&Service>,
@@ -131,7 +131,8 @@ pub(super) fn choose<'a>(
     Ok(cheapest.map(|(.., rate)| rate))
 }
 
-/// Where it is and what it is for; `None` where nothing is known, or it is none of ours.
+/// The order and the delivery state of a shipment; `None` if nothing is known, or if this service
+/// did not create it.
 pub(super) fn tracked(shipment: &Shipment) -> Option<Tracked> {
     let tracker = |field: &str| shipment.tracker.get(field)?.as_str();
     Some(Tracked {
@@ -143,7 +144,7 @@ pub(super) fn tracked(shipment: &Shipment) -> Option<Tracked> {
     })
 }
 
-/// What EasyPost's word says; `None` for words that say nothing, or are new.
+/// The state for a status of EasyPost; `None` for a status that tells nothing, or is not listed.
 fn delivery_state(status: &str) -> Option<DeliveryState> {
     let mut words = TRACKER_STATUSES.iter();
     words.find(|(word, _)| *word == status)?.1
@@ -314,12 +315,12 @@ mod tests {
             (403, "", "unavailable"),
             (404, "", "unavailable"),
             (429, "", "unavailable"),
-            // A refusal, whatever words it lacks.
+            // A refusal, even without a code.
             (400, "", "refused"),
             (422, "", "refused"),
             (422, "SOMETHING.NEW", "refused"),
             (406, "SOMETHING.NEW", "refused"),
-            // No proof.
+            // Proves nothing.
             (408, "", "unanswered"),
             (409, "SOMETHING.NEW", "unanswered"),
             (422, "SHIPMENT.LABEL.TIMED_OUT", "unanswered"),

@@ -1,5 +1,5 @@
-//! What goes over the wire and what comes back. Only what is used is read; where that is missing or
-//! of another type, the answer is not understood as a whole, and nothing is made of the rest.
+//! EasyPost's JSON. Only the fields that are used are read. If one of them is missing or has
+//! another type, the whole answer is unusable.
 
 use std::fmt;
 
@@ -17,7 +17,8 @@ use crate::carriers::Worth;
 #[derive(Serialize)]
 pub(super) struct NewAddress<'a> {
     pub(super) address: Recipient<'a>,
-    /// Asks whether anything can be delivered there; the answer says so and is no error.
+    /// Requests a check whether the address is deliverable. The result is in the answer and is not
+    /// an error.
     pub(super) verify: bool,
 }
 
@@ -64,17 +65,17 @@ pub(super) struct Consignment<'a> {
     pub(super) parcel: &'a Size,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) customs_info: Option<CustomsInfo<'a>>,
-    /// For people who search in EasyPost's dashboard, and for [`super::verdict::tracked`].
+    /// For people who search EasyPost's dashboard, and for [`super::verdict::tracked`].
     pub(super) reference: &'a str,
 }
 
-/// What is declared to customs ("Customs Guide").
+/// The declaration to customs ("Customs Guide").
 #[derive(Serialize)]
 pub(super) struct CustomsInfo<'a> {
     contents_type: &'static str,
     customs_certify: bool,
     customs_signer: &'a str,
-    /// Up to 2 500 dollars no export filing is needed.
+    /// Up to 2,500 dollars, no export filing is needed.
     eel_pfc: &'static str,
     non_delivery_option: &'static str,
     restriction_type: &'static str,
@@ -132,7 +133,7 @@ pub(super) struct ById<'a> {
     pub(super) id: &'a str,
 }
 
-/// An address that EasyPost keeps.
+/// An address that EasyPost stores.
 #[derive(Deserialize)]
 pub(super) struct KnownAddress {
     pub(super) id: String,
@@ -157,7 +158,8 @@ impl Verification {
     }
 }
 
-/// A shipment: before its label is bought `tracking_code` and `postage_label` are there and null.
+/// A shipment. Before its label is bought, `tracking_code` and `postage_label` are present and
+/// null.
 #[derive(Deserialize)]
 pub(super) struct Shipment {
     pub(super) id: String,
@@ -167,7 +169,7 @@ pub(super) struct Shipment {
     pub(super) tracking_code: Option<String>,
     #[serde(deserialize_with = "present")]
     pub(super) postage_label: Option<PostageLabel>,
-    // A label that is there is there, whatever is written about its way: read only by `verdict::tracked`.
+    // A label counts whatever these fields contain, so their form is not checked here.
     #[serde(default)]
     pub(super) reference: Value,
     #[serde(default)]
@@ -187,20 +189,20 @@ pub(super) struct Rate {
     pub(super) id: String,
     pub(super) carrier: String,
     pub(super) service: String,
-    /// A decimal as text.
+    /// A decimal number as text.
     #[serde(rename = "rate")]
     pub(super) price: String,
     pub(super) currency: String,
 }
 
-/// What `POST /v2/shipments/{id}/rerate` is asked for.
+/// The answer of `POST /v2/shipments/{id}/rerate`.
 #[derive(Deserialize)]
 pub(super) struct Rated {
     pub(super) id: String,
     pub(super) rates: Vec<Rate>,
 }
 
-/// A field that must be there, even if it is null.
+/// A field that must be present, even if it is null.
 fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -210,13 +212,13 @@ where
 }
 
 impl Shipment {
-    /// How many carriers gave a reason instead of a rate.
+    /// The number of carriers that gave a reason instead of a rate.
     pub(super) fn reasons(&self) -> usize {
         self.messages.as_ref().map_or(0, Vec::len)
     }
 }
 
-/// A code or a field's name, and nothing that could quote a customer.
+/// A code or a field's name: nothing that could quote a customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Code(String);
 
@@ -231,7 +233,7 @@ impl Code {
     }
 }
 
-/// One thing that EasyPost finds wrong with a request. Its sentence is left out: it may quote the
+/// One error that EasyPost finds in a request. Its sentence is left out, because it may quote the
 /// customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -258,14 +260,14 @@ impl Fault {
         }
     }
 
-    /// Whether it is EasyPost's own trouble and says nothing about the address.
+    /// Whether the error is an outage at EasyPost and says nothing about the address.
     pub(super) fn is_outage(&self) -> bool {
         self.code
             .as_ref()
             .is_some_and(|code| code.0.ends_with("UNAVAILABLE"))
     }
 
-    /// Several of them in one text.
+    /// Several errors in one text.
     pub(super) fn list(faults: &[Self]) -> String {
         let texts: Vec<_> = faults.iter().map(Self::to_string).collect();
         texts.join(", ")
@@ -283,8 +285,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How EasyPost says no: `{"error": {"code", "message", "errors": [{"field", "message", "code"}]}}`,
-/// any of which may be missing or of another type.
+/// A refusal by EasyPost: `{"error": {"code", "message", "errors": [{"field", "message",
+/// "code"}]}}`. Each part may be missing or have another type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: Option<Code>,

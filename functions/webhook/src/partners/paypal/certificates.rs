@@ -1,5 +1,5 @@
-//! PayPal's certificates by their names, which anybody may make up: what is asked of PayPal for them is
-//! bounded, and no name that a stranger gives drives out a certificate that PayPal has used.
+//! PayPal's certificates by name. Anyone can invent names, so fetches from PayPal are limited, and
+//! an invented name never displaces a certificate that PayPal has used.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,32 +7,34 @@ use std::time::Duration;
 use domain::Timestamp;
 use rustls_pki_types::CertificateDer;
 
-/// How many certificates are kept that have signed for this shop. PayPal uses one at a time.
+/// The maximum number of stored certificates that have signed for this shop. PayPal uses one at a
+/// time.
 const PROVEN: usize = 8;
 
-/// How many others are kept: of other shops, or not yet seen with a signature that fits.
+/// The maximum number of other stored certificates: of other shops, or without a matching signature
+/// so far.
 const UNPROVEN: usize = 8;
 
-/// How long a name that PayPal does not know is not asked for again.
+/// How long a name that PayPal does not know is not requested again.
 const MISSING_FOR: Duration = Duration::from_mins(10);
 
-/// How many certificates are fetched at once, and after how long there may be one more.
+/// The maximum number of fetches in a row, and the time after which another one is allowed.
 const BURST: u32 = 5;
 const REFILL: Duration = Duration::from_secs(30);
 
-/// As many names as the budget can find missing before the first of them is forgotten.
+/// The maximum number of stored missing names: more than the budget allows within [`MISSING_FOR`].
 const MISSING: usize = 32;
 
-/// What is known of a name.
+/// The cached knowledge about a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
     Certificate(CertificateDer<'static>),
-    /// PayPal did not know it a short while ago.
+    /// PayPal did not know it recently.
     Missing,
     Nothing,
 }
 
-/// What is known of certificates in this process.
+/// The certificates known in this process.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     proven: VecDeque<(String, CertificateDer<'static>)>,
@@ -57,7 +59,7 @@ impl Certificates {
         Known::Nothing
     }
 
-    /// Whether PayPal may be asked for one more certificate now; that counts as asked.
+    /// Whether another certificate may be fetched now. If so, the fetch is counted.
     pub(super) fn may_fetch(&mut self, now: Timestamp) -> bool {
         self.budget.spend(now)
     }
@@ -70,7 +72,7 @@ impl Certificates {
         push(&mut self.missing, MISSING, (name.to_owned(), now));
     }
 
-    /// A signature for this shop's webhook fits the certificate: it is PayPal's.
+    /// A signature of this shop's webhook matches the certificate, so it is PayPal's.
     pub(super) fn prove(&mut self, name: &str) {
         let place = self.unproven.iter().position(|(kept, _)| kept == name);
         if let Some(certificate) = place.and_then(|place| self.unproven.remove(place)) {
@@ -79,7 +81,7 @@ impl Certificates {
     }
 }
 
-/// Adds to what is kept, at the price of the oldest.
+/// Adds an entry and drops the oldest one if there are too many.
 fn push<T>(kept: &mut VecDeque<T>, most: usize, new: T) {
     if kept.len() >= most {
         kept.pop_front();
@@ -87,11 +89,11 @@ fn push<T>(kept: &mut VecDeque<T>, most: usize, new: T) {
     kept.push_back(new);
 }
 
-/// How many fetches are left: a token bucket.
+/// The remaining fetches, as a token bucket.
 #[derive(Debug, Default)]
 struct Budget {
     spent: u32,
-    /// Since when the next token grows; of no meaning while none is spent.
+    /// Since when the next token accumulates; meaningless while none is spent.
     since: Option<Timestamp>,
 }
 
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!(spend(90), 1);
         assert_eq!(spend(100_000), 5);
         assert_eq!(spend(100_029), 0);
-        // A clock that goes back gives nothing.
+        // A clock that goes back adds no tokens.
         assert_eq!(spend(0), 0);
     }
 
