@@ -1,4 +1,4 @@
-//! The messages' description, `api/asyncapi.yaml`, held against what the functions send.
+//! Checks the functions' messages against their description, `api/asyncapi.yaml`.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -49,7 +49,7 @@ impl AsyncApi {
         );
     }
 
-    /// Why a message fits none of its queue's; empty if it fits one.
+    /// Why a message matches none of the messages of its queue; empty if it matches one.
     #[must_use]
     pub fn misfits(&self, queue: Queue, message: &Value) -> String {
         let channel = format!("/channels/{}/messages", Self::channel(queue));

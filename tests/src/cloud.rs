@@ -1,4 +1,4 @@
-//! A cloud in one process, for tests that go step by step.
+//! A cloud in one process, for tests that proceed step by step.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -19,25 +19,25 @@ use crate::partners::{Front, PayPalCertificates};
 use crate::services::{Ends, Reply, Services, batch, question, request};
 use crate::{Database, PlayedMailer, PlayedQueues};
 
-/// When every test begins: 2026-11-23T10:12:05Z.
+/// The time at which every test begins: 2026-11-23T10:12:05Z.
 pub(crate) const START: i64 = 1_795_428_725_000;
 
-/// How a test's shop differs from the default.
+/// The settings in which a test's shop differs from the default.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// ISO 4217.
+    /// The currency, as an ISO 4217 code.
     pub currency: &'static str,
-    /// Whose limits hold for what is charged; the sandbox's without one.
+    /// The partner whose limits apply to charges; without one, the sandbox's.
     pub partner: Option<PartnerName>,
     /// How tax is computed.
     pub tax_mode: TaxMode,
-    /// As a decimal.
+    /// The tax rate, a decimal.
     pub tax_rate: &'static str,
-    /// How long an order waits for its customer.
+    /// How long an order waits for its customer before it expires.
     pub unpaid: UnpaidOrders,
     /// Whether it has a sender.
     pub sends_mails: bool,
-    /// Whether the customer gets mails about the parcel's way.
+    /// Whether the customer gets mails about the parcel's delivery.
     pub tracking_mails: TrackingMails,
 }
 
@@ -60,7 +60,7 @@ impl Options {
         self.sends_mails.then_some("orders@example.com")
     }
 
-    /// The shop that sells like this.
+    /// The shop with these settings.
     #[must_use]
     pub fn shop(&self) -> Shop {
         let rate = self
@@ -76,20 +76,20 @@ impl Options {
     }
 }
 
-/// All of it.
+/// The complete cloud.
 #[derive(Debug)]
 pub struct Cloud<P, C = Own> {
-    /// The database under it.
+    /// The database.
     pub database: Database,
-    /// The store on it.
+    /// The store on the database.
     pub store: Store,
-    /// The clock and random bytes of everything here.
+    /// The clock and random bytes of all parts.
     pub runtime: Runtime,
     /// The queues.
     pub queues: PlayedQueues,
     /// The mailer.
     pub mailer: PlayedMailer,
-    /// Where PayPal gives out its certificate.
+    /// The server of PayPal's certificate.
     pub certificates: Front,
     services: Services<P, C, PlayedQueues, PlayedMailer>,
     clock: Arc<AtomicI64>,
@@ -127,7 +127,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         partner: impl FnOnce(Runtime) -> P,
         carrier: C,
     ) -> Self {
-        // To see what a failing test logs: TEST_LOG=info cargo test …
+        // To see the logs of a failing test: TEST_LOG=info cargo test …
         static LOG: std::sync::Once = std::sync::Once::new();
         if let Ok(level) = Environment::process().required("TEST_LOG") {
             LOG.call_once(|| platform::telemetry::start("tests", Some(&level), "test".to_owned()));
@@ -139,7 +139,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         let runtime = Runtime::new(
             move || Timestamp::from_millis(now.load(Ordering::SeqCst)),
             move |bytes| {
-                // Different every time and the same in every run.
+                // Different for each draw, and the same in every run.
                 let draw = drawn.fetch_add(1, Ordering::SeqCst);
                 let digest = domain::digest(&["random", &draw.to_string()]);
                 bytes.copy_from_slice(&digest[..bytes.len()]);
@@ -170,8 +170,8 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         }
     }
 
-    /// The same database, clock, queues and mailer under functions that were deployed anew: with
-    /// other parameters, another billing partner, another carrier.
+    /// The same database, clock, queues, and mailer, with functions that were deployed again: with
+    /// other parameters, another billing partner, or another carrier.
     pub fn redeployed<Q: BillingPartner, D: Carrier>(
         self,
         options: Options,
@@ -181,7 +181,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         self.redeployed_with(options, partner.into(), carrier)
     }
 
-    /// The same with several billing partners.
+    /// Does the same with several billing partners.
     pub fn redeployed_with<Q: BillingPartner, D: Carrier>(
         self,
         options: Options,
@@ -223,40 +223,41 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         self.clock.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Sends a JSON body to a path of the API as the backend.
+    /// Sends a JSON body to a path of the API as the back end.
     pub async fn post(&self, path: &str, body: &Value) -> Reply {
         self.send(&request(path, body)).await
     }
 
-    /// The same with an idempotency key.
+    /// Does the same with an idempotency key.
     pub async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Reply {
         let mut event = request(path, body);
         event["headers"]["idempotency-key"] = key.into();
         self.send(&event).await
     }
 
-    /// Asks where an order stands.
+    /// Requests an order.
     pub async fn get(&self, order: &str) -> Reply {
         self.send(&question(order)).await
     }
 
-    /// Gives an API Gateway v2 event to the function that its path names.
+    /// Passes an API Gateway v2 event to the function for its path.
     pub async fn send(&self, event: &Value) -> Reply {
         self.services.send(event).await
     }
 
-    /// Gives an SQS batch to a queue's worker; returns the ids of the messages to be kept.
+    /// Passes an SQS batch to a queue's worker; returns the IDs of the messages to keep.
     pub async fn deliver_batch(&self, queue: Queue, batch: &Value) -> Vec<String> {
         self.services.deliver_batch(queue, batch).await
     }
 
-    /// Delivers one message; tells whether the worker was done with it.
+    /// Delivers one message; returns whether the worker has finished with it.
     pub async fn deliver(&self, queue: Queue, message: &Message) -> bool {
         let body = message.to_json().expect("a message can be written");
         self.deliver_batch(queue, &batch(&[body])).await.is_empty()
     }
 
-    /// Brings the relay what the stream has since the last time; returns what it reports as failed.
+    /// Passes the new records of the stream to the relay; returns the ones that it reports as
+    /// failed.
     pub async fn relay_stream(&self) -> Vec<String> {
         let seen = self.relayed.load(Ordering::SeqCst);
         let records = self
@@ -267,7 +268,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         self.services.relay_records(&records).await
     }
 
-    /// Forgets what the stream has: it was dead.
+    /// Drops the new records of the stream, as if the stream were dead.
     pub fn lose_stream(&self) {
         let records = self.database.stream_records(0).len();
         self.relayed.store(records as u64, Ordering::SeqCst);
@@ -278,7 +279,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         self.relay().sweep().await
     }
 
-    /// Relays what the stream has, and delivers every message once.
+    /// Relays the new records of the stream, and delivers every message once.
     pub async fn settle_once(&self) {
         self.relay_stream().await;
         for (queue, message) in self.queues.take() {
@@ -286,8 +287,8 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         }
     }
 
-    /// Relays and delivers step by step to these queues alone, each message once; what others get is
-    /// lost.
+    /// Relays and delivers step by step, each message once, but only to these queues; messages to
+    /// others are lost.
     pub async fn settle_through(&self, queues: &[Queue]) {
         for queue in queues {
             self.relay_stream().await;
@@ -299,7 +300,7 @@ impl<P: BillingPartner, C: Carrier> Cloud<P, C> {
         }
     }
 
-    /// Relays and delivers until nothing moves; messages that are kept come again, five times.
+    /// Relays and delivers until nothing changes. Kept messages are delivered again, five times.
     pub async fn settle(&self) {
         for _ in 0..20 {
             self.relay_stream().await;

@@ -19,7 +19,7 @@ use platform::aws::Aws;
 use platform::config::Tables;
 use serde_json::{Value, json};
 
-/// What each kind of call has cost, as the database itself reports it.
+/// The cost of each kind of call, as the database itself reports it.
 #[derive(Clone, Debug, Default)]
 pub struct Capacity {
     calls: Arc<Mutex<BTreeMap<String, (u64, f64)>>>,
@@ -27,7 +27,8 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// How many calls and consumed capacity units since the last [`Capacity::reset`], by operation.
+    /// The number of calls and the consumed capacity units since the last [`Capacity::reset`], by
+    /// operation.
     #[must_use]
     pub fn by_operation(&self) -> BTreeMap<String, (u64, f64)> {
         self.calls
@@ -58,7 +59,7 @@ impl Capacity {
         }
     }
 
-    /// Starts counting again.
+    /// Resets the counts.
     pub fn reset(&self) {
         self.writes
             .lock()
@@ -71,7 +72,7 @@ impl Capacity {
     }
 }
 
-/// A write as it went to the database.
+/// A write as it was sent to the database.
 #[derive(Clone, Debug)]
 pub struct SentWrite {
     /// The API operation.
@@ -79,12 +80,12 @@ pub struct SentWrite {
     body: Value,
 }
 
-/// The writes that were sent, whether they were carried out or not.
+/// The writes that were sent, whether or not they were carried out.
 #[derive(Clone, Debug, Default)]
 pub struct SentWrites(Arc<Mutex<Vec<SentWrite>>>);
 
 impl SentWrites {
-    /// Takes out all writes since the last call.
+    /// Takes all writes since the last call.
     #[must_use]
     pub fn take(&self) -> Vec<SentWrite> {
         std::mem::take(&mut *self.0.lock().expect("no test panics while it records"))
@@ -92,7 +93,7 @@ impl SentWrites {
 }
 
 impl SentWrite {
-    /// A write of somebody else's.
+    /// A write by another client.
     #[must_use]
     pub fn new(operation: &str, body: Value) -> Self {
         Self {
@@ -102,7 +103,7 @@ impl SentWrite {
     }
 }
 
-/// Asks for the consumed capacity with every call, adds it up, and records the writes.
+/// Requests the consumed capacity with each call, adds it up, and records the writes.
 struct Meter {
     capacity: Capacity,
     writes: SentWrites,
@@ -192,7 +193,7 @@ impl Intercept for Meter {
     }
 }
 
-/// Tells whether the write was carried out.
+/// Returns whether the write was carried out.
 fn carry_out(engine: &Engine, write: &SentWrite) -> bool {
     let mut body = write.body.clone();
     if let Some(fields) = body.as_object_mut() {
@@ -212,13 +213,13 @@ fn carry_out(engine: &Engine, write: &SentWrite) -> bool {
     }
 }
 
-/// The engine, its tables and a real client for it over loopback.
+/// The engine, its tables, and a real client for it over loopback.
 #[derive(Clone)]
 pub struct Database {
     engine: Engine,
     /// The client that the store uses.
     pub client: Client,
-    /// What the calls have cost.
+    /// The cost of the calls.
     pub capacity: Capacity,
     /// The writes that were sent.
     pub writes: SentWrites,
@@ -266,8 +267,8 @@ impl Database {
         }
     }
 
-    /// Carries out somebody else's write after the next `writes` ones and just before the one that
-    /// follows: between what a function reads and what it writes.
+    /// Carries out another client's write after the next `writes` writes and just before the one
+    /// that follows them: between a function's read and its write.
     pub fn slip_in(&self, writes: usize, write: SentWrite) {
         *self
             .slipped_in
@@ -275,9 +276,9 @@ impl Database {
             .expect("no test panics while it slips in") = Some((writes, write));
     }
 
-    /// Lets a copy of a write arrive once more, as one that the network held back; tells whether it
-    /// was carried out. A transaction comes without the token by which DynamoDB recognises it for
-    /// ten minutes.
+    /// Delivers a copy of a write once more, like one that the network delayed; returns whether it
+    /// was carried out. A transaction is delivered without the token by which DynamoDB recognizes
+    /// it for ten minutes.
     #[must_use]
     pub fn arrive_late(&self, write: &SentWrite) -> bool {
         carry_out(&self.engine, write)
@@ -295,7 +296,7 @@ impl Database {
         }
     }
 
-    /// The records of the Orders stream behind the first `seen`, as Lambda brings them.
+    /// The records of the Orders stream after the first `seen`, as Lambda delivers them.
     #[must_use]
     pub fn stream_records(&self, seen: usize) -> Vec<Value> {
         let mut records = StreamReader::new(self.engine.clone()).read_new();
@@ -303,7 +304,7 @@ impl Database {
     }
 }
 
-/// Reads the Orders stream from its beginning, and goes on where it left off.
+/// Reads the Orders stream from its beginning, and continues where it stopped.
 #[derive(Clone)]
 pub struct StreamReader {
     engine: Engine,
@@ -349,7 +350,7 @@ impl StreamReader {
             .engine
             .describe_stream(describe)
             .expect("the stream is there");
-        // The engine keeps one shard for each stream.
+        // The engine has one shard for each stream.
         let shard = description.stream_description.shards.into_iter().next()?;
         let request = GetShardIteratorRequest {
             stream_arn,
@@ -363,7 +364,7 @@ impl StreamReader {
             .shard_iterator
     }
 
-    /// The records since the last call, as Lambda brings them.
+    /// The records since the last call, as Lambda delivers them.
     pub fn read_new(&mut self) -> Vec<Value> {
         let mut records = Vec::new();
         let mut iterator = self.iterator.take().or_else(|| self.beginning());
@@ -376,7 +377,7 @@ impl StreamReader {
                 .engine
                 .get_records(request)
                 .expect("the iterator is fresh");
-            // The API's most ("GetRecords"): a page with fewer is the last for now.
+            // The API's maximum ("GetRecords"): a page with fewer records is the last one for now.
             let is_last = page.records.len() < 1000;
             records.extend(page.records.iter().map(|record| json!(record)));
             iterator = page.next_shard_iterator;
@@ -390,7 +391,7 @@ impl StreamReader {
     }
 }
 
-/// Carries out a call of the store's; returns the HTTP status and the body of its answer.
+/// Carries out a call of the store; returns the HTTP status and the body of the answer.
 pub(crate) fn call_engine(engine: &Engine, operation: &str, body: &[u8]) -> (u16, String) {
     macro_rules! run {
         ($method:ident) => {{
@@ -430,7 +431,7 @@ pub(crate) fn engine_with_tables() -> Engine {
     engine
 }
 
-/// The template's tables as `CreateTable` requests, named by their logical ids.
+/// The template's tables as `CreateTable` requests, named by their logical IDs.
 fn table_requests() -> Vec<Value> {
     let template = include_str!("../../template.yaml");
     let template: serde_yaml_ng::Value =

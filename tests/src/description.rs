@@ -1,4 +1,4 @@
-//! A description of an interface in YAML, with the JSON schemas in it.
+//! A YAML description of an interface, with its JSON schemas.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,12 +13,12 @@ pub(crate) struct Description {
     uri: &'static str,
     document: Value,
     registry: Registry<'static>,
-    /// By JSON pointer, compiled when first used.
+    /// The validators by JSON pointer, compiled on first use.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
 impl Description {
-    /// Parses a description; `uri` names it among schemas.
+    /// Parses a description; `uri` identifies it in schemas.
     pub(crate) fn parse(uri: &'static str, yaml: &str) -> Self {
         let document: Value = serde_yaml_ng::from_str(yaml)
             .unwrap_or_else(|error| panic!("{uri} is not YAML: {error}"));
@@ -44,7 +44,7 @@ impl Description {
         self.document.pointer(pointer).unwrap_or_else(missing)
     }
 
-    /// Why a value does not fit the schema at a JSON pointer; empty if it fits.
+    /// Why a value does not match the schema at a JSON pointer; empty if it matches.
     pub(crate) fn misfit(&self, schema: &str, value: &Value) -> String {
         let mut text = String::new();
         for error in self.validator(schema).iter_errors(value) {

@@ -1,4 +1,4 @@
-//! What is played: queues, the mailer and a billing partner that keeps a ledger.
+//! Test doubles of the queues and the mailer, and of a billing partner with a ledger.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,8 +33,8 @@ fn aws_failure(operation: &'static str, kind: FailureKind, code: Option<&str>) -
     }
 }
 
-/// Four queues that hold what was sent until the test delivers it. The description of the messages
-/// must allow each.
+/// Four queues that keep each message until the test delivers it. The description of the messages
+/// must allow each message.
 #[derive(Clone, Debug, Default)]
 pub struct PlayedQueues {
     messages: Arc<Mutex<Vec<(Queue, Message)>>>,
@@ -42,13 +42,13 @@ pub struct PlayedQueues {
 }
 
 impl PlayedQueues {
-    /// Takes out all messages.
+    /// Takes all messages.
     #[must_use]
     pub fn take(&self) -> Vec<(Queue, Message)> {
         std::mem::take(&mut lock(&self.messages))
     }
 
-    /// From now on `queues` take nothing.
+    /// From now on `queues` accept no messages.
     pub fn set_down(&self, queues: &[Queue]) {
         *lock(&self.down) = queues.to_vec();
     }
@@ -59,7 +59,7 @@ impl EventQueue for PlayedQueues {
         if lock(&self.down).contains(&queue) {
             return Err(aws_failure("SendMessageBatch", FailureKind::ServerFault, None).into());
         }
-        // Through JSON, as on the real wire.
+        // As JSON, like on the real wire.
         for message in messages {
             let json = message.to_json().map_err(|_| QueueError::Encoding)?;
             AsyncApi::get().assert_allows(queue, &json);
@@ -70,7 +70,7 @@ impl EventQueue for PlayedQueues {
     }
 }
 
-/// A mail that was taken.
+/// A mail that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentMail {
     /// The address.
@@ -81,7 +81,7 @@ pub struct SentMail {
 
 type PlannedFailure = (FailureKind, Option<&'static str>);
 
-/// A mailer that keeps what it takes, and fails as it is told.
+/// A mailer that keeps the mails that it accepts, and fails as scripted.
 #[derive(Clone, Debug, Default)]
 pub struct PlayedMailer {
     taken: Arc<Mutex<Vec<SentMail>>>,
@@ -89,13 +89,13 @@ pub struct PlayedMailer {
 }
 
 impl PlayedMailer {
-    /// All mails taken so far.
+    /// All mails accepted so far.
     #[must_use]
     pub fn taken(&self) -> Vec<SentMail> {
         lock(&self.taken).clone()
     }
 
-    /// The next call fails like this; an unanswered one takes the mail all the same.
+    /// The next call fails like this. An unanswered one still accepts the mail.
     pub fn fail_next(&self, kind: FailureKind, code: Option<&'static str>) {
         lock(&self.failures).push_back((kind, code));
     }
@@ -121,20 +121,20 @@ impl Mailer for PlayedMailer {
     }
 }
 
-/// Where a played charge stands.
+/// The state of a charge at the scripted partner.
 #[derive(Clone, Debug)]
 struct PlayedCharge {
     amount: Money,
-    /// What it was opened with: it charges nothing else.
+    /// The method that it was opened with: it charges no other.
     method: Option<String>,
     status: ChargeStatus,
 }
 
-/// What a played partner does at the next confirmation.
+/// The outcomes of the next confirmations.
 type Script = VecDeque<ChargeStatus>;
 
-/// A billing partner with a ledger: a reference is confirmed once, whoever asks, and only by the
-/// payment method that it was opened with, as at Stripe.
+/// A billing partner with a ledger. Whoever confirms it, a reference is confirmed only once, and
+/// only with the payment method that it was opened with, as at Stripe.
 #[derive(Clone, Debug, Default)]
 pub struct PlayedPartner {
     charges: Arc<Mutex<BTreeMap<String, PlayedCharge>>>,
@@ -156,7 +156,7 @@ fn holds(part: &ShownRefund) -> bool {
     !matches!(part.status, RefundStatus::Failed { .. })
 }
 
-/// An operation, and the payment method that it was asked to charge.
+/// An operation, and the payment method that it named.
 type ChargedBy = (&'static str, Option<String>);
 
 fn method_of(request: &ChargeRequest) -> Option<String> {
@@ -165,12 +165,12 @@ fn method_of(request: &ChargeRequest) -> Option<String> {
 }
 
 impl PlayedPartner {
-    /// From now on it charges only customers who have agreed with that partner.
+    /// From now on it charges only customers who have an agreement with that partner.
     pub fn needs_agreement(&self, with: PartnerName) {
         *lock(&self.needs) = Some(with);
     }
 
-    /// What each opening and confirmation was asked to charge, in order.
+    /// The payment methods named by all openings and confirmations, in order.
     #[must_use]
     pub fn charged_by(&self) -> Vec<ChargedBy> {
         lock(&self.charged).clone()
@@ -180,7 +180,7 @@ impl PlayedPartner {
         lock(&self.charged).push((operation, method_of(request)));
     }
 
-    /// What the ledger has captured.
+    /// The captured amounts in the ledger.
     #[must_use]
     pub fn captured(&self) -> Vec<Money> {
         let charges = lock(&self.charges);
@@ -190,7 +190,7 @@ impl PlayedPartner {
         captured.map(|charge| charge.amount).collect()
     }
 
-    /// The payment methods by which that was captured, in no particular order.
+    /// The payment methods of the captures, in no particular order.
     #[must_use]
     pub fn captured_by(&self) -> Vec<String> {
         let charges = lock(&self.charges);
@@ -202,22 +202,23 @@ impl PlayedPartner {
             .collect()
     }
 
-    /// The next confirmations end like this; after that, captured.
+    /// The next confirmations have these outcomes; later ones are captured.
     pub fn script(&self, outcomes: impl IntoIterator<Item = ChargeStatus>) {
         lock(&self.script).extend(outcomes);
     }
 
-    /// The next call of this operation is carried out and its answer lost.
+    /// The next call of this operation is carried out, but its answer is lost.
     pub fn lose_answer(&self, operation: &'static str) {
         lock(&self.lost_answers).push(operation);
     }
 
-    /// The next call of this operation is not carried out: the partner asks for less.
+    /// The next call of this operation is throttled and not carried out.
     pub fn refuse(&self, operation: &'static str) {
         lock(&self.refusals).push(operation);
     }
 
-    /// The next refunds, and looks at one that is pending, end like this; after that, refunded.
+    /// The next refunds, and look-ups of a pending one, have these outcomes; later ones are
+    /// refunded.
     pub fn script_refunds(&self, outcomes: impl IntoIterator<Item = RefundStatus>) {
         lock(&self.refund_script).extend(outcomes);
     }
@@ -227,7 +228,7 @@ impl PlayedPartner {
         *lock(&self.keeps_pending) = true;
     }
 
-    /// The references of the charges that were given back.
+    /// The references of the refunded charges.
     #[must_use]
     pub fn refunded(&self) -> Vec<String> {
         let refunds = lock(&self.refunds);
@@ -238,7 +239,7 @@ impl PlayedPartner {
             .collect()
     }
 
-    /// The parts that were given back or are on their way, in the order of their making.
+    /// The amounts of the partial refunds that are done or pending, in order.
     #[must_use]
     pub fn parts(&self) -> Vec<Money> {
         let parts = lock(&self.parts);
@@ -246,7 +247,7 @@ impl PlayedPartner {
         holding.map(|(_, part)| part.amount).collect()
     }
 
-    /// The bank sends every part back, days later.
+    /// The bank returns every partial refund, days later.
     pub fn fail_parts(&self, code: &str) {
         for (_, part) in lock(&self.parts).iter_mut() {
             let code = code.to_owned();
@@ -254,7 +255,7 @@ impl PlayedPartner {
         }
     }
 
-    /// Somebody refunds a part in the partner's dashboard.
+    /// A person makes a partial refund in the partner's dashboard.
     pub fn refund_by_hand(&self, amount: Money) {
         let references: Vec<String> = lock(&self.charges).keys().cloned().collect();
         let mut parts = lock(&self.parts);
@@ -270,7 +271,7 @@ impl PlayedPartner {
         }
     }
 
-    /// What of a charge can still be given back in parts.
+    /// The amount of a charge that can still be refunded in parts.
     fn left(&self, reference: &str) -> Decimal {
         let charges = lock(&self.charges);
         let captured = charges
@@ -291,7 +292,7 @@ impl PlayedPartner {
         lock(&self.refunds).get(reference).cloned()
     }
 
-    /// Moves a refund on, as the script says.
+    /// Updates a refund as scripted.
     fn move_refund(&self, reference: &str) -> RefundStatus {
         let planned = lock(&self.refund_script).pop_front();
         let status = planned.unwrap_or(RefundStatus::Refunded);
@@ -299,7 +300,7 @@ impl PlayedPartner {
         status
     }
 
-    /// From now on the partner carries nothing out, or does again.
+    /// From now on the partner carries out nothing, or works again.
     pub fn set_out(&self, out: bool) {
         *lock(&self.out) = out;
     }
@@ -324,7 +325,7 @@ impl PlayedPartner {
         lock(&self.calls).clone()
     }
 
-    /// Sets where every charge stands, as the partner's own people can.
+    /// Sets the state of every charge, as the partner's own staff can.
     pub fn set_all(&self, status: &ChargeStatus) {
         for charge in lock(&self.charges).values_mut() {
             charge.status = status.clone();
@@ -493,7 +494,7 @@ impl BillingPartner for PlayedPartner {
     ) -> Result<Option<RefundStatus>, PartnerError> {
         self.check_refused("refund_status")?;
         let status = match self.refund_of(&charge.reference) {
-            // It settles, as planned, while it is looked at.
+            // It settles as scripted while it is looked up.
             Some(RefundStatus::Pending) => Some(self.move_refund(&charge.reference)),
             standing => standing,
         };

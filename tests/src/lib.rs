@@ -1,7 +1,7 @@
 //! A cloud in one process for the tests: the real handlers over the real store on an embedded
-//! DynamoDB whose tables are made from `template.yaml`, with a clock that the test moves.
+//! DynamoDB whose tables are created from `template.yaml`, with a clock that the test controls.
 //!
-//! Only what has another side is played: queues, mailer, and, where a test asks for it, the billing
+//! Only external services have doubles: queues, mailer, and, if a test requests it, the billing
 //! partner.
 
 mod asyncapi;

@@ -1,4 +1,4 @@
-//! The API's description, `api/openapi.yaml`, held against what the functions receive and answer.
+//! Checks the functions' requests and answers against the API's description, `api/openapi.yaml`.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use crate::services::Reply;
 #[derive(Debug)]
 pub struct OpenApi(Description);
 
-/// A value in the description, and where it stands.
+/// A value in the description, with its location.
 #[derive(Clone, Debug)]
 struct Part<'a> {
     pointer: String,
@@ -39,7 +39,8 @@ impl OpenApi {
         self.0.document()
     }
 
-    /// Why a value does not fit the schema at a JSON pointer of the description; empty if it fits.
+    /// Why a value does not match the schema at a JSON pointer of the description; empty if it
+    /// matches.
     #[must_use]
     pub fn misfit(&self, schema: &str, value: &Value) -> String {
         self.0.misfit(schema, value)
@@ -59,14 +60,14 @@ impl OpenApi {
         );
     }
 
-    /// What the description does not allow of an exchange.
+    /// The parts of an exchange that the description does not allow.
     #[must_use]
     pub fn misfits(&self, event: &Value, reply: &Reply) -> String {
         if reply.code() == "route_not_found" {
             return self.misfit("/components/schemas/Problem", &reply.body);
         }
         let Some(route) = route(event) else {
-            // Not even the method and the path can be read.
+            // The request is so malformed that even the method and the path are unreadable.
             return self.misfit("/components/schemas/Problem", &reply.body);
         };
         let mut misfits = self.answer_misfits(route, reply);
@@ -137,7 +138,7 @@ impl OpenApi {
         misfits
     }
 
-    /// What is invalid in a request.
+    /// The invalid parts of a request.
     #[must_use]
     pub fn request_misfits(&self, route: Route, event: &Value) -> String {
         let operation = self.operation(route);
@@ -200,7 +201,7 @@ impl OpenApi {
         Part { pointer, value }
     }
 
-    /// The members of an object, with their references followed.
+    /// The members of an object, with references resolved.
     fn children<'a>(&'a self, part: &Part<'a>) -> Vec<(String, Part<'a>)> {
         let members = part.value.as_object().into_iter().flatten();
         members
@@ -243,7 +244,7 @@ fn route(event: &Value) -> Option<Route> {
     })
 }
 
-/// The parameter of an event's path; from the path itself where a test names none.
+/// A parameter of an event's path; taken from the path itself if the test names none.
 fn path_parameter(route: Route, event: &Value, name: &str) -> Value {
     if let Some(sent) = event["pathParameters"][name].as_str() {
         return sent.into();
@@ -255,7 +256,7 @@ fn path_parameter(route: Route, event: &Value, name: &str) -> Value {
     found.map_or(Value::Null, |(_, segment)| segment.into())
 }
 
-/// A parameter of an event's query, as the type that is declared.
+/// A parameter of an event's query, converted to its declared type.
 fn query_parameter(event: &Value, name: &str, parameter: &Part<'_>) -> Value {
     let sent = &event["queryStringParameters"][name];
     let number = sent.as_str().and_then(|text| text.parse::<u64>().ok());

@@ -32,10 +32,10 @@ use crate::cloud::Options;
 use crate::openapi::OpenApi;
 use crate::partners::{Front, PAYPAL_WEBHOOK_ID};
 
-/// What Stripe signs webhooks with in every test.
+/// The secret with which Stripe signs webhooks in every test.
 pub const STRIPE_WEBHOOK_SECRET: &str = "whsec_test_secret";
 
-/// What EasyPost signs webhooks with in every test.
+/// The secret with which EasyPost signs webhooks in every test.
 pub const EASYPOST_WEBHOOK_SECRET: &str = "easypost-test-secret";
 
 /// An HTTP answer.
@@ -43,7 +43,7 @@ pub const EASYPOST_WEBHOOK_SECRET: &str = "easypost-test-secret";
 pub struct Reply {
     /// The status.
     pub status: u64,
-    /// The headers, names in lower case.
+    /// The headers; names in lower case.
     pub headers: Value,
     /// The body's exact text.
     pub text: String,
@@ -52,13 +52,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A header's value, or an empty text.
+    /// A header's value, or an empty text if there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers[name].as_str().unwrap_or_default()
     }
 
-    /// The problem's code, or an empty text.
+    /// The problem's code, or an empty text if there is none.
     #[must_use]
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
@@ -78,18 +78,18 @@ impl Reply {
     }
 }
 
-/// What the services meet outside of the database.
+/// The external services of the functions, except the database.
 #[derive(Clone, Debug)]
 pub struct Ends<P, C, Q, M> {
-    /// Who moves the money.
+    /// The billing partners.
     pub partners: Partners<P>,
-    /// Who takes the goods.
+    /// The carrier.
     pub carrier: C,
-    /// Where messages go.
+    /// The queues.
     pub queues: Q,
-    /// Who takes the mails.
+    /// The mailer.
     pub mailer: M,
-    /// Where PayPal gives out its certificate.
+    /// The server of PayPal's certificate.
     pub certificates: Front,
 }
 
@@ -115,7 +115,7 @@ where
     Q: EventQueue + Clone + 'static,
     M: Mailer,
 {
-    /// Wires them over one store.
+    /// Wires the services over one store.
     pub fn new(store: &Store, options: Options, runtime: &Runtime, ends: Ends<P, C, Q, M>) -> Self {
         let Ends {
             partners,
@@ -134,7 +134,7 @@ where
         };
         let payments = Payments::new(store(), partners, shop, stage(), clock());
         let payments = payments.expiring(unpaid);
-        // A test's own carrier takes what the shop's takes.
+        // A test's own carrier accepts the same recipients as the shop's.
         let ships = carrier.name().parse().unwrap_or(CarrierName::Own);
         let cart = Cart::new(store(), shop, clock());
         let billing = Billing::new(store(), shop, clock());
@@ -168,8 +168,8 @@ where
         }
     }
 
-    /// Gives an API Gateway v2 event to the function of its route, or to some function if it has none.
-    /// The description of the API must allow the exchange.
+    /// Passes an API Gateway v2 event to the function of its route, or to some function if it has
+    /// none. The description of the API must allow the exchange.
     pub async fn send(&self, event: &Value) -> Reply {
         let method = event["requestContext"]["http"]["method"].as_str();
         let path = event["rawPath"].as_str();
@@ -203,7 +203,7 @@ where
         reply
     }
 
-    /// Gives an event to a function by its name, whatever the event is.
+    /// Passes any event to a function by its name.
     pub async fn handle(&self, function: &str, event: &Value) -> Result<Value, EventError> {
         let event = lambda_event(event);
         let answer = match function {
@@ -220,7 +220,7 @@ where
         answer.map(|answer| parse(answer.get()))
     }
 
-    /// Gives an SQS batch to a queue's worker; returns the ids of the messages to be kept.
+    /// Passes an SQS batch to a queue's worker; returns the IDs of the messages to keep.
     pub async fn deliver_batch(&self, queue: Queue, batch: &Value) -> Vec<String> {
         let answer = match queue {
             Queue::Billing => invoke(&self.billing, batch).await,
@@ -231,8 +231,8 @@ where
         failures(&answer)
     }
 
-    /// Brings stream records to the relay, as its mapping's filter lets them through; returns the
-    /// sequence numbers that it reports as failed.
+    /// Passes stream records to the relay, as far as its mapping's filter lets them through;
+    /// returns the sequence numbers that it reports as failed.
     pub async fn relay_records(&self, records: &[Value]) -> Vec<String> {
         let wanted: Vec<&Value> = records
             .iter()
@@ -248,7 +248,7 @@ where
     }
 }
 
-/// Mails wait for no turn.
+/// A pace without waiting.
 #[must_use]
 pub fn unlimited_pace() -> Pace {
     Pace::new(NonZeroU32::MAX, NonZeroU32::MIN)
@@ -274,7 +274,7 @@ pub(crate) fn parse(json: &str) -> Value {
     serde_json::from_str(json).expect("what we wrote ourselves is JSON")
 }
 
-/// The question where an order stands, as in `events/order.json`.
+/// The request for an order, as in `events/order.json`.
 #[must_use]
 pub fn question(order: &str) -> Value {
     let mut event = parse(include_str!("../../events/order.json"));
@@ -285,7 +285,7 @@ pub fn question(order: &str) -> Value {
     event
 }
 
-/// The question which orders there are, as in `events/orders.json`; `query` as in a URL, without the
+/// The request for a search of orders, as in `events/orders.json`; `query` as in a URL, without the
 /// question mark.
 #[must_use]
 pub fn search(query: &str) -> Value {
@@ -329,7 +329,7 @@ pub fn request(path: &str, body: &Value) -> Value {
     event
 }
 
-/// What partners sign with, in hexadecimal.
+/// A partner's signature, in hexadecimal.
 #[must_use]
 pub fn hmac_sha256_hex(secret: &str, signed: &[u8]) -> String {
     use hmac::{Hmac, KeyInit, Mac};
@@ -340,7 +340,7 @@ pub fn hmac_sha256_hex(secret: &str, signed: &[u8]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// A batch as in `events/email-queue.json` with these bodies; ids `0`, `1`, …
+/// A batch as in `events/email-queue.json` with these bodies and the IDs `0`, `1`, …
 #[must_use]
 pub fn batch(bodies: &[String]) -> Value {
     let example: Value = parse(include_str!("../../events/email-queue.json"));
@@ -353,7 +353,7 @@ pub fn batch(bodies: &[String]) -> Value {
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
-/// The ID that Lambda gives every invocation of a test.
+/// Lambda's ID of every invocation in tests.
 pub const REQUEST_ID: &str = "6bc4f3d0-5a1e-4a55-9c3e-0f7a2b1c8d9e";
 
 fn lambda_event(event: &Value) -> LambdaEvent<Box<RawValue>> {
@@ -363,7 +363,7 @@ fn lambda_event(event: &Value) -> LambdaEvent<Box<RawValue>> {
     LambdaEvent::new(payload, context)
 }
 
-/// Gives an event to a handler as Lambda would.
+/// Passes an event to a handler as Lambda would.
 pub async fn invoke<F: Function>(handler: &Handler<F>, event: &Value) -> Value {
     let answer = handler
         .handle(lambda_event(event))
@@ -372,7 +372,7 @@ pub async fn invoke<F: Function>(handler: &Handler<F>, event: &Value) -> Value {
     parse(answer.get())
 }
 
-/// Gives an event to the relay as Lambda would.
+/// Passes an event to the relay as Lambda would.
 pub async fn invoke_relay<Q: EventQueue + Clone + 'static>(
     relay: &Relay<Q>,
     event: &Value,

@@ -1,7 +1,7 @@
-//! Amazon SES as its clients meet it: over a socket on loopback, or within the process where the test
-//! stops the clock. It keeps a ledger of the mails that it took.
+//! A double of Amazon SES: over a socket on loopback, or within the process if the test stops the
+//! clock. It keeps a ledger of accepted mails.
 //!
-//! What it answers: "Amazon SES API v2 Reference, `SendEmail`"; the texts of the two limits: "Errors
+//! Its answers: "Amazon SES API v2 Reference, `SendEmail`"; the texts of the two limits: "Errors
 //! related to the sending quotas for your Amazon SES account".
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,17 +37,17 @@ pub enum Idle {
     Closed,
     /// It closes when the next request arrives.
     ClosedOnUse,
-    /// The next request is answered by RST: whatever was between has forgotten the connection ("Best
+    /// The next request is answered with RST: an intermediary has forgotten the connection ("Best
     /// practices for working with AWS Lambda functions": idle connections are purged).
     Reset,
     /// The next request is never answered.
     Silent,
 }
 
-/// A mail that was taken.
+/// A mail that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenMail {
-    /// SES's id of it.
+    /// SES's ID of the mail.
     pub id: String,
     /// The sender.
     pub from: String,
@@ -64,14 +64,14 @@ pub struct TakenMail {
 pub struct SesRefusal {
     /// The HTTP status.
     pub status: u16,
-    /// The exception.
+    /// The exception's name.
     pub code: &'static str,
-    /// What the exception says.
+    /// The exception's message.
     pub message: String,
 }
 
 impl SesRefusal {
-    /// More mails than the account may send in a second.
+    /// More mails than the account may send per second.
     #[must_use]
     pub fn too_fast() -> Self {
         Self {
@@ -90,7 +90,7 @@ impl SesRefusal {
         }
     }
 
-    /// An address to which no mail can be sent.
+    /// An address to which SES cannot send.
     fn malformed_address() -> Self {
         Self {
             status: 400,
@@ -99,7 +99,7 @@ impl SesRefusal {
         }
     }
 
-    /// An account in the sandbox and an identity that it has not verified.
+    /// The account is in the sandbox and has not verified this identity.
     fn not_verified(address: &str) -> Self {
         Self {
             status: 400,
@@ -112,9 +112,9 @@ impl SesRefusal {
     }
 }
 
-/// Whether SES sends to an address: the local part of ASCII characters without white space, dots
-/// only between them, and a domain of letters, digits, and hyphens, non-ASCII ones as Punycode (SES
-/// API reference, `Destination`; brave/accounts #35, 18F/identity-idp #7380).
+/// Whether SES sends to an address: a local part of ASCII characters without white space, with
+/// single dots only between others, and a domain of letters, digits, and hyphens, in Punycode if it
+/// is not ASCII (SES API reference, `Destination`; brave/accounts #35, 18F/identity-idp #7380).
 fn is_sendable(address: &str) -> bool {
     let dots_fit = |part: &str| part.split('.').all(|each| !each.is_empty());
     let is_domain = |domain: &str| {
@@ -131,7 +131,7 @@ fn is_sendable(address: &str) -> bool {
     })
 }
 
-/// As many mails at once as may be sent in a second, and as many more each second.
+/// A token bucket: it holds one second's mails, and refills at the same rate.
 #[derive(Debug)]
 struct Bucket {
     rate: f64,
@@ -205,7 +205,7 @@ impl Books {
     }
 }
 
-/// SES of one account. Copies share the ledger.
+/// SES for one account. Clones share the ledger.
 #[derive(Clone, Debug, Default)]
 pub struct SesDouble(Arc<Mutex<Books>>);
 
@@ -214,12 +214,12 @@ impl SesDouble {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on connections end like this after their first answer.
+    /// Sets what happens to connections after their first answer.
     pub fn set_idle(&self, idle: Idle) {
         self.books().idle = idle;
     }
 
-    /// From now on at most `rate` mails a second are taken.
+    /// From now on at most `rate` mails per second are accepted.
     pub fn set_rate(&self, rate: u32) {
         let rate = f64::from(rate);
         self.books().bucket = Some(Bucket {
@@ -229,12 +229,12 @@ impl SesDouble {
         });
     }
 
-    /// From now on no more than `quota` mails are taken in all, or any number.
+    /// From now on at most `quota` mails are accepted in total; `None` for no limit.
     pub fn set_quota(&self, quota: Option<usize>) {
         self.books().quota = quota;
     }
 
-    /// From now on the account is in the sandbox and has verified these identities alone.
+    /// From now on the account is in the sandbox and has verified only these identities.
     pub fn set_sandbox(&self, verified: &[&str]) {
         let verified = verified.iter().map(|each| (*each).to_owned());
         self.books().verified = Some(verified.collect());
@@ -245,25 +245,25 @@ impl SesDouble {
         self.books().refusals.push_back(refusal);
     }
 
-    /// The mails taken so far.
+    /// The mails accepted so far.
     #[must_use]
     pub fn taken(&self) -> Vec<TakenMail> {
         self.books().taken.clone()
     }
 
-    /// How many calls arrived.
+    /// The number of calls received.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.books().calls
     }
 
-    /// How many connections were opened.
+    /// The number of connections opened.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.books().connections
     }
 
-    /// The client of `aws.rs` for a server on loopback, for as long as the test's runtime lives.
+    /// The client of `aws.rs` for a server on loopback, which lives as long as the test's runtime.
     #[must_use]
     pub fn client(&self) -> aws_sdk_sesv2::Client {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -289,7 +289,7 @@ impl SesDouble {
         .ses()
     }
 
-    /// The same client within the process: a stopped clock and sockets do not go together, because a
+    /// The same client within the process. A stopped clock does not work with sockets, because a
     /// runtime that waits for a socket counts as idle.
     #[must_use]
     pub fn client_within_the_process(&self) -> aws_sdk_sesv2::Client {

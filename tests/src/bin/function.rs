@@ -1,5 +1,5 @@
 //! A function as a process, for tests that freeze it as Lambda does: `function cart`, `function
-//! shipment`. What it runs is what the function's own `main` runs.
+//! shipment`. It runs the same code as the function's own `main`.
 
 use cart::Cart;
 use messages::queue::Sqs;

@@ -1,5 +1,5 @@
-//! Stripe's double as a process of its own, for `make run PARTNER=stripe`: prints its address, and
-//! then every call that it takes, with the form that came with it.
+//! Stripe's double as a separate process, for `make run PARTNER=stripe`. Prints its address, and
+//! then each call that it receives, with the form in its body.
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use platform::runtime::Runtime;
 use tests::partners::StripeDouble;
 
-/// Payment methods as Stripe's test mode names them.
+/// Stripe's names of test payment methods.
 const METHODS: [&str; 6] = [
     "pm_card_visa",
     "pm_card_mastercard",

@@ -1,6 +1,6 @@
-//! EasyPost as it is seen on the wire, with a ledger. Shapes and codes are those of recorded
-//! exchanges; where none was recorded (the statuses of refused purchases) a likely one is taken, and
-//! the client must not depend on it.
+//! EasyPost's double on the wire, with a ledger. Formats and codes are those of recorded exchanges.
+//! If none was recorded (the statuses of refused purchases), the double uses a likely one, and the
+//! client must not depend on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,19 +13,19 @@ use super::{DoubleReply, DoubleRequest, PartnerDouble};
 const NOW: &str = "2026-11-23T10:12:05Z";
 const ADDRESS_NOW: &str = "2026-11-23T10:12:05+00:00";
 
-/// Heavier parcels have no rate: 70 pounds, in ounces.
+/// The maximum weight with a rate: 70 pounds, in ounces.
 const HEAVIEST: f64 = 1_120.0;
 
-/// What a carrier asks for a parcel.
+/// A carrier's rate for a parcel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// Such as `USPS`.
+    /// The carrier, such as `USPS`.
     pub carrier: &'static str,
-    /// Such as `Priority`.
+    /// The service, such as `Priority`.
     pub service: &'static str,
-    /// A decimal.
+    /// The price, a decimal.
     pub price: &'static str,
-    /// ISO 4217.
+    /// The currency, as an ISO 4217 code.
     pub currency: &'static str,
 }
 
@@ -34,22 +34,22 @@ pub struct Offer {
 pub struct BoughtLabel {
     /// The shipment that it is for.
     pub shipment: String,
-    /// What the shop called it.
+    /// The shop's reference of the shipment.
     pub reference: Option<String>,
-    /// By which service.
+    /// The service.
     pub service: String,
-    /// What the customer follows the parcel by.
+    /// The number by which the customer tracks the parcel.
     pub tracking_code: String,
 }
 
-/// What goes wrong at EasyPost until a test says otherwise.
+/// What fails at EasyPost until a test changes it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EasyPostHabits {
     /// Addresses cannot be checked.
     pub verification_down: bool,
-    /// No carrier gives a rate; each gives a reason.
+    /// No carrier returns a rate; each returns a reason.
     pub unserved: bool,
-    /// The carrier takes no parcel when its label is bought.
+    /// The carrier refuses each parcel when its label is bought.
     pub carrier_refuses: bool,
 }
 
@@ -77,7 +77,7 @@ pub struct EasyPostDouble {
 }
 
 impl EasyPostDouble {
-    /// A double that answers to this key.
+    /// A double that accepts this key.
     #[must_use]
     pub fn new(key: &str) -> Self {
         let usps = |service, price| Offer {
@@ -100,7 +100,7 @@ impl EasyPostDouble {
         }
     }
 
-    /// Another key counts from now on, and the one before no longer.
+    /// From now on this key is accepted, and the previous one no longer is.
     pub fn replace_key(&self, key: &str) {
         let mut kept = self.authorization.lock();
         let kept = kept
@@ -119,24 +119,24 @@ impl EasyPostDouble {
         self.ledger().bought.clone()
     }
 
-    /// How many shipments were registered.
+    /// The number of registered shipments.
     #[must_use]
     pub fn registered(&self) -> usize {
         self.ledger().shipments.len()
     }
 
-    /// A shipment as it stands.
+    /// A shipment in its current state.
     #[must_use]
     pub fn shipment(&self, id: &str) -> Option<Value> {
         self.ledger().shipments.get(id).cloned()
     }
 
-    /// From now on these are the rates.
+    /// Sets the rates.
     pub fn offer(&self, offers: impl IntoIterator<Item = Offer>) {
         self.ledger().offers = offers.into_iter().collect();
     }
 
-    /// The rates of every shipment that is there cannot be bought any more.
+    /// The rates of all existing shipments can no longer be bought.
     pub fn let_rates_expire(&self) {
         let mut ledger = self.ledger();
         let ids: Vec<String> = ledger.shipments.keys().cloned().collect();
@@ -153,7 +153,7 @@ impl EasyPostDouble {
         self.ledger().refuses_first = true;
     }
 
-    /// Nothing can be delivered to a street with that in its name.
+    /// From now on streets with `part` in their name are undeliverable.
     pub fn forget_street(&self, part: &'static str) {
         self.ledger().unknown_streets.push(part);
     }
@@ -171,19 +171,20 @@ impl EasyPostDouble {
             .insert(id.trim_matches('"').to_owned(), tracker);
     }
 
-    /// Somebody asks in the dashboard for the money of a label, and the carrier answers so.
+    /// A person requests the refund of a label in the dashboard, and the carrier answers with this
+    /// status.
     pub fn give_back(&self, shipment: &str, status: &str) {
         let mut ledger = self.ledger();
         let shipment = ledger.shipments.get_mut(shipment);
         shipment.expect("a test gives back what it has bought")["refund_status"] = status.into();
     }
 
-    /// From now on this goes wrong, and nothing else.
+    /// From now on exactly this fails.
     pub fn set_trouble(&self, trouble: EasyPostHabits) {
         self.ledger().trouble = trouble;
     }
 
-    /// Somebody buys the label in EasyPost's dashboard.
+    /// A person buys the label in EasyPost's dashboard.
     pub fn buy_by_hand(&self, shipment: &str) {
         let mut ledger = self.ledger();
         ledger.trouble.carrier_refuses = false;
@@ -247,7 +248,7 @@ impl Ledger {
         }
     }
 
-    /// Different every time and the same in every run.
+    /// Different for each draw, and the same in every run.
     fn draw(&mut self, prefix: &str) -> String {
         use std::fmt::Write as _;
         self.drawn += 1;
@@ -259,7 +260,7 @@ impl Ledger {
         id
     }
 
-    /// EasyPost takes nearly any address, and takes a missing country for the United States.
+    /// EasyPost accepts nearly any address, and reads a missing country as the United States.
     fn new_address(&mut self, given: &Value) -> Value {
         let mut address = json!({
             "id": self.draw("adr"), "object": "Address", "created_at": ADDRESS_NOW,
@@ -297,7 +298,7 @@ impl Ledger {
         (201, address)
     }
 
-    /// What its check finds wrong with an address.
+    /// The errors that its check finds in an address.
     fn faults(&self, address: &Value) -> Vec<Value> {
         let street = address["street1"].as_str().unwrap_or_default();
         let fault = |code: &str, field: &str| {
@@ -490,7 +491,7 @@ impl Ledger {
     }
 }
 
-/// The military's addresses and the territories' (USPS).
+/// Military addresses and addresses in the territories (USPS).
 fn needs_customs(address: &Value) -> bool {
     let state = address["state"].as_str().unwrap_or_default();
     ["AA", "AE", "AP", "AS", "GU", "MP", "VI"].contains(&state) || address["country"] != "US"
@@ -516,7 +517,7 @@ fn verifications(errors: &[Value]) -> Value {
     })
 }
 
-/// As the post office writes an address.
+/// Normalizes an address as the post office does.
 fn normalise(address: &mut Value) {
     for field in ["name", "street1", "street2", "city"] {
         let text = address[field].as_str().map(str::to_uppercase);

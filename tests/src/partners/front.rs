@@ -1,6 +1,6 @@
-//! What stands between a partner's client and its double: a connector within the process, for the
-//! simulator and for tests that stop a request on its way, and a server on loopback, for what only
-//! a socket can show. Both let a [`Passage`] decide what happens to each request.
+//! The fronts between a partner's client and its double: a connector within the process, for the
+//! simulator and for tests that hold a request on its way, and a server on loopback, for what only
+//! a socket can show. In both, a [`Passage`] decides what happens to each request.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,21 +20,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What a double is asked.
+/// A request to a double.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoubleRequest {
-    /// Such as `POST`.
+    /// The method, such as `POST`.
     pub method: String,
-    /// From the root, with its query.
+    /// The path from the root, with its query.
     pub path: String,
-    /// Names in lower case.
+    /// The headers; names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body; empty for none.
+    /// The body; may be empty.
     pub body: Vec<u8>,
 }
 
 impl DoubleRequest {
-    /// What a client within the process asks.
+    /// The request of a client within the process.
     pub(crate) fn from_http(request: &HttpRequest) -> Self {
         let headers = request.headers().iter();
         Self {
@@ -54,12 +54,12 @@ impl DoubleRequest {
     }
 }
 
-/// What a double answers.
+/// A double's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoubleReply {
     /// The HTTP status.
     pub status: u16,
-    /// The body; empty for none.
+    /// The body; may be empty.
     pub body: Vec<u8>,
 }
 
@@ -74,13 +74,13 @@ impl DoubleReply {
     }
 }
 
-/// A partner that keeps books: what it answers follows from them and the request alone.
+/// A partner that keeps books: its answers depend only on them and on the request.
 pub trait PartnerDouble: Send + Sync + fmt::Debug + 'static {
     /// Carries the request out and answers it.
     fn handle(&self, request: &DoubleRequest) -> DoubleReply;
 
-    /// Fails, before or after it has carried the request out. A partner that repeats its answers
-    /// repeats this one too.
+    /// Fails, before or after it has carried out the request. A partner that repeats its answers
+    /// repeats this failure, too.
     fn fail(&self, request: &DoubleRequest, when: Failing) -> DoubleReply {
         if when == Failing::Afterwards {
             self.handle(request);
@@ -101,49 +101,50 @@ pub enum Failing {
 /// What happens to a request or its answer on the way.
 #[derive(Clone, Debug)]
 pub enum Mishap {
-    /// It never arrives; the client waits in vain or sees the connection close.
+    /// It never arrives. The client waits in vain or sees the connection close.
     RequestLost,
-    /// It is carried out, and its answer never arrives.
+    /// It is carried out, but its answer never arrives.
     AnswerLost,
-    /// It goes no further; this is answered instead.
+    /// It is not delivered; this answer is returned instead.
     Instead(DoubleReply),
-    /// It is carried out; this is answered instead of what the double says.
+    /// It is carried out; this answer is returned instead of the double's.
     Garbled(DoubleReply),
-    /// It is carried out; the answer breaks off in its middle.
+    /// It is carried out; the answer breaks off in the middle.
     BrokenOff,
-    /// It is carried out; the answer comes one byte a second. Within the process it never comes.
+    /// It is carried out; the answer arrives at one byte per second. Within the process it never
+    /// arrives.
     Dripped,
     /// It is carried out; the answer is not JSON.
     NotJson,
     /// It is carried out; the answer is longer than 600 KiB.
     Enormous,
-    /// The partner fails: 500, and nothing is done.
+    /// The partner fails with 500, and nothing is done.
     Failed,
-    /// It is carried out, and the answer is 500.
+    /// It is carried out, but the answer is 500.
     FailedAfterwards,
-    /// It stands still before it arrives, until the gate is opened.
+    /// It is held before it arrives, until the gate is opened.
     Held(Gate),
 }
 
-/// What a connection that was kept open turns out to be when it is used again, after the function that
-/// holds it was frozen ("Best practices for working with AWS Lambda functions": idle connections are
-/// purged, and reusing one results in a connection error).
+/// The state of a kept-open connection when it is used again, after the function that holds it was
+/// frozen ("Best practices for working with AWS Lambda functions": idle connections are purged, and
+/// reusing one results in a connection error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
     /// The next request is answered with RST.
     Reset,
     /// The next request is never answered.
     Silent,
-    /// It was closed in the meantime.
+    /// It was closed while idle.
     Closed,
 }
 
 impl Idle {
-    /// Each way in which it can be dead.
+    /// All states.
     pub const ALL: [Self; 3] = [Self::Reset, Self::Silent, Self::Closed];
 }
 
-/// Where a request stands still.
+/// A gate that holds a request.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<GateState>);
 
@@ -154,12 +155,12 @@ struct GateState {
 }
 
 impl Gate {
-    /// Waits until a request stands before the gate.
+    /// Waits until a request has reached the gate.
     pub async fn arrived(&self) {
         self.0.arrived.notified().await;
     }
 
-    /// Lets the request go on.
+    /// Lets the request continue.
     pub fn open(&self) {
         self.0.opened.notify_one();
     }
@@ -172,15 +173,15 @@ impl Gate {
 
 /// Decides what happens to each request.
 pub trait Passage: Send + Sync + fmt::Debug + 'static {
-    /// What happens to this one; `None` for nothing. It MAY take its time: the simulator lets others
-    /// act, freezes or kills the caller here.
+    /// The mishap of this request; `None` for none. It MAY take time: here the simulator runs other
+    /// tasks, and freezes or kills the caller.
     fn fate<'a>(
         &'a self,
         request: &'a DoubleRequest,
     ) -> Pin<Box<dyn Future<Output = Option<Mishap>> + Send + 'a>>;
 }
 
-/// Mishaps in the order in which a test planned them.
+/// Mishaps, in the order in which a test planned them.
 #[derive(Debug, Default)]
 struct Planned(Mutex<Vec<(&'static str, &'static str, Mishap)>>);
 
@@ -198,7 +199,7 @@ impl Passage for Planned {
     }
 }
 
-/// A double behind its fronts. Copies share the plan and what was seen.
+/// A double behind its fronts. Clones share the plan and the recorded requests.
 #[derive(Clone, Debug)]
 pub struct Front {
     double: Arc<dyn PartnerDouble>,
@@ -209,7 +210,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// A front where nothing goes wrong but what [`Front::plan`] says.
+    /// A front where only planned mishaps ([`Front::plan`]) happen.
     #[must_use]
     pub fn new(double: Arc<dyn PartnerDouble>) -> Self {
         let planned = Arc::new(Planned::default());
@@ -222,7 +223,7 @@ impl Front {
         }
     }
 
-    /// A front where `passage` decides, and [`Front::plan`] has no say.
+    /// A front where `passage` decides and [`Front::plan`] has no effect.
     #[must_use]
     pub fn with_passage(double: Arc<dyn PartnerDouble>, passage: Arc<dyn Passage>) -> Self {
         Self {
@@ -231,19 +232,19 @@ impl Front {
         }
     }
 
-    /// This happens to the next request with that method and that in its path. Planned twice, it
-    /// happens twice.
+    /// Plans this mishap for the next request with that method and with `path_part` in its path.
+    /// Planned twice, it happens twice.
     pub fn plan(&self, method: &'static str, path_part: &'static str, mishap: Mishap) {
         lock(&self.planned.0).push((method, path_part, mishap));
     }
 
-    /// Every request that was sent, whether it arrived or not.
+    /// Every request that was sent, whether or not it arrived.
     #[must_use]
     pub fn seen(&self) -> Vec<DoubleRequest> {
         lock(&self.seen).clone()
     }
 
-    /// Waits until a byte of a dripping answer's body is out.
+    /// Waits until the first byte of a slow answer's body was sent.
     pub async fn dripped(&self) {
         self.dripped.notified().await;
     }
@@ -260,8 +261,8 @@ impl Front {
         self.serve_with(|front, stream| Box::pin(front.converse(stream)))
     }
 
-    /// A server that keeps each connection open after its first answer, as partners do, and then does
-    /// this.
+    /// A server that keeps each connection open after its first answer, as partners do, and then
+    /// treats it like this.
     #[must_use]
     pub fn serve_and_leave(&self, idle: Idle) -> String {
         self.serve_with(move |front, stream| Box::pin(front.converse_once(stream, idle)))
@@ -287,7 +288,7 @@ impl Front {
         format!("http://{address}")
     }
 
-    /// What becomes of a request.
+    /// Passes a request on, as its mishap allows.
     async fn pass(&self, request: DoubleRequest) -> Passed {
         lock(&self.seen).push(request.clone());
         let mishap = self.passage.fate(&request).await;
@@ -312,7 +313,7 @@ impl Front {
             Some(Mishap::Enormous) => {
                 let mut reply = self.double.handle(&request);
                 let filler = format!("\"x\":\"{}\",", "x".repeat(600 * 1024));
-                // Behind the opening brace.
+                // After the opening brace.
                 reply.body.splice(1..1, filler.into_bytes());
                 Passed::Answered(reply)
             }
@@ -332,7 +333,7 @@ impl Front {
         let Some(request) = read_request(&mut stream).await else {
             return;
         };
-        // Whoever gave up waiting does not read the answer: nothing is to be done about it.
+        // The client may have given up waiting and may not read the answer.
         let _ = match self.pass(request).await {
             Passed::Lost => return,
             Passed::Answered(reply) => stream.write_all(&on_the_wire(&reply, "close")).await,
@@ -357,11 +358,12 @@ impl Front {
         if stream.write_all(&wire).await.is_err() || idle == Idle::Closed {
             return;
         }
-        // Whoever gives up on the connection closes it.
+        // A client that gives up on the connection closes it.
         if stream.readable().await.is_ok() && idle == Idle::Silent {
             std::future::pending::<()>().await;
         }
-        // Closed with something unread in it, it is reset (RFC 9293, "Half-Closed Connections").
+        // A connection that is closed with unread data is reset (RFC 9293, "Half-Closed
+        // Connections").
     }
 
     async fn drip(&self, stream: &mut TcpStream, reply: &DoubleReply) -> std::io::Result<()> {
@@ -377,7 +379,7 @@ impl Front {
     }
 }
 
-/// How far a request and its answer came.
+/// How far a request and its answer got.
 enum Passed {
     Lost,
     Answered(DoubleReply),
@@ -420,7 +422,7 @@ fn on_the_wire(reply: &DoubleReply, connection: &str) -> Vec<u8> {
 }
 
 /// Reads one HTTP/1.1 request with a `content-length` (RFC 9112, "Message Format"); `None` if the
-/// client goes away.
+/// client disconnects.
 pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<DoubleRequest> {
     let mut bytes = Vec::new();
     let end = loop {

@@ -1,5 +1,5 @@
-//! Partners as their side of the wire behaves: a ledger behind the real format, so that the real
-//! clients are tested to their last byte, and fronts that lose, delay and garble.
+//! Doubles of the partners: ledgers behind the real wire format, so that the real clients are
+//! tested to the last byte, and fronts that lose, delay, and garble requests and answers.
 
 mod easypost;
 mod front;
@@ -8,39 +8,39 @@ mod paypal_webhook;
 mod secrets_manager;
 mod stripe;
 
-/// A charge in a partner's books, whatever the partner.
+/// A charge in any partner's books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookedCharge {
-    /// The partner's name for it.
+    /// The partner's reference.
     pub reference: String,
-    /// What it is for.
+    /// The invoice.
     pub invoice: String,
-    /// A decimal, in units of the currency.
+    /// The amount in units of the currency.
     pub amount: rust_decimal::Decimal,
-    /// ISO 4217.
+    /// The currency, as an ISO 4217 code.
     pub currency: String,
-    /// How often money was taken.
+    /// The number of captures.
     pub captures: u32,
-    /// By which payment method it was taken the last time.
+    /// The payment method of the latest capture.
     pub method: Option<String>,
-    /// How often it was given back.
+    /// The number of refunds.
     pub refunds: u32,
-    /// What was given back in all, a decimal.
+    /// The total of the refunds.
     pub refunded: rust_decimal::Decimal,
-    /// Every refund, also those that failed.
+    /// All refunds, including failed ones.
     pub each: Vec<BookedRefund>,
 }
 
 /// A refund in a partner's books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookedRefund {
-    /// As the client gave it, or as the partner names it.
+    /// The name that the client gave it, or the partner's ID.
     pub name: domain::RefundName,
-    /// A decimal, in units of the currency.
+    /// The amount in units of the currency.
     pub amount: rust_decimal::Decimal,
-    /// Whether the money has gone back or is on its way.
+    /// Whether it is done or pending.
     pub holds: bool,
-    /// Whether somebody made it in the partner's dashboard.
+    /// Whether a person made it in the partner's dashboard.
     pub by_hand: bool,
 }
 

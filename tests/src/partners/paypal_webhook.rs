@@ -1,4 +1,4 @@
-//! PayPal as the sender of webhooks: it signs them and gives its certificate to whoever asks.
+//! PayPal as the sender of webhooks: it signs them, and serves its certificate.
 
 use aws_smithy_types::base64;
 use ring::rand::SystemRandom;
@@ -8,18 +8,18 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
 
-/// What PayPal names the shop's webhook, in every test.
+/// The ID of the shop's webhook at PayPal, in every test.
 pub const PAYPAL_WEBHOOK_ID: &str = "1JE4291016473214C";
 
-/// Where the certificate is.
+/// The URL of the certificate.
 pub const PAYPAL_CERTIFICATE: &str =
     "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-00000001";
 
-/// A self-made certificate, followed by another one as a chain would be, and the first one's key.
+/// A self-signed certificate, followed by another one as in a chain, and the first one's key.
 const CERTIFICATES: &str = include_str!("paypal_webhook/certificate.pem");
 const KEY: &str = include_str!("paypal_webhook/key.pem");
 
-/// Gives out the certificate.
+/// Serves the certificate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PayPalCertificates;
 

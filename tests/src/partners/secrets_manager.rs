@@ -1,5 +1,5 @@
-//! AWS Secrets Manager, as far as a function reads from it: JSON 1.1, with the errors and statuses that
-//! the API reference has under `GetSecretValue`.
+//! AWS Secrets Manager, as far as a function reads from it: JSON 1.1, with the errors and statuses
+//! in the API reference of `GetSecretValue`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::front::{DoubleReply, DoubleRequest, PartnerDouble};
 
-/// How Secrets Manager refuses.
+/// A refusal by Secrets Manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretMishap {
-    /// The role may not read it, or may not yet.
+    /// The role lacks the permission, possibly only for the moment.
     AccessDenied,
-    /// The key that it is encrypted with cannot be used.
+    /// The secret's encryption key cannot be used.
     DecryptionFailure,
-    /// It is asked too often.
+    /// The caller is throttled.
     Throttled,
-    /// It failed.
+    /// Secrets Manager failed.
     InternalServiceError,
 }
 
@@ -32,7 +32,7 @@ impl SecretMishap {
     }
 }
 
-/// The double. Copies share what it holds.
+/// The double. Clones share its secrets.
 #[derive(Clone, Debug, Default)]
 pub struct SecretsManagerDouble(Arc<Mutex<Held>>);
 
@@ -44,18 +44,18 @@ struct Held {
 }
 
 impl SecretsManagerDouble {
-    /// Puts a value in, over the one that is there, as `put-secret-value` does.
+    /// Stores a value and replaces the current one, as `put-secret-value` does.
     pub fn put(&self, arn: &str, value: &str) {
         let mut held = self.held();
         held.values.insert(arn.to_owned(), value.to_owned());
     }
 
-    /// From now on every read is refused like this, or no longer.
+    /// From now on every read is refused like this; `None` ends this.
     pub fn trouble(&self, trouble: Option<SecretMishap>) {
         self.held().trouble = trouble;
     }
 
-    /// The ARNs of every read that was asked for, in order.
+    /// The ARNs of all requested reads, in order.
     #[must_use]
     pub fn read(&self) -> Vec<String> {
         self.held().read.clone()
@@ -84,7 +84,7 @@ impl PartnerDouble for SecretsManagerDouble {
                     "VersionStages": ["AWSCURRENT"]});
                 DoubleReply::new(200, body.to_string())
             }
-            // Also of a secret that has no value yet.
+            // Also for a secret that has no value yet.
             None => refusal(400, "ResourceNotFoundException"),
         }
     }

@@ -1,4 +1,4 @@
-//! PayPal's books, and what each call does to them.
+//! PayPal's books, and the effect of each call on them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,17 +10,17 @@ use serde_json::Value;
 use super::errors::{check_source, check_value, not_found, refusal, unlisted_refusal};
 use super::{Habits, Outcome, PayPalCall};
 
-/// A status and a body that say no.
+/// The status and body of a refusal.
 pub(super) type Refusal = (u16, Value);
 
-/// Whose orders they are.
+/// The account that orders belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Account {
     First,
     Other,
 }
 
-/// What a vaulted token names.
+/// The kind of payment source that a vaulted token belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Card,
@@ -40,14 +40,14 @@ pub(super) struct Refund {
     pub(super) value: String,
     pub(super) currency: String,
     pub(super) status: &'static str,
-    /// `invoice_id` and `custom_id`, where they were given.
+    /// `invoice_id` and `custom_id`, if they were given.
     pub(super) invoice: Option<String>,
     pub(super) custom: Option<String>,
     pub(super) made: Timestamp,
 }
 
 impl Refund {
-    /// Whether the money has gone back or is on its way.
+    /// Whether the refund is done or pending.
     pub(super) fn holds(&self) -> bool {
         matches!(self.status, "COMPLETED" | "PENDING")
     }
@@ -71,20 +71,20 @@ pub(super) struct Order {
     pub(super) unit: Value,
     pub(super) created: Timestamp,
     pub(super) source: Option<Kind>,
-    /// The vaulted token that paid it.
+    /// The vaulted token that paid.
     pub(super) token: Option<String>,
     pub(super) capture: Option<Capture>,
 }
 
 impl Capture {
-    /// What of it went back or is on its way.
+    /// The amount that was refunded or is pending.
     pub(super) fn given_back(&self) -> Decimal {
         let holding = self.refunds.iter().filter(|refund| refund.holds());
         let values = holding.filter_map(|refund| refund.value.parse::<Decimal>().ok());
         values.sum()
     }
 
-    /// Its status by its refunds, once it took money ("Payments", `capture_status`).
+    /// Its status by its refunds, once it was captured ("Payments", `capture_status`).
     pub(super) fn count_refunds(&mut self, whole: &str) {
         let given_back = self.given_back();
         let whole: Decimal = whole.parse().unwrap_or_default();
@@ -103,7 +103,7 @@ impl Order {
         self.unit[field].as_str().unwrap_or_default()
     }
 
-    /// Every refund that was made or is pending fails.
+    /// All completed and pending refunds fail.
     pub(super) fn fail_refunds(&mut self) {
         let whole = self.amount().1.to_owned();
         let Some(capture) = &mut self.capture else {
@@ -129,20 +129,20 @@ impl Order {
 #[derive(Debug, Default)]
 pub(super) struct Books {
     pub(super) count: u64,
-    /// Until when each is good, and for which account.
+    /// The access tokens, each with its expiry and its account.
     pub(super) tokens: BTreeMap<String, (Timestamp, Account)>,
     pub(super) vault: BTreeMap<String, Vaulted>,
     pub(super) orders: BTreeMap<String, Order>,
-    /// What became of the path and id that were asked for, and when: the id of what was made, or
+    /// The outcomes by path and request ID, each with its time: the ID of the created object, or
     /// the refusal.
     pub(super) ids: BTreeMap<(String, String), (Timestamp, Result<String, Refusal>)>,
     pub(super) habits: Habits,
-    /// The client's, once its secret was replaced.
+    /// The client's credentials, if its secret was replaced.
     pub(super) authorization: Option<Secret>,
     pub(super) refunds_end_as: Option<&'static str>,
     pub(super) refunds_are_refused: Option<&'static str>,
     pub(super) refusals: Vec<(PayPalCall, u16, &'static str)>,
-    /// By id.
+    /// The disputes by ID.
     pub(super) disputes: BTreeMap<String, Dispute>,
 }
 
@@ -158,7 +158,7 @@ pub(super) struct Dispute {
 }
 
 impl Books {
-    /// The refusal that a test wants for this call.
+    /// The refusal that a test has set for this call.
     pub(super) fn refused(&self, call: PayPalCall) -> Result<(), Refusal> {
         let mut refusals = self.refusals.iter();
         match refusals.find(|(each, ..)| *each == call) {
@@ -167,14 +167,14 @@ impl Books {
         }
     }
 
-    /// Seventeen capitals and digits.
+    /// 17 capital letters and digits.
     pub(super) fn next_id(&mut self) -> String {
         self.count += 1;
         let digest = digest_hex(&["paypal double", &self.count.to_string()]);
         digest[..17].to_ascii_uppercase()
     }
 
-    /// Whether the order is there and was captured or has not expired.
+    /// Whether the order exists and was captured or has not expired.
     pub(super) fn alive(&self, id: &str, now: Timestamp) -> bool {
         let order = self.orders.get(id);
         order.is_some_and(|order| {
@@ -198,7 +198,7 @@ impl Books {
         }
         let is_approved = order.status == "APPROVED";
         let source = check_source(&body["payment_source"])?;
-        // What the payer has approved needs no source.
+        // An order that the payer has approved needs no source.
         let approved = || {
             order
                 .source

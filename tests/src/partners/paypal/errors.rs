@@ -1,5 +1,5 @@
-//! What PayPal refuses, and in which shape (`error`). Each issue is one that PayPal publishes, or that
-//! live answers have.
+//! PayPal's refusals in their format (`error`). PayPal publishes each issue, or live answers
+//! contain it.
 
 use domain::{ChargeLimits, Money, PartnerName};
 use payment::partners::paypal_answers as answers;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::books::{Kind, Refusal};
 
-/// A refusal with one issue, as the specification's `error` has it.
+/// A refusal with one issue, in the specification's `error` format.
 pub(super) fn refusal(status: u16, issue: &str, field: Option<&str>) -> Refusal {
     let tables = [
         answers::CHARGE,
@@ -20,14 +20,14 @@ pub(super) fn refusal(status: u16, issue: &str, field: Option<&str>) -> Refusal 
     unlisted_refusal(status, issue, field)
 }
 
-/// A media type that PayPal does not read has no issue.
+/// A media type that PayPal does not accept has no issue.
 pub(super) fn wrong_media_type() -> Refusal {
     let (status, mut body) = unlisted_refusal(415, "", None);
     body["details"] = json!([]);
     (status, body)
 }
 
-/// The same with an issue that need not be listed anywhere.
+/// A refusal with an issue that need not be listed.
 pub(super) fn unlisted_refusal(status: u16, issue: &str, field: Option<&str>) -> Refusal {
     let (name, message) = match status {
         400 => (
@@ -85,7 +85,7 @@ pub(super) fn not_found() -> Refusal {
     refusal(404, "INVALID_RESOURCE_ID", None)
 }
 
-/// The order's one unit, if the request is one that PayPal takes.
+/// The order's single unit, if PayPal accepts the request.
 pub(super) fn check_order(body: &Value) -> Result<Value, Refusal> {
     let missing = |field| Err(refusal(400, "MISSING_REQUIRED_PARAMETER", Some(field)));
     match body["intent"].as_str() {
@@ -114,7 +114,7 @@ pub(super) fn check_order(body: &Value) -> Result<Value, Refusal> {
     Ok(unit.clone())
 }
 
-/// An amount that PayPal takes in this currency.
+/// Checks that PayPal accepts the amount in this currency.
 pub(super) fn check_value(currency: &str, value: &str) -> Result<(), Refusal> {
     let refuse = |issue| Err(refusal(422, issue, Some("/purchase_units/amount/value")));
     let named = currency.parse().ok();
@@ -141,7 +141,7 @@ pub(super) fn check_value(currency: &str, value: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a payment source names; `None` where there is none.
+/// The kind and token of a payment source; `None` if there is none.
 pub(super) fn check_source(source: &Value) -> Result<Option<(Kind, String)>, Refusal> {
     let Some(source) = source.as_object() else {
         return Ok(None);

@@ -1,6 +1,6 @@
-//! PayPal as it is seen on the wire: OAuth tokens, orders, captures, refunds and disputes (its
-//! specifications "Orders" 2.13, "Payments" 2.5 and "Disputes" 1.10), over books that count what was
-//! taken.
+//! PayPal's double on the wire: OAuth tokens, orders, captures, refunds, and disputes (PayPal's
+//! specifications "Orders" 2.13, "Payments" 2.5, and "Disputes" 1.10), over books that count the
+//! captured money.
 
 mod books;
 mod errors;
@@ -19,31 +19,31 @@ use super::{BookedCharge, BookedRefund};
 use books::{Account, Books, Dispute, Kind, Order, Refusal, Vaulted};
 use errors::{check_order, not_found, refusal, wrong_media_type};
 
-/// What becomes of a capture.
+/// Outcome of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The money is taken.
+    /// The money is captured.
     Captured,
     /// 422 with this issue; the order may still be captured.
     Refused(&'static str),
-    /// 201 with a capture that was declined for this processor's code; the order is done with.
+    /// 201 with a capture that was declined with this processor's code. The order is final.
     Declined(&'static str),
     /// 422 `PAYER_ACTION_REQUIRED`, and the order waits for its payer.
     PayerMustAct,
-    /// 201 with a capture that is pending, and becomes that later.
+    /// 201 with a pending capture, which settles later.
     Pending {
         /// When it settles.
         after: Duration,
-        /// As what: `COMPLETED` or `DECLINED`.
+        /// The status then: `COMPLETED` or `DECLINED`.
         as_: &'static str,
     },
     /// 201 with a capture in this status, documented or not.
     Status(&'static str),
-    /// The same, with this reason for it.
+    /// Also 201 with a capture in this status, with this reason.
     For(&'static str, &'static str),
 }
 
-/// What a client can ask for.
+/// The calls that a client can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayPalCall {
     /// `POST /v2/checkout/orders`
@@ -60,18 +60,18 @@ pub enum PayPalCall {
     Dispute,
 }
 
-/// What PayPal, or the account, may do one way or another.
+/// Properties that may differ between PayPal's accounts.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
-    /// How long an order that nobody captured lives.
+    /// The lifetime of an order that is not captured.
     pub order_lives: Duration,
-    /// How long a `PayPal-Request-Id` is kept, for orders.
+    /// How long a `PayPal-Request-Id` of an order is kept.
     pub ids_kept: Duration,
-    /// Whether a refusal is repeated to a repeat, as a success is.
+    /// Whether a repeat gets the same refusal, as it gets the same success.
     pub refusals_are_repeated: bool,
-    /// Whether the account takes one payment for an invoice id.
+    /// Whether the account accepts only one payment for each invoice ID.
     pub invoices_are_unique: bool,
-    /// How long an access token is good.
+    /// The lifetime of an access token.
     pub token_lives: Duration,
 }
 
@@ -87,7 +87,7 @@ impl Default for Habits {
     }
 }
 
-/// The double. Everything it says follows from its books, its clock and the request.
+/// The double. Its answers depend only on its books, its clock, and the request.
 #[derive(Debug)]
 pub struct PayPalDouble {
     books: Mutex<Books>,
@@ -97,14 +97,14 @@ pub struct PayPalDouble {
 }
 
 impl PayPalDouble {
-    /// The client that it knows.
+    /// The known client.
     pub const CLIENT: &'static str = "played-client";
     /// That client's secret.
     pub const SECRET: &'static str = "played-secret";
-    /// A client of another account; its secret is the same.
+    /// A client of another account, with the same secret.
     pub const OTHER_CLIENT: &'static str = "played-other-client";
 
-    /// Empty books, by this clock.
+    /// A double with empty books and this clock.
     #[must_use]
     pub fn new(runtime: Runtime) -> Self {
         Self {
@@ -118,8 +118,8 @@ impl PayPalDouble {
         }
     }
 
-    /// Gives the client another secret. The old one is refused from now on, and so are the tokens that it
-    /// got.
+    /// Replaces the client's secret. From now on the old one, and the tokens obtained with it, are
+    /// refused.
     pub fn replace_secret(&self, secret: &str) {
         let secret = Secret::new(secret);
         let mut books = self.books();
@@ -131,18 +131,18 @@ impl PayPalDouble {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on it does so.
+    /// Sets the account's properties.
     pub fn set_habits(&self, habits: Habits) {
         self.books().habits = habits;
     }
 
-    /// From now on refunds have this status.
+    /// Sets the status of all further refunds.
     pub fn refunds_end_as(&self, status: &'static str) {
         self.books().refunds_end_as = Some(status);
     }
 
-    /// From now on each such call is refused with this status and issue, and its id keeps that; `None`
-    /// ends it.
+    /// From now on each such call is refused with this status and issue, which its request ID
+    /// keeps; `None` ends this.
     pub fn refuse(&self, call: PayPalCall, refusal: Option<(u16, &'static str)>) {
         let mut books = self.books();
         books.refusals.retain(|(each, ..)| *each != call);
@@ -150,30 +150,30 @@ impl PayPalDouble {
         books.refusals.extend(refusal);
     }
 
-    /// From now on refunds are refused with this issue, or no longer.
+    /// From now on refunds are refused with this issue; `None` ends this.
     pub fn refuse_refunds(&self, issue: Option<&'static str>) {
         self.books().refunds_are_refused = issue;
     }
 
-    /// Every refund that was made or is pending fails, as one to a bank account may days later
-    /// ("Payments", `refund_status`; webhook `PAYMENT.REFUND.FAILED`); its capture can be refunded
-    /// again.
+    /// All completed and pending refunds fail, as a refund to a bank account may days later
+    /// ("Payments", `refund_status`; webhook `PAYMENT.REFUND.FAILED`). Their captures can be
+    /// refunded again.
     pub fn fail_refunds(&self) {
         let mut books = self.books();
         books.orders.values_mut().for_each(Order::fail_refunds);
     }
 
-    /// The account's people give back by hand what is not.
+    /// A person refunds the remaining amount of every capture in the dashboard.
     pub fn refund_by_hand(&self) {
         self.refund_with(&Value::Null);
     }
 
-    /// The account's people give back this much by hand, in US dollars.
+    /// A person refunds this amount in US dollars in the dashboard.
     pub fn refund_part_by_hand(&self, value: &str) {
         self.refund_with(&json!({"amount": {"currency_code": "USD", "value": value}}));
     }
 
-    /// The same with one order: what is left of it, or this much in US dollars.
+    /// Does the same for one order: the remaining amount, or this amount in US dollars.
     pub fn refund_one_by_hand(&self, order: &str, value: Option<&str>) {
         let body = value.map_or(
             Value::Null,
@@ -188,7 +188,7 @@ impl PayPalDouble {
         }
     }
 
-    /// Every refund of one order fails.
+    /// All refunds of one order fail.
     pub fn fail_refunds_of(&self, order: &str) {
         let mut books = self.books();
         let order = books.orders.get_mut(order);
@@ -207,7 +207,7 @@ impl PayPalDouble {
         }
     }
 
-    /// PayPal moves every capture to this status by itself, as it does when it reverses or denies one.
+    /// PayPal moves every capture to this status, as it does when it reverses or denies one.
     pub fn set_captures(&self, status: &'static str) {
         let mut books = self.books();
         for capture in books
@@ -219,17 +219,17 @@ impl PayPalDouble {
         }
     }
 
-    /// Vaults a card whose captures end like this, and after that in success.
+    /// Vaults a card whose next captures have these outcomes; later ones succeed.
     pub fn vault_card(&self, token: &str, outcomes: impl IntoIterator<Item = Outcome>) {
         self.vault(token, Kind::Card, outcomes);
     }
 
-    /// The same for a PayPal account.
+    /// Does the same for a PayPal account.
     pub fn vault_wallet(&self, token: &str, outcomes: impl IntoIterator<Item = Outcome>) {
         self.vault(token, Kind::Wallet, outcomes);
     }
 
-    /// The same for a billing agreement of the old kind.
+    /// Does the same for a billing agreement of the old kind.
     pub fn vault_agreement(&self, token: &str, outcomes: impl IntoIterator<Item = Outcome>) {
         self.vault(token, Kind::BillingAgreement, outcomes);
     }
@@ -240,18 +240,18 @@ impl PayPalDouble {
         self.books().vault.insert(token.to_owned(), vaulted);
     }
 
-    /// Every access token that was given out is no good from now on.
+    /// Expires every issued access token.
     pub fn expire_tokens(&self) {
         self.books().tokens.clear();
     }
 
-    /// How many access tokens were given out and are kept.
+    /// The number of stored access tokens.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.books().tokens.len()
     }
 
-    /// The payer of every order that waits for its payer acts.
+    /// The payers act on all orders that wait for them.
     pub fn payers_act(&self) {
         for order in self.books().orders.values_mut() {
             if order.status == "PAYER_ACTION_REQUIRED" {
@@ -260,13 +260,13 @@ impl PayPalDouble {
         }
     }
 
-    /// How many orders were opened.
+    /// The number of opened orders.
     #[must_use]
     pub fn opened(&self) -> usize {
         self.books().orders.len()
     }
 
-    /// Every payment that took money, as `200.00 USD`, whether it was given back or not.
+    /// All captured payments, such as `200.00 USD`, even if they were refunded.
     #[must_use]
     pub fn taken(&self) -> Vec<String> {
         self.settle();
@@ -284,7 +284,7 @@ impl PayPalDouble {
             .collect()
     }
 
-    /// The vaulted tokens by which money was taken, in no particular order.
+    /// The vaulted tokens of the captured payments, in no particular order.
     #[must_use]
     pub fn charged_tokens(&self) -> Vec<String> {
         self.settle();
@@ -300,7 +300,7 @@ impl PayPalDouble {
         taken.filter_map(|order| order.token.clone()).collect()
     }
 
-    /// Its books.
+    /// The books.
     #[must_use]
     pub fn charges(&self) -> Vec<BookedCharge> {
         self.settle();
@@ -342,7 +342,7 @@ impl PayPalDouble {
         books.orders.values().map(booked).collect()
     }
 
-    /// Every refund, as `200.00 COMPLETED`.
+    /// All refunds, such as `200.00 COMPLETED`.
     #[must_use]
     pub fn given_back(&self) -> Vec<String> {
         let books = self.books();
@@ -356,7 +356,7 @@ impl PayPalDouble {
             .collect()
     }
 
-    /// Refunds that were pending are completed.
+    /// Completes all pending refunds.
     pub fn settle_refunds(&self) {
         let mut books = self.books();
         let captures = books.orders.values_mut();
@@ -368,7 +368,7 @@ impl PayPalDouble {
         }
     }
 
-    /// The customers dispute every capture, and once more if they did before.
+    /// The customers dispute every capture, again if they did before.
     pub fn dispute(&self) {
         let now = self.runtime.now();
         let mut books = self.books();
@@ -389,7 +389,7 @@ impl PayPalDouble {
         }
     }
 
-    /// The dispute of this id stands like this from now on, with that outcome if it has one.
+    /// Sets the status of the dispute with this ID, and its outcome if it has one.
     pub fn set_dispute(&self, id: &str, status: &'static str, outcome: Option<&'static str>) {
         let now = self.runtime.now();
         let mut books = self.books();
@@ -404,14 +404,14 @@ impl PayPalDouble {
         self.books().disputes.keys().cloned().collect()
     }
 
-    /// All disputes stand like this now, with that outcome if they have one.
+    /// Sets the status of all disputes, and their outcome if they have one.
     pub fn set_disputes(&self, status: &'static str, outcome: Option<&'static str>) {
         for id in self.disputes() {
             self.set_dispute(&id, status, outcome);
         }
     }
 
-    /// What has waited for its time settles.
+    /// Settles everything whose time has come.
     fn settle(&self) {
         let now = self.runtime.now();
         for order in self.books().orders.values_mut() {
@@ -426,7 +426,7 @@ impl PayPalDouble {
         }
     }
 
-    /// The account whose token the request carries, if the token is good.
+    /// The account of the request's access token, if the token is valid.
     fn account(&self, request: &DoubleRequest) -> Option<Account> {
         let header = request.header("authorization").unwrap_or_default();
         let token = header.strip_prefix("Bearer ").unwrap_or_default();
@@ -467,7 +467,8 @@ impl PayPalDouble {
         (200, body)
     }
 
-    /// A request that may change something: what its id has done before, or `work`.
+    /// Handles a request that may change something: repeats the outcome of its request ID, or does
+    /// `work`.
     fn once(
         &self,
         request: &DoubleRequest,
@@ -539,7 +540,7 @@ impl PayPalDouble {
                 capture: None,
             };
             books.orders.insert(id.clone(), order);
-            // With a source the order is paid as it is created.
+            // With a source, the order is paid when it is created.
             if body["payment_source"].is_object() {
                 books.capture(&id, body, now)?;
             }
@@ -601,7 +602,7 @@ impl PartnerDouble for PayPalDouble {
             ("POST", ["v2", "checkout", "orders"]) => {
                 self.open(request, self.account(request).unwrap_or(Account::First))
             }
-            // An account sees its own orders only.
+            // An account can see only its own orders.
             (_, ["v2", "checkout", "orders", id, ..]) if !self.owns(self.account(request), id) => {
                 not_found()
             }

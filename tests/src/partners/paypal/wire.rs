@@ -115,7 +115,8 @@ impl Books {
     }
 }
 
-/// A refund ("Payments", `refund`), as its order shows it too ("Orders", `payments.refunds`).
+/// A refund ("Payments", `refund`), in the same form as in its order ("Orders",
+/// `payments.refunds`).
 fn one_refund(refund: &Refund) -> Value {
     let href = format!(
         "https://api-m.sandbox.paypal.com/v2/payments/refunds/{}",

@@ -1,4 +1,4 @@
-//! What Stripe refuses, and in which shape ("Errors"). Each code is one that Stripe publishes.
+//! Stripe's refusals in their format ("Errors"). Stripe publishes each code.
 
 use domain::{ChargeLimits, PartnerName};
 use payment::partners::stripe_answers;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::front::{DoubleReply, Mishap};
 use super::wire::Fields;
 
-/// An answer, and whether a key keeps it.
+/// An answer, and whether its key keeps it.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Value,
@@ -24,7 +24,7 @@ impl Answer {
         }
     }
 
-    /// What execution itself refuses is kept by the key, as its successes are.
+    /// A refusal of an executed request. Its key keeps it, like a success.
     pub(super) fn refused(status: u16, error: Value) -> Self {
         let mut body = json!({});
         body["error"] = error;
@@ -35,7 +35,7 @@ impl Answer {
         }
     }
 
-    /// What never comes to execution is not.
+    /// A refusal before the execution. Its key does not keep it.
     pub(super) fn not_begun(status: u16, error: Value) -> Self {
         Self {
             kept: false,
@@ -47,14 +47,14 @@ impl Answer {
         Self::not_begun(400, invalid_request(code, param, message))
     }
 
-    /// The object that the path names is not there.
+    /// The object that the path names does not exist.
     pub(super) fn missing(what: &str, id: &str, param: &str) -> Self {
         let message = format!("No such {what}: '{id}'");
         let error = invalid_request(Some("resource_missing"), Some(param), &message);
         Self::not_begun(404, error)
     }
 
-    /// An object that a parameter names is not there.
+    /// An object that a parameter names does not exist.
     pub(super) fn missing_parameter(what: &str, id: &str, param: &str) -> Self {
         Self {
             status: 400,
@@ -62,8 +62,8 @@ impl Answer {
         }
     }
 
-    /// A payment method that is not the customer's any more. Live answers have neither `code` nor `param`
-    /// (getlago/lago-api #3826, liberapay #2686).
+    /// A payment method that no longer belongs to the customer. Live answers have neither `code`
+    /// nor `param` (getlago/lago-api #3826, liberapay #2686).
     pub(super) fn detached() -> Self {
         let message =
             "Played: this PaymentMethod was detached from a Customer and may not be used again.";
@@ -95,14 +95,14 @@ pub(super) fn doc_url(code: &str) -> String {
     )
 }
 
-/// Nothing is done, and no key keeps that.
+/// Nothing is done, and no key keeps this answer.
 pub(super) fn put_off(status: u16, code: &str) -> Mishap {
     let error = invalid_request(Some(code), None, "Played: come back later.");
     let answer = Answer::not_begun(status, error);
     Mishap::Instead(DoubleReply::new(status, answer.body.to_string()))
 }
 
-/// The first field that the operation does not have.
+/// The error for the first unknown field of the operation.
 pub(super) fn unknown_field(fields: &Fields, known: &[&str]) -> Option<Answer> {
     let strange = fields.iter().find(|(name, _)| {
         let name = name.split('[').next().unwrap_or_default();
@@ -117,7 +117,7 @@ pub(super) fn unknown_field(fields: &Fields, known: &[&str]) -> Option<Answer> {
     })
 }
 
-/// What an amount must be in its currency, which an account is paid out in.
+/// The error for an amount that its currency does not allow; payouts are in the same currency.
 pub(super) fn amount_error(amount: u64, currency: &str) -> Option<Answer> {
     let invalid = |code| Answer::invalid(Some(code), Some("amount"), "The amount cannot be taken.");
     let named = currency.to_ascii_uppercase().parse().ok();

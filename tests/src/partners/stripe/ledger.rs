@@ -1,4 +1,4 @@
-//! Stripe's books, and what each call does to them.
+//! Stripe's books, and the effect of each call on them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,7 +28,7 @@ pub(super) struct Intent {
     pub(super) latest_charge: Option<String>,
     pub(super) metadata: Value,
     pub(super) cancellation_reason: Option<String>,
-    /// Where the customer comes back to from the bank's page.
+    /// The URL to which the customer returns from the bank's page.
     pub(super) return_url: Option<String>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Refund {
 }
 
 impl Refund {
-    /// Whether the money has gone back or is on its way.
+    /// Whether the refund is done or pending.
     pub(super) fn holds(&self) -> bool {
         !matches!(self.status, "failed" | "canceled")
     }
@@ -113,7 +113,8 @@ impl Ledger {
         let mut refusals = self.refusals.iter();
         if let Some((_, refusal)) = refusals.find(|(each, _)| *each == operation) {
             let (status, error) = (refusal.status, refusal.error());
-            // Keys and rights are checked, and others waited for, before anything begins.
+            // Keys and permissions are checked, and other requests awaited, before the execution
+            // begins.
             return match status {
                 401 | 403 | 409 | 429 => Answer::not_begun(status, error),
                 _ => Answer::refused(status, error),
@@ -277,7 +278,7 @@ impl Ledger {
         Answer::done(self.intent(id, expands_charge(fields)))
     }
 
-    /// Enters a charge and what it makes of its intent.
+    /// Records a charge and its effect on the intent.
     pub(super) fn charge(
         &mut self,
         id: &str,
@@ -307,7 +308,7 @@ impl Ledger {
         self.charges.insert(charge, entry);
     }
 
-    /// A decline takes the payment method off the intent.
+    /// A decline detaches the payment method from the intent.
     pub(super) fn decline(
         &mut self,
         id: &str,
@@ -343,7 +344,7 @@ impl Ledger {
         Answer::refused(402, error)
     }
 
-    /// The customer leaves the bank's page of an intent that waits there, with success or without.
+    /// The customer leaves the bank's page of a waiting intent, with or without success.
     pub(super) fn authenticate(&mut self, id: &str, succeeds: bool) {
         let Some(intent) = self.intents.get_mut(id) else {
             return;
@@ -482,7 +483,8 @@ impl Ledger {
         self.refunds.push(refund);
     }
 
-    /// Moves every refund that holds to this status, and each charge's `amount_refunded` with it.
+    /// Moves every completed or pending refund to this status, and updates each charge's
+    /// `amount_refunded`.
     pub(super) fn move_refunds(
         &mut self,
         status: &'static str,
@@ -491,7 +493,7 @@ impl Ledger {
         self.move_refunds_of(None, status, failure_reason);
     }
 
-    /// The same for the refunds of one intent.
+    /// Does the same for the refunds of one intent.
     pub(super) fn move_refunds_of(
         &mut self,
         intent: Option<&str>,
@@ -511,7 +513,7 @@ impl Ledger {
         }
     }
 
-    /// Whether a dispute has taken the charge's money: then it cannot be refunded.
+    /// Whether a dispute has taken the charge's money, so that it cannot be refunded.
     pub(super) fn is_taken_back(&self, charge: &str) -> bool {
         let mut disputes = self.disputes.values();
         disputes.any(|dispute| dispute.charge == charge && dispute.takes_money())

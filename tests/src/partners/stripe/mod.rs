@@ -1,9 +1,9 @@
-//! A small Stripe with a ledger: customers, payment methods, payment intents, charges, refunds and
+//! A small Stripe with a ledger: customers, payment methods, payment intents, charges, refunds, and
 //! idempotency keys, behind the wire format of API version `2026-07-29.dahlia`.
 //!
-//! What a payment method does when it is charged follows from its token
-//! ([`StripeMethod::from_token`]), as with Stripe's own test tokens, until a test plans otherwise.
-//! Messages are worded here; fields, codes and statuses are Stripe's. It sends no webhooks: tests send them as they please.
+//! The outcome of charging a payment method depends on its token ([`StripeMethod::from_token`]), as
+//! with Stripe's own test tokens, unless a test plans otherwise. The messages are written here;
+//! fields, codes, and statuses are Stripe's. The double sends no webhooks: tests send them.
 
 mod errors;
 mod ledger;
@@ -32,14 +32,14 @@ const KEY_LIFE: Duration = Duration::from_hours(24);
 /// The secret key that the double accepts.
 const API_KEY: &str = "sk_test_played";
 
-/// What happens when a payment method is charged.
+/// Outcome of charging a payment method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The money is taken.
+    /// The money is captured.
     Succeeds,
-    /// The bank takes it and says later what became of it.
+    /// The bank accepts the charge and reports the outcome later.
     Pends,
-    /// Refused.
+    /// The charge is declined.
     Declines {
         /// `error.code`
         code: &'static str,
@@ -48,7 +48,7 @@ pub enum Outcome {
         /// `error.advice_code`
         advice_code: Option<&'static str>,
     },
-    /// The issuer wants the customer to authenticate.
+    /// The issuer requires the customer to authenticate.
     WantsAuthentication,
 }
 
@@ -59,16 +59,16 @@ pub struct StripeMethod {
     pub brand: &'static str,
     /// `card.last4`
     pub last4: &'static str,
-    /// `card.iin`, where the account gets it.
+    /// `card.iin`, if the account gets it.
     pub iin: Option<&'static str>,
     /// `billing_details.name`
     pub name: Option<&'static str>,
-    /// What happens when it is charged.
+    /// The outcome of charging it.
     pub outcome: Outcome,
 }
 
 impl StripeMethod {
-    /// What a token stands for; `pm_pending` is this double's own.
+    /// The payment method for a token; `pm_pending` exists only in this double.
     #[must_use]
     pub fn from_token(token: &str) -> Self {
         let declined = |decline_code| Outcome::Declines {
@@ -136,7 +136,7 @@ impl StripeRefusal {
     }
 }
 
-/// What a client can ask for.
+/// The calls that a client can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// `POST /v1/customers`
@@ -170,16 +170,16 @@ pub struct StripeCharge {
     pub currency: String,
     /// `succeeded`, `pending` or `failed`.
     pub status: &'static str,
-    /// What of it went back, or is on its way.
+    /// The amount that was refunded or is pending.
     pub refunded: u64,
 }
 
-/// A call as it arrived.
+/// A call as received.
 #[derive(Clone, Debug)]
 pub struct StripeCall {
-    /// What was asked for.
+    /// The operation.
     pub operation: Operation,
-    /// Names in lower case.
+    /// The headers; names in lower case.
     pub headers: Vec<(String, String)>,
     /// The form, encoded.
     pub body: String,
@@ -209,7 +209,7 @@ impl PartnerDouble for StripeDouble {
     }
 }
 
-/// Notes every call, and has go wrong what [`StripeDouble::plan`] planned.
+/// Records every call, and applies the mishaps planned with [`StripeDouble::plan`].
 impl Passage for StripeDouble {
     fn fate<'a>(
         &'a self,
@@ -246,12 +246,12 @@ impl StripeDouble {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Attaches a payment method to a customer; both are made where they are not there.
+    /// Attaches a payment method to a customer; creates both if they do not exist.
     pub fn attach(&self, customer: &str, method: &str) {
         self.ledger().attach(customer, method);
     }
 
-    /// Detaches it, as the customer does who takes a card away. It can never be used again.
+    /// Detaches it, as when a customer removes a card. It can never be used again.
     pub fn detach(&self, method: &str) {
         let mut ledger = self.ledger();
         for methods in ledger.customers.values_mut() {
@@ -260,8 +260,8 @@ impl StripeDouble {
         ledger.detached.push(method.to_owned());
     }
 
-    /// From now on each call of this operation is refused like this, and its key keeps that; `None` ends
-    /// it.
+    /// From now on each call of this operation is refused like this, and its key keeps that; `None`
+    /// ends this.
     pub fn refuse(&self, operation: Operation, refusal: Option<StripeRefusal>) {
         let mut ledger = self.ledger();
         ledger.refusals.retain(|(each, _)| *each != operation);
@@ -270,7 +270,7 @@ impl StripeDouble {
             .extend(refusal.map(|refusal| (operation, refusal)));
     }
 
-    /// Changes what is attached under this token.
+    /// Changes the payment method that is attached under this token.
     pub fn change(&self, method: &str, change: impl FnOnce(&mut StripeMethod)) {
         change(
             self.ledger()
@@ -280,12 +280,12 @@ impl StripeDouble {
         );
     }
 
-    /// The next call of this operation that is not yet planned goes wrong like this.
+    /// The next unplanned call of this operation meets this mishap.
     pub fn plan(&self, operation: Operation, mishap: Mishap) {
         self.ledger().planned.push_back((operation, mishap));
     }
 
-    /// The bank has decided about all pending charges: the money is taken.
+    /// The bank settles all pending charges with success.
     pub fn settle(&self) {
         let mut ledger = self.ledger();
         for intent in ledger.intents.values_mut() {
@@ -300,12 +300,12 @@ impl StripeDouble {
         }
     }
 
-    /// Every charge is charged back, and once more if it was before.
+    /// Every charge is disputed, again if it was before.
     pub fn dispute(&self) {
         self.dispute_with(None);
     }
 
-    /// This much of every charge is charged back.
+    /// This amount of every charge is disputed.
     pub fn dispute_part(&self, amount: u64) {
         self.dispute_with(Some(amount));
     }
@@ -326,13 +326,13 @@ impl StripeDouble {
         }
     }
 
-    /// The ids of all disputes, in the order of their making.
+    /// The IDs of all disputes, in the order of creation.
     #[must_use]
     pub fn disputes(&self) -> Vec<String> {
         self.ledger().disputes.keys().cloned().collect()
     }
 
-    /// From now on the dispute of this id has this status.
+    /// From now on the dispute with this ID has this status.
     pub fn set_dispute(&self, id: &str, status: &'static str) {
         let mut ledger = self.ledger();
         let dispute = ledger.disputes.get_mut(id);
@@ -346,8 +346,8 @@ impl StripeDouble {
         }
     }
 
-    /// From now on refunds begin with this status, and those that hold get it too: one that has failed
-    /// stays so.
+    /// From now on refunds begin with this status. Completed and pending refunds also get it; a
+    /// failed one stays failed.
     pub fn set_refund_status(&self, status: &'static str) {
         let mut ledger = self.ledger();
         ledger.refund_status = Some(status);
@@ -355,14 +355,14 @@ impl StripeDouble {
         ledger.move_refunds(status, reason);
     }
 
-    /// The bank gives back every refund that it had taken, days later: each fails with this
-    /// `failure_reason`, and its amount is again the account's. Later refunds succeed ("Refund and
-    /// cancel payments", section "Failed refunds"; "The Refund object", `failure_reason`).
+    /// The bank returns every completed refund, days later: each fails with this `failure_reason`,
+    /// and its amount returns to the account. Later refunds succeed ("Refund and cancel payments",
+    /// section "Failed refunds"; "The Refund object", `failure_reason`).
     pub fn fail_refunds(&self, reason: &'static str) {
         self.ledger().move_refunds("failed", Some(reason));
     }
 
-    /// The refunds that hold: those whose money went back or is on its way.
+    /// The amounts of all completed and pending refunds.
     #[must_use]
     pub fn given_back(&self) -> Vec<u64> {
         let ledger = self.ledger();
@@ -370,7 +370,7 @@ impl StripeDouble {
         refunds.map(|refund| refund.amount).collect()
     }
 
-    /// The account's people give a part back by hand.
+    /// A person makes a partial refund in the dashboard.
     pub fn refund_by_hand(&self, amount: u64) {
         let mut ledger = self.ledger();
         let intents: Vec<String> = ledger.intents.keys().cloned().collect();
@@ -379,7 +379,7 @@ impl StripeDouble {
         }
     }
 
-    /// The account's people give back what is left of one intent, or this much of it.
+    /// A person refunds the remaining amount of one intent, or this amount, in the dashboard.
     pub fn refund_one_by_hand(&self, intent: &str, amount: Option<u64>) {
         let mut ledger = self.ledger();
         let charges = ledger.charges.values();
@@ -393,20 +393,20 @@ impl StripeDouble {
         }
     }
 
-    /// The bank gives back every refund of one intent that it had taken.
+    /// The bank returns every completed refund of one intent.
     pub fn fail_refunds_of(&self, intent: &str) {
         self.ledger()
             .move_refunds_of(Some(intent), "failed", Some("unknown"));
     }
 
-    /// Every intent gets this status, whether or not Stripe has such a one.
+    /// Sets the status of every intent, even to one that Stripe does not have.
     pub fn set_status(&self, status: &'static str) {
         for intent in self.ledger().intents.values_mut() {
             intent.status = status;
         }
     }
 
-    /// Every charge, in the order of their making.
+    /// All charges, in the order of creation.
     #[must_use]
     pub fn charges(&self) -> Vec<StripeCharge> {
         let ledger = self.ledger();
@@ -417,7 +417,7 @@ impl StripeDouble {
             .collect()
     }
 
-    /// Its books, of a currency with two decimals.
+    /// The books, for a currency with two decimals.
     #[must_use]
     pub fn books(&self) -> Vec<BookedCharge> {
         let ledger = self.ledger();
@@ -459,7 +459,7 @@ impl StripeDouble {
         ledger.intents.iter().map(booked).collect()
     }
 
-    /// The customer pays the intent on a page of Stripe's, with another card ("Accept a payment": a
+    /// The customer pays the intent on a page of Stripe's with another card ("Accept a payment": a
     /// client secret confirms an intent until it succeeds or is canceled).
     pub fn pay_on_page(&self, intent: &str) {
         let mut ledger = self.ledger();
@@ -474,7 +474,7 @@ impl StripeDouble {
         }
     }
 
-    /// The customer leaves the bank's page of every intent that waits there, with success or without.
+    /// The customers leave the bank's pages of all waiting intents, with or without success.
     pub fn authenticate(&self, succeeds: bool) {
         let mut ledger = self.ledger();
         let intents: Vec<String> = ledger.intents.keys().cloned().collect();
@@ -483,7 +483,7 @@ impl StripeDouble {
         }
     }
 
-    /// Which payment methods have been charged, in order.
+    /// The charged payment methods, in order.
     #[must_use]
     pub fn charged_methods(&self) -> Vec<String> {
         let ledger = self.ledger();
@@ -492,7 +492,7 @@ impl StripeDouble {
         taken.map(|charge| charge.method.clone()).collect()
     }
 
-    /// The amounts that were taken.
+    /// The captured amounts.
     #[must_use]
     pub fn captured(&self) -> Vec<u64> {
         let taken = |charge: &StripeCharge| charge.status == "succeeded";
@@ -500,13 +500,13 @@ impl StripeDouble {
         charges.filter(taken).map(|charge| charge.amount).collect()
     }
 
-    /// How many refunds there are, failed ones included.
+    /// The number of refunds, including failed ones.
     #[must_use]
     pub fn refunds(&self) -> usize {
         self.ledger().refunds.len()
     }
 
-    /// The ids of all intents with their status.
+    /// The IDs and statuses of all intents.
     #[must_use]
     pub fn intents(&self) -> Vec<(String, &'static str)> {
         let ledger = self.ledger();
@@ -531,8 +531,8 @@ impl StripeDouble {
             .collect()
     }
 
-    /// The whole of it without a network: what a well-behaved Stripe answers. Names of headers are in
-    /// lower case.
+    /// Handles a request without a network, like a well-behaved Stripe. Header names are in lower
+    /// case.
     #[must_use]
     pub fn handle(
         &self,
@@ -556,19 +556,19 @@ impl StripeDouble {
         put_off(429, "lock_timeout")
     }
 
-    /// 409: another request with this key runs.
+    /// 409: another request with this key is in progress.
     #[must_use]
     pub fn key_in_use() -> Mishap {
         put_off(409, "idempotency_key_in_use")
     }
 
-    /// A front where what was planned goes wrong.
+    /// A front that applies the planned mishaps.
     #[must_use]
     pub fn front(&self) -> Front {
         Front::with_passage(Arc::new(self.clone()), Arc::new(self.clone()))
     }
 
-    /// Notes the call; returns what was planned for it.
+    /// Records the call; returns the mishap planned for it.
     fn note(&self, request: &DoubleRequest) -> Option<Mishap> {
         let (operation, _) = route(&request.method, &request.path)?;
         let mut ledger = self.ledger();

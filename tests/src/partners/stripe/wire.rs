@@ -1,4 +1,4 @@
-//! Stripe's paths, forms and objects.
+//! Stripe's paths, forms, and objects.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::{Operation, StripeMethod};
 /// A form or a query.
 pub(super) type Fields = Vec<(String, String)>;
 
-/// What a call asks for, and of which intent.
+/// The operation of a call, and the ID of its intent.
 pub(super) fn route<'a>(method: &str, path_and_query: &'a str) -> Option<(Operation, &'a str)> {
     let path = path_and_query
         .split_once('?')
@@ -28,7 +28,7 @@ pub(super) fn route<'a>(method: &str, path_and_query: &'a str) -> Option<(Operat
     }
 }
 
-/// The fields of a form or a query.
+/// Parses the fields of a form or a query.
 pub(super) fn fields(text: &str) -> Fields {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -83,20 +83,20 @@ pub(super) fn metadata(fields: &Fields) -> Value {
     values
 }
 
-/// Fields of an intent that this service never gives a value.
+/// Fields of an intent to which this service never gives a value.
 const UNUSED_BY_INTENTS: &str = "
     application application_fee_amount automatic_payment_methods customer_account
     excluded_payment_method_types on_behalf_of payment_method_configuration_details review source
     statement_descriptor statement_descriptor_suffix transfer_group";
 
-/// The same of a charge.
+/// Fields of a charge to which this service never gives a value.
 const UNUSED_BY_CHARGES: &str = "
     application application_fee application_fee_amount balance_transaction
     calculated_statement_descriptor description failure_balance_transaction on_behalf_of
     receipt_email receipt_number review shipping source source_transfer statement_descriptor
     statement_descriptor_suffix transfer_data transfer_group";
 
-/// The same of a refund.
+/// Fields of a refund to which this service never gives a value.
 const UNUSED_BY_REFUNDS: &str = "customer customer_account payment_method";
 
 fn and_null(mut object: Value, names: &str) -> Value {
@@ -218,7 +218,7 @@ impl Ledger {
         })
     }
 
-    /// A payment method as JSON, as far as errors show it.
+    /// A payment method as JSON, as in errors.
     pub(super) fn method(&self, id: &str) -> Value {
         let method = self.methods.get(id).cloned();
         let method = method.unwrap_or_else(|| StripeMethod::from_token(id));
@@ -240,7 +240,7 @@ pub(super) fn card_json(method: &StripeMethod) -> Value {
 }
 
 impl Refund {
-    /// As JSON ("The Refund object").
+    /// The refund as JSON ("The Refund object").
     pub(super) fn json(&self) -> Value {
         let refund = json!({
             "id": self.id, "object": "refund", "amount": self.amount, "balance_transaction": null,
