@@ -1,5 +1,5 @@
-//! The abstract partner's own side: a ledger that carries out what it is asked, whoever still waits
-//! for the answer.
+//! The abstract partner's ledger. It carries out requests even if their callers no longer wait for
+//! the answers.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use payment::partners::{ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
 use super::World;
 use super::world::{LedgerCharge, Protocol, State, Taking};
 
-/// How long an order lives that nobody captured ("Orders" of PayPal).
+/// The lifetime of an order that is not captured ("Orders" of PayPal).
 const ORDER_LIVES: Duration = Duration::from_hours(3);
 
 fn captured() -> ChargeStatus {
@@ -23,8 +23,8 @@ fn declined() -> ChargeStatus {
     }
 }
 
-/// What becomes of a charge that is confirmed, and later: the payment method tells, else the
-/// customer's id and chance.
+/// The outcome of confirming a charge, now and later. The payment method decides, or else the
+/// customer's ID and chance.
 fn decide(
     state: &mut State,
     now: i64,
@@ -33,7 +33,7 @@ fn decide(
     method: &str,
 ) -> (ChargeStatus, Option<(i64, ChargeStatus)>) {
     let mut later = |most| Some((now + state.random.millis(most), captured()));
-    // A customer who acts has a number behind the id.
+    // A customer who acts has an ID with a number appended.
     match customer.split('.').next().unwrap_or_default() {
         _ if method.ends_with("bad") => (declined(), None),
         "declined" => (declined(), None),
@@ -47,7 +47,7 @@ fn decide(
 }
 
 impl LedgerCharge {
-    /// What was waited for has come, if its time has.
+    /// Applies the scheduled outcome, if its time has come.
     fn settle(&mut self, now: i64) {
         if let Some((_, status)) = self.settles.take_if(|(at, _)| now >= *at) {
             self.captures += u32::from(matches!(status, ChargeStatus::Captured(_)));
@@ -66,7 +66,7 @@ impl LedgerCharge {
 }
 
 impl World {
-    /// Opens a charge, or finds the one that was opened under the same key.
+    /// Opens a charge, or returns the one that was opened under the same key.
     pub(super) fn open_charge(
         &self,
         protocol: Protocol,
@@ -111,7 +111,7 @@ impl World {
         Ok(reference)
     }
 
-    /// Takes the money of an opened charge, or refuses.
+    /// Captures an opened charge, or refuses.
     pub(super) fn confirm_charge(&self, asked: &OpenCharge) -> Result<ChargeStatus, PartnerError> {
         let status = self.charge_status(&asked.reference);
         if status != ChargeStatus::Unconfirmed {
@@ -127,12 +127,12 @@ impl World {
         let agreed = agreed.map(|agreement| agreement.payment_method.as_str().to_owned());
         let method = match protocol {
             Protocol::Orders => agreed,
-            // As the client of Stripe does.
+            // As Stripe's client does.
             Protocol::Intents if agreed != opened_with => return Err(PartnerError::OtherMethod),
             Protocol::Everybody | Protocol::Intents => opened_with,
         };
         let method = method.ok_or(PartnerError::NoAgreement)?;
-        // A repeat gets the outcome of the first time.
+        // A repeat gets the outcome of the first request.
         let key = format!("{}/{}/{method}", asked.reference, asked.request.attempt);
         let memory = state.partner_memory;
         let known = state.capture_keys.get(&key);
@@ -168,7 +168,7 @@ impl World {
         Ok(decided)
     }
 
-    /// Where the charge stands now.
+    /// The current state of the charge.
     pub(super) fn charge_status(&self, reference: &str) -> ChargeStatus {
         let now = self.now();
         let mut state = self.state();
@@ -179,7 +179,7 @@ impl World {
         charge.status.clone()
     }
 
-    /// Closes the charge where the protocol can, and tells where it stands.
+    /// Closes the charge if the protocol can, and returns its state.
     pub(super) fn cancel_charge(&self, reference: &str) -> ChargeStatus {
         let status = self.charge_status(reference);
         let mut state = self.state();
@@ -194,7 +194,7 @@ impl World {
         status
     }
 
-    /// The customer pays this charge on the partner's own page, with a card that is good.
+    /// The customer pays this charge on the partner's own page with a valid card.
     pub(super) fn pay_on_page(&self, reference: &str) {
         let now = self.now();
         let mut state = self.state();

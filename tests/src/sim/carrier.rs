@@ -1,5 +1,5 @@
-//! The carrier of a history: the abstract one, or the real client that talks to its double over a
-//! wire on which every request is an effect.
+//! The carrier of a history: the abstract one, or a real client that calls its double over a wire
+//! on which every request is an effect.
 
 use std::sync::Arc;
 
@@ -21,35 +21,35 @@ const KEY: &str = "EZTKplayed";
 const TOO_MANY: &str =
     r#"{"error":{"code":"RATE_LIMITED","message":"Too many requests.","errors":[]}}"#;
 
-/// A carrier whose real client ships.
+/// A carrier whose real client is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RealCarrier {
-    /// EasyPost as it mostly is.
+    /// EasyPost in its usual behavior.
     EasyPost,
-    /// EasyPost where a shipment's first rates are gone before its label is bought.
+    /// EasyPost, where a shipment's first rates expire before its label is bought.
     EasyPostWithStaleRates,
-    /// EasyPost whose carrier refuses the label of each order's first shipment.
+    /// EasyPost, whose carrier refuses the label of each order's first shipment.
     EasyPostThatRefuses,
 }
 
-/// The other side of a history's shipments.
+/// The carrier that holds a history's shipments.
 #[derive(Clone, Debug)]
 pub(super) enum Depot {
-    /// The abstract carrier, whose books are the world's.
+    /// The abstract carrier, whose books are in the world.
     Played,
-    /// EasyPost on the wire.
+    /// EasyPost's double on the wire.
     EasyPost(EasyPostDouble),
 }
 
-/// A label in a carrier's books, whatever the carrier.
+/// A label in any carrier's books.
 #[derive(Clone, Debug)]
 pub(super) struct BookedLabel {
-    /// The carrier's name for the parcel.
+    /// The carrier's reference of the parcel.
     pub(super) reference: String,
-    /// What it is for.
+    /// The order.
     pub(super) order: String,
     pub(super) tracking_number: String,
-    /// Where it goes; `None` where the books do not tell.
+    /// The address; `None` if the books do not contain it.
     pub(super) address: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl Depot {
         Self::EasyPost(double)
     }
 
-    /// A client of it in one process of `world`.
+    /// A client of the carrier in one process of `world`.
     pub(super) fn client(&self, world: &World) -> Shipper {
         match self {
             Self::Played => Shipper::Played(Outside::of(world)),
@@ -81,7 +81,7 @@ impl Depot {
         }
     }
 
-    /// Every label that was bought; the abstract carrier's are in `world`.
+    /// All bought labels; the abstract carrier's are in `world`.
     pub(super) fn labels(&self, world: &World) -> Vec<BookedLabel> {
         match self {
             Self::EasyPost(double) => {
@@ -112,7 +112,7 @@ impl Depot {
     }
 }
 
-/// A shop that sends within the United States, by the cheapest service.
+/// A shop that ships within the United States with the cheapest service.
 fn settings() -> EasyPostSettings {
     let read = |name: &str| {
         let value = match name {

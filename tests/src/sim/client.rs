@@ -1,5 +1,4 @@
-//! Who makes requests in a history: a shop's back end for each order, a second caller, and the
-//! customer.
+//! The callers in a history: a shop's back end for each order, a second caller, and the customer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,15 +12,15 @@ use crate::services::{Reply, customer_request, request};
 /// The path of refunds.
 pub(super) const REFUND: &str = "/api/order/refund.json";
 
-/// Where every order goes; every carrier takes it.
+/// The address of every order; every carrier accepts it.
 pub(super) const ADDRESS: &str = "17 Boulevard, 123 apt 6, Brooklyn, NY 11201";
 
-/// How a wish is to be answered.
+/// The expected answer to a wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expects {
-    /// As the endpoint answers a good request.
+    /// The endpoint's answer to a valid request.
     Answer,
-    /// 422: its key was used with another body.
+    /// 422: the key was used with another body.
     KeyReused,
 }
 
@@ -33,12 +32,12 @@ pub(super) struct Wish {
     pub(super) key: Option<String>,
     pub(super) body: Value,
     pub(super) expects: Expects,
-    /// The act of the customer that it carries out.
+    /// The customer's act that the request carries out.
     pub(super) act: Option<Act>,
 }
 
 impl Wish {
-    /// As API Gateway brings it.
+    /// The request as API Gateway passes it.
     pub(super) fn event(&self, customer: &str) -> Value {
         let mut event = if self.method == "DELETE" {
             customer_request("DELETE", customer, "")
@@ -56,14 +55,14 @@ impl Wish {
         event
     }
 
-    /// What tells an answer to it from others.
+    /// Identifies the wish among the answers.
     fn place(&self) -> (String, String) {
         let key = self.key.clone().unwrap_or_default();
         (self.path.clone(), format!("{key} {}", self.body))
     }
 }
 
-/// Who of a client's people makes a request.
+/// The role in which a client makes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Shop,
@@ -85,7 +84,7 @@ impl Role {
     ];
 }
 
-/// Makes one request after the other.
+/// Makes one request after another.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) wishes: VecDeque<Wish>,
@@ -94,29 +93,29 @@ pub(super) struct Caller {
     pub(super) failures: u32,
 }
 
-/// A client that places one order, and those around it.
+/// A client that places one order, with the other callers of that order.
 pub(super) struct Client {
     pub(super) scenario: Scenario,
     pub(super) number: usize,
     pub(super) callers: [Caller; 6],
-    /// What the customer will do, and when.
+    /// The customer's future acts, with their times.
     pub(super) acts: VecDeque<(i64, Act)>,
-    /// What will happen at the partner, and when.
+    /// The future events at the partner, with their times.
     pub(super) outside: VecDeque<(i64, Stranger)>,
     declines: u32,
-    /// The order, once its cart was answered.
+    /// The order, once the cart was answered.
     pub(super) order: Option<String>,
-    /// The total that the cart or its last update was answered with.
+    /// The total in the answer to the cart or its last update.
     pub(super) total: Value,
-    /// The currencies of the shops that were asked for the cart or its update, by path and key.
+    /// The currencies of the shops that received the cart or its update, by path and key.
     pub(super) currencies: BTreeMap<(String, String), BTreeSet<&'static str>>,
-    /// Answers that were for good, by path and key.
+    /// The final answers, by path and key.
     pub(super) answers: BTreeMap<(String, String), (u64, String)>,
-    /// Two answers to the same wish that differ, and good requests that were refused.
+    /// Pairs of different answers to the same wish, and valid requests that were refused.
     pub(super) contradictions: Vec<String>,
-    /// Whether a changed parameter made a request impossible.
+    /// Whether a changed parameter has made a request impossible.
     pub(super) is_disturbed: bool,
-    /// Addresses to which a mail was promised.
+    /// The addresses to which a mail was promised.
     pub(super) promised: Vec<String>,
 }
 
@@ -152,13 +151,13 @@ impl Client {
         &mut self.callers[role as usize]
     }
 
-    /// Whether the customer has not come to the end of what it does now.
+    /// Whether the customer's current act is unfinished.
     pub(super) fn is_acting(&self) -> bool {
         let caller = &self.callers[Role::Customer as usize];
         caller.busy > 0 || !caller.wishes.is_empty()
     }
 
-    /// The customer's id: one who acts has no other order.
+    /// The customer's ID. A customer who acts has no other order.
     pub(super) fn customer(&self) -> String {
         let customer = self.scenario.customer;
         if self.scenario.acts.iter().any(Option::is_some) {
@@ -168,7 +167,7 @@ impl Client {
         }
     }
 
-    /// The order's number in the shop's books; every other order has one.
+    /// The order's number in the shop's books; every second order has one.
     pub(super) fn reference(&self) -> Option<String> {
         self.number
             .is_multiple_of(2)
@@ -176,7 +175,7 @@ impl Client {
     }
 
     fn wish(&mut self, role: Role, path: &str, body: Value) {
-        // What is still to be asked has keys of its own.
+        // Wishes that are still to be sent have keys of their own.
         let number = self.answers.len() + self.caller(role).wishes.len();
         let key = format!("client-{}-{role:?}-{path}-{number}", self.number);
         let wish = Wish {
@@ -195,7 +194,7 @@ impl Client {
         self.scenario.cancel_after.is_some()
     }
 
-    /// Keeps in which currency the shop bills that is asked now for what names amounts.
+    /// Records the shop's currency for a wish that names amounts.
     pub(super) fn asks(&mut self, wish: &Wish, currency: &'static str) {
         if wish.path == "/api/order/cart.json" {
             self.currencies
@@ -231,7 +230,7 @@ impl Client {
         cart
     }
 
-    /// The same key with another body.
+    /// Uses the same key with another body.
     fn misuse(&mut self, wish: &Wish, body: Value) {
         let misuse = Wish {
             body,
@@ -241,7 +240,7 @@ impl Client {
         self.caller(Role::Rival).wishes.push_back(misuse);
     }
 
-    /// Plans what comes after the answer to `wish`.
+    /// Plans the wishes that follow the answer to `wish`.
     pub(super) fn answered(&mut self, wish: &Wish, reply: &Reply, now: i64) {
         if wish.expects == Expects::KeyReused {
             return;
@@ -294,7 +293,7 @@ impl Client {
         }
     }
 
-    /// The shop ships the order, or has a refused parcel replaced.
+    /// The shop requests the shipment, or has a refused parcel replaced.
     pub(super) fn want_shipped(&mut self) {
         let shipping = json!({
             "orderId": self.order, "name": "Lital Hay", "phone": "0545870006",
@@ -311,7 +310,7 @@ impl Client {
         self.wish(Role::Shop, "/api/order/cancel.json", cancel);
     }
 
-    /// Sets everybody else going.
+    /// Starts all other callers.
     fn cart_answered(&mut self, wish: &Wish, body: &Value, now: i64) {
         let order = body["orderId"].clone();
         if let Some(after) = self.scenario.cancel_after {
@@ -402,8 +401,8 @@ impl Client {
         self.wish(Role::Shop, "/api/order/invoice.json", invoice);
     }
 
-    /// Takes an answer, or its loss (`None`). `may_disturb` says whether a parameter changes in this
-    /// history.
+    /// Handles an answer, or its loss (`None`). `may_disturb` says whether a parameter changes in
+    /// this history.
     pub(super) fn replied(
         &mut self,
         role: Role,
@@ -415,11 +414,11 @@ impl Client {
     ) {
         let caller = self.caller(role);
         caller.busy -= 1;
-        // Longer with each failure, up to an hour.
+        // The pause grows with each failure, up to an hour.
         caller.failures += 1;
         caller.next_at = now + pause + (1_000 << caller.failures.min(12)).min(3_600_000);
         let Some(reply) = reply else { return };
-        // Whoever waits for the payment looks often at first.
+        // A caller that waits for the payment retries quickly at first.
         if wish.path == REFUND && reply.code() == "wrong_state" && caller.failures < 60 {
             caller.next_at = now + pause % 40;
         }
@@ -428,11 +427,11 @@ impl Client {
                 if wish.path == REFUND
                     && reply.code() == "wrong_state"
                     && self.caller(role).failures < 100 => {}
-            // What waits for something that may never happen is not asked for ever.
+            // A caller stops waiting for something that may never happen.
             Verdict::Later if reply.status < 500 && self.caller(role).failures > 40 => {
                 self.caller(role).wishes.clear();
             }
-            // Nor for ever for what only the account says that the shop has no longer.
+            // It also stops waiting for an account that the shop no longer has.
             Verdict::Later
                 if may_disturb
                     && reply.code() == "billing_partner_unavailable"
@@ -456,7 +455,7 @@ impl Client {
         }
     }
 
-    /// The wish is not asked for any more.
+    /// Drops the wish.
     fn is_over(&mut self, role: Role, wish: &Wish, now: i64, pause: i64) {
         let caller = self.caller(role);
         caller.failures = 0;
@@ -472,8 +471,8 @@ impl Client {
         self.is_over(role, wish, now, pause);
         let answer = (reply.status, reply.text.clone());
         match self.answers.get(&place) {
-            // Why something is refused may change with the order.
-            // A parcel that the carrier has refused since no longer stands in a cancellation's way.
+            // The reason of a refusal may change with the order: a refused parcel, for example, no
+            // longer prevents a cancellation.
             Some((409, _)) if wish.path == "/api/order/cancel.json" => {}
             Some(first) if *first != answer && (reply.status != 409 || wish.path == REFUND) => {
                 self.contradictions
@@ -483,8 +482,8 @@ impl Client {
             None => {
                 self.answers.insert(place, answer);
                 self.answered(wish, reply, now);
-                // Every answer is asked for once more, late: a repeat gets the same. What a customer
-                // says is not repeated: it would be said anew.
+                // Every wish is sent once more, later: a repeat must get the same answer. A
+                // customer's act is not repeated, because it would count as another one.
                 if wish.act.is_none() {
                     self.caller(role).wishes.push_back(wish.clone());
                 }
@@ -493,20 +492,20 @@ impl Client {
     }
 }
 
-/// What an answer means to whoever asked.
+/// The meaning of an answer for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is for good.
+    /// The answer is final.
     Final,
-    /// It cannot be done now, nothing was kept of it, and nobody asks again.
+    /// It cannot be done now. Nothing was stored, and the request is not repeated.
     Void,
-    /// It is to be asked again.
+    /// The request is to be repeated.
     Later,
-    /// Pending, or the customer must act: the chain goes on without this caller.
+    /// The payment is pending, or the customer must act: the chain continues without this caller.
     ChainGoesOn,
     /// A parameter has changed.
     Disturbed,
-    /// A good request was refused, or a bad one was not.
+    /// A valid request was refused, or an invalid one was not.
     Refused,
 }
 
@@ -530,7 +529,7 @@ fn verdict(wish: &Wish, reply: &Reply, may_disturb: bool) -> Verdict {
         (409, "refund_rejected") => Verdict::Final,
         (409, "refund_exceeds_payment" | "mismatch") if wish.path == REFUND => Verdict::Void,
         (409, "wrong_state") if wish.path == REFUND => {
-            // Before the payment it comes too early, after the cancellation too late.
+            // The request comes too early before the payment, and too late after the cancellation.
             if reply.text.contains("its cancellation refunds") {
                 Verdict::Void
             } else {
@@ -542,7 +541,7 @@ fn verdict(wish: &Wish, reply: &Reply, may_disturb: bool) -> Verdict {
         (409, "wrong_state") if wish.body.get("event").is_some() => Verdict::Later,
         // A checkout may be invoiced before its cart could be updated.
         (409, "wrong_state") => Verdict::Final,
-        // A second caller may be there before the invoice is.
+        // A second caller may come before the invoice exists.
         (404, "invoice_not_found") => Verdict::Later,
         // The carrier refuses the parcel: the shop has another one registered.
         (422, "invalid_fields") if wish.path == "/api/order/shipping.json" => Verdict::Later,

@@ -54,7 +54,7 @@ impl Connector {
             }
         };
         if let Some(thaws_at) = self.frozen_until() {
-            // The client waits in vain; what it sent is there when the database thaws.
+            // The client waits in vain, but its request takes effect when the database thaws.
             self.world.pass(1_000);
             self.world.arrive_at(thaws_at, operation.to_owned(), late);
             return lost("played: the database is frozen");
@@ -94,7 +94,8 @@ impl Connector {
         Ok(self.carry_out(operation, body))
     }
 
-    /// Counts the refusals of a write of a mail's row: the client sends the same body with each try.
+    /// Counts the refusals of a write to a mail's row: the client sends the same body with each
+    /// try.
     fn note_refusal(&self, body: &[u8]) {
         let is_mail = body.windows(13).any(|bytes| bytes == br#""EmailsTable""#);
         if is_mail {
@@ -125,8 +126,8 @@ impl Connector {
     }
 }
 
-/// A page of an index of new orders that has not been told of every second one yet. It ends where it
-/// would have ended, so it may be short.
+/// A page of an index that does not contain every second new order yet. It ends at the same place,
+/// so it may be short.
 fn behind(query: &[u8], page: &str) -> String {
     let query: Value = serde_json::from_slice(query).unwrap_or_default();
     let mut page: Value = serde_json::from_str(page).unwrap_or_default();
@@ -142,7 +143,7 @@ fn behind(query: &[u8], page: &str) -> String {
     page.to_string()
 }
 
-/// Whether the write leaves an event on the order: what the relay's mapping lets through.
+/// Whether the write leaves an event on the order, so that the relay's mapping lets it through.
 fn carries_event(operation: &str, body: &[u8]) -> bool {
     let body = std::str::from_utf8(body).unwrap_or_default();
     match operation {
@@ -171,7 +172,8 @@ fn refused(code: &str) -> HttpResponse {
     response(400, body.to_string())
 }
 
-/// As DynamoDB refuses a transaction that met another one (`TransactionCanceledException`).
+/// DynamoDB's refusal of a transaction that conflicted with another one
+/// (`TransactionCanceledException`).
 fn conflicting(request: &[u8]) -> HttpResponse {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();
     let items = request["TransactItems"].as_array().map_or(1, Vec::len);
@@ -187,7 +189,7 @@ fn conflicting(request: &[u8]) -> HttpResponse {
     response(400, body.to_string())
 }
 
-/// The SDK's pauses between its tries take no time here; who goes on is the scheduler's choice.
+/// The SDK's pauses between its tries take no time here: the scheduler chooses who continues.
 #[derive(Debug)]
 struct NoPause;
 
@@ -197,7 +199,7 @@ impl AsyncSleep for NoPause {
     }
 }
 
-/// How often a call is tried: fewer times than functions try, so that histories come to the end of them.
+/// How often a call is tried: fewer times than by functions, so that histories reach the last try.
 pub(super) const TRIES: u32 = 4;
 
 /// A client for `engine` whose calls are effects of `world`.
@@ -210,13 +212,13 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
-        // Nobody checks signatures here, and they cost more than the call.
+        // No signature is checked here, and signing costs more than the call.
         .allow_no_auth()
         .http_client(http);
     let config = patient_dynamodb(config)
         .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
-        // A budget of retries of its own, as an instance has: the default one is the whole process's, so
-        // that one history would take another's.
+        // Its own retry budget, as each instance has one. The default budget belongs to the whole
+        // process, so that one history would use up another's.
         .retry_partition(
             RetryPartition::custom("instance")
                 .token_bucket(TokenBucket::default())
@@ -228,7 +230,7 @@ pub(super) fn client(engine: &Engine, world: &World) -> Client {
     Client::from_conf(config)
 }
 
-/// A client whose calls go through, for whoever checks what is stored.
+/// A client whose calls always succeed, for checks of the stored data.
 pub(super) fn honest_client(engine: &Engine) -> Client {
     client(engine, &World::new(0, Faults::default(), false))
 }
@@ -261,27 +263,27 @@ fn text(item: &Value, attribute: &str) -> String {
     item[attribute]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Every invoice document, by its id.
+/// All invoice documents, by ID.
 pub(super) fn invoices(engine: &Engine) -> BTreeMap<String, Value> {
     let items = scan(engine, "InvoicesTable").into_iter();
     items.map(|item| (text(&item, "invoiceId"), item)).collect()
 }
 
-/// The orders of which a mail may or may not have been taken.
+/// The orders with a mail that may or may not have been accepted.
 pub(super) fn unconfirmed(engine: &Engine) -> BTreeSet<String> {
     let rows = scan(engine, "EmailsTable").into_iter();
     let parked = rows.filter(|row| row["state"]["S"] == "unconfirmed");
     parked.map(|row| text(&row, "orderId")).collect()
 }
 
-/// When the first of the promised mails is looked at next.
+/// When the first of the promised mails is checked next.
 pub(super) fn first_mail_due(engine: &Engine) -> Option<i64> {
     let rows = scan(engine, "EmailsTable").into_iter();
     let due = rows.filter_map(|row| row["dueAt"]["N"].as_str()?.parse().ok());
     due.min()
 }
 
-/// Has the sweep look at an order at once, as the operator's tool does.
+/// Makes the sweep check an order at once, as the operator's tool does.
 pub(super) fn requeue(engine: &Engine, order: &str, now: i64) {
     let update = json!({
         "TableName": "OrdersTable", "Key": {"orderId": {"S": order}},
@@ -291,6 +293,6 @@ pub(super) fn requeue(engine: &Engine, order: &str, now: i64) {
         "ExpressionAttributeValues": {":now": {"N": now.to_string()}}
     });
     let update = serde_json::from_value(update).expect("it is an UpdateItem");
-    // Refused where nothing is due.
+    // Refused if nothing is due.
     engine.update_item(update).ok();
 }

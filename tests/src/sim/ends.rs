@@ -1,4 +1,4 @@
-//! The other side: queues, partner, carrier and mailer with books of their own.
+//! The external services: queues, partner, carrier, and mailer with books of their own.
 
 use domain::{Email, NextAction, PartnerAccount, PartnerName, Timestamp, number_from_digest};
 use email::mail::Mail;
@@ -16,15 +16,15 @@ use super::World;
 use super::world::{Fate, LedgerParcel, Protocol, Taken};
 use crate::AsyncApi;
 
-/// SES refuses every address of it.
+/// SES rejects every address in this domain.
 pub(super) const REFUSED_DOMAIN: &str = "@refused.example";
 
-/// Everything outside, seen from one process; of the abstract partners the one that works like this.
+/// All external services as seen from one process, with the abstract partner of this protocol.
 #[derive(Clone, Debug)]
 pub(super) struct Outside(pub(super) World, pub(super) Protocol);
 
 impl Outside {
-    /// For whoever asks no partner.
+    /// For callers that use no partner.
     pub(super) fn of(world: &World) -> Self {
         Self(world.clone(), Protocol::Everybody)
     }
@@ -45,7 +45,7 @@ impl Outside {
         AsyncApi::get().assert_allows(queue, &body);
         let mut state = self.0.state();
         let faults = state.faults;
-        // Nothing but the message itself backs a partner's hint.
+        // Only the message itself backs a partner's hint.
         let is_backed = matches!(message.kind, MessageKind::Event(_));
         if is_backed && state.random.chance(faults.vanish) {
             return;
@@ -84,7 +84,7 @@ impl EventQueue for Outside {
                 });
                 Err(lost().into())
             }
-            // Some were taken, some were not.
+            // Some messages were accepted, others were not.
             Fate::Throttled => {
                 let taken = messages.len() / 2;
                 for message in &messages[..taken] {
@@ -139,13 +139,13 @@ impl Outside {
     }
 }
 
-/// The partner's one account.
+/// The account at the partner; each has only one.
 fn account(protocol: Protocol) -> PartnerAccount {
     PartnerAccount::new(protocol.partner(), "")
 }
 
-/// Where the charge stands. That it is not found says nothing to another account, and nothing while a
-/// confirmation is unanswered: it is asked for again, as the client of PayPal has it.
+/// The state of the charge. A charge that is not found proves nothing to another account, and
+/// nothing while a confirmation is unanswered: it is then confirmed again, as PayPal's client does.
 fn standing(
     world: &World,
     protocol: Protocol,
@@ -162,7 +162,7 @@ fn standing(
 }
 
 impl Outside {
-    /// The same about a charge; a partner knows its own alone.
+    /// Does the same for a charge; a partner knows only its own charges.
     async fn ask_about<T: 'static>(
         &self,
         name: &str,
@@ -273,7 +273,7 @@ impl BillingPartner for Outside {
             world.cancel_charge(&charge.reference);
             let now = Timestamp::from_millis(world.now());
             match standing(world, protocol, charge)? {
-                // One that is open is not gone.
+                // A charge that is open is not gone.
                 ChargeStatus::Unconfirmed
                     if world.charge_status(&charge.reference) == ChargeStatus::Expired
                         && !charge.confirmation_may_arrive(now) =>
@@ -319,7 +319,8 @@ impl Outside {
     }
 }
 
-/// As EasyPost does: registering costs nothing and knows no repeat, a reference is bought once.
+/// As at EasyPost: registering costs nothing and has no idempotency, and a reference is bought
+/// once.
 impl Carrier for Outside {
     fn name(&self) -> &'static str {
         "played"
@@ -375,7 +376,7 @@ impl Carrier for Outside {
 impl Mailer for Outside {
     async fn send(&self, email_id: &str, to: &Email, mail: &Mail) -> Result<String, MailerError> {
         let fate = self.0.effect("send the mail").await;
-        // SES refuses the domain's every address.
+        // SES rejects every address in the domain.
         if to.as_str().ends_with(REFUSED_DOMAIN) {
             let code = Some("BadRequestException");
             return Err(classify(failure("SendEmail", FailureKind::Refused, code)));
@@ -393,7 +394,8 @@ impl Mailer for Outside {
             subject: mail.subject.clone(),
         };
         if fate == Fate::RequestLost {
-            // No connection proves that nothing was taken; a time-out proves nothing.
+            // A connection that was never made proves that the mail was not accepted; a timeout
+            // proves nothing.
             let proof = self.0.state().random.chance(500);
             let kind = if proof {
                 FailureKind::NotSent

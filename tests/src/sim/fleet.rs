@@ -20,13 +20,13 @@ use crate::services::{Ends, Services};
 
 pub(super) type Instance = Services<Partner, Shipper, Outside, Outside>;
 
-/// How long it takes until every function of a deployment is replaced, in milliseconds.
+/// The time until all functions of a deployment are replaced, in milliseconds.
 const ROLLOUT: i64 = 300_000;
 
-/// How long an old instance of a function takes events beside the new ones.
+/// How long a function's old instance receives events beside the new ones, in milliseconds.
 const OVERLAP: i64 = 60_000;
 
-/// A Lambda function, as far as deployments tell them apart.
+/// A Lambda function, as far as deployments distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lambda {
     Cart,
@@ -50,7 +50,7 @@ impl Lambda {
         }
     }
 
-    /// When in a rollout it is replaced.
+    /// The time in a rollout at which it is replaced, in milliseconds.
     fn replaced_after(self, seed: u64) -> i64 {
         let number = match self {
             Self::Cart => 1,
@@ -67,20 +67,21 @@ impl Lambda {
     }
 }
 
-/// An instance and how it was configured.
+/// An instance and its configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Configured {
     pub(super) instance: Arc<Instance>,
     pub(super) currency: &'static str,
 }
 
-/// Every instance that may take an event.
+/// All instances that may receive an event.
 #[derive(Debug)]
 pub(super) struct Fleet {
     seed: u64,
     usual: Vec<Configured>,
     changed: Vec<Configured>,
-    /// After the rollback: as before, and the partner that it leaves behind is the former one.
+    /// After the rollback: the original configuration, with the partner of the change as the former
+    /// one.
     rolled_back: Vec<Configured>,
     change: Option<Change>,
 }
@@ -157,7 +158,7 @@ impl Fleet {
         }
     }
 
-    /// One of the instances that take an event of that function now.
+    /// One of the instances that currently receive events for that function.
     pub(super) fn pick(&self, lambda: Lambda, world: &World) -> Configured {
         let mut state = world.state();
         let since = world.now() - START;
@@ -168,7 +169,7 @@ impl Fleet {
                 let (from, until) = (change.from + after, change.until + after);
                 let overlaps = |at: i64| (at..at + OVERLAP).contains(&since);
                 let is_old = (overlaps(from) || overlaps(until)) && state.random.chance(500);
-                // An old instance was there before the last change.
+                // An old instance existed before the last change.
                 let at = if is_old { since - OVERLAP } else { since };
                 if at < from {
                     &self.usual
@@ -182,7 +183,7 @@ impl Fleet {
         instances[state.random.below(instances.len())].clone()
     }
 
-    /// When the last rollback is over.
+    /// When the last rollback has finished.
     pub(super) fn settled_at(&self) -> i64 {
         let last = self
             .change

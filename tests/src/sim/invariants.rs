@@ -1,4 +1,5 @@
-//! What must hold in every history: on its way, whenever money or a parcel has moved, and at its end.
+//! The invariants of every history: during it, whenever money or a parcel has moved, and at its
+//! end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,89 +23,89 @@ use crate::partners::{BookedCharge, BookedRefund, PayPalDouble};
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// The history did not come to rest.
+    /// The history did not finish.
     Endless(String),
     /// An order was charged more than once.
     ChargedTwice(String),
-    /// An order was charged that was cancelled.
+    /// A cancelled order was charged.
     ChargedAfterCancelled(String),
-    /// A payment method was charged that the customer had taken back, or never approved.
+    /// A payment method was charged that the customer had revoked or never approved.
     ChargedAnotherMethod(String),
-    /// A charge was refunded more than once, or without having been captured, or not in whole.
+    /// A charge was refunded more than once, without a capture, or not completely.
     RefundedWrongly(String),
-    /// The refunds of an order are not those in the partner's books.
+    /// The refunds of an order differ from those in the partner's books.
     RefundsDiffer(String),
-    /// An order whose money has gone back is still to be shipped.
+    /// An order whose money was refunded is still to be shipped.
     ShipsWhatIsGone(String),
-    /// What was shipped changed after the shipment.
+    /// The content of a shipment changed after the shipment.
     ShipmentChanged(String),
-    /// A partner was asked about a charge that another one had opened.
+    /// A partner was asked about a charge of another partner.
     AskedAnotherPartner(String),
-    /// Money went back of an order that nobody cancelled.
+    /// An order was refunded although nobody cancelled it.
     RefundedUnasked(String),
-    /// A partner was asked to charge an order that costs nothing.
+    /// A partner was requested to charge an order that costs nothing.
     ChargedNothing(String),
-    /// A charge is not of the invoice's total, or in another currency.
+    /// The amount or the currency of a charge differs from the invoice.
     WrongAmount(String),
-    /// The invoice's document is not that of its order.
+    /// The invoice's document does not match its order.
     WrongInvoice(String),
     /// An order has more than one label.
     ShippedTwice(String),
     /// A label was bought for an order that was not paid.
     ShippedUnpaid(String),
-    /// A parcel goes elsewhere than the customer said.
+    /// A parcel went to another address than the customer's.
     ShippedElsewhere(String),
-    /// A mail went out twice.
+    /// A mail was sent twice.
     MailedTwice(String),
-    /// A mail went to somebody whom nobody named.
+    /// A mail was sent to an address that no request named.
     MailedElsewhere(String),
-    /// An order is paid and was not charged, or charged and is not paid.
+    /// An order is paid without a charge, or charged and not paid.
     PaidUnlikeCharged(String),
-    /// The ledger's sum is not that of the paid orders.
+    /// The ledger's total differs from that of the paid orders.
     SumsDiffer(String),
-    /// There is a label that is no shipped order's.
+    /// A label belongs to no shipped order.
     LabelsDiffer(String),
-    /// An order did not come as far as it should.
+    /// An order did not reach its expected end.
     Stuck(String),
     /// A success that cannot be read back.
     Forgotten(String),
-    /// A search does not find an order whose cart was answered, or finds what it must not.
+    /// A search does not find an order whose cart was answered, or finds one that it must not.
     NotFound(String),
-    /// Two answers to the same request differ, or a good request was refused.
+    /// Two answers to the same request differ, or a valid request was refused.
     Contradiction(String),
-    /// A dead letter whose order does not show that something is due.
+    /// A dead letter whose order does not show what is due.
     HiddenDeadLetter(String),
-    /// A mail that ended nowhere, or was given up without any fault of SES.
+    /// A mail that did not end, or that was given up although SES had no fault.
     MailLost(String),
-    /// An agreement is not as the customer last said.
+    /// An agreement differs from the customer's last request.
     WrongAgreement(String),
 }
 
-/// What the other side has written down, and the invoices' documents.
+/// The books of the external services, and the invoice documents.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) charges: Vec<BookedCharge>,
     pub(super) labels: Vec<BookedLabel>,
     pub(super) invoices: BTreeMap<String, Value>,
-    /// The orders of which a mail is parked.
+    /// The orders with a parked mail.
     pub(super) unconfirmed: BTreeSet<String>,
 }
 
-/// What was seen at the other side so far.
+/// The observations of the external services so far.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// How often money was taken and given back, by reference.
+    /// The number of captures and refunds, by reference.
     moved: BTreeMap<String, (u32, u32)>,
-    /// The refunds that were seen, by their charges' references.
+    /// The observed refunds, with their charges' references.
     refunds: BTreeSet<(String, RefundName)>,
     labels: BTreeSet<String>,
-    /// What was to be shipped when the order was first seen shipped.
+    /// The lines to ship when the order was first seen as shipped.
     shipped: BTreeMap<OrderId, Vec<Line>>,
 }
 
 impl Watch {
-    /// Checks each movement that is new against its order as it is stored right now; returns the
-    /// invoices of all charges that moved.
+    /// Checks each new movement against the order as currently stored; returns the invoices of all
+    /// charges that moved.
     pub(super) async fn look(
         &mut self,
         store: &Store,
@@ -175,8 +176,8 @@ impl Watch {
 }
 
 impl Watch {
-    /// Looks at every order of which money goes back: one whose money is gone is stopped by the very
-    /// write that says so, or its shipment had begun; and what was shipped stays what it was.
+    /// Checks every order that is refunded. If all its money is gone, the same write that records
+    /// this must stop it, unless its shipment had begun. The content of a shipment must not change.
     pub(super) async fn look_at_orders(
         &mut self,
         store: &Store,
@@ -287,8 +288,8 @@ pub(super) async fn check(
     check_dead_letters(world, store).await
 }
 
-/// Whether the order's charge belongs to an account whose credentials are gone: nobody can ask how it
-/// stands, so the order shows that it is not known, and is never charged anew.
+/// Whether the order's charge belongs to an account whose credentials are gone. Its state cannot be
+/// read then, so the order shows it as unknown and is never charged again.
 pub(super) fn is_out_of_reach(order: &Order, plan: &Plan) -> bool {
     let ours = PartnerAccount::new(PartnerName::PayPal, PayPalDouble::CLIENT);
     let account = order
@@ -305,17 +306,17 @@ fn is_paid(order: &Order) -> bool {
     matches!(order.status, Status::Paid | Status::Shipped)
 }
 
-/// What was taken and not given back.
+/// The captured amount less the refunds.
 fn kept(charge: &BookedCharge) -> Decimal {
     charge.amount * Decimal::from(charge.captures) - charge.refunded
 }
 
-/// What has happened to an order's charge that nobody here asked for.
+/// Changes to an order's charge that this service did not request.
 #[derive(Clone, Copy, Debug)]
 struct Standing {
-    /// Whether a webhook has told all of it.
+    /// Whether webhooks have reported all of them.
     is_heard: bool,
-    /// Whether the bank took the charge back.
+    /// Whether the bank reversed the charge.
     is_lost: bool,
 }
 
@@ -331,13 +332,13 @@ impl Standing {
         }
     }
 
-    /// Whether the order can say what the books say.
+    /// Whether the order can match the books.
     fn is_known(self) -> bool {
         self.is_heard && !self.is_lost
     }
 }
 
-/// Each refund of the order is in the books as the order has it, and the books have no other.
+/// Each refund of the order must match the books, and the books must contain no other.
 fn check_refunds(
     charges: &[BookedCharge],
     order: &Order,
@@ -369,7 +370,7 @@ fn check_refunds(
             RefundState::Requested | RefundState::Answered(RefundStatus::Pending) => false,
             RefundState::Answered(RefundStatus::Refunded) => match held.as_slice() {
                 [one] => is_exact(one) && (refund.told.is_some() || !is_ours),
-                // It has failed since, and nobody has told.
+                // It has failed since, and no webhook reported it.
                 [] => !standing.is_heard && made.iter().any(|each| is_exact(each)),
                 _ => false,
             },
@@ -396,7 +397,7 @@ fn check_refunds(
     Ok(())
 }
 
-/// What callers are shown adds up.
+/// The amounts that callers see must add up.
 fn check_shown(order: &Order, answers: &BTreeMap<String, Reply>) -> Result<(), Violation> {
     let Some(shown) = answers.get(&order.id.to_string()) else {
         return Ok(());
@@ -469,7 +470,8 @@ fn check_charges(
     let kept: Decimal = charges.iter().map(|charge| kept(charge)).sum();
     let state = order.payment.as_ref().map(|payment| payment.state);
     let is_right = match state {
-        // A refund that failed after it had succeeded left the money with the shop, and the order says so.
+        // A refund that failed after its success left the money with the shop, and the order says
+        // so.
         Some(ChargeState::RefundFailed) => captures == 1 && kept > Decimal::ZERO,
         Some(ChargeState::Refunded) => captures == 1 && kept.is_zero(),
         _ if is_paid(order) => captures == 1,
@@ -481,7 +483,7 @@ fn check_charges(
             "{order:?} {charges:?}"
         )));
     }
-    // What the order calls its charge is the one that was captured.
+    // The order's reference must be that of the captured charge.
     let reference = order
         .payment
         .as_ref()
@@ -495,7 +497,8 @@ fn check_charges(
     Ok(())
 }
 
-/// The document has the order's amounts, and both are in the currency of the shops that answered.
+/// The document must have the order's amounts, and both must be in a currency of the shops that
+/// answered.
 fn check_invoice(
     invoices: &BTreeMap<String, Value>,
     order: &Order,
@@ -545,13 +548,13 @@ fn check_labels(labels: &[BookedLabel], order: &Order) -> Result<(), Violation> 
     let shipment = order.shipment.as_ref();
     let is_own = shipment.is_some_and(|shipment| shipment.carrier == "own");
     if is_own {
-        // Nobody else has the parcel, or is about to.
+        // No other carrier has the parcel, or is about to.
         return match order.parcel {
             None if labels.is_empty() => Ok(()),
             _ => Err(Violation::ShippedTwice(format!("{order:?} {labels:?}"))),
         };
     }
-    // What the order calls its parcel and its number are those of that label.
+    // The order's parcel and tracking number must be those of the label.
     let booked = labels
         .first()
         .map(|label| (label.reference.as_str(), label.tracking_number.as_str()));
@@ -569,7 +572,7 @@ fn check_labels(labels: &[BookedLabel], order: &Order) -> Result<(), Violation> 
     Ok(())
 }
 
-/// Shipped, declined, or parked where everybody sees it.
+/// The order must be shipped, declined, or visibly waiting.
 fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violation> {
     let state = order.payment.as_ref().map(|payment| payment.state);
     let is_shipped = order.status == Status::Shipped && order.due.is_none();
@@ -592,16 +595,17 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
         _ if client.scenario.moves_money() && is_paid_back => true,
         _ if order.is_expired() => may_expire && is_cancelled,
         _ if plan.surely_expires() && (is_declined || waits) => false,
-        // An instance whose orders expired closed the charge and died, and now none expires.
+        // An instance whose orders expire closed the charge and died, and now no order expires.
         _ if may_expire && days_changed && is_declined => true,
-        // A changed parameter kept the client from going on by itself.
+        // A changed parameter kept the client from continuing.
         _ if client.is_disturbed && order.due.is_none() => true,
         _ if uses_bad && is_declined => true,
         _ if revokes && waits => true,
-        // Through a real client the method decides, and the customer may have approved a good one.
+        // With a real client the payment method decides, and the customer may have approved a valid
+        // one.
         "declined" if plan.partner.is_some() && is_shipped => acts().next().is_some(),
         "declined" | "pending-then-declined" => is_declined || (pays_on_page && is_shipped),
-        // What PayPal is not answered for expires.
+        // At PayPal, an order that the customer does not approve expires.
         "must-act" if is_declined && plan.protocols().any(|each| each == Protocol::Orders) => true,
         "must-act" => waits || (pays_on_page && is_shipped),
         "declined-once" => is_shipped || is_declined,
@@ -614,8 +618,8 @@ fn check_end(order: &Order, client: &Client, plan: &Plan) -> Result<(), Violatio
     }
 }
 
-/// Whether an order of that customer may wait for the customer: a charge that the partner settles later
-/// does not.
+/// Whether an order of that customer may wait for the customer. It does not while the partner
+/// settles its charge later.
 fn waits_for_customer(customer: &str) -> bool {
     matches!(
         customer,
@@ -623,7 +627,7 @@ fn waits_for_customer(customer: &str) -> bool {
     )
 }
 
-/// Nobody was charged by what had been taken back before the function that charged had begun.
+/// No charge used a payment method that was revoked before the charging function began.
 fn check_methods(world: &World, plan: &Plan, clients: &[Client]) -> Result<(), Violation> {
     let state = world.state();
     if !plan.has_agreements() {
@@ -637,7 +641,7 @@ fn check_methods(world: &World, plan: &Plan, clients: &[Client]) -> Result<(), V
         });
         client.map(Client::customer)
     };
-    // Whoever needs no agreement charges by none.
+    // A charge without an agreement has no method.
     let by_method = state.takings.iter().filter(|taking| taking.method != "any");
     for taking in by_method {
         let sayings = customer_of(&taking.invoice).and_then(|each| state.sayings.get(&each));
@@ -654,7 +658,7 @@ fn check_methods(world: &World, plan: &Plan, clients: &[Client]) -> Result<(), V
     Ok(())
 }
 
-/// Every mail went to somebody who was named in a request.
+/// Every mail went to an address that a request named.
 fn check_addresses(world: &World, clients: &[Client]) -> Result<(), Violation> {
     let state = world.state();
     for mail in state.mails.keys() {
@@ -670,7 +674,7 @@ fn check_addresses(world: &World, clients: &[Client]) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What the customer said last, and was answered, holds.
+/// The customer's last answered request is in force.
 async fn check_agreement(
     store: &Store,
     plan: &Plan,
@@ -756,7 +760,7 @@ fn check_answers(
                 answer["transactionId"] == now.body["payment"]["transactionId"]
             }
             "/api/order/cancel.json" => answer["status"] == now.body["status"],
-            // A mail's answer names nothing.
+            // A mail's answer identifies nothing.
             "/api/order/shipping.json" if answer["status"] == "OK" => true,
             "/api/order/shipping.json" => answer["tracking_number"] == now.body["tracking_number"],
             "/api/order/cart.json" => answer["orderId"] == now.body["orderId"],
@@ -773,7 +777,7 @@ fn check_answers(
             return forgotten(path, text);
         }
     }
-    // What the cart or its last update was answered with is what was invoiced.
+    // The invoice must have the amounts in the answer to the cart or its last update.
     if client.total != now.body["totalAmount"] {
         return forgotten("the cart", &client.total.to_string());
     }
@@ -796,11 +800,11 @@ async fn check_mails(
         let mails = mails.keys().filter(|mail| mail.to == address);
         mails.count()
     };
-    // What became of a mail cannot be written down while its row refuses every try.
+    // The outcome of a mail cannot be recorded while its row refuses every try.
     let are_written =
         (world.state().refused_mail_writes.values()).all(|count| *count < super::database::TRIES);
     let is_spared = plan.spares_mails() && are_written;
-    // A promised mail was taken, unless its loss can be SES's.
+    // A promised mail must be accepted, unless SES may have lost it.
     for promised in &client.promised {
         if to(promised) != 1 && (is_spared || !is_parked) {
             return Err(Violation::MailLost(format!("to {promised}: {mails:?}")));
@@ -823,13 +827,13 @@ async fn check_mails(
         };
         match states.get(&topic) {
             Some(EmailState::Sent) => sent += 1,
-            // Whether SES took it cannot be known after a lost answer or a crash.
+            // After a lost answer or a crash, it cannot be known whether SES accepted it.
             Some(EmailState::Unconfirmed) if !is_spared => {}
-            // Nobody gave an address of this order's that SES refuses.
+            // No request gave an address of this order that SES rejects.
             state => return lost(state),
         }
     }
-    // What counts as sent was taken.
+    // Mails that count as sent must have been accepted.
     if to(&client.email()) < sent {
         let what = format!("{sent} sent to {}, but {mails:?}", client.email());
         return Err(Violation::MailLost(what));
@@ -837,7 +841,8 @@ async fn check_mails(
     Ok(())
 }
 
-/// A dead letter either tells of what has happened meanwhile, or its order shows what is due.
+/// Every dead letter must be about something that has since happened, or its order must show what
+/// is due.
 async fn check_dead_letters(world: &World, store: &Store) -> Result<(), Violation> {
     let letters = world.state().dead_letters.clone();
     for (queue, body) in letters {

@@ -1,7 +1,7 @@
-//! A seeded, deterministic simulation of the whole: the real handlers over the real store on an
-//! embedded DynamoDB, the real relay and sweep, under a virtual clock. Everything that leaves a
-//! process is an *effect*; before each effect the scheduler may let another task run, freeze this
-//! one, or kill it, and the effect itself may be lost on the way there or on the way back.
+//! A seeded, deterministic simulation of the whole service: the real handlers over the real store
+//! on an embedded DynamoDB, the real relay and sweep, under a virtual clock. Everything that leaves
+//! a process is an *effect*. Before each effect, the scheduler may run another task, freeze this
+//! one, or kill it. The effect's request or its answer may be lost.
 
 mod alone;
 mod bank;

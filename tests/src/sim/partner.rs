@@ -1,4 +1,4 @@
-//! The billing partner of a history: the abstract one, or a real client that talks to its double over
+//! The billing partner of a history: the abstract one, or a real client that calls its double over
 //! a wire on which every request is an effect.
 
 use std::collections::BTreeMap;
@@ -25,15 +25,14 @@ use crate::partners::{
     PayPalOutcome, StripeDouble,
 };
 
-/// Whose credentials a client has.
+/// The account whose credentials a client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Account {
     First,
     Second,
 }
 
-/// The billing partners of a history: the one that is there from the beginning, and the one that a
-/// deployment changes to.
+/// The billing partners of a history: the original one, and the one that a deployment changes to.
 #[derive(Clone, Debug)]
 pub(super) struct Doubles {
     pub(super) first: Double,
@@ -63,7 +62,7 @@ impl Doubles {
         self.all().flat_map(|each| each.charges(world)).collect()
     }
 
-    /// Whose charge it is.
+    /// The double that holds the charge.
     pub(super) fn of(&self, world: &World, reference: &str) -> Option<&Double> {
         let has = |double: &&Double| {
             let charges = double.charges(world);
@@ -73,20 +72,20 @@ impl Doubles {
     }
 }
 
-/// One partner's side of a history's charges.
+/// The partner that holds a history's charges.
 #[derive(Clone, Debug)]
 pub(super) enum Double {
-    /// The abstract partner, whose books are the world's.
+    /// The abstract partner, whose books are in the world.
     Played(Protocol),
-    /// Stripe on the wire.
+    /// Stripe's double on the wire.
     Stripe(StripeDouble),
-    /// PayPal on the wire.
+    /// PayPal's double on the wire.
     PayPal(Arc<PayPalDouble>),
 }
 
 const CUSTOMER: &str = "cus_played";
 
-/// How much is given back by hand where it is a part; every order costs more.
+/// The amount of a partial refund by hand; every order costs more.
 const BY_HAND: u64 = 7;
 
 /// Stripe's test token of that kind ("Test payment methods").
@@ -99,7 +98,7 @@ fn stripe_token(method: Method) -> &'static str {
 }
 
 impl Double {
-    /// The double of that partner, by this clock.
+    /// The double of that partner, with this clock.
     pub(super) fn new(partner: Option<PartnerName>, protocol: Protocol, runtime: &Runtime) -> Self {
         match partner {
             None => Self::Played(protocol),
@@ -123,7 +122,7 @@ impl Double {
         }
     }
 
-    /// What a customer of that id agrees to, as the body of a request.
+    /// An agreement of the customer with that ID, as the body of a request.
     pub(super) fn agreement(&self, customer: &str, method: Method) -> Option<Value> {
         let with_stripe = |token: &str| {
             Some(json!({
@@ -154,7 +153,7 @@ impl Double {
         }
     }
 
-    /// With whom customers agree.
+    /// The partner that customers have agreements with.
     pub(super) fn agreement_with(&self) -> Option<PartnerName> {
         match self {
             Self::Played(Protocol::Everybody) => None,
@@ -163,7 +162,7 @@ impl Double {
         }
     }
 
-    /// The customer pays on the partner's own page, where there is one.
+    /// The customer pays on the partner's own page, if there is one.
     pub(super) fn pay_on_page(&self, world: &World, reference: &str) {
         world.state().touched = true;
         match self {
@@ -173,7 +172,8 @@ impl Double {
         }
     }
 
-    /// Somebody gives back in the partner's dashboard what is left of a charge, or a small part of it.
+    /// A person refunds the remaining amount of a charge, or a small part of it, in the partner's
+    /// dashboard.
     pub(super) fn refund_by_hand(&self, world: &World, reference: &str, share: Share) {
         match (self, share) {
             (Self::Played(_), Share::Whole) => world.refund_by_hand(reference, None),
@@ -192,7 +192,7 @@ impl Double {
         }
     }
 
-    /// The bank sends every refund of a charge back.
+    /// The bank returns every refund of a charge.
     pub(super) fn fail_refunds(&self, world: &World, reference: &str) {
         match self {
             Self::Played(_) => world.fail_refunds(reference),
@@ -227,7 +227,7 @@ impl Double {
         }
     }
 
-    /// The same double, which enters in the world's books by which methods our requests take money.
+    /// The same double, which also records in the world's books the methods of our captures.
     fn watched(&self, world: &World, double: Arc<dyn PartnerDouble>) -> Arc<dyn PartnerDouble> {
         Arc::new(Watched {
             world: world.clone(),
@@ -276,7 +276,7 @@ impl Double {
     }
 }
 
-/// A double with the money that each request takes.
+/// A double that records the captures of each request.
 #[derive(Debug)]
 struct Watched {
     world: World,
@@ -285,7 +285,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// What was taken so far: the charge's reference, its invoice and the payment method.
+    /// The captures so far: the charge's reference, its invoice, and the payment method.
     fn taken(&self) -> BTreeMap<String, (String, Option<String>)> {
         let charges = self.books.charges(&self.world).into_iter();
         let taken = charges.filter(|charge| charge.captures > 0);

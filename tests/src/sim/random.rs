@@ -1,12 +1,12 @@
 //! Seeded random numbers.
 
-/// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators"): the same seed
-/// gives the same numbers on every machine.
+/// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators"): the same
+/// seed gives the same numbers on every machine.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// Numbers of this seed.
+    /// Creates the generator for this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -21,7 +21,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, which is not zero.
+    /// A number below `bound`, which must not be zero.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound as u64;
         usize::try_from(self.draw() % bound).expect("it is below a usize")
@@ -33,7 +33,7 @@ impl Random {
         i64::try_from(self.draw() % bound).expect("it is at most an i64")
     }
 
-    /// True in `permille` of 1000 cases.
+    /// True in `permille` of 1,000 cases.
     pub fn chance(&mut self, permille: u32) -> bool {
         self.draw() % 1000 < u64::from(permille)
     }

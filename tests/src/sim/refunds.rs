@@ -1,5 +1,5 @@
-//! The abstract partner's refunds and disputes: what it is asked for, what its own people and the
-//! customers' banks do, and what becomes of that later.
+//! The abstract partner's refunds and disputes: requested ones, those made by the partner's own
+//! staff and the customers' banks, and their later outcomes.
 
 use domain::{DisputeState, Money, OrderId, RefundName, Timestamp};
 use payment::partners::{Disputed, PartRefund, RefundStatus, ShownRefund};
@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 use super::World;
 use super::world::{LedgerCharge, LedgerDispute, LedgerRefund, News, State};
 
-/// How long a refund may be pending, in milliseconds.
+/// The maximum time that a refund is pending, in milliseconds.
 const PENDING: i64 = 6 * 3_600_000;
 
-/// How long it may take until a bank sends a refund back, or decides a dispute, in milliseconds.
+/// The maximum time until a bank returns a refund, or decides a dispute, in milliseconds.
 const BANK: i64 = 10 * 24 * 3_600_000;
 
 fn failed(code: &str) -> RefundStatus {
@@ -21,21 +21,21 @@ fn failed(code: &str) -> RefundStatus {
 }
 
 impl LedgerRefund {
-    /// Whether the money has gone back or is on its way.
+    /// Whether the refund is done or pending.
     pub(super) fn holds(&self) -> bool {
         !matches!(self.status, RefundStatus::Failed { .. })
     }
 }
 
 impl LedgerCharge {
-    /// What has not gone back and is not on its way.
+    /// The amount that is neither refunded nor pending.
     fn rest(&self) -> Decimal {
         let holding = self.refunds.iter().filter(|refund| refund.holds());
         let given: Decimal = holding.map(|refund| refund.amount).sum();
         self.amount.decimal() - given
     }
 
-    /// How the refund of the whole charge stands, if all of it has gone back or is on its way.
+    /// The status of the refund of the whole charge, if all of it is refunded or pending.
     fn whole(&self) -> Option<RefundStatus> {
         if self.rest() > Decimal::ZERO {
             return None;
@@ -61,7 +61,7 @@ impl State {
         disputes.any(|dispute| dispute.reference == reference && dispute.state != DisputeState::Won)
     }
 
-    /// Something has happened to a charge that nobody here asked for.
+    /// Records a change to a charge that this service did not request.
     fn news(&mut self, reference: &str) {
         self.touched = true;
         if let Some(charge) = self.charges.get(reference) {
@@ -71,7 +71,7 @@ impl State {
 }
 
 impl World {
-    /// Gives the whole of a charge back, once; again after it has failed.
+    /// Refunds the whole of a charge once, and again after a failure.
     pub(super) fn refund_charge(&self, reference: &str) -> RefundStatus {
         let mut state = self.state();
         state.touched = true;
@@ -97,8 +97,8 @@ impl World {
             .unwrap_or_else(|| failed("nothing_captured"))
     }
 
-    /// Gives a part of a charge back, once for its name and no more than is left. What was refused stays
-    /// refused, as a partner's key keeps it.
+    /// Refunds a part of a charge, once for its name and not more than is left. A refused refund
+    /// stays refused, as with a partner's idempotency key.
     pub(super) fn refund_part(&self, reference: &str, part: &PartRefund) -> RefundStatus {
         let mut state = self.state();
         state.touched = true;
@@ -134,8 +134,8 @@ impl World {
         made.map_or_else(|| failed("nothing_captured"), |made| made.status.clone())
     }
 
-    /// Enters a refund. Some are pending for hours, some fail: those that are pending by then, and others
-    /// days after they succeeded.
+    /// Records a refund. Some are pending for hours, and some fail: pending ones at their end,
+    /// others days after they succeeded.
     fn enter_refund(&self, reference: &str, name: RefundName, amount: Decimal) {
         let now = self.now();
         let mut state = self.state();
@@ -146,7 +146,7 @@ impl World {
         let Some(charge) = state.charges.get_mut(reference) else {
             return;
         };
-        // Once for a charge: the next one lasts.
+        // Only once for each charge: the next refund lasts.
         let fails = fails && !charge.has_failed();
         charge.refunds.push(LedgerRefund {
             name: name.clone(),
@@ -166,8 +166,9 @@ impl World {
         }
     }
 
-    /// A pending refund is done, or the money comes back to the shop. Of a refund that had succeeded the
-    /// partner surely tells, and of the end of the next one: nobody asks about them any more.
+    /// Completes a pending refund, or returns the money to the shop. The partner always reports the
+    /// failure of a refund that had succeeded, and the end of the next one, because this service no
+    /// longer asks about them.
     fn end_refund(&self, reference: &str, name: &RefundName, fails: bool) {
         let mut state = self.state();
         state.touched = true;
@@ -192,7 +193,7 @@ impl World {
         }
     }
 
-    /// How the refund of a charge stands; `None` where nobody has asked for one.
+    /// The status of a charge's refund; `None` if none was requested.
     pub(super) fn refund_status(&self, reference: &str) -> Option<RefundStatus> {
         let state = self.state();
         let charge = state.charges.get(reference)?;
@@ -202,7 +203,7 @@ impl World {
         })
     }
 
-    /// Every refund of a charge.
+    /// All refunds of a charge.
     pub(super) fn shown_refunds(&self, reference: &str) -> Vec<ShownRefund> {
         let state = self.state();
         let Some(charge) = state.charges.get(reference) else {
@@ -216,7 +217,7 @@ impl World {
         shown.collect()
     }
 
-    /// Somebody gives back by hand what is left of a charge, or this much of it.
+    /// A person refunds the remaining amount of a charge, or this amount, by hand.
     pub(super) fn refund_by_hand(&self, reference: &str, amount: Option<Decimal>) {
         let mut state = self.state();
         if state.is_disputed(reference) {
@@ -240,7 +241,7 @@ impl World {
         state.news(reference);
     }
 
-    /// The bank sends every refund of a charge back.
+    /// The bank returns every refund of a charge.
     pub(super) fn fail_refunds(&self, reference: &str) {
         let mut state = self.state();
         let Some(charge) = state.charges.get_mut(reference) else {
@@ -259,7 +260,7 @@ impl World {
         }
     }
 
-    /// The customer disputes a charge, of which the whole is the bank's until it has decided.
+    /// The customer disputes a charge. The bank holds the whole amount until it has decided.
     pub(super) fn open_dispute(&self, reference: &str) {
         let now = self.now();
         let mut state = self.state();
@@ -301,7 +302,7 @@ impl World {
         });
     }
 
-    /// How a dispute stands.
+    /// The state of a dispute.
     pub(super) fn dispute(&self, id: &str) -> Option<Disputed> {
         let state = self.state();
         let dispute = state.disputes.get(id)?;

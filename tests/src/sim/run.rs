@@ -1,4 +1,4 @@
-//! The scheduler: who acts next, who is killed, what arrives when.
+//! The scheduler: decides which task runs next, which is killed, and when requests arrive.
 
 mod customers;
 mod once;
@@ -37,10 +37,10 @@ use crate::partners::{Front, PayPalCertificates};
 use crate::services::{Ends, Reply, Services};
 use crate::{Database, StreamReader};
 
-/// No history needs more scheduling decisions; one that does is stuck.
+/// A history that needs more scheduling decisions is stuck.
 const MAX_STEPS: u32 = 60_000;
 
-/// What a task was started for.
+/// The purpose of a task.
 #[derive(Clone, Debug)]
 enum Purpose {
     Request {
@@ -94,7 +94,7 @@ impl Wake for Woken {
     }
 }
 
-/// One history as it unfolds.
+/// A history in progress.
 pub struct Simulation {
     plan: Plan,
     world: World,
@@ -110,11 +110,11 @@ pub struct Simulation {
     clients: Vec<Client>,
     webhooks: Vec<Webhook>,
     told: u64,
-    /// After how many events the orders were looked at last.
+    /// The number of events when the orders were last checked.
     looked_at: u64,
-    /// The clients' orders, and after how many writes they were read.
+    /// The clients' orders, and the number of writes when they were read.
     stored: (u64, Rc<[Option<Order>]>),
-    /// Whether the operator has moved the dead letters of partners' hints back at the end.
+    /// Whether the operator has redriven the dead letters of partners' hints at the end.
     redriven: bool,
     next_sweep: i64,
 }
@@ -191,8 +191,8 @@ impl Simulation {
         simulation
     }
 
-    /// Orders that this version cannot read, due in each shard of the step `payment`, before all others:
-    /// every other one was written by a newer version, and every other one is damaged.
+    /// Adds orders that this version cannot read. They are due in each shard of the step `payment`
+    /// before all others; half were written by a newer version, and half are damaged.
     fn let_strangers_in(&self) {
         for shard in 0..4_u8 {
             for number in 0..self.plan.strangers {
@@ -219,11 +219,11 @@ impl Simulation {
         }
     }
 
-    /// Lets the history unfold until nothing is left to happen; returns how many effects it had.
+    /// Runs the history to its end; returns the number of its effects.
     ///
     /// # Errors
     ///
-    /// The first promise that it broke.
+    /// The first promise that was broken.
     pub async fn run(mut self) -> Result<u64, Violation> {
         self.agree().await;
         let faults_end = START + self.plan.faults_last.max(self.plan.stream_dead);
@@ -274,7 +274,7 @@ impl Simulation {
         }
     }
 
-    /// What must hold at every step is looked at whenever money or a parcel may have moved.
+    /// Checks the invariants of every step whenever money or a parcel may have moved.
     async fn look(&mut self) -> Result<(), Violation> {
         let events = self.world.state().events;
         if std::mem::replace(&mut self.looked_at, events) != events {
@@ -292,7 +292,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Starts or continues something; false when nothing can be done now.
+    /// Starts or continues a task; returns false if no task can run now.
     async fn step(&mut self) -> bool {
         let was_late = self.world.carry_out_late();
         self.start_what_is_due().await;
@@ -301,11 +301,11 @@ impl Simulation {
             if self.tasks.iter().all(Task::is_woken) {
                 return was_late;
             }
-            // Somebody pauses before another try: tokio's clock is virtual and jumps there.
+            // A task pauses before a retry: tokio's clock is virtual and jumps there.
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             runnable = self.runnable();
             if runnable.is_empty() {
-                // Whoever could go on is frozen: only a jump thaws it.
+                // All remaining tasks are frozen: only a jump in time thaws them.
                 return was_late;
             }
         }
@@ -319,7 +319,7 @@ impl Simulation {
         true
     }
 
-    /// The tasks that can go on now.
+    /// The tasks that can continue now.
     fn runnable(&self) -> Vec<usize> {
         let now = self.world.now();
         let tasks = self.tasks.iter().enumerate();
@@ -357,7 +357,7 @@ impl Simulation {
         match polled {
             Poll::Ready(outcome) => {
                 let task = self.tasks.swap_remove(index);
-                // The answer itself can be lost: whoever waits for it sees a crash.
+                // The answer itself can be lost: its caller sees a crash.
                 let is_lost = {
                     let mut state = self.world.state();
                     state.effects += 1;
@@ -416,7 +416,7 @@ impl Simulation {
         }
     }
 
-    /// What follows from the end of a task; `None` when it was killed or its answer lost.
+    /// Handles the end of a task; `None` if it was killed or its answer was lost.
     fn ended(&mut self, purpose: &Purpose, outcome: Option<Outcome>) {
         match (purpose, outcome) {
             (Purpose::Request { client, role, wish }, outcome) => {

@@ -1,4 +1,4 @@
-//! What a history is made of: who wants what, and what goes wrong.
+//! The parts of a history: the wishes, and the faults.
 
 use std::time::Duration;
 
@@ -12,63 +12,63 @@ use crate::cloud::Options;
 /// How long a partner remembers an idempotency key: 24 hours, as Stripe does.
 const PARTNER_MEMORY: i64 = 24 * 3_600_000;
 
-/// A payment method that a customer may agree to have charged.
+/// A payment method that a customer may agree to be charged with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// It can be charged.
     Good,
     /// Another one that can be charged.
     Other,
-    /// Its every charge is declined.
+    /// Every charge of it is declined.
     Bad,
 }
 
-/// What a customer does about being charged.
+/// A customer's act about being charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Agrees to have that method charged from now on.
+    /// Agrees to be charged with that method from now on.
     Approve(Method),
-    /// Takes the agreement back.
+    /// Revokes the agreement.
     Revoke,
-    /// Pays on the partner's own page, where the partner has one for the charge.
+    /// Pays on the partner's own page, if the partner has one for the charge.
     PayOnPage,
 }
 
-/// How much of a payment a refund is asked for.
+/// The requested extent of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// This much.
+    /// This amount.
     Amount(u32),
-    /// So many of the order's product.
+    /// This many items of the order's product.
     Items(u32),
     /// All that is left.
     Rest,
 }
 
-/// How much somebody gives back by hand.
+/// The extent of a refund by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// What is left.
+    /// The remaining amount.
     Whole,
     /// A small part.
     Part,
 }
 
-/// What happens to a charge at the partner that nobody here asks for.
+/// A change to a charge at the partner that this service did not request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stranger {
-    /// A person gives money back in the partner's dashboard.
+    /// A person makes a refund in the partner's dashboard.
     Refunds(Share),
-    /// The bank sends every refund back.
+    /// The bank returns every refund.
     FailsRefunds,
     /// The customer disputes the charge, and the bank decides some time later.
     Disputes,
 }
 
-/// A mail that the shop's back end asks for besides those of the chain.
+/// A mail that the shop's back end requests in addition to those of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mailing {
-    /// At the email path, about the order, to an address that SES refuses.
+    /// At the email path, about the order, to an address that SES rejects.
     Refused,
     /// At the shipping path, about the order, to a friend.
     Friend,
@@ -79,20 +79,20 @@ pub enum Mailing {
 pub enum Approvals {
     /// Each has one.
     Keyed,
-    /// None has.
+    /// None of them has one.
     Unkeyed,
 }
 
-/// What else the keys of a client's requests are used for.
+/// Other uses of the idempotency keys of a client's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// For repeats only.
+    /// None: keys are used for repeats only.
     Kept,
-    /// For other bodies too, which is to be refused.
+    /// They are used with other bodies, too, which must be refused.
     Misused,
 }
 
-/// What a cart costs.
+/// The price of a cart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Price {
     /// Its items have prices.
@@ -101,12 +101,12 @@ pub enum Price {
     Nothing,
 }
 
-/// A customer's wish: one POST after the other, each repeated until it is answered for good.
+/// A customer's wishes: one POST after another, each repeated until its answer is final.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Decides what becomes of the charge; see the played partner.
+    /// Determines the outcome of the charge; see the abstract partner.
     pub customer: &'static str,
-    /// What the cart costs.
+    /// The price of the cart.
     pub price: Price,
     /// Whether the cart carries `checkout`.
     pub checkout: bool,
@@ -114,32 +114,32 @@ pub struct Scenario {
     pub explicit: bool,
     /// Whether the cart is updated once.
     pub update: bool,
-    /// How often a declined payment is tried again by an explicit request.
+    /// How many times an explicit request retries a declined payment.
     pub retries_after_decline: u32,
-    /// How long after the cart was answered the order is cancelled, in milliseconds.
+    /// When the order is cancelled, in milliseconds after the cart's answer.
     pub cancel_after: Option<i64>,
-    /// How long after the cart was answered a second caller pays the order under keys of its own, in
-    /// milliseconds.
+    /// When a second caller pays the order with keys of its own, in milliseconds after the cart's
+    /// answer.
     pub rival_after: Option<i64>,
-    /// The refunds that are asked for, and how long after the cart was answered, in milliseconds: the
-    /// second one by another caller, at the same time as the others.
+    /// The requested refunds, each with its time in milliseconds after the cart's answer. Another
+    /// caller requests the second one, concurrently with the others.
     pub refunds: [Option<(i64, Extent)>; 3],
-    /// What happens at the partner, and how long after the cart was answered, in milliseconds.
+    /// The events at the partner, each with its time in milliseconds after the cart's answer.
     pub outside: [Option<(i64, Stranger)>; 2],
-    /// What the customer does, and how long after the cart was answered, in milliseconds.
+    /// The customer's acts, each with its time in milliseconds after the cart's answer.
     pub acts: [Option<(i64, Act)>; 3],
     /// Whether the customer's approvals carry idempotency keys.
     pub approvals: Approvals,
-    /// A mail that is asked for.
+    /// An additional mail request.
     pub mailing: Option<Mailing>,
-    /// What else idempotency keys are used for.
+    /// The other uses of idempotency keys.
     pub keys: Keys,
-    /// How many minutes the shop waits for its customers; with 0 it waits for ever.
+    /// How many minutes the shop waits for its customers; with 0, orders never expire.
     pub unpaid_minutes: u64,
 }
 
 impl Scenario {
-    /// The cart goes all the way by itself.
+    /// The chain completes the cart automatically.
     pub const CHECKOUT: Self = Self {
         customer: "8080",
         price: Price::Usual,
@@ -158,33 +158,33 @@ impl Scenario {
         unpaid_minutes: 0,
     };
 
-    /// Every step is called, while the chain does the same.
+    /// Every step is requested, while the chain does the same.
     pub const EXPLICIT: Self = Self {
         checkout: false,
         explicit: true,
         ..Self::CHECKOUT
     };
 
-    /// The cart carries `checkout`, and every step is called all the same.
+    /// The cart has `checkout`, and every step is also requested.
     pub const BOTH: Self = Self {
         explicit: true,
         ..Self::CHECKOUT
     };
 
-    /// The cart is updated before the rest is called.
+    /// The cart is updated before the other requests.
     pub const UPDATED: Self = Self {
         update: true,
         ..Self::EXPLICIT
     };
 
-    /// The first attempt is declined, an explicit second one succeeds.
+    /// The first attempt is declined; an explicit second one succeeds.
     pub const DECLINED_ONCE: Self = Self {
         customer: "declined-once",
         retries_after_decline: 2,
         ..Self::BOTH
     };
 
-    /// Declined for good.
+    /// Every attempt is declined.
     pub const DECLINED: Self = Self {
         customer: "declined",
         ..Self::CHECKOUT
@@ -196,13 +196,13 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
-    /// The partner refuses hours later.
+    /// The partner declines hours later.
     pub const PENDING_THEN_DECLINED: Self = Self {
         customer: "pending-then-declined",
         ..Self::CHECKOUT
     };
 
-    /// The customer acts at the bank, later.
+    /// The customer acts at the bank later.
     pub const ACTS_LATER: Self = Self {
         customer: "acts-later",
         ..Self::CHECKOUT
@@ -214,19 +214,19 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
-    /// Cancelled at once.
+    /// Cancelled immediately.
     pub const CANCELLED_AT_ONCE: Self = Self {
         cancel_after: Some(0),
         ..Self::CHECKOUT
     };
 
-    /// Cancelled while the charge is on its way.
+    /// Cancelled while the charge is in progress.
     pub const CANCELLED_WHILE_CHARGED: Self = Self {
         cancel_after: Some(130),
         ..Self::CHECKOUT
     };
 
-    /// Cancelled about when it is paid.
+    /// Cancelled at about the time of the payment.
     pub const CANCELLED_WHEN_PAID: Self = Self {
         cancel_after: Some(200),
         ..Self::CHECKOUT
@@ -246,19 +246,19 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
-    /// Declined, and cancelled once the time to pay is over.
+    /// Declined, and cancelled once the time to pay has ended.
     pub const DECLINED_THEN_EXPIRED: Self = Self {
         unpaid_minutes: 60,
         ..Self::DECLINED
     };
 
-    /// The customer never acts, and the order is cancelled once the time to pay is over.
+    /// The customer never acts, and the order is cancelled once the time to pay has ended.
     pub const MUST_ACT_THEN_EXPIRED: Self = Self {
         unpaid_minutes: 60,
         ..Self::MUST_ACT
     };
 
-    /// Declined, and paid by somebody in the very moment in which the time to pay is over.
+    /// Declined, and paid at the very moment when the time to pay ends.
     pub const PAID_WHEN_EXPIRED: Self = Self {
         customer: "declined-once",
         rival_after: Some(60 * 60_000 + 160),
@@ -266,21 +266,21 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
-    /// It costs nothing, and everybody pays it.
+    /// It costs nothing, and all callers request its payment.
     pub const FREE: Self = Self {
         price: Price::Nothing,
         rival_after: Some(130),
         ..Self::BOTH
     };
 
-    /// It costs nothing, and is cancelled about when it is paid.
+    /// It costs nothing, and is cancelled at about the time of the payment.
     pub const FREE_THEN_CANCELLED: Self = Self {
         price: Price::Nothing,
         cancel_after: Some(200),
         ..Self::CHECKOUT
     };
 
-    /// Two callers refund parts of it, from when it is paid on.
+    /// Two callers refund parts of it, beginning with its payment.
     pub const REFUNDED_IN_PARTS: Self = Self {
         refunds: [
             Some((0, Extent::Amount(30))),
@@ -290,13 +290,13 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
-    /// Two callers refund all of it, from when it is paid on.
+    /// Two callers refund all of it, beginning with its payment.
     pub const REFUNDED_WHOLLY: Self = Self {
         refunds: [Some((0, Extent::Rest)), Some((0, Extent::Rest)), None],
         ..Self::CHECKOUT
     };
 
-    /// A part is refunded and the rest cancelled, about when it is paid.
+    /// A part is refunded and the rest cancelled, at about the time of the payment.
     pub const REFUNDED_THEN_CANCELLED: Self = Self {
         refunds: [Some((0, Extent::Items(1))), None, None],
         cancel_after: Some(260),
@@ -313,7 +313,8 @@ impl Scenario {
         ..Self::CHECKOUT
     };
 
-    /// Two instances whose clocks are five minutes apart, and one that is right, in milliseconds.
+    /// Two instances whose clocks are five minutes apart, and one with the correct time, in
+    /// milliseconds.
     pub const CLOCKS_APART: [i64; 3] = [0, 150_000, -150_000];
 
     /// Every scenario.
@@ -344,12 +345,13 @@ impl Scenario {
         Self::REFUNDED_AFTER_SHIPPING,
     ];
 
-    /// Whether money goes back otherwise than by a cancellation.
+    /// Whether money is refunded by other means than a cancellation.
     pub(super) fn moves_money(&self) -> bool {
         self.refunds.iter().any(Option::is_some) || self.outside.iter().any(Option::is_some)
     }
 
-    /// The same, but cancelled sooner or later if it is cancelled, so that it meets every step.
+    /// The same scenario; its cancellation, if any, comes at a random time, so that it meets every
+    /// step.
     #[must_use]
     pub fn cancelled_at_random(mut self, random: &mut super::Random) -> Self {
         if let Some(after) = &mut self.cancel_after {
@@ -359,7 +361,7 @@ impl Scenario {
         self
     }
 
-    /// The same with others who act besides: each kind in some of the histories.
+    /// The same scenario with additional actors: each kind in some of the histories.
     #[must_use]
     pub fn with_others(mut self, random: &mut super::Random) -> Self {
         let soon = |random: &mut super::Random| {
@@ -417,83 +419,85 @@ fn minutes(minutes: u64) -> UnpaidOrders {
     UnpaidOrders::expire_after(Duration::from_mins(minutes))
 }
 
-/// A deployment that changes a parameter and is rolled back later. The functions change one by one,
-/// within five minutes, and old instances go on for a while.
+/// A deployment that changes a parameter and is rolled back later. The functions are replaced one
+/// by one within five minutes, and old instances continue for a while.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
-    /// When the deployment begins, in milliseconds from the beginning.
+    /// When the deployment begins, in milliseconds from the start.
     pub from: i64,
-    /// When its rollback begins.
+    /// When its rollback begins, in milliseconds from the start.
     pub until: i64,
-    /// How the shop sells meanwhile.
+    /// The shop's settings during the change.
     pub shop: Options,
-    /// Whether the own carrier ships meanwhile.
+    /// Whether the shop's own carrier ships during the change.
     pub own_carrier: bool,
-    /// Whether the billing partner is asked with another account's credentials meanwhile.
+    /// Whether the billing partner is called with another account's credentials during the change.
     pub other_account: bool,
-    /// Whether another billing partner charges meanwhile; each serves the other's charges as the former
-    /// one.
+    /// Whether another billing partner charges during the change. Each partner serves the other's
+    /// charges as the former one.
     pub other_partner: bool,
-    /// How long the shop waits for its customers meanwhile, if that changes.
+    /// How long the shop waits for its customers during the change, if that changes.
     pub unpaid: Option<UnpaidOrders>,
 }
 
-/// What one history is made of.
+/// The parts of one history.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Decides everything that is left to chance.
+    /// Determines everything that is left to chance.
     pub seed: u64,
-    /// Who wants what.
+    /// The wishes.
     pub scenarios: Vec<Scenario>,
-    /// What goes wrong while faults last.
+    /// The faults, as long as they last.
     pub faults: Faults,
-    /// For how long faults last, in milliseconds.
+    /// How long the faults last, in milliseconds.
     pub faults_last: i64,
-    /// The stream is dead from the beginning for that long, in milliseconds.
+    /// How long the stream is dead from the start, in milliseconds.
     pub stream_dead: i64,
-    /// The partner is out from the beginning for that long, in milliseconds.
+    /// How long the partner is down from the start, in milliseconds.
     pub partner_out: i64,
-    /// The mailer takes nothing from the beginning for that long, in milliseconds.
+    /// How long the mailer accepts nothing from the start, in milliseconds.
     pub mailer_out: i64,
-    /// That queue takes nothing from the beginning for that long, in milliseconds.
+    /// The queue that accepts no messages from the start, and for how long, in milliseconds.
     pub queue_out: Option<(Queue, i64)>,
-    /// The database is frozen from one time to the other, in milliseconds from the beginning.
+    /// The period in which the database is frozen, in milliseconds from the start.
     pub database_frozen: Option<(i64, i64)>,
     /// How long the partner remembers an idempotency key, in milliseconds.
     pub partner_memory: i64,
-    /// How the abstract partner works.
+    /// The protocol of the abstract partner.
     pub protocol: Protocol,
-    /// How many orders that this version cannot read are due in each shard of the step `payment`.
+    /// How many unreadable orders are due in each shard of the step `payment`.
     pub strangers: usize,
     /// How long the shop waits for its customers.
     pub unpaid: UnpaidOrders,
-    /// A parameter that changes on the way.
+    /// A parameter that changes during the history.
     pub change: Option<Change>,
-    /// Over how many shards the stream is spread.
+    /// The number of shards of the stream.
     pub relay_shards: usize,
-    /// How often a change at the partner is told by a webhook, or by two, in permille.
+    /// How often a change at the partner is reported by a webhook, or by two, in permille.
     pub webhooks: u32,
-    /// How often a refund fails days after it succeeded, in permille. The partner tells of it by
-    /// webhook, as nobody asks any more.
+    /// How often a refund fails days after it succeeded, in permille. The partner reports it by
+    /// webhook, because this service no longer asks.
     pub refunds_fail: u32,
-    /// How often a refund is pending for some hours, in permille; then it succeeds, or fails as often as
-    /// others.
+    /// How often a refund is pending for some hours, in permille. It then succeeds, or fails as
+    /// often as others.
     pub refunds_pend: u32,
     /// How often an operator redrives dead letters or requeues an order, in permille of the minutes.
     pub operator: u32,
-    /// Kill whoever comes to these effects, counted from 1.
+    /// Kills the task before these effects, counted from 1.
     pub crash_at: Vec<u64>,
-    /// Let Lambda end whoever comes to these effects, once they are carried out.
+    /// Lets Lambda end the task at these effects, once they are carried out.
     pub timeout_at: Vec<u64>,
-    /// Carry these effects out and lose their answers.
+    /// Carries these effects out and loses their answers.
     pub lost_answer_at: Vec<u64>,
-    /// Lose these effects' requests, and have them arrive ten minutes later.
+    /// Loses these effects' requests, and delivers them ten minutes later.
     pub late_at: Vec<u64>,
-    /// How wrong the instances' clocks are, in milliseconds.
+    /// The errors of the instances' clocks, in milliseconds.
     pub skews: [i64; 3],
-    /// The real client that charges, over a wire to its double; `None` for the abstract partner.
+    /// The billing partner whose real client is used, over a wire to its double; `None` for the
+    /// abstract partner.
     pub partner: Option<PartnerName>,
-    /// The real client that ships, over a wire to its double; `None` for the abstract carrier.
+    /// The carrier whose real client is used, over a wire to its double; `None` for the abstract
+    /// carrier.
     pub carrier: Option<RealCarrier>,
     /// Print every effect.
     pub trace: bool,
@@ -534,7 +538,7 @@ impl Plan {
         }
     }
 
-    /// Whether an order that waits for its customer expires, whichever instance looks at it.
+    /// Whether an order that waits for its customer expires, whichever instance checks it.
     pub(super) fn surely_expires(&self) -> bool {
         let change = self.change.and_then(|change| change.unpaid);
         change.is_none() && self.unpaid != UnpaidOrders::NEVER_EXPIRE
@@ -546,7 +550,7 @@ impl Plan {
         change.is_some() || self.unpaid != UnpaidOrders::NEVER_EXPIRE
     }
 
-    /// How the abstract partners of the history work.
+    /// The protocols of the history's abstract partners.
     pub(super) fn protocols(&self) -> impl Iterator<Item = Protocol> {
         let changes = self.change.is_some_and(|change| change.other_partner);
         let protocols = [Some(self.protocol), changes.then(|| self.protocol.other())];
@@ -559,7 +563,7 @@ impl Plan {
         self.partner.is_some() || self.protocols().any(|each| each != Protocol::Everybody)
     }
 
-    /// Whether nothing goes wrong that could keep a mail from being confirmed.
+    /// Whether no fault can prevent a mail from being confirmed.
     pub(super) fn spares_mails(&self) -> bool {
         let Faults {
             crash,
@@ -582,7 +586,7 @@ impl Plan {
     }
 }
 
-/// Random plans, one a seed.
+/// Random plans, one for each seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Histories;
 
@@ -641,7 +645,7 @@ impl Histories {
             let queue = queues[random.below(queues.len())];
             (queue, random.millis(4 * 3_600_000))
         });
-        // So that refunds come before the shipment too.
+        // Lets refunds come before the shipment, too.
         let queue_out = if scenarios.iter().any(Scenario::moves_money) && random.chance(300) {
             Some((Queue::Shipment, random.millis(4 * 3_600_000)))
         } else {
@@ -683,8 +687,8 @@ impl Histories {
 }
 
 impl Histories {
-    /// The plan of that seed, in which money goes back of every order: two callers ask for it, people and
-    /// banks do what they want at the partner, and the shipment waits for some of that.
+    /// The plan of that seed, in which every order is refunded: two callers request it, people and
+    /// banks act at the partner, and some of the shipments wait for that.
     #[must_use]
     pub fn plan_of_refunds(seed: u64) -> Plan {
         let mut random = super::Random::new(seed ^ 0xbacc);
@@ -719,7 +723,7 @@ impl Histories {
             .chance(600)
             .then(|| (Queue::Shipment, random.millis(most)));
         let mut plan = Self::plan(seed);
-        // Others last for days, and hide what happens at the same time.
+        // These faults last for days and would hide what happens at the same time.
         plan.stream_dead = 0;
         plan.partner_out = 0;
         plan.strangers = 0;
@@ -757,7 +761,7 @@ impl Stranger {
 }
 
 impl Change {
-    /// The billing partner's credentials are replaced by another account's, for up to nine hours.
+    /// Another account's credentials replace the billing partner's, for up to nine hours.
     pub fn of_account(random: &mut super::Random) -> Self {
         let from = random.millis(5_000);
         Self {

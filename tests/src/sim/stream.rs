@@ -1,5 +1,5 @@
-//! The Orders stream and the mapping that brings it to the relay: shards out of step, checkpoints,
-//! batches that come again, are bisected, or are given up.
+//! The Orders stream and the mapping that delivers it to the relay: shards out of step,
+//! checkpoints, and batches that are delivered again, bisected, or given up.
 
 use serde_json::Value;
 
@@ -10,16 +10,16 @@ use crate::services::carries_event;
 /// How long a stream keeps its records, in milliseconds.
 const RETENTION: i64 = 24 * 3_600_000;
 
-/// One shard's records and how far they were relayed.
+/// One shard's records, and how far they were relayed.
 #[derive(Debug, Default)]
 struct Shard {
     records: Vec<(i64, Value)>,
     relayed: usize,
     is_busy: bool,
-    /// How often the batch failed, and when it comes again: later each time, up to a minute.
+    /// How many times the batch failed. Its next delivery comes later each time, up to a minute.
     failures: u32,
     next_at: i64,
-    /// How many records the next batch has at most, after one that failed.
+    /// The maximum number of records in the next batch, after one that failed.
     bisected: Option<usize>,
 }
 
@@ -27,7 +27,7 @@ struct Shard {
 pub(super) struct Stream {
     reader: StreamReader,
     shards: Vec<Shard>,
-    /// After how many events, and when, the stream was read last.
+    /// The number of events and the time of the last read of the stream.
     read_at: (u64, i64),
 }
 
@@ -59,8 +59,7 @@ impl Stream {
         }
     }
 
-    /// Reads what was written; a stream that is dead is looked at rarely, to know how old its records
-    /// are.
+    /// Reads the new records. A dead stream is read rarely, only to know the age of its records.
     pub(super) fn read(&mut self, world: &World, is_dead: bool) {
         let now = world.now();
         let events = world.state().events;
@@ -70,7 +69,7 @@ impl Stream {
         }
         self.read_at = (events, now);
         let mut fresh = self.reader.read_new();
-        // As the mapping's filter does.
+        // Filters like the mapping.
         fresh.retain(carries_event);
         let count = self.shards.len();
         for record in fresh {
@@ -88,7 +87,7 @@ impl Stream {
             if shard.is_busy || shard.next_at > now {
                 continue;
             }
-            // What is older than a day is gone.
+            // Records older than a day are gone.
             while shard
                 .records
                 .get(shard.relayed)
@@ -117,7 +116,7 @@ impl Stream {
         batches
     }
 
-    /// When the batches that failed come again.
+    /// When the failed batches are delivered again.
     pub(super) fn next_looks(&self) -> impl Iterator<Item = i64> {
         let waiting = self.shards.iter();
         waiting
@@ -125,7 +124,7 @@ impl Stream {
             .map(|shard| shard.next_at)
     }
 
-    /// What follows from the end of a batch; `None` when its function was killed or timed out.
+    /// Handles the end of a batch; `None` if its function was killed or timed out.
     pub(super) fn ended(&mut self, batch: &RelayBatch, failures: Option<&[String]>, world: &World) {
         let shard = &mut self.shards[batch.shard];
         shard.is_busy = false;
@@ -149,7 +148,7 @@ impl Stream {
                     shard.relayed = shard.relayed.saturating_sub(back);
                 }
             }
-            // Tried too often, or too old: the mapping goes on behind the batch.
+            // Too many tries, or too old: the mapping continues after the batch.
             Some(_) if state.random.chance(faults.give_up) => {
                 shard.relayed = batch.from + batch.numbers.len();
                 shard.bisected = None;

@@ -1,10 +1,10 @@
-//! Webhooks of a history: hints, signed as Stripe signs them, whoever the partner is.
+//! Webhooks of a history: hints in Stripe's format and with its signature, whoever the partner is.
 
 use serde_json::{Value, json};
 
 use crate::services::{STRIPE_WEBHOOK_SECRET, hmac_sha256_hex, parse};
 
-/// An event that says that something happened to the invoice's charge.
+/// An event about the invoice's charge.
 pub(super) fn about_charge(number: u64, invoice: &str) -> Value {
     let kind = match number % 2 {
         0 => "payment_intent.succeeded",
@@ -18,7 +18,7 @@ pub(super) fn about_refund(kind: &str, number: u64, invoice: &str) -> Value {
     event(number, kind, invoice)
 }
 
-/// An event that says that something happened to that dispute.
+/// An event about that dispute.
 pub(super) fn about_dispute(number: u64, dispute: &str) -> Value {
     json!({
         "id": format!("evt_{number}"), "object": "event", "type": "charge.dispute.updated",
@@ -34,7 +34,7 @@ fn event(number: u64, kind: &str, invoice: &str) -> Value {
     })
 }
 
-/// The request that brings the event, signed at `now`, in milliseconds.
+/// The request that delivers the event, signed at `now`, in milliseconds.
 pub(super) fn signed(event: &Value, now: i64) -> Value {
     let body = event.to_string();
     let seconds = now / 1_000;

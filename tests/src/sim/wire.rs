@@ -9,8 +9,8 @@ use platform::outbound::Https;
 use super::world::{Fate, World};
 use crate::partners::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble, Passage};
 
-/// Calls the double from one process of `world`. A request that is throttled is answered 429 with
-/// the body `too_many`.
+/// Calls the double from one process of `world`. A throttled request is answered with 429 and the
+/// body `too_many`.
 pub(super) fn https(
     world: &World,
     double: Arc<dyn PartnerDouble>,

@@ -1,4 +1,5 @@
-//! What all tasks share: clock, random numbers, faults, and the ledgers of the other side.
+//! The state that all tasks share: clock, random numbers, faults, and the ledgers of the external
+//! services.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,39 +19,38 @@ use shipment::carriers::Label;
 use super::Random;
 use crate::cloud::START;
 
-/// How often what goes wrong, in permille of the effects; all zero is a world without faults.
+/// The rates of all faults, in permille of the effects; all zero is a world without faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// The process is killed before the effect.
     pub crash: u32,
-    /// The process stands still for up to ten minutes before the effect.
+    /// The process is frozen for up to ten minutes before the effect.
     pub freeze: u32,
-    /// The effect is carried out, its answer never comes, and Lambda ends the function.
+    /// The effect is carried out, but its answer never arrives, and Lambda ends the function.
     pub timeout: u32,
     /// A request is lost before it arrives.
     pub lost_request: u32,
-    /// Of the lost requests, how many arrive all the same, up to ten minutes after their caller gave
-    /// up.
+    /// How many of the lost requests still arrive, up to ten minutes after their callers gave up.
     pub late: u32,
     /// An answer is lost after the effect was carried out.
     pub lost_answer: u32,
-    /// AWS or a partner asks for less.
+    /// AWS or a partner throttles the request.
     pub throttle: u32,
     /// DynamoDB answers `TransactionConflict`.
     pub conflict: u32,
     /// A message is stored twice.
     pub duplicate: u32,
-    /// A message that was accepted vanishes.
+    /// An accepted message is lost.
     pub vanish: u32,
     /// A message is delivered late, by up to ten minutes.
     pub delay: u32,
-    /// The relay's checkpoint falls back, so that records come again.
+    /// The relay's checkpoint falls back, so that records are delivered again.
     pub replay: u32,
-    /// The mapping gives a batch of the stream up after it has failed.
+    /// The mapping gives up a batch of the stream after a failure.
     pub give_up: u32,
 }
 
-/// What happens to one effect on its way.
+/// The fate of one effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Done,
@@ -59,12 +59,12 @@ pub(super) enum Fate {
     Throttled,
 }
 
-/// How a task ends that does not come to its own end.
+/// How a task ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// Before its effect.
+    /// Killed before its effect.
     Killed,
-    /// After its effect, by Lambda.
+    /// Ended by Lambda after its effect.
     TimedOut,
 }
 
@@ -80,22 +80,23 @@ pub(super) struct Queued {
 /// A charge at the partner.
 #[derive(Clone, Debug)]
 pub(super) struct LedgerCharge {
-    /// At which of the abstract partners.
+    /// The protocol of the abstract partner that holds it.
     pub(super) protocol: Protocol,
     pub(super) invoice: String,
     pub(super) amount: Money,
     pub(super) currency: Currency,
-    /// The payment method that it was opened with, until a decline takes it off.
+    /// The payment method that it was opened with, until a decline detaches it.
     pub(super) method: Option<String>,
     pub(super) opened_at: i64,
     pub(super) status: ChargeStatus,
-    /// At that time it becomes this.
+    /// When the status changes, and to which one.
     pub(super) settles: Option<(i64, ChargeStatus)>,
-    /// How often money was taken; more than once is the partner's own bug, and would be ours.
+    /// The number of captures; more than one is a bug of the partner, and would be one of this
+    /// service.
     pub(super) captures: u32,
-    /// Every refund, whoever made it.
+    /// All refunds, whoever made them.
     pub(super) refunds: Vec<LedgerRefund>,
-    /// The refunds that were refused, and why.
+    /// The refused refunds, with the reasons.
     pub(super) refused: Vec<(RefundName, &'static str)>,
 }
 
@@ -105,7 +106,7 @@ pub(super) struct LedgerRefund {
     pub(super) name: RefundName,
     pub(super) amount: Decimal,
     pub(super) status: RefundStatus,
-    /// Whether somebody made it in the partner's dashboard.
+    /// Whether a person made it in the partner's dashboard.
     pub(super) by_hand: bool,
 }
 
@@ -118,38 +119,38 @@ pub(super) struct LedgerDispute {
     pub(super) since: i64,
 }
 
-/// What the partner surely tells by webhook.
+/// News that the partner always reports by webhook.
 #[derive(Clone, Debug)]
 pub(super) enum News {
     /// Refunds of this invoice's charge.
     Refund(String),
-    /// The dispute of this id.
+    /// The dispute with this ID.
     Dispute(String),
 }
 
-/// Money that the partner took for us by a payment method.
+/// A capture by the partner with a payment method.
 #[derive(Clone, Debug)]
 pub(super) struct Taking {
     pub(super) invoice: String,
     pub(super) method: String,
-    /// When the function that asked for it began: what the customer revoked before that must not be
-    /// charged.
+    /// When the function that requested it began. A method that the customer revoked before that
+    /// must not be charged.
     pub(super) asked_since: i64,
 }
 
-/// What a customer has said about being charged.
+/// A customer's request about being charged.
 #[derive(Clone, Debug)]
 pub(super) struct Saying {
-    /// The partner's name, as requests have it.
+    /// The partner's name, as in requests.
     pub(super) partner: String,
-    /// When something else was said and answered.
+    /// When another request was answered.
     pub(super) until: Option<i64>,
-    /// The method that may be charged in between.
+    /// The method that may be charged until then.
     pub(super) method: Option<String>,
 }
 
 impl Saying {
-    /// What such a request says.
+    /// The content of an approval request.
     pub(super) fn of(approval: &Value) -> Self {
         let text = |field: &str| approval[field].as_str().map(str::to_owned);
         Self {
@@ -160,7 +161,7 @@ impl Saying {
     }
 }
 
-/// What is carried out although its caller has given up.
+/// An effect that is carried out although its caller has given up.
 pub(super) struct LateArrival {
     pub(super) at: i64,
     pub(super) carry_out: Box<dyn FnOnce() + Send>,
@@ -172,7 +173,7 @@ impl std::fmt::Debug for LateArrival {
     }
 }
 
-/// A mail that was taken.
+/// A mail that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Taken {
     /// The key of its row.
@@ -181,21 +182,21 @@ pub(super) struct Taken {
     pub(super) subject: String,
 }
 
-/// How the abstract partner works.
+/// The protocol of an abstract partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// It charges everybody, whoever the customer is.
+    /// It charges every customer without an agreement.
     Everybody,
-    /// As Stripe: a charge is opened with its payment method, is confirmed once, can be cancelled,
-    /// and can be paid by the customer on the partner's page until it is.
+    /// Like Stripe: a charge is opened with its payment method, is confirmed once, and can be
+    /// cancelled. Until it is cancelled, the customer can pay it on the partner's page.
     Intents,
-    /// As PayPal: the payment method is named at each capture, one of which succeeds; a refused one
-    /// leaves the charge open, nothing cancels it, and it expires after three hours.
+    /// Like PayPal: each capture names the payment method, and one of them succeeds. A refused
+    /// capture leaves the charge open, nothing cancels it, and it expires after three hours.
     Orders,
 }
 
 impl Protocol {
-    /// Who works like this.
+    /// The partner with this protocol.
     pub(super) fn partner(self) -> PartnerName {
         match self {
             Self::Everybody => PartnerName::Sandbox,
@@ -204,7 +205,7 @@ impl Protocol {
         }
     }
 
-    /// Another one.
+    /// Another protocol.
     pub(super) fn other(self) -> Self {
         match self {
             Self::Everybody => Self::Intents,
@@ -218,43 +219,43 @@ impl Protocol {
 #[derive(Clone, Debug)]
 pub(super) struct LedgerParcel {
     pub(super) order: String,
-    /// Where it goes.
+    /// The address.
     pub(super) address: String,
-    /// The label, once it was bought.
+    /// The label, once it is bought.
     pub(super) label: Option<Label>,
 }
 
-/// Whether the indexes of new orders have been told of all of them.
+/// Whether the indexes contain all new orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Indexes {
     CaughtUp,
     Behind,
 }
 
-/// The other side's books, and what is on its way.
+/// The books of the external services, and everything on its way.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) random: Random,
     pub(super) faults: Faults,
-    /// Effects so far.
+    /// The number of effects so far.
     pub(super) effects: u64,
-    /// Writes so far, also those that were refused.
+    /// The number of writes so far, including refused ones.
     pub(super) writes: u64,
-    /// Writes so far that left an event on an order.
+    /// The number of writes so far that left an event on an order.
     pub(super) events: u64,
-    /// Kill whoever comes to these effects.
+    /// Kills the task before these effects.
     pub(super) crash_at: Vec<u64>,
-    /// Let whoever comes to these effects wait for their answers until Lambda ends it.
+    /// Lets the task wait at these effects for an answer until Lambda ends it.
     pub(super) timeout_at: Vec<u64>,
-    /// Lose the answers of these effects.
+    /// Loses the answers of these effects.
     pub(super) lost_answer_at: Vec<u64>,
-    /// Lose the requests of these effects, and have them arrive later.
+    /// Loses the requests of these effects and delivers them later.
     pub(super) late_at: Vec<u64>,
-    /// Answer these effects with a wish for less.
+    /// Throttles these effects.
     pub(super) throttled_at: Vec<u64>,
-    /// How the task that runs now ends before its next effect, if it does.
+    /// How the running task ends before its next effect, if it does.
     pub(super) stopped: Option<Stopped>,
-    /// The task that runs now stands still until then.
+    /// The running task is frozen until then.
     pub(super) frozen_until: Option<i64>,
     pub(super) queues: BTreeMap<Queue, Vec<Queued>>,
     pub(super) dead_letters: Vec<(Queue, String)>,
@@ -263,48 +264,49 @@ pub(super) struct State {
     pub(super) charges: BTreeMap<String, LedgerCharge>,
     /// References by idempotency key, and when the key was first used.
     pub(super) charge_keys: BTreeMap<String, (String, i64)>,
-    /// What became of captures, by what the partner knows a repeat by, and when.
+    /// The outcomes of captures by idempotency key, with their times.
     pub(super) capture_keys: BTreeMap<String, (ChargeStatus, i64)>,
     /// How long the partner remembers an idempotency key, in milliseconds.
     pub(super) partner_memory: i64,
-    /// Until when the partner is out.
+    /// Until when the partner is down.
     pub(super) partner_out_until: i64,
     /// Parcels by reference.
     pub(super) parcels: BTreeMap<String, LedgerParcel>,
-    /// Mails taken, and how often.
+    /// Accepted mails, and how many times each was accepted.
     pub(super) mails: BTreeMap<Taken, u32>,
-    /// Writes of mails' rows that were refused, by their bodies, and how often.
+    /// The number of refused writes of mails' rows, by body.
     pub(super) refused_mail_writes: BTreeMap<Vec<u8>, u32>,
-    /// Until when the mailer takes nothing.
+    /// Until when the mailer accepts nothing.
     pub(super) mailer_out_until: i64,
-    /// The queue that takes nothing, and until when.
+    /// The queue that accepts no messages, and until when.
     pub(super) queue_out: Option<(Queue, i64)>,
-    /// While the database is frozen, requests reach it and are carried out when it thaws.
+    /// The period in which the database is frozen. Requests that reach it are carried out when it
+    /// thaws.
     pub(super) database_frozen: Option<(i64, i64)>,
-    /// Whether the indexes of new orders have not been told of all of them.
+    /// Whether the indexes contain all new orders.
     pub(super) indexes: Indexes,
     /// Whether the request that is lost now arrives later.
     pub(super) surely_late: bool,
-    /// What arrives late.
+    /// The effects that arrive late.
     pub(super) late: Vec<LateArrival>,
-    /// When the task that runs now was started.
+    /// When the running task was started.
     pub(super) task_since: i64,
-    /// Whether something may have changed at the partner or the carrier since the last look.
+    /// Whether something may have changed at the partner or the carrier since the last check.
     pub(super) touched: bool,
     /// How often a refund fails days after it succeeded, in permille.
     pub(super) refunds_fail: u32,
     /// How often a refund is pending at first, in permille.
     pub(super) refunds_pend: u32,
     pub(super) news: Vec<News>,
-    /// How often something happened to an invoice's charge that nobody here asked for.
+    /// The number of changes to an invoice's charge that this service did not request.
     pub(super) outside: BTreeMap<String, u64>,
-    /// How much of that a webhook has told that was acknowledged.
+    /// How many of those were reported by an acknowledged webhook.
     pub(super) heard: BTreeMap<String, u64>,
     /// Disputes by id.
     pub(super) disputes: BTreeMap<String, LedgerDispute>,
-    /// Charges that a partner was asked about which had not opened them.
+    /// Charges about which a partner was asked that had not opened them.
     pub(super) misdirected: Vec<String>,
-    /// Money that was taken.
+    /// The captures.
     pub(super) takings: Vec<Taking>,
     /// Customers' agreements, oldest first.
     pub(super) sayings: BTreeMap<String, Vec<Saying>>,
@@ -312,7 +314,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Puts a message into a queue, which gives it to nobody before that time.
+    /// Adds a message to a queue, which delivers it at `visible_at` or later.
     pub(super) fn enqueue(&mut self, queue: Queue, body: String, visible_at: i64) {
         self.next_message += 1;
         let queued = Queued {
@@ -325,7 +327,7 @@ impl State {
     }
 }
 
-/// Shared by all tasks of one simulation.
+/// The world that all tasks of one simulation share.
 #[derive(Clone, Debug)]
 pub struct World {
     now: Arc<AtomicI64>,
@@ -414,7 +416,7 @@ impl World {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The clock and random bytes of an instance whose clock is wrong by `skew` milliseconds.
+    /// The clock and random bytes of an instance whose clock deviates by `skew` milliseconds.
     pub(super) fn runtime(&self, skew: i64) -> Runtime {
         let (clock, dice) = (self.clone(), self.clone());
         Runtime::new(
@@ -428,7 +430,7 @@ impl World {
         )
     }
 
-    /// A request whose caller gives up: it may arrive all the same.
+    /// Loses a request whose caller gives up; it may still arrive.
     pub(super) fn lose(&self, name: &str, carry_out: impl FnOnce() + Send + 'static) {
         let mut state = self.state();
         let late = state.faults.late;
@@ -441,7 +443,7 @@ impl World {
         }
     }
 
-    /// Has something carried out at that time, whoever still waits for it.
+    /// Carries something out at that time, even if its caller no longer waits.
     pub(super) fn arrive_at(
         &self,
         at: i64,
@@ -457,7 +459,7 @@ impl World {
         self.state().late.push(LateArrival { at, carry_out });
     }
 
-    /// Carries out what has been on its way until now; tells whether there was any.
+    /// Carries out everything that has become due; returns whether there was anything.
     pub(super) fn carry_out_late(&self) -> bool {
         let now = self.now();
         let mut due: Vec<LateArrival> = {
@@ -488,8 +490,8 @@ impl World {
         }
     }
 
-    /// Comes before everything that leaves the process: others may run, this task may freeze or be
-    /// killed here. What happens to the effect itself is drawn once it is reached.
+    /// Precedes everything that leaves the process: here other tasks may run, and this one may be
+    /// frozen or killed. The fate of the effect is drawn once it is reached.
     pub(super) async fn effect(&self, name: &str) -> Fate {
         Yield(false).await;
         let (answer_is_lost, is_late, is_throttled) = {
@@ -514,7 +516,7 @@ impl World {
             self.note(|| name.to_owned());
             (answer_is_lost, is_late, is_throttled)
         };
-        // A killed task is dropped here; a frozen one goes on when it is woken.
+        // A killed task is dropped here; a frozen one continues when it is woken.
         let is_stopped = {
             let state = self.state();
             state.stopped == Some(Stopped::Killed) || state.frozen_until.is_some()
@@ -547,7 +549,7 @@ impl World {
     }
 }
 
-/// Milliseconds, shown as seconds.
+/// Milliseconds, displayed as seconds.
 struct Duration(i64);
 
 impl std::fmt::Display for Duration {
@@ -556,10 +558,11 @@ impl std::fmt::Display for Duration {
     }
 }
 
-/// How long a function runs before Lambda ends it: as long as the longest of `template.yaml`.
+/// How long a function runs before Lambda ends it: the longest timeout in `template.yaml`, in
+/// milliseconds.
 pub(super) const FUNCTION_TIMEOUT: i64 = 30_000;
 
-/// Lets the scheduler decide who goes on.
+/// Yields to the scheduler.
 struct Yield(bool);
 
 impl Future for Yield {

@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use crate::partners::{DoubleRequest, read_request};
 use crate::{Database, Reply};
 
-/// How long any of it may take.
+/// The time limit of each operation.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A function's process. It ends with this.
+/// A function's process. Dropping this ends it.
 #[derive(Debug)]
 pub struct Function {
     process: Child,
@@ -24,7 +24,7 @@ pub struct Function {
     answers: mpsc::UnboundedReceiver<Value>,
 }
 
-/// What the process asks.
+/// The requests of the process.
 #[derive(Clone)]
 struct RuntimeApi {
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Value>>>,
@@ -94,7 +94,7 @@ impl Function {
         }
     }
 
-    /// Gives it an event and waits for its answer.
+    /// Passes it an event and waits for its answer.
     pub async fn invoke(&mut self, event: &Value) -> Reply {
         self.events
             .send(event.clone())
@@ -110,12 +110,12 @@ impl Function {
         }
     }
 
-    /// Stops it where it stands, as Lambda freezes an idle environment.
+    /// Stops the process where it is, as Lambda freezes an idle environment.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Lets the process continue.
     pub fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -129,7 +129,7 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        // It is ours, also while it is frozen.
+        // It is our own process, even while it is frozen.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -162,12 +162,12 @@ impl RuntimeApi {
 
     fn hear(&self, request: &DoubleRequest) {
         let answer = serde_json::from_slice(&request.body).unwrap_or_default();
-        // Whoever does not wait for it has failed already.
+        // If the receiver is gone, the test has failed already.
         let _ = self.answers.send(answer);
     }
 }
 
-/// An invocation with 10 seconds to go.
+/// An invocation with 10 seconds left.
 fn next(number: u64, event: &Value) -> String {
     #[expect(
         clippy::disallowed_methods,

@@ -1,7 +1,7 @@
-//! An AWS that is as unkind as AWS: the embedded `DynamoDB` and a double of SQS that keeps a ledger,
-//! spoken to by the real clients of `platform::aws`, which refuse, garble or lose the calls that a
-//! test names. They stand within the process, where time is the test's, or on loopback, where
-//! connections end as real ones do.
+//! An AWS with faults: the embedded `DynamoDB` and a double of SQS with a ledger, called by the
+//! real clients of `platform::aws`. They refuse, garble, or lose the calls that a test names. They
+//! run within the process, where the test controls time, or on loopback, where connections end as
+//! real ones do.
 
 mod frozen;
 mod refusal;
@@ -34,19 +34,19 @@ use crate::database::{call_engine, engine_with_tables};
 /// How long a refusal lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// It meets one try.
+    /// It affects one try.
     Once,
-    /// It meets that try, and every later one of its operation, until AWS is kind again.
+    /// It affects that try and every later one of its operation, until [`UnkindAws::be_kind`].
     ForEver,
 }
 
 #[derive(Debug)]
 struct Plan {
-    /// How many tries go through before it.
+    /// How many tries succeed before it.
     calm: usize,
     refusal: Refusal,
     extent: Extent,
-    /// The operation that it has met.
+    /// The operation that it has affected.
     operation: Option<String>,
 }
 
@@ -57,7 +57,7 @@ struct State {
     taken: Vec<(String, String)>,
 }
 
-/// `DynamoDB` and SQS. Copies share everything.
+/// `DynamoDB` and SQS. Clones share everything.
 #[derive(Clone)]
 pub struct UnkindAws {
     engine: Engine,
@@ -84,7 +84,7 @@ impl UnkindAws {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After `calm` further tries that go through, the next one meets `refusal`.
+    /// After `calm` further tries that succeed, the next one meets `refusal`.
     pub fn refuse(&self, calm: usize, refusal: Refusal, extent: Extent) {
         self.state().plan = Some(Plan {
             calm,
@@ -94,24 +94,24 @@ impl UnkindAws {
         });
     }
 
-    /// From now on every try goes through.
+    /// From now on every try succeeds.
     pub fn be_kind(&self) {
         self.state().plan = None;
     }
 
-    /// Takes out the operations of all tries since the last time, in their order.
+    /// Takes the operations of all tries since the last call, in order.
     #[must_use]
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// Takes out the messages that were taken: the queue's URL and the body.
+    /// Takes the accepted messages: the queue's URL and the body.
     #[must_use]
     pub fn take_messages(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.state().taken)
     }
 
-    /// How many items each table has.
+    /// The number of items in each table.
     #[must_use]
     pub fn items(&self) -> Vec<(String, usize)> {
         let tables = ["Orders", "Invoices", "Emails", "Idempotency", "Customers"];
@@ -124,8 +124,8 @@ impl UnkindAws {
         tables.map(count).to_vec()
     }
 
-    /// The real clients, with this AWS behind them within the process. Their budget of retries is
-    /// their own, as an instance has one; by default the whole process shares it.
+    /// The real clients, with this AWS within the process. They have their own retry budget, as an
+    /// instance has; by default the whole process shares one.
     #[must_use]
     pub fn clients(&self) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client) {
         let connector = SharedHttpConnector::new(self.clone());
@@ -167,7 +167,7 @@ impl UnkindAws {
         Reply::json(status, &body)
     }
 
-    /// Takes a batch of messages (`SendMessageBatch`).
+    /// Accepts a batch of messages (`SendMessageBatch`).
     fn take(&self, call: &Call) -> Reply {
         let url = call.body["QueueUrl"].as_str().unwrap_or_default();
         let entries = call.body["Entries"].as_array().cloned().unwrap_or_default();
@@ -176,14 +176,14 @@ impl UnkindAws {
             let body = entry["MessageBody"].as_str().unwrap_or_default();
             state.taken.push((url.to_owned(), body.to_owned()));
             let id = format!("message-{}", state.taken.len());
-            // No client here checks the digest.
+            // These clients do not check the digest.
             json!({"Id": entry["Id"], "MessageId": id, "MD5OfMessageBody": "0".repeat(32)})
         });
         Reply::json(200, &json!({"Successful": successful.collect::<Vec<_>>()}))
     }
 }
 
-/// The clients of `platform::aws`, at that endpoint or over that transport.
+/// The clients of `platform::aws`, with that endpoint or that transport.
 fn clients(
     endpoint: &str,
     http: Option<&SharedHttpClient>,
@@ -233,7 +233,7 @@ impl HttpConnector for UnkindAws {
                     response(reply)
                 }
                 Delivery::Oversized(mut reply) => {
-                    // The head is enough to know.
+                    // The head is sufficient.
                     let length = OVERSIZE.to_string();
                     reply.headers.push(("content-length", length));
                     response(reply)

@@ -1,6 +1,6 @@
-//! How AWS refuses a call, by the names and shapes that AWS publishes: "Error handling with
-//! DynamoDB", "Amazon DynamoDB API Reference" (Common Errors, `BatchGetItem`, `TransactWriteItems`),
-//! "Amazon SQS API Reference" (Common Errors, `SendMessageBatch`).
+//! AWS's refusals, with the names and formats that AWS publishes: "Error handling with DynamoDB",
+//! "Amazon DynamoDB API Reference" (Common Errors, `BatchGetItem`, `TransactWriteItems`), "Amazon
+//! SQS API Reference" (Common Errors, `SendMessageBatch`).
 
 use serde_json::{Value, json};
 
@@ -9,13 +9,13 @@ use super::wire::{Call, Delivery, Reply};
 /// Whether a call is carried out before it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It is not.
+    /// It fails before it is carried out.
     Before,
-    /// It is.
+    /// It fails after it was carried out.
     After,
 }
 
-/// How much of a batch is left out.
+/// The part of a batch that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     /// One part of it.
@@ -27,20 +27,20 @@ pub enum Share {
 /// What arrives instead of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Garbage {
-    /// A page of something between, with this status.
+    /// An HTML page of an intermediary, with this status.
     Html(u16),
-    /// Half of the answer, which says that it is longer.
+    /// Half of the answer, with the length of the whole.
     Half,
-    /// The answer with a byte changed on the way: `x-amz-crc32` is another text's.
+    /// The answer with a changed byte: `x-amz-crc32` does not match.
     Changed,
-    /// More than any answer of AWS.
+    /// An answer longer than any of AWS's.
     Oversized,
 }
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing more comes.
+    /// Nothing more arrives.
     Silence,
     /// RST.
     Reset,
@@ -51,19 +51,19 @@ pub enum Loss {
 /// One way in which a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Asks to come back later; nothing is done.
+    /// Throttles the call; nothing is done.
     Busy(&'static str),
-    /// Refuses until an operator mends something; nothing is done.
+    /// Refuses until an operator corrects something; nothing is done.
     Denied(&'static str),
     /// Fails on AWS's side.
     Failed(&'static str, u16, Effect),
-    /// Cancels a transaction for this reason of its first item.
+    /// Cancels a transaction, with this reason for its first item.
     Cancelled(&'static str),
     /// Leaves keys of a batch unread (`UnprocessedKeys`).
     Unprocessed(Share),
-    /// Refuses messages of a batch (`Failed`), in an answer 200.
+    /// Refuses messages of a batch (`Failed`) in an answer with status 200.
     Untaken(Share),
-    /// Carries the call out, and something else arrives than the answer.
+    /// Carries the call out, but something other than the answer arrives.
     Garbled(Garbage),
     /// The connection ends.
     Lost(Loss, Effect),
@@ -72,7 +72,7 @@ pub enum Refusal {
 use Effect::{After, Before};
 use Refusal::{Busy, Cancelled, Denied, Failed, Garbled, Lost, Unprocessed, Untaken};
 
-/// Of every service.
+/// The refusals that every service has.
 const EVERYWHERE: &[Refusal] = &[
     Busy("ThrottlingException"),
     Busy("RequestLimitExceeded"),
@@ -130,8 +130,8 @@ impl Refusal {
                 Denied("ItemCollectionSizeLimitExceededException"),
                 Garbled(Garbage::Changed),
             ],
-            // `GetItem` is rejected too where it meets a transaction ("Transaction conflicts in
-            // DynamoDB").
+            // `GetItem` is also rejected if it conflicts with a transaction ("Transaction conflicts
+            // in DynamoDB").
             "GetItem" => &[
                 Busy("ProvisionedThroughputExceededException"),
                 Busy("TransactionConflictException"),
@@ -153,7 +153,7 @@ impl Refusal {
         !matches!(self, Denied(_) | Cancelled("ValidationError"))
     }
 
-    /// Answers `call`, which `carry_out` carries out.
+    /// Answers `call`; `carry_out` carries it out.
     pub(super) fn answer(self, call: &Call, carry_out: impl FnOnce(&Call) -> Reply) -> Delivery {
         let whole = Delivery::Whole;
         match self {

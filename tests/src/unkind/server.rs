@@ -1,4 +1,4 @@
-//! AWS on loopback, with connections that are kept, and that end as real ones do.
+//! AWS on loopback, with connections that are kept open, and that end as real ones do.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,26 +13,26 @@ use super::wire::{Call, Delivery, OVERSIZE, Reply};
 use super::{UnkindAws, clients, operation};
 use crate::partners::{DoubleRequest, read_request};
 
-/// What becomes of connections that nothing is sent on. AWS purges them; a function that is frozen
-/// does not notice ("Best practices for working with AWS Lambda functions").
+/// The fate of idle connections. AWS purges them, and a frozen function does not notice ("Best
+/// practices for working with AWS Lambda functions").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
     /// FIN, at once.
     Closed,
-    /// FIN when the next request is there.
+    /// FIN when the next request arrives.
     ClosedOnUse,
-    /// RST when the next request is there.
+    /// RST when the next request arrives.
     ResetOnUse,
     /// The next request is never answered.
     Silent,
 }
 
-/// An endpoint for the real clients, for as long as the test's runtime lives.
+/// An endpoint for the real clients, which lives as long as the test's runtime.
 #[derive(Clone, Debug)]
 pub struct Server {
     aws: UnkindAws,
     address: SocketAddr,
-    /// The connections below this number are at this end.
+    /// The connections below this number have this state.
     ended: watch::Sender<(u64, Option<Idle>)>,
     opened: Arc<Mutex<u64>>,
     blanks: Arc<AtomicUsize>,
@@ -61,7 +61,7 @@ impl Server {
         server
     }
 
-    /// Its URL.
+    /// The URL.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
@@ -73,18 +73,18 @@ impl Server {
         clients(&self.endpoint(), None)
     }
 
-    /// From now on the connections that are open are as `idle` says; later ones work.
+    /// From now on the currently open connections behave like `idle`; later ones work.
     pub fn end_connections(&self, idle: Idle) {
         self.ended.send_replace((self.connections(), Some(idle)));
     }
 
-    /// How many connections were opened so far.
+    /// The number of connections opened so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many bytes of oversized answers were taken.
+    /// The number of bytes sent of oversized answers.
     #[must_use]
     pub fn oversized(&self) -> usize {
         self.blanks.load(Ordering::SeqCst)
@@ -96,7 +96,7 @@ impl Server {
         *opened - 1
     }
 
-    /// The requests of one connection, until either end closes it.
+    /// Handles the requests of one connection until either end closes it.
     async fn converse(self, mut stream: TcpStream, number: u64) {
         let mut ended = self.ended.subscribe();
         let is_closed = move |(below, idle): &(u64, Option<Idle>)| {
@@ -110,7 +110,7 @@ impl Server {
             let (below, idle) = *self.ended.borrow();
             match idle.filter(|_| number < below) {
                 Some(Idle::ResetOnUse) => {
-                    // What was not read makes it a RST.
+                    // Unread data makes it an RST.
                     let _ = stream.set_zero_linger();
                     return;
                 }
@@ -132,7 +132,7 @@ impl Server {
         }
     }
 
-    /// Writes the answer; `None` where the connection ends with it.
+    /// Writes the answer; `None` if it ends the connection.
     async fn deliver(&self, stream: &mut TcpStream, delivery: Delivery) -> Option<()> {
         match delivery {
             Delivery::Whole(reply) => {
@@ -142,7 +142,7 @@ impl Server {
             Delivery::Half(reply) => {
                 let half = &reply.body[..reply.body.len() / 2];
                 let wire = [&head(&reply), half].concat();
-                // Whoever gave up does not read it.
+                // A client that gave up does not read it.
                 let _ = stream.write_all(&wire).await;
                 None
             }

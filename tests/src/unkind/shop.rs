@@ -1,4 +1,4 @@
-//! The services over an AWS that is unkind, with a clock that the test moves.
+//! The services over an AWS with faults, with a clock that the test controls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use crate::partners::{Front, PayPalCertificates};
 use crate::services::{Ends, Reply, Services, batch, question};
 use crate::{Database, Options, PlayedMailer, PlayedPartner, SentMail};
 
-/// The services, an AWS, a partner and a mailer with ledgers.
+/// The services, with an AWS, a partner, and a mailer that keep ledgers.
 #[derive(Debug)]
 pub struct UnkindShop {
     /// `DynamoDB` and SQS.
@@ -35,16 +35,16 @@ pub struct UnkindShop {
     relayed: AtomicUsize,
 }
 
-/// What is left once nothing moves any more: each effect is there, once.
+/// The state when nothing changes any more: each effect exists once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ledgers {
-    /// As GET shows the orders, without times.
+    /// The orders as `GET` shows them, without times.
     pub orders: Vec<Value>,
-    /// How many items each table has.
+    /// The number of items in each table.
     pub items: Vec<(String, usize)>,
-    /// What was captured.
+    /// The captures.
     pub captured: Vec<String>,
-    /// What was given back.
+    /// The refunds.
     pub refunded: Vec<String>,
     /// The mails, by address and subject.
     pub mails: Vec<(String, String)>,
@@ -59,13 +59,13 @@ impl UnkindShop {
         Self::over(aws, clients)
     }
 
-    /// A shop whose functions reach `aws` by these clients.
+    /// A shop whose functions use these clients to reach `aws`.
     #[must_use]
     pub fn over(
         aws: UnkindAws,
         (dynamodb, sqs): (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client),
     ) -> Self {
-        // To see what a failing test logs: TEST_LOG=info cargo test …
+        // To see the logs of a failing test: TEST_LOG=info cargo test …
         static LOG: std::sync::Once = std::sync::Once::new();
         if let Ok(level) = Environment::process().required("TEST_LOG") {
             LOG.call_once(|| platform::telemetry::start("tests", Some(&level), "test".to_owned()));
@@ -108,19 +108,19 @@ impl UnkindShop {
         self.clock.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Gives an API Gateway v2 event to the function that its path names.
+    /// Passes an API Gateway v2 event to the function for its path.
     pub async fn send(&self, event: &Value) -> Reply {
         self.services.send(event).await
     }
 
-    /// Delivers one message; tells whether the worker was done with it.
+    /// Delivers one message; returns whether the worker has finished with it.
     pub async fn deliver(&self, queue: Queue, body: &str) -> bool {
         let batch = batch(&[body.to_owned()]);
         self.services.deliver_batch(queue, &batch).await.is_empty()
     }
 
-    /// Brings the relay what the stream has since [`UnkindShop::checkpoint`]; tells whether it took
-    /// all of it.
+    /// Passes the stream's records since [`UnkindShop::checkpoint`] to the relay; returns whether
+    /// it accepted all of them.
     pub async fn relay(&self) -> bool {
         let records = self.records();
         let seen = self.relayed.load(Ordering::SeqCst);
@@ -128,7 +128,7 @@ impl UnkindShop {
         failed.is_empty()
     }
 
-    /// The stream's consumer has dealt with all that the stream has.
+    /// Marks all records of the stream as relayed.
     pub fn checkpoint(&self) {
         self.relayed.store(self.records().len(), Ordering::SeqCst);
     }
@@ -142,7 +142,7 @@ impl UnkindShop {
         self.services.relay.sweep().await
     }
 
-    /// Takes out the messages of the queues.
+    /// Takes the messages of the queues.
     #[must_use]
     pub fn messages(&self) -> Vec<(Queue, String)> {
         let taken = self.aws.take_messages().into_iter();
@@ -153,7 +153,7 @@ impl UnkindShop {
         named.collect()
     }
 
-    /// Relays, delivers and sweeps until nothing moves.
+    /// Relays, delivers, and sweeps until nothing changes.
     pub async fn settle(&self) {
         for _ in 0..40 {
             self.relay().await;
@@ -175,7 +175,7 @@ impl UnkindShop {
         panic!("the queues never ran empty");
     }
 
-    /// What is left, with these orders.
+    /// The current state, with these orders.
     pub async fn ledgers(&self, orders: &[String]) -> Ledgers {
         let mut shown = Vec::new();
         for order in orders {
@@ -200,7 +200,7 @@ fn named(sent: &SentMail) -> (String, String) {
     (sent.to.clone(), sent.mail.subject.clone())
 }
 
-/// Takes out whatever tells when something was done.
+/// Removes all times.
 pub fn without_times(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -1,13 +1,13 @@
-//! What goes between a client and AWS.
+//! The exchange between a client and AWS.
 
 use serde_json::Value;
 
 use super::refusal::Loss;
 
-/// How long an oversized answer is.
+/// The length of an oversized answer, in bytes.
 pub(super) const OVERSIZE: usize = 64 * 1024 * 1024;
 
-/// A call as it arrives.
+/// A call as received.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) operation: String,
@@ -22,13 +22,13 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
 }
 
-/// How an answer comes back.
+/// How an answer is delivered.
 #[derive(Clone, Debug)]
 pub(super) enum Delivery {
     Whole(Reply),
     /// Its head and half of its body.
     Half(Reply),
-    /// Its body, and 64 MiB of blanks behind it.
+    /// Its body, followed by 64 MiB of spaces.
     Oversized(Reply),
     Lost(Loss),
 }

@@ -1,4 +1,4 @@
-//! The customers and the shop's back end: what they ask for, and what they make of the answers.
+//! The customers and the shop's back end: their requests, and how they handle the answers.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::sim::scenario::{Act, Approvals, Method, Stranger};
 use crate::sim::world::{News, Saying};
 
 impl Simulation {
-    /// Every customer agrees to be charged, before anything goes wrong.
+    /// All customers agree to be charged before any fault occurs.
     pub(super) async fn agree(&self) {
         for client in &self.clients {
             let customer = client.customer();
@@ -37,7 +37,7 @@ impl Simulation {
         }
     }
 
-    /// What every placed order answers to the question where it stands.
+    /// The answers to a request for each placed order.
     pub(super) async fn answers(&self) -> BTreeMap<String, Reply> {
         let mut answers = BTreeMap::new();
         for client in &self.clients {
@@ -54,7 +54,7 @@ impl Simulation {
             return;
         }
         self.start_request(number, role);
-        // Some clients are impatient and send the same twice.
+        // Some clients are impatient and send a request twice.
         let twice = self.plan.faults_last > 0 && self.world.state().random.chance(100);
         if twice {
             self.start_request(number, role);
@@ -85,7 +85,7 @@ impl Simulation {
         });
     }
 
-    /// From the moment at which it is sent, an approval may hold.
+    /// From the moment that it is sent, an approval may be in force.
     fn say(&self, customer: &str, act: Act, wish: &Wish) {
         if !matches!(act, Act::Approve(_)) {
             return;
@@ -95,8 +95,8 @@ impl Simulation {
         sayings.push(Saying::of(&wish.body));
     }
 
-    /// Once it is answered, nothing that was said before holds any more: of an approval nothing about
-    /// that partner.
+    /// Once it is answered, earlier requests no longer apply. An approval affects only those about
+    /// the same partner.
     fn said(&self, customer: &str, act: Act, wish: &Wish) {
         let now = self.world.now();
         let method = wish.body["paymentMethodId"].as_str();
@@ -125,7 +125,7 @@ impl Simulation {
         let keyed = client.scenario.approvals == Approvals::Keyed;
         self.world.note(|| format!("{customer}: {act:?}"));
         let wish = match act {
-            // The page is that of the charge that the order names.
+            // The page of the charge whose reference is on the order.
             Act::PayOnPage => {
                 let order = self.store.order(&order.parse_id()).await.ok().flatten();
                 let reference = order.and_then(|order| order.payment?.reference);
@@ -169,7 +169,7 @@ impl Simulation {
         caller.wishes.push_back(wish);
     }
 
-    /// What the partner's own people and the customer's bank do with a charge, if it was captured.
+    /// The partner's staff and the customer's bank act on a charge, if it was captured.
     pub(super) fn let_strangers_act(&mut self, number: usize, now: i64) {
         let client = &mut self.clients[number];
         let Some((_, act)) = client.outside.pop_front_if(|(at, _)| *at <= now) else {
@@ -198,7 +198,7 @@ impl Simulation {
         }
     }
 
-    /// The real clients' doubles keep no count of what happened outside.
+    /// Counts a change made by hand, because the doubles of the real clients do not.
     fn note_outside(&self, before: &BookedCharge, double: &Double) {
         if matches!(double, Double::Played(_)) {
             return;
@@ -220,8 +220,8 @@ impl Simulation {
         }
     }
 
-    /// While nothing else happens, the shops look at their orders: within a minute they have each
-    /// refused parcel replaced, and ask again for each refund of a cancellation that has failed.
+    /// While nothing else happens, the shops check their orders: within a minute they have each
+    /// refused parcel replaced, and request again each refund of a cancellation that has failed.
     pub(super) fn let_shops_mend(&mut self, orders: &[Option<Order>], now: i64) {
         for (client, order) in self.clients.iter_mut().zip(orders) {
             if !client.caller(Role::Shop).wishes.is_empty() {

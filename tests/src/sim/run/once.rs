@@ -1,4 +1,4 @@
-//! One request alone, and what anybody outside can see of it.
+//! A single request, and its effects that are visible from outside.
 
 use serde_json::{Value, json};
 
@@ -6,16 +6,16 @@ use super::Simulation;
 use crate::services::Reply;
 
 impl Simulation {
-    /// Sends one event to the API while all goes wrong as the plan says; returns the answer, how many
-    /// effects it took, and how many items the tables hold afterwards.
+    /// Sends one event to the API with the faults of the plan; returns the answer, the number of
+    /// effects, and the number of items in the tables afterwards.
     pub async fn send_once(&self, event: &Value) -> (Reply, u64, usize) {
         let reply = self.fleet.first().send(event).await;
         let effects = self.world.state().effects;
         (reply, effects, self.items())
     }
 
-    /// After the next `calm` effects, loses the answers of the `lost` ones that follow, and throttles
-    /// the `throttled` ones after those.
+    /// After the next `calm` effects, loses the answers of the following `lost` ones, and throttles
+    /// the following `throttled` ones.
     pub fn strike(&self, calm: u64, lost: u64, throttled: u64) {
         let mut state = self.world.state();
         let first = state.effects + calm + 1;
@@ -23,8 +23,8 @@ impl Simulation {
         state.throttled_at = (first + lost..first + lost + throttled).collect();
     }
 
-    /// All that somebody outside could see of a request: what is stored, but for claims and keys, and
-    /// what the other side has in its books.
+    /// All effects of a request that are visible from outside: the stored data, except for claims
+    /// and keys, and the books of the external services.
     #[must_use]
     pub fn seen(&self) -> String {
         let mut seen = Vec::new();
@@ -52,7 +52,7 @@ impl Simulation {
         seen.join("\n")
     }
 
-    /// How many items the tables hold.
+    /// The number of items in the tables.
     fn items(&self) -> usize {
         [
             "OrdersTable",

@@ -1,4 +1,4 @@
-//! At rest every order is found: by its customer, by the shop, by its reference.
+//! At the end, every order must be found: by its customer, by the shop, and by its reference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::sim::Faults;
 use crate::sim::invariants::Violation;
 use crate::sim::world::Indexes;
 
-/// The same search by a customer's own token.
+/// The same search with a customer's own token.
 fn as_customer(mut event: Value, customer: &str) -> Value {
     event["requestContext"]["authorizer"]["jwt"]["claims"] =
         json!({"client_id": "shop-app", "sub": customer, "scope": "openid"});
@@ -22,7 +22,7 @@ fn not_found(what: String) -> Violation {
 }
 
 impl Simulation {
-    /// Searches while the indexes are behind with some of the orders, and once they have caught up.
+    /// Searches while the indexes lag behind, and once they have caught up.
     pub(super) async fn search(&self, answers: &BTreeMap<String, Reply>) -> Result<(), Violation> {
         {
             let mut state = self.world.state();
@@ -81,7 +81,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// The orders on all pages of a search, by their ids.
+    /// The orders on all pages of a search, by ID.
     async fn found(
         &self,
         event: impl Fn(String) -> Value,

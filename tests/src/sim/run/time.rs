@@ -1,4 +1,4 @@
-//! Time passes: what can happen next, and when nothing ever will.
+//! Time: when the next event can happen, and when none ever will.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::sim::client::Client;
 use crate::sim::invariants;
 
 impl Simulation {
-    /// Lets time pass up to the next thing that can happen; false when nothing ever will.
+    /// Advances the time to the next possible event; returns false if none will ever happen.
     pub(super) async fn jump(&mut self) -> bool {
         let now = self.world.now();
         let orders = self.stored_orders().await;
@@ -45,12 +45,12 @@ impl Simulation {
             next.push(START + self.plan.stream_dead);
         }
         let first_due = self.first_due(&orders).await;
-        // A sweep before anything is due would find nothing: it is passed over.
+        // A sweep before anything is due would find nothing and is skipped.
         if first_due < i64::MAX {
             self.next_sweep = self.next_sweep.max(first_due);
             next.push(self.next_sweep.max(now + 1));
         }
-        // What could have happened by now waits for somebody who stands still.
+        // Events whose time has come wait for a frozen task.
         let Some(next) = next.into_iter().filter(|at| *at > now).min() else {
             return false;
         };
@@ -58,7 +58,7 @@ impl Simulation {
         true
     }
 
-    /// The clients' orders as they are stored. They are read again only after a write.
+    /// The clients' orders as stored. They are read again only after a write.
     async fn stored_orders(&mut self) -> Rc<[Option<Order>]> {
         let writes = self.world.state().writes;
         if self.stored.0 != writes {
@@ -69,14 +69,14 @@ impl Simulation {
                     None => None,
                 });
             }
-            // A client that learns of its order later reads it later.
+            // Until every client knows its order, the orders are read each time.
             let all_known = self.clients.iter().all(|client| client.order.is_some());
             self.stored = (if all_known { writes } else { 0 }, orders.into());
         }
         Rc::clone(&self.stored.1)
     }
 
-    /// When the first order or mail that can still go on is due; `i64::MAX` without such an order or mail.
+    /// When the first order or mail that can still continue is due; `i64::MAX` if there is none.
     async fn first_due(&self, orders: &[Option<Order>]) -> i64 {
         let mut first_due = i64::MAX;
         for (client, order) in self.clients.iter().zip(orders) {
@@ -98,8 +98,8 @@ impl Simulation {
         first_due
     }
 
-    /// Whether only the customer can bring the order on, who does nothing more; it is looked at again
-    /// for ever.
+    /// Whether only the customer can continue the order and will not; the sweep then checks it
+    /// indefinitely.
     async fn is_parked(&self, client: &Client, order: &Order) -> bool {
         if invariants::is_out_of_reach(order, &self.plan) {
             return order.due.is_some_and(|due| due.tries >= 3)
@@ -114,7 +114,7 @@ impl Simulation {
         if !waits || !is_tired || self.world.now() < self.fleet.settled_at() {
             return false;
         }
-        // The money may be there by now, and its mails may not be.
+        // The money may be captured by now, while its mails are missing.
         let invoice = order.id.invoice().to_string();
         let charges = self.doubles.charges(&self.world);
         let mut charges = charges.iter().filter(|charge| charge.invoice == invoice);

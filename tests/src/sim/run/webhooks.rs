@@ -1,4 +1,4 @@
-//! The partner's webhooks: lost, late, twice, and repeated until they are acknowledged.
+//! The partner's webhooks: lost, late, duplicated, and retried until they are acknowledged.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::sim::fleet::Lambda;
 use crate::sim::webhooks::{about_charge, about_dispute, about_refund, signed};
 use crate::sim::world::News;
 
-/// How often a partner repeats a webhook that was not acknowledged.
+/// The maximum number of deliveries of a webhook that is not acknowledged.
 const MAX_DELIVERIES: u32 = 20;
 
 /// A webhook on its way.
@@ -17,12 +17,13 @@ pub(super) struct Webhook {
     pub(super) at: i64,
     deliveries: u32,
     event: Value,
-    /// Of which invoice's charge it tells, and how much that had happened to it from outside.
+    /// The invoice whose charge it reports, and the number of outside changes to that charge by
+    /// then.
     tells: Option<(String, u64)>,
 }
 
 impl Simulation {
-    /// The partner tells of charges whose money moved, and of refunds that failed.
+    /// The partner reports charges whose money moved, and refunds that failed.
     pub(super) fn tell_news(&mut self, moved: &[String]) {
         if self.plan.webhooks > 0 {
             for invoice in moved {
@@ -31,7 +32,7 @@ impl Simulation {
         }
         let news = std::mem::take(&mut self.world.state().news);
         for each in news {
-            // Once or twice, and later than what comes after it.
+            // Delivered once or twice, possibly after later events.
             let twice = self.world.state().random.chance(300);
             for _ in 0..=u32::from(twice) {
                 self.told += 1;
@@ -49,7 +50,7 @@ impl Simulation {
         }
     }
 
-    /// The partner tells of a charge: not at all, at once, late, or twice.
+    /// The partner reports a charge: not at all, at once, late, or twice.
     fn tell(&mut self, invoice: &str) {
         while self.world.state().random.chance(self.plan.webhooks) {
             self.told += 1;
@@ -66,7 +67,7 @@ impl Simulation {
         }
     }
 
-    /// Has a webhook arrive within so many milliseconds.
+    /// Delivers a webhook after at most `most` milliseconds.
     fn send_webhook(&mut self, event: Value, most: i64, about: Option<&str>) {
         let at = self.world.now() + self.world.state().random.millis(most);
         let tells = about.map(|invoice| {
@@ -96,7 +97,7 @@ impl Simulation {
         }
     }
 
-    /// A partner repeats a webhook that was not acknowledged.
+    /// A partner retries a webhook that was not acknowledged.
     pub(super) fn settle_webhook(&mut self, webhook: &Webhook, reply: Option<&Reply>) {
         let is_taken = reply.is_some_and(|reply| reply.status == 200);
         if is_taken && let Some((invoice, told)) = &webhook.tells {

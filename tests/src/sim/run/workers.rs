@@ -14,12 +14,12 @@ const VISIBILITY: i64 = 180_000;
 /// Receives after which a message goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 
-/// For how long an operator moves things by hand, in milliseconds: what nobody can mend would be moved
-/// for ever.
+/// How long an operator acts, in milliseconds: an operator who never stopped would redrive an
+/// unrecoverable message indefinitely.
 const OPERATOR_WORKS: i64 = 36 * 3_600_000;
 
 impl Simulation {
-    /// An operator moves dead letters back, or has the sweep look at an order at once.
+    /// An operator redrives dead letters, or makes the sweep check an order at once.
     pub(super) fn operate(&self, now: i64) {
         let mut state = self.world.state();
         if now > START + OPERATOR_WORKS || !state.random.chance(self.plan.operator) {
@@ -39,8 +39,8 @@ impl Simulation {
         }
     }
 
-    /// Once all else is at rest, an operator moves back what became of partners' hints in an outage:
-    /// nothing else brings them again.
+    /// Once everything else has finished, an operator redrives the partners' hints that became dead
+    /// letters in an outage: nothing else delivers them again.
     pub(super) fn redrive_hints(&mut self, faults_end: i64) -> bool {
         if self.redriven || self.world.now() < faults_end {
             return false;
@@ -103,7 +103,7 @@ impl Simulation {
         });
     }
 
-    /// Removes what was carried out from its queue.
+    /// Removes the completed messages from their queue.
     pub(super) fn settle_batch(&self, queue: Queue, ids: &[u64], failures: &[String]) {
         let kept: Vec<u64> = failures
             .iter()
