@@ -1,4 +1,4 @@
-//! Crashes after every effect, and random histories.
+//! Crashes at every effect, and random histories.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ fn number_from(name: &'static str) -> Option<u64> {
     Environment::process().required(name).ok()?.parse().ok()
 }
 
-/// Runs one plan on a virtual clock of its own.
+/// Runs one plan on its own virtual clock.
 fn run(plan: Plan) -> Result<u64, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -29,8 +29,8 @@ fn run(plan: Plan) -> Result<u64, String> {
     result.map_err(|violation| format!("{violation:?}\nin {text}"))
 }
 
-/// The plan of a seed without what `SIM_LEAVE_OUT=keys,mails,strangers` names, so that what breaks at
-/// once does not hide the rest.
+/// The plan of a seed, without the parts that `SIM_LEAVE_OUT=keys,mails,strangers` names, so that a
+/// violation of one part does not hide the others.
 fn plan(seed: u64) -> Plan {
     let left_out = Environment::process().optional("SIM_LEAVE_OUT");
     let is_in = |what| !left_out.as_ref().is_some_and(|text| text.contains(what));
@@ -48,7 +48,7 @@ fn plan(seed: u64) -> Plan {
 }
 
 /// Runs the plans on both cores and prints how often each promise is broken, with a seed for each,
-/// instead of stopping at the first: to see what a change of the simulator finds.
+/// instead of stopping at the first: shows the findings of a change to the simulator.
 #[expect(clippy::print_stdout, reason = "what was asked for")]
 fn survey(plans: Vec<Plan>) {
     type Found = BTreeMap<String, (usize, u64, String)>;
@@ -81,7 +81,7 @@ fn survey(plans: Vec<Plan>) {
     }
 }
 
-/// Runs the plans on both cores; the first that breaks a promise fails the test.
+/// Runs the plans on both cores; the first plan that breaks a promise fails the test.
 fn run_all(plans: Vec<Plan>) -> usize {
     let count = plans.len();
     let plans = Mutex::new(plans);
@@ -115,7 +115,7 @@ fn without_faults_every_scenario_ends_as_it_should() {
     }
 }
 
-/// One plan for each effect that `calm` has, changed there by `strike`.
+/// One plan for each effect of `calm`, changed at that effect by `strike`.
 fn at_every_effect(calm: &Plan, strike: impl Fn(&mut Plan, u64)) -> Vec<Plan> {
     let effects = run(calm.clone()).unwrap();
     let plans = (1..=effects).map(|effect| {
@@ -169,7 +169,7 @@ fn clocks_five_minutes_apart_and_a_crash_at_any_effect_break_nothing() {
     run_all(plans.concat());
 }
 
-/// Safety must not rest on a partner's idempotency keys.
+/// Safety must not depend on a partner's idempotency keys.
 #[test]
 fn a_crash_at_any_effect_breaks_nothing_at_a_partner_that_forgets_every_key() {
     let plans = [Scenario::CHECKOUT, Scenario::DECLINED_ONCE].map(|scenario| {
@@ -199,7 +199,8 @@ async fn a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_w
         throttle: 1_000,
         ..Faults::default()
     };
-    // A single call is refused too where it meets a transaction (`TransactionConflictException`).
+    // A single call is also refused if it conflicts with a transaction
+    // (`TransactionConflictException`).
     let conflicting = Faults {
         conflict: 1_000,
         ..Faults::default()
@@ -216,23 +217,24 @@ async fn a_database_that_throttles_or_conflicts_for_ever_is_503_and_nothing_is_w
             assert_eq!(reply.status, 503, "{}", reply.text);
             assert_eq!(reply.code(), "database_unavailable");
             assert_eq!(reply.header("retry-after"), "5");
-            // Tried again, with jitter, before giving up.
+            // The call is retried, with jitter, before it fails.
             assert_eq!((effects, items), (4, 0));
         }
     }
 }
 
-/// When a customer comes back, in milliseconds from when the time to pay is over: the sweep, its message
-/// and the worker that cancels take that long.
+/// When a customer returns, in milliseconds after the time to pay has ended: the sweep, its
+/// message, and the worker that cancels take that long.
 const ABOUT_THE_EXPIRY: std::ops::Range<i64> = -200..600;
 
-/// Paid and not cancelled, or cancelled and not charged, whoever is first, at each kind of partner.
+/// At each kind of partner, the order is either paid and not cancelled, or cancelled and not
+/// charged, whichever comes first.
 #[test]
 fn a_customer_who_comes_back_when_the_order_expires_pays_or_is_not_charged() {
     let mut plans = Vec::new();
     for protocol in [Protocol::Everybody, Protocol::Intents, Protocol::Orders] {
         for (seed, after) in ABOUT_THE_EXPIRY.step_by(10).enumerate() {
-            // At PayPal a declined order lives for three hours, and expires after that.
+            // At PayPal a declined order lives for three hours and then expires.
             let unpaid_minutes = if protocol == Protocol::Orders {
                 180
             } else {
@@ -253,7 +255,7 @@ fn a_customer_who_comes_back_when_the_order_expires_pays_or_is_not_charged() {
     run_all(plans);
 }
 
-/// The scenarios that a real partner's double can play.
+/// The scenarios that a real partner's double supports.
 const ON_THE_WIRE: [Scenario; 7] = [
     Scenario::CHECKOUT,
     Scenario::BOTH,
@@ -264,7 +266,7 @@ const ON_THE_WIRE: [Scenario; 7] = [
     Scenario::DECLINED_THEN_EXPIRED,
 ];
 
-/// Through the real clients: every request to a partner is an effect.
+/// With the real clients, every request to a partner is an effect.
 fn crash_everywhere_at(partner: PartnerName) -> usize {
     let plans = ON_THE_WIRE.map(|scenario| {
         let calm = Plan {
@@ -288,10 +290,10 @@ fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_paypal() {
     println!("{count} crash points");
 }
 
-/// When a cancellation comes while the carrier is asked, in milliseconds after the cart.
+/// When a cancellation comes during the calls to the carrier, in milliseconds after the cart.
 const WHILE_SHIPPED: [i64; 6] = [160, 180, 200, 220, 240, 260];
 
-/// Through the client of EasyPost: every request to the carrier is an effect.
+/// With EasyPost's client, every request to the carrier is an effect.
 #[test]
 fn a_crash_at_any_effect_breaks_nothing_through_the_client_of_easypost() {
     let cancelled = WHILE_SHIPPED.map(|after| Scenario {
@@ -351,8 +353,8 @@ fn an_answer_lost_at_any_effect_breaks_nothing_through_the_real_clients() {
     println!("{count} lost answers");
 }
 
-/// The plan of that seed through the real clients. Where PayPal charges, the account's credentials are
-/// replaced for a while in some histories.
+/// The plan of that seed with the real clients. If PayPal charges, other credentials replace the
+/// account's for a while in some histories.
 fn plan_on_the_wire(seed: u64) -> Plan {
     let carriers = [
         None,
@@ -376,7 +378,7 @@ fn plan_on_the_wire(seed: u64) -> Plan {
         _ => plan.change,
     };
     if change.is_some_and(|change| change.other_account) {
-        // What the account that is gone has charged, nobody can give back.
+        // Charges of an account whose credentials are gone cannot be refunded.
         for scenario in &mut scenarios {
             scenario.refunds = [None; 3];
             scenario.outside = [None; 2];
@@ -387,23 +389,24 @@ fn plan_on_the_wire(seed: u64) -> Plan {
         carrier: carriers[random.below(carriers.len())],
         scenarios,
         change,
-        // Their doubles refund as they are told, and these histories tell them nothing.
+        // The doubles refund only as scripted, and these histories script no refunds.
         refunds_fail: 0,
         ..plan
     }
 }
 
-/// `SIM_SEED`, `SIM_HISTORIES`, `SIM_FIRST` and `SIM_SURVEY` as for the histories without real clients.
+/// `SIM_SEED`, `SIM_HISTORIES`, `SIM_FIRST`, and `SIM_SURVEY` as for the histories without real
+/// clients.
 #[test]
 fn random_histories_keep_every_promise_through_the_real_clients() {
     run_histories(300, plan_on_the_wire);
 }
 
-/// How many pairs of one scenario run without `SIM_ALL_PAIRS`.
+/// The number of pairs for each scenario without `SIM_ALL_PAIRS`.
 const PAIRS: usize = 400;
 
-/// Every pair of the plain checkout, and of every other scenario a sample of 400 that is the
-/// same in every run; `SIM_ALL_PAIRS=1` takes every pair of every scenario.
+/// All pairs of the plain checkout, and of every other scenario a sample of 400 that is the same in
+/// every run; `SIM_ALL_PAIRS=1` runs every pair of every scenario.
 #[test]
 fn any_two_crashes_on_the_way_break_nothing() {
     let mut plans = Vec::new();
@@ -428,20 +431,20 @@ fn any_two_crashes_on_the_way_break_nothing() {
     println!("{count} pairs of crash points");
 }
 
-/// `SIM_SEED=n` replays one history and prints every effect; `SIM_HISTORIES=n` runs that many, from
-/// `SIM_FIRST=n` on; `SIM_SURVEY=1` counts what breaks instead of stopping at the first.
+/// `SIM_SEED=n` replays one history and prints every effect; `SIM_HISTORIES=n` runs that many,
+/// starting at `SIM_FIRST=n`; `SIM_SURVEY=1` counts violations instead of stopping at the first.
 #[test]
 fn random_histories_keep_every_promise() {
     run_histories(2_000, plan);
 }
 
-/// The same where money goes back of every order.
+/// The same, with refunds of every order.
 #[test]
 fn random_histories_of_refunds_keep_every_promise() {
     run_histories(500, Histories::plan_of_refunds);
 }
 
-/// A partner changes and changes back while money goes back.
+/// A partner changes and changes back during the refunds.
 #[test]
 fn random_histories_of_refunds_keep_every_promise_while_the_billing_partner_changes() {
     run_histories(200, |seed| Plan {
@@ -450,7 +453,7 @@ fn random_histories_of_refunds_keep_every_promise_while_the_billing_partner_chan
     });
 }
 
-/// The same through the real clients.
+/// The same with the real clients.
 #[test]
 fn random_histories_of_refunds_keep_every_promise_through_the_real_clients() {
     run_histories(200, |seed| {
@@ -459,7 +462,7 @@ fn random_histories_of_refunds_keep_every_promise_through_the_real_clients() {
         let plan = Histories::plan_of_refunds(seed);
         let mut scenarios = plan.scenarios;
         for scenario in &mut scenarios {
-            // The double settles nothing later by itself.
+            // The double settles nothing later.
             scenario.customer = "8080";
         }
         Plan {

@@ -1,4 +1,4 @@
-//! Never twice, never lost: histories in which everything crashes everywhere.
+//! Never twice, never lost: histories with crashes at every effect.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,11 +1,12 @@
-//! Which test covers which fault of which step: the fault matrix in `docs/design` is generated from here.
+//! The tests that cover each fault of each step. The fault matrix in `docs/design` is generated
+//! from here.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use platform::config::Environment;
 
-/// A fault, what must come of it, and the tests that show it.
+/// A fault, its required consequence, and the tests that prove it.
 struct Row {
     step: &'static str,
     fault: &'static str,
@@ -549,7 +550,7 @@ pub(super) fn test_sources() -> String {
     folders.map(|folder| texts(&root().join(folder))).concat()
 }
 
-/// The text of every file in a folder and in the folders below it.
+/// The text of every file in a folder and its subfolders.
 fn texts(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -563,7 +564,7 @@ fn texts(folder: &Path) -> String {
     paths.map(text).collect()
 }
 
-/// How often that test is defined in `sources`, and run by default.
+/// How many times the test is defined in `sources` and runs by default.
 pub(super) fn definitions(sources: &str, test: &str) -> usize {
     let python = format!("    def {test}(self)");
     let rust = format!("fn {test}()");
@@ -604,8 +605,8 @@ fn every_row_of_the_fault_matrix_has_its_tests() {
     }
 }
 
-/// Holds the text between two marks of a document against `expected`; with `MATRIX=write`, writes it
-/// there.
+/// Compares the text between two marks of a document with `expected`; with `MATRIX=write`, writes
+/// it there.
 pub(super) fn check_written(document: &str, begin: &str, end: &str, expected: &str) {
     let file = root().join(document);
     let text = std::fs::read_to_string(&file).unwrap();
@@ -621,7 +622,7 @@ pub(super) fn check_written(document: &str, begin: &str, end: &str, expected: &s
     );
 }
 
-/// `MATRIX=write` brings the table up to date.
+/// `MATRIX=write` updates the table.
 #[test]
 fn the_fault_matrix_in_the_book_is_this_one() {
     check_written("docs/design/fault-matrix.md", BEGIN, END, &table());

@@ -1,11 +1,10 @@
-//! The charge's protocol, as small as it can be, searched exhaustively.
+//! The smallest model of the charge's protocol, searched exhaustively.
 //!
-//! Two workers, messages at any time and one explicit retry meet at one invoice. A lease can end, a
-//! worker can stand still or die at any moment. The partner may decline, once; a call to it may stay
-//! without an answer, once, and a confirmation may then still be carried out at any time; the customer
-//! may revoke the payment method, approve another one and pay on the partner's own page. Every order
-//! of the steps is tried; what the real code does at each step is what `payment` and
-//! `store::payments` do.
+//! Two workers, messages at any time, and one explicit retry act on one invoice. At any moment a
+//! lease can end, and a worker can freeze or die. The partner may decline once. One call to it may
+//! go unanswered, and its confirmation may then still be carried out at any time. The customer may
+//! revoke the payment method, approve another one, and pay on the partner's own page. Every order
+//! of the steps is tried; each step does what `payment` and `store::payments` do.
 
 mod partner;
 mod worker;
@@ -15,49 +14,50 @@ use std::collections::{HashMap, VecDeque};
 
 use world::{Broken, State, Step, World};
 
-/// What is left out of the protocol, to show that the search would notice.
+/// A part of the protocol that is left out, to prove that the search would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
-    /// Writes do not name the fence they were made under.
+    /// Writes do not name the fence that they were made under.
     NoFence,
     /// The charge is confirmed before its reference is stored.
     ConfirmBeforeStoring,
-    /// A declined attempt is not cancelled, and not taken over, before the next one is opened.
+    /// A declined attempt's charge is neither cancelled nor continued before the next one is
+    /// opened.
     NoCancel,
-    /// Whoever finds a reference opens another charge.
+    /// A worker that finds a reference opens another charge.
     NoLookUp,
-    /// A capture whose write was overtaken is not looked at again.
+    /// A worker whose write of a capture was overtaken does not look the charge up again.
     CaptureForgotten,
     /// A declined order whose charge may still be confirmed is not due.
     DeclineNotDue,
-    /// A declined charge is not cancelled, and counts as dead.
+    /// A declined charge is not cancelled but counts as dead.
     DeclineNotClosed,
-    /// A charge is confirmed by the method that it names, whatever the customer has agreed to since.
+    /// A charge is confirmed with its own method, whatever the customer has agreed to since.
     MethodNotCompared,
-    /// A message does nothing about a declined order.
+    /// A message does nothing for a declined order.
     NewsIgnored,
-    /// A charge is asked for by another method while a confirmation may be on its way.
+    /// A charge is confirmed with another method while a confirmation may be on its way.
     OtherMethodWhileUnanswered,
 }
 
-/// How the partner ends a declined attempt, and by which method it charges.
+/// How the partner ends a declined attempt, and which method it charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Partner {
-    /// It cancels the attempt's charge, and the next attempt opens another. A charge keeps the method
-    /// that it was opened with; only the customer can pay a declined one in another way, on the
-    /// partner's own page. As at Stripe.
+    /// It cancels the attempt's charge, and the next attempt opens another. A charge keeps the
+    /// method that it was opened with; only the customer can pay a declined one with another
+    /// method, on the partner's own page. Like Stripe.
     Cancels,
-    /// It cannot. The next attempt goes on with the same charge, unless that one is dead: a charge
-    /// expires at any moment, and a decline may be its end. Each confirmation names its method. As at
-    /// PayPal.
+    /// It cannot cancel. The next attempt continues with the same charge unless that one is dead: a
+    /// charge expires at any moment, and a decline may end it. Each confirmation names its method.
+    /// Like PayPal.
     CannotCancel,
 }
 
-/// Who plays, and by which rules.
+/// The partner, the flaws, and the rules of a search.
 #[derive(Clone, Copy, Debug)]
 struct Game {
     partner: Partner,
-    /// Nobody dies and no lease ends.
+    /// No worker dies, and no lease ends.
     is_calm: bool,
     flaws: &'static [Flaw],
 }
@@ -77,7 +77,7 @@ impl Game {
 }
 
 impl World {
-    /// Every world that one step leads to.
+    /// Every world that is one step away.
     fn next(&self, game: Game) -> Vec<Self> {
         if self.broken.is_some() {
             return vec![self.with(|world| world.broken = None)];
@@ -96,7 +96,7 @@ impl World {
     }
 }
 
-/// Searches every world that can be reached from there; returns how many there are, or the way to the
+/// Searches every world that can be reached from `start`. Returns their number, or the path to the
 /// first one that breaks such a promise.
 fn search(
     start: World,
@@ -113,7 +113,7 @@ fn search(
             way.reverse();
             return Err((broken, way));
         }
-        // There is no end of charges from there.
+        // From there, the number of charges is unlimited.
         if broken == Some(Broken::ChargedTwice) {
             continue;
         }
@@ -141,7 +141,7 @@ fn no_order_of_steps_charges_twice() {
     }
 }
 
-/// Where each flaw matters, and which promise it breaks there.
+/// The partners for which each flaw matters, and the promise that it breaks.
 const NEEDS: [(&[Flaw], &[Partner], Broken); 11] = [
     (
         &[Flaw::ConfirmBeforeStoring],
@@ -186,7 +186,7 @@ fn the_search_notices_what_the_protocol_needs() {
     }
 }
 
-/// The way to the first world that breaks that promise, where nobody dies and no lease ends.
+/// The path to the first world that breaks that promise if no worker dies and no lease ends.
 fn calm_way(start: World, game: Game, promise: Broken) -> Vec<World> {
     let game = Game {
         is_calm: true,
@@ -196,8 +196,9 @@ fn calm_way(start: World, game: Game, promise: Broken) -> Vec<World> {
     found.unwrap_err().1
 }
 
-/// A decline by one method while the capture by another is on its way, and a declined charge that the
-/// customer pays at the partner: the money is taken in the next step, and nothing looks for it.
+/// A decline with one method while the capture with another is on its way, and a declined charge
+/// that the customer pays at the partner: the money is captured in the next step, and no worker
+/// looks for it.
 #[test]
 fn without_its_guards_a_declined_charge_that_takes_the_money_is_lost_on_a_calm_day() {
     const UNGUARDED: &[Flaw] = &[
@@ -223,11 +224,11 @@ fn without_its_guards_a_declined_charge_that_takes_the_money_is_lost_on_a_calm_d
     }
 }
 
-/// A charge was opened, the method is taken back, and the next claim confirms the charge.
+/// A charge is opened, the method is revoked, and the next claim confirms the charge.
 #[test]
 fn without_its_guard_a_revoked_method_is_charged_on_a_calm_day() {
     let game = Game::new(Partner::Cancels, &[Flaw::MethodNotCompared]);
     let way = calm_way(World::start(), game, Broken::RevokedMethodCharged);
-    // On a calm day only a lost confirmation makes a second claim of one attempt.
+    // Without deaths, only a lost confirmation leads to a second claim of one attempt.
     assert_eq!(way.last().unwrap().left.losses, 0);
 }

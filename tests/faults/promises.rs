@@ -1,4 +1,4 @@
-//! What the service promises, where each promise ends, and which tests would turn red if it broke: the
+//! The service's promises, the limit of each, and the tests that would fail if it were broken. The
 //! list in ARCHITECTURE.md and the table in `docs/design` are generated from here.
 
 use std::fmt::Write as _;
@@ -153,7 +153,7 @@ const PROMISES: &[Promise] = &[
 const BEGIN: &str = "<!-- the promises: written from tests/faults/promises.rs -->\n";
 const END: &str = "<!-- the promises end -->";
 
-/// The promises alone, as a list.
+/// Only the promises, as a list.
 fn list() -> String {
     let mut list = "\n".to_owned();
     for each in PROMISES {

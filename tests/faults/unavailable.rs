@@ -1,4 +1,5 @@
-//! A 503 says what is known of the request: that it changed nothing, or that nobody knows.
+//! A 503 states what is known about the request: that it changed nothing, or that its outcome is
+//! unknown.
 
 use serde_json::{Value, json};
 use tests::request;
@@ -12,7 +13,7 @@ const EMAIL: &str = "/api/order/email.json";
 const CANCEL: &str = "/api/order/cancel.json";
 const AGREEMENT: &str = "/api/customer/billing.json";
 
-/// How far an order is before the request comes.
+/// The state of the order before the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Nothing,
@@ -70,7 +71,7 @@ fn approves() -> Value {
     json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": "8kk8451t"})
 }
 
-/// A request and what it is sent to.
+/// A request and its target.
 type Asked = (&'static str, Stage, fn(&str) -> Value);
 
 const ASKED: [Asked; 11] = [
@@ -87,7 +88,7 @@ const ASKED: [Asked; 11] = [
     (AGREEMENT, Stage::Nothing, |_| approves()),
 ];
 
-/// An order that has come so far, and the simulation that it lives in.
+/// An order at that stage, and its simulation.
 async fn at(stage: Stage) -> (Simulation, String) {
     let simulation = Simulation::new(Plan::calm(Scenario::CHECKOUT));
     let mut order = String::new();
@@ -116,7 +117,7 @@ async fn at(stage: Stage) -> (Simulation, String) {
     (simulation, order)
 }
 
-/// Answers lost, calls throttled, and an answer lost before the further tries are throttled. The
+/// Lost answers, throttled calls, and a lost answer before the further tries are throttled. The
 /// database's client tries four times.
 const STRIKES: [(u64, u64); 3] = [(4, 0), (0, 4), (1, 3)];
 
@@ -193,7 +194,7 @@ async fn a_read_that_fails_changed_nothing() {
     assert!(detail.contains("Nothing was changed"), "{detail}");
 }
 
-/// Not even the key of its cursor, which it may have made, is anything that a caller sees.
+/// Not even the key of its cursor, which it may have created, is visible to a caller.
 #[tokio::test(start_paused = true)]
 async fn a_search_that_fails_changed_nothing() {
     let mut failed = 0;

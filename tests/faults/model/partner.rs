@@ -1,20 +1,20 @@
-//! The partner's and the customer's side: what happens to the charge without a worker.
+//! The partner and the customer: changes to the charge that no worker makes.
 
 use super::world::{Broken, Charge, Late, Method, Standing, World};
 use super::{Game, Partner};
 
-/// What `cancel` answers.
+/// The answer of `cancel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cancelled {
-    /// Nobody can confirm it any more.
+    /// The charge can no longer be confirmed.
     Dead,
     Captured,
-    /// It could not be cancelled.
+    /// The charge could not be cancelled.
     Open,
 }
 
 impl World {
-    /// Every world that the partner, the customer or the network leads to.
+    /// Every world that the partner, the customer, or the network leads to.
     pub(super) fn outside(&self, game: Game) -> Vec<Self> {
         let mut worlds = self.change_agreement();
         match game.partner {
@@ -47,14 +47,15 @@ impl World {
         changes.iter().map(changed).collect()
     }
 
-    /// Each charge that stands so, turned into the other.
+    /// Changes each charge with such a standing to the other one.
     fn turn(&self, from: impl Fn(Standing) -> bool, to: Standing) -> Vec<Self> {
         let turns = |index: &usize| from(self.charges[*index].standing);
         let turned = |index: usize| self.with(|world| world.charges[index].standing = to);
         (0..self.charges.len()).filter(turns).map(turned).collect()
     }
 
-    /// Opens a charge. The partner may have forgotten the idempotency key: each is a new one.
+    /// Opens a charge. The partner may have forgotten the idempotency key, so each charge is a new
+    /// one.
     pub(super) fn open(&mut self, method: Method, game: Game) -> u8 {
         self.charges.push(Charge {
             standing: Standing::Unconfirmed,
@@ -63,7 +64,7 @@ impl World {
         u8::try_from(self.charges.len() - 1).unwrap()
     }
 
-    /// What `look_up` answers. PayPal shows an order that refused one source as one that waits.
+    /// The answer of `look_up`. PayPal shows an order that refused one source as waiting.
     pub(super) fn look_up(&self, charge: u8, game: Game) -> Standing {
         match (self.standing(charge), game.partner) {
             (Standing::Declined, Partner::CannotCancel) => Standing::Unconfirmed,
@@ -85,8 +86,9 @@ impl World {
         }
     }
 
-    /// Carries a confirmation out: each way in which it can end, and how the charge stands then. What
-    /// was declined once may be taken the next time, as a `PaymentIntent` and a PayPal order can.
+    /// Carries out a confirmation: each possible outcome, with the charge's standing afterwards. A
+    /// charge that was declined once may be captured the next time, like a `PaymentIntent` and a
+    /// PayPal order.
     pub(super) fn confirmed(&self, asked: Late, game: Game) -> Vec<(Self, Standing)> {
         let index = usize::from(asked.ask.charge);
         let standing = self.charges[index].standing;

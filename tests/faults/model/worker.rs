@@ -1,4 +1,4 @@
-//! The service's side: what `payment` and `store::payments` do, one effect a step.
+//! The service: what `payment` and `store::payments` do, one effect for each step.
 
 use super::partner::Cancelled;
 use super::world::{
@@ -69,7 +69,7 @@ impl World {
         worlds
     }
 
-    /// A worker that knew of a capture must not leave a decline standing.
+    /// A worker that knew of a capture must not leave a decline behind.
     fn drops(mut self, worker: usize) -> Self {
         if self.workers[worker] == Step::Idle && self.order.state == State::Declined {
             self.broken = Some(Broken::CaptureDropped);
@@ -81,17 +81,17 @@ impl World {
         self.with(|world| world.workers[worker] = step)
     }
 
-    /// The condition of `fenced_update`.
+    /// The condition of `when_claimed`.
     fn holds(&self, claim: Claim, game: Game) -> bool {
         (claim.is_current || game.lacks(Flaw::NoFence)) && self.order.state == State::Due
     }
 
-    /// The condition `AS_DECLINED`.
+    /// The condition of `when_declined`.
     fn is_as_declined(&self, is_current: bool, game: Game) -> bool {
         (is_current || game.lacks(Flaw::NoFence)) && self.order.state == State::Declined
     }
 
-    /// `release_payment`, `Confirmation::AsBefore`: what is due stays due.
+    /// `release_payment` with `Confirmation::AsBefore`: what is due stays due.
     fn release(&self, worker: usize, claim: Claim, game: Game) -> Self {
         self.with(|world| {
             world.workers[worker] = Step::Idle;
@@ -101,7 +101,7 @@ impl World {
         })
     }
 
-    /// `pay` by a message, from the sweep or a webhook, or by a request before any decline.
+    /// `pay` for a message, from the sweep or a webhook, or for a request before any decline.
     fn message(&self, worker: usize, game: Game) -> Option<Self> {
         match self.order.state {
             State::Due if !self.order.leased => Some(self.with(|world| {
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// `start_next_attempt`, by an explicit request after a decline.
+    /// `start_next_attempt`, for an explicit request after a decline.
     fn request(&self, worker: usize, game: Game) -> Option<Self> {
         if self.order.state != State::Declined || self.left.retries == 0 {
             return None;
@@ -143,8 +143,8 @@ impl World {
         Some(world)
     }
 
-    /// `charge`: opens one, or looks the stored one up and goes on where it stands. The agreement is
-    /// read here.
+    /// `charge`: opens a charge, or looks up the stored one and continues from its standing. It
+    /// also reads the agreement.
     fn charge(
         &self,
         worker: usize,
@@ -197,8 +197,8 @@ impl World {
         })
     }
 
-    /// `change_method`. `ON_ITS_WAY` may be over whenever no confirmation is on its way: a request
-    /// arrives before that, or never.
+    /// `change_method`. `ON_ITS_WAY` may have passed whenever no confirmation is on its way: a
+    /// request arrives before that, or never.
     fn change_method(
         &self,
         worker: usize,
@@ -222,11 +222,11 @@ impl World {
                 Step::Asks(claim, Ask { charge, method })
             }
         };
-        // Or it is given back: that time is not over, or the partner does not answer.
+        // Or the claim is released: that time has not passed, or the partner does not answer.
         vec![released, next.to(worker, step)]
     }
 
-    /// `try_confirm`, and `confirm`'s second charge for one that has expired.
+    /// `try_confirm`, and `confirm`'s second charge if the first has expired.
     fn confirm(&self, worker: usize, claim: Claim, ask: Ask, game: Game) -> Vec<Self> {
         let bound = self.charges[usize::from(ask.charge)].bound;
         if bound.is_some_and(|bound| bound != ask.method) {
@@ -289,9 +289,9 @@ impl World {
         world
     }
 
-    /// Whether a confirmation is on its way that can take the stored charge's money by another method
-    /// than the stored one. One that a worker sent after it was overtaken does not count: nothing says
-    /// when a frozen one wakes, and the due mark is there for that.
+    /// Whether a confirmation is on its way that can capture the stored charge with another method
+    /// than the stored one. A confirmation that a worker sent after it was overtaken does not
+    /// count: a frozen worker may wake at any time, and the due mark covers that.
     fn another_method_is_on_its_way(&self) -> bool {
         let (Some(late), Some(stored)) = (self.late, self.order.reference) else {
             return false;
@@ -302,7 +302,7 @@ impl World {
             && self.standing(stored.charge).is_alive()
     }
 
-    /// `charge_captured`; one that is overtaken looks again.
+    /// `charge_captured`; an overtaken worker looks the charge up again.
     fn captured_by(&self, worker: usize, claim: Claim, game: Game) -> Self {
         if self.holds(claim, game) {
             return self.with(|world| {
@@ -320,7 +320,8 @@ impl World {
         self.to(worker, step)
     }
 
-    /// What `check_declined` and `start_next_attempt` do first: they ask the partner to cancel.
+    /// The first part of `check_declined` and `start_next_attempt`: they request the cancellation
+    /// from the partner.
     fn cancel_declined(
         &self,
         worker: usize,
@@ -340,7 +341,7 @@ impl World {
         next.workers[worker] = match (next.cancel(charge, game), wish) {
             (Cancelled::Captured, _) => Step::TakesUp { is_current, charge },
             (Cancelled::Dead, Wish::Message) => Step::Closes { is_current },
-            // It stays due.
+            // The order stays due.
             (Cancelled::Open, Wish::Message) => Step::Idle,
             (Cancelled::Dead, Wish::Request) => tries_again(Next::Another),
             (Cancelled::Open, Wish::Request) => tries_again(Next::Same),

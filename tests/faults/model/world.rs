@@ -1,22 +1,22 @@
-//! What there is: the order, the partner's charges, the customer's agreement, a late confirmation and
-//! two workers.
+//! The state of the model: the order, the partner's charges, the customer's agreement, a late
+//! confirmation, and two workers.
 //!
-//! Nothing is bounded but what happens to the charge from outside ([`Left`]). Fences only grow, so all
-//! that matters of a worker's fence is whether it is still the order's. A charge that nobody can name
-//! any more, and that has no money, is forgotten.
+//! Only changes from outside are limited ([`Left`]). Fences only grow, so all that matters about a
+//! worker's fence is whether it is still the order's. A charge that no part of the state names any
+//! more, and that has no money, is dropped.
 
 use super::Game;
 
 /// A payment method of the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Method {
-    /// The one that is agreed to at first, and never again once it was taken back.
+    /// The first agreed method, which is never agreed to again once it was revoked.
     Old,
-    /// The one that replaces it.
+    /// The method that replaces it.
     New,
 }
 
-/// The stored payment's state; `Due` stands for every state that can be claimed.
+/// The stored payment's state; `Due` stands for every state that allows a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum State {
     Due,
@@ -24,8 +24,8 @@ pub(super) enum State {
     Paid,
 }
 
-/// The stored charge: the reference, the method it was opened with or asked for by last, and whether a
-/// confirmation may be on its way (`unansweredSince`).
+/// The stored charge: the reference, the method that it was last opened or confirmed with, and
+/// whether a confirmation may be on its way (`unansweredSince`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Reference {
     pub(super) charge: u8,
@@ -33,7 +33,7 @@ pub(super) struct Reference {
     pub(super) unanswered: bool,
 }
 
-/// What the database has.
+/// The contents of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Order {
     pub(super) state: State,
@@ -43,14 +43,14 @@ pub(super) struct Order {
     pub(super) reference: Option<Reference>,
 }
 
-/// Where a charge stands at the partner.
+/// The standing of a charge at the partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Standing {
     Unconfirmed,
     Captured,
-    /// Refused, and alive: it may be confirmed again.
+    /// Declined but open: it may be confirmed again.
     Declined,
-    /// Cancelled, expired, or refused for good.
+    /// Cancelled, expired, or finally declined.
     Dead,
 }
 
@@ -64,20 +64,20 @@ impl Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Charge {
     pub(super) standing: Standing,
-    /// The method that it was opened with, where the partner charges by no other.
+    /// The method that it was opened with, if the partner charges no other.
     pub(super) bound: Option<Method>,
 }
 
 /// A worker's claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Claim {
-    /// Its fence is still the order's.
+    /// Whether its fence is still the order's.
     pub(super) is_current: bool,
-    /// The customer had taken the old method back before the claim.
+    /// Whether the customer had revoked the old method before the claim.
     pub(super) is_after_change: bool,
 }
 
-/// A charge that is asked for by a method.
+/// A charge, and the method to confirm it with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Ask {
     pub(super) charge: u8,
@@ -88,11 +88,11 @@ pub(super) struct Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Late {
     pub(super) ask: Ask,
-    /// The claim that it was sent under, as it stood then.
+    /// The claim that it was sent under, as it was then.
     pub(super) claim: Claim,
 }
 
-/// What becomes of the charge of a declined attempt.
+/// The next attempt's charge after a declined one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Next {
     /// `NextCharge::Another`.
@@ -101,45 +101,46 @@ pub(super) enum Next {
     Same,
 }
 
-/// Who asks about a declined order: `Wish`.
+/// The origin of a check of a declined order: `Wish`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Wish {
     Message,
     Request,
 }
 
-/// Where a worker is. `is_current` of a declined order that was read: nobody has claimed it since.
+/// The position of a worker. For a declined order that was read, `is_current` means that no worker
+/// has claimed it since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Step {
-    /// Not started, ended or dead: another function may start.
+    /// Not started, ended, or dead: another function may start.
     Idle,
-    /// Holds a claim, and the order as it was claimed.
+    /// Holds a claim, with the order's charge when it was claimed.
     Claimed(Claim, Option<Reference>),
-    /// Is about to open a charge by this method.
+    /// Is about to open a charge with this method.
     Opens(Claim, Method),
     /// Has opened this charge.
     Opened(Claim, Ask),
-    /// Has found an unconfirmed charge that names another method than this, which holds now.
+    /// Has found an unconfirmed charge with another method than this one, which is the agreed one.
     ChangesMethod(Claim, Reference, Method),
-    /// Is about to write down that it confirms a charge which was opened before.
+    /// Is about to record that it confirms a charge that was opened earlier.
     Asks(Claim, Ask),
     /// Is about to confirm a charge whose reference is stored.
     Confirms(Claim, Ask),
-    /// Knows how the charge stands, and is about to write that, or to close a declined charge first.
+    /// Knows the charge's standing, and is about to write it, or to close a declined charge first.
     Knows(Claim, u8, Standing),
-    /// Is about to write a decline; whether its charge may still be confirmed.
+    /// Is about to write a decline; the flag says whether its charge may still be confirmed.
     Declines(Claim, bool),
-    /// Has met another's claim while it held a capture: it starts again, as a message does.
+    /// Was overtaken by another claim while it held a capture: it starts again, as a message does.
     LooksAgain,
-    /// Has read a declined order with this charge, and is about to ask the partner to cancel it.
+    /// Has read a declined order with this charge, and is about to request its cancellation.
     Cancels {
         is_current: bool,
         charge: u8,
         wish: Wish,
     },
-    /// Knows that the declined charge is dead, and is about to write that.
+    /// Knows that the declined charge is dead, and is about to record it.
     Closes { is_current: bool },
-    /// Knows that the declined charge has the money, and is about to claim the order for that.
+    /// Knows that the declined charge was captured, and is about to claim the order to record it.
     TakesUp { is_current: bool, charge: u8 },
     /// Is about to claim the next attempt.
     TriesAgain { is_current: bool, next: Next },
@@ -165,7 +166,7 @@ impl Step {
         }
     }
 
-    /// Somebody has claimed the order.
+    /// Another worker has claimed the order.
     fn overtake(&mut self) {
         match self {
             Self::Claimed(claim, _)
@@ -185,31 +186,32 @@ impl Step {
     }
 }
 
-/// What may still happen from outside. The agreement needs no count: it never goes back.
+/// The remaining changes from outside. Changes of the agreement need no count, because it never
+/// changes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Left {
     /// Explicit requests after a decline.
     pub(super) retries: u8,
     pub(super) declines: u8,
-    /// Calls to the partner that are not answered: a confirmation is on its way from then on, a
-    /// cancellation is not carried out.
+    /// Unanswered calls to the partner. A confirmation is on its way from then on; a cancellation
+    /// is not carried out.
     pub(super) losses: u8,
 }
 
 /// A promise that a step or a world breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Broken {
-    /// Two charges have the money.
+    /// Two charges were captured.
     ChargedTwice,
-    /// Money was taken, and once every worker is dead nothing brings the order to say so.
+    /// A charge was captured, and if every worker dies, nothing makes the order show it.
     MoneyIsLost,
-    /// A worker that knew of a capture ended and left a decline standing.
+    /// A worker that knew of a capture ended and left a decline behind.
     CaptureDropped,
-    /// A charge was confirmed by a method that was taken back before the claim.
+    /// A charge was confirmed with a method that was revoked before the claim.
     RevokedMethodCharged,
-    /// An order is declined and not due, and somebody could still confirm its charge.
+    /// An order is declined and not due, although its charge can still be confirmed.
     OpenButNotDue,
-    /// A decline was written while a confirmation by another method was on its way.
+    /// A decline was written while a confirmation with another method was on its way.
     DeclinedTooEarly,
 }
 
@@ -221,7 +223,7 @@ pub(super) struct World {
     pub(super) late: Option<Late>,
     pub(super) workers: [Step; 2],
     pub(super) left: Left,
-    /// What the step that led here has broken.
+    /// The promise that the step to this world broke, if any.
     pub(super) broken: Option<Broken>,
 }
 
@@ -262,7 +264,7 @@ impl World {
         self.charges.iter().filter(taken).count()
     }
 
-    /// A claim by this worker: whatever others hold is overtaken.
+    /// A claim by this worker: the claims of all others are overtaken.
     pub(super) fn claim(&mut self) -> Claim {
         self.workers.iter_mut().for_each(Step::overtake);
         self.order.state = State::Due;
@@ -273,7 +275,7 @@ impl World {
         }
     }
 
-    /// What this world, or the step that led here, breaks.
+    /// The promise that this world, or the step to it, breaks.
     pub(super) fn broken(&self, game: Game) -> Option<Broken> {
         if self.broken.is_some() {
             return self.broken;
@@ -289,8 +291,9 @@ impl World {
         is_lost.then_some(Broken::MoneyIsLost)
     }
 
-    /// Whether a charge that is stored, that a worker is about to confirm, or whose confirmation is on
-    /// its way can still take the money. One that was opened and not stored is confirmed by nobody.
+    /// Whether a charge can still be captured that is stored, that a worker is about to confirm, or
+    /// whose confirmation is on its way. A charge that was opened but not stored is never
+    /// confirmed.
     fn can_be_confirmed(&self) -> bool {
         let stored = self.order.reference.map(|reference| reference.charge);
         let late = self.late.map(|late| late.ask.charge);
@@ -302,8 +305,8 @@ impl World {
         named.any(|charge| self.standing(charge).is_alive())
     }
 
-    /// Whether the order is paid in the end if every worker dies now, no webhook comes, nobody asks, and
-    /// all that is left is the sweep's message, if the order is due.
+    /// Whether the order is eventually paid if every worker dies now, no webhook or request comes,
+    /// and only the sweep's message remains, if the order is due.
     fn is_found(&self, game: Game) -> bool {
         if !self.order.due {
             return false;
@@ -329,8 +332,8 @@ impl World {
         true
     }
 
-    /// The same world in its one form: charges that nobody names and that have no money are left out,
-    /// and it does not matter which worker is which.
+    /// The canonical form of the same world: charges that no part of it names and that have no
+    /// money are dropped, and the order of the workers does not matter.
     pub(super) fn tidy(mut self) -> Self {
         for index in (0..self.charges.len()).rev() {
             let charge = u8::try_from(index).unwrap();
