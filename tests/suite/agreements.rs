@@ -1,4 +1,4 @@
-//! Nobody is charged who has not agreed to it, or has revoked it.
+//! A customer is charged only with an agreement that is in force.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn with_method(method: &str) -> Value {
     body
 }
 
-/// An invoiced order at a partner that wants an agreement.
+/// An invoiced order at a partner that requires an agreement.
 async fn shop() -> PlayedShop {
     let wants_agreement = |runtime| {
         let (client, partner) = played(runtime);
@@ -143,7 +143,7 @@ async fn a_revoked_agreement_stays_revoked_and_leaves_no_token_behind() {
              \"revokedAt\":\"2026-11-23T10:13:05+00:00\"}]}"
         )
     );
-    // A repeat is the same, the first revocation's time included.
+    // A repeat gets the same answer, including the time of the first revocation.
     cloud.pass(Duration::from_mins(1));
     for event in [
         customer_request("DELETE", "8080", "partner=stripe"),
@@ -252,7 +252,7 @@ async fn a_late_repeat_with_its_key_is_answered_and_brings_nothing_back() {
     assert_eq!(repeat.header("location"), first.header("location"));
     let shown = cloud.send(&customer_request("GET", "8080", "")).await;
     assert_eq!(shown.body["agreements"][0]["status"], "revoked");
-    // A new wish is a new key.
+    // A new request has a new key.
     cloud.post_with_key(AGREEMENT, "k2", &agreement()).await;
     let shown = cloud.send(&customer_request("GET", "8080", "")).await;
     assert_eq!(shown.body["agreements"][0]["status"], "approved");
@@ -261,7 +261,7 @@ async fn a_late_repeat_with_its_key_is_answered_and_brings_nothing_back() {
 #[tokio::test]
 async fn without_an_agreement_a_payment_is_402_and_the_partner_is_not_asked() {
     let shop = shop().await;
-    // Nor does one with another partner, or of another customer, help.
+    // An agreement with another partner, or of another customer, does not help either.
     let paypal = json!({"customerId": "8080", "partner": "paypal", "paymentMethodId": "8kk8451t"});
     shop.approve(&paypal).await;
     let mut others = agreement();
@@ -311,7 +311,7 @@ async fn the_chain_waits_for_an_approval_and_goes_on_by_itself_after_it() {
     shop.cloud.settle().await;
     assert_eq!(shop.state().await, "action_required");
     assert!(shop.partner.calls().is_empty());
-    // Still none at the sweep's first look.
+    // There is still none at the sweep's first check.
     shop.cloud.pass(Duration::from_secs(130));
     shop.cloud.sweep().await;
     shop.cloud.settle().await;
@@ -346,8 +346,8 @@ async fn a_revocation_between_opening_and_confirming_moves_no_money() {
     assert_eq!(shop.partner.calls(), ["open", "look_up"]);
     assert!(shop.partner.captured().is_empty());
 
-    // After another approval the charge, which is bound to the first card, is closed, and another
-    // one is opened with the second.
+    // After another approval, the charge, which is bound to the first card, is closed, and another
+    // one is opened with the second card.
     shop.approve(&with_method("pm_SecondCard")).await;
     assert_eq!(shop.pay().await.status, 201);
     assert_eq!(
@@ -411,7 +411,7 @@ async fn an_approval_is_a_read_and_a_write_and_a_key_adds_its_row_before_it() {
         calls(),
         expected(&[("GetItem", 1), ("PutItem", 1), ("TransactWriteItems", 1)])
     );
-    // A repeat reads its row with the write that the row refuses.
+    // A repeat learns the key's use from the write that the key's row refuses.
     cloud.post_with_key(AGREEMENT, "k", &agreement()).await;
     assert_eq!(calls(), expected(&[("PutItem", 1)]));
 }
@@ -447,7 +447,7 @@ async fn a_write_that_arrives_late_brings_back_no_agreement_and_takes_none_away(
     }
 }
 
-/// Where the agreement with Stripe stands, and by which payment method.
+/// The status of the agreement with Stripe, and its payment method.
 async fn standing(cloud: &Cloud<Sandbox>) -> Option<String> {
     let customer = domain::CustomerId::parse("8080").unwrap();
     let agreement = cloud
@@ -457,7 +457,7 @@ async fn standing(cloud: &Cloud<Sandbox>) -> Option<String> {
     Some(method.as_str().to_owned())
 }
 
-/// A write of another request to the agreement with Stripe.
+/// A write by another request to the agreement with Stripe.
 fn beside(expression: &str, values: &Value) -> tests::SentWrite {
     let mut body = json!({
         "TableName": "CustomersTable",
@@ -496,7 +496,7 @@ async fn an_approval_that_is_overtaken_counts_as_the_earlier_one() {
         ] {
             let cloud = Cloud::start().await;
             cloud.post(AGREEMENT, &agreement()).await;
-            // With a key, the first write is that of the key's row.
+            // With a key, the key's row is written first.
             cloud.database.slip_in(usize::from(key.is_some()), write);
             let late = with_method("pm_Late");
             let reply = match key {

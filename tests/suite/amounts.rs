@@ -79,7 +79,7 @@ async fn at_paypal(options: Options) -> (Cloud<PayPal>, Arc<PayPalDouble>) {
     (cloud, made.unwrap().0)
 }
 
-/// Places the cart and delivers everything; the order as it is shown then.
+/// Places the cart and delivers everything; returns the order as shown then.
 async fn order_of<P: BillingPartner>(cloud: &Cloud<P>, cart: &Value) -> Value {
     let reply = cloud.post(CART, cart).await;
     assert_eq!(reply.status, 201, "{}", reply.text);
@@ -196,14 +196,14 @@ async fn a_total_out_of_the_partners_limits_is_refused_at_the_cart_and_at_the_in
         assert_problem(&refused, 422, "invalid_fields");
         assert_eq!(refused.pointers(), ["/items"], "{}", refused.text);
         assert!(details(&refused).contains(limit), "{}", refused.text);
-        // Without checkout it may still change; its invoice says what is wrong.
+        // Without checkout the cart may still change; its invoice is refused with the reason.
         let placed = cloud.post(CART, &costs(below)).await;
         assert_eq!(placed.status, 201, "{}", placed.text);
         let refused = cloud.post(INVOICE, &bills(&placed.body, currency)).await;
         assert_problem(&refused, 422, "invalid_fields");
         assert_eq!(refused.pointers(), ["/totalAmount"], "{}", refused.text);
         assert!(details(&refused).contains(limit), "{}", refused.text);
-        // What it says to do can be done.
+        // The suggested correction works.
         let mut update = costs(least);
         update["orderId"] = placed.body["orderId"].clone();
         let updated = cloud.post(CART, &update).await;
@@ -215,7 +215,7 @@ async fn a_total_out_of_the_partners_limits_is_refused_at_the_cart_and_at_the_in
             .await;
         assert_eq!(accepted.status, 201, "{}", accepted.text);
     }
-    // Nothing is refused at nothing, whatever the minimum.
+    // A total of 0 is never refused, whatever the minimum.
     for partner in [STRIPE, PAYPAL] {
         let cloud = Cloud::with(options(partner, "HUF")).await;
         let shown = order_of(&cloud, &with_checkout(costs("0"), "HUF")).await;
@@ -223,7 +223,7 @@ async fn a_total_out_of_the_partners_limits_is_refused_at_the_cart_and_at_the_in
     }
 }
 
-/// A refused cart uses up no key: the corrected one is accepted with it.
+/// A refused cart does not use up its key: the corrected one is accepted with the same key.
 #[tokio::test]
 async fn a_refused_total_uses_up_no_key() {
     let cloud = Cloud::with(options(STRIPE, "USD")).await;
@@ -291,7 +291,7 @@ async fn repeats_are_answered_and_changes_refused_after_the_partner_has_changed(
     }
 }
 
-/// What was accepted under another partner is charged as it is, or declined: nothing hangs.
+/// A cart that was accepted under another partner is charged as it is, or declined: it never hangs.
 #[tokio::test]
 async fn an_open_order_that_can_no_longer_be_charged_is_declined_and_can_be_cancelled() {
     for (before, currency, price, code) in [
@@ -342,8 +342,8 @@ async fn an_open_order_that_can_no_longer_be_charged_is_declined_and_can_be_canc
     }
 }
 
-/// The tie of each mode in currencies of none, two and three decimals and in partners' units: half to
-/// even, half down, and truncation each give another amount.
+/// A tie for each mode, in currencies with zero, two, and three decimals and in partners' units.
+/// Half to even, half down, and truncation each give another amount.
 #[tokio::test]
 async fn half_a_unit_of_tax_is_rounded_away_from_zero_in_each_mode() {
     use TaxMode::{Added, Included, OfTotal};
@@ -381,7 +381,7 @@ async fn half_a_unit_of_tax_is_rounded_away_from_zero_in_each_mode() {
     }
 }
 
-/// A shop and a cart for it.
+/// A shop, and a cart for it.
 #[derive(Clone, Debug)]
 struct Sale {
     partner: PartnerName,
@@ -438,7 +438,7 @@ impl Sale {
         with_checkout(json!({"customerId": "8080", "items": items}), self.currency)
     }
 
-    /// Whether the order was accepted, and where it ended then.
+    /// The final state of the order; `None` if it was not accepted.
     async fn ends(&self) -> Option<Value> {
         let options = Options {
             tax_mode: self.mode,
@@ -463,8 +463,8 @@ impl Sale {
     }
 }
 
-/// The doubles refuse what the partners refuse, so an accepted order that they refuse is a promise that
-/// cannot be kept.
+/// The doubles refuse what the partners refuse, so an accepted order that they refuse is a broken
+/// promise.
 #[test]
 fn no_accepted_order_has_a_total_that_its_partner_refuses() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -490,7 +490,7 @@ fn no_accepted_order_has_a_total_that_its_partner_refuses() {
     assert!(accepted.get() > 60, "too quiet: {accepted:?}");
 }
 
-/// The lists of the template's rules are those of the partners' tables.
+/// The lists in the template's rules match the partners' tables.
 #[test]
 fn cloudformation_refuses_the_currencies_that_the_functions_refuse() {
     let template = include_str!("../../template.yaml");

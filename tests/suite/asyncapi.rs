@@ -1,5 +1,5 @@
-//! `api/asyncapi.yaml` describes the messages that the functions send. Beside these tests, the
-//! queues of the tests and of the simulator hold each message against it.
+//! `api/asyncapi.yaml` describes the messages that the functions send. In addition to these tests,
+//! the queues of the tests and of the simulator check each message against it.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ fn the_sample_messages_fit_the_description() {
     }
 }
 
-/// Queues keep messages for days, so that a deployment meets those of the one before.
+/// Queues keep messages for days, so a deployment meets the messages of the previous version.
 #[test]
 fn the_messages_of_earlier_versions_fit_the_description() {
     for line in include_str!("stored/messages.jsonl").lines() {

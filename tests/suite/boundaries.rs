@@ -1,5 +1,5 @@
-//! The edges of limits and times: the last value that counts, and the first that does not. A rule with
-//! the neighbouring edge passes no test here.
+//! The edges of limits and times: the last value that counts, and the first that does not. A rule
+//! with a neighboring edge fails here.
 
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ async fn a_lease_holds_to_its_last_millisecond() {
     assert!(claims(now.plus(payment::LEASE + MILLISECOND)).await);
 }
 
-/// Of a payment without keys the first key's claim takes another way; it ends with the same lease.
+/// If a payment has no keys, the first key's claim takes another code path, but the lease limits it
+/// in the same way.
 #[tokio::test]
 async fn a_lease_holds_to_its_last_millisecond_against_a_key_too() {
     let shop = Shop::at(played).invoiced().await;
@@ -88,7 +89,7 @@ async fn a_payment_remembers_a_hundred_keys_and_refuses_the_next_one() {
     let reply = shop.cloud.post_with_key(PAYMENT, "one-more", &body).await;
     assert_problem(&reply, 409, "too_many_payment_attempts");
     assert!(shop.partner.calls().is_empty());
-    // It is paid without a key as before.
+    // A payment without a key still succeeds.
     assert_eq!(shop.cloud.post(PAYMENT, &body).await.status, 201);
 }
 
@@ -140,7 +141,8 @@ async fn with_a_charge() -> PlayedShop {
     Shop::at(played).cart(cart()).paid().await
 }
 
-/// A partner's clock may show two pieces of news in one second: the one that was asked for last holds.
+/// A partner's clock may show two reports with the same second: the one that was requested last
+/// wins.
 #[tokio::test]
 async fn of_two_news_of_a_dispute_at_one_time_the_one_that_comes_last_holds() {
     let shop = with_a_charge().await;
@@ -164,7 +166,7 @@ async fn of_two_news_of_a_dispute_at_one_time_the_one_that_comes_last_holds() {
     }
     let order = store.order(&id).await.unwrap().unwrap();
     assert_eq!(order.disputes[0].state, DisputeState::Won);
-    // One dispute is shown by itself, and a list only from the second on.
+    // A single dispute is shown alone; the list appears with the second one.
     let shown = shop.shown().await;
     assert_eq!(shown["payment"]["dispute"]["state"], "won", "{shown}");
     assert_eq!(shown["payment"].get("disputes"), None, "{shown}");
@@ -177,7 +179,7 @@ async fn of_two_news_of_a_dispute_at_one_time_the_one_that_comes_last_holds() {
     assert_eq!(disputes, Some(2), "{shown}");
 }
 
-/// A charge that is captured without any fact of the card is shown with `null`s, and no card is made up.
+/// A charge without card details is shown with `null`s; no card is made up.
 #[tokio::test]
 async fn a_card_that_the_partner_does_not_tell_is_null() {
     let shop = Shop::at(played).invoiced().await;

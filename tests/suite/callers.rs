@@ -1,4 +1,4 @@
-//! Who may call what: every route with every kind of token, through the real handlers.
+//! Authorization: every route with every kind of token, through the real handlers.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,12 @@ use crate::errors::assert_problem;
 
 type Shop = Cloud<payment::partners::Sandbox>;
 
-/// Claims as API Gateway's HTTP APIs hand them to a function: each value is a text; a list is its
-/// elements with blanks between them, in brackets; an object is JSON; what is null is left out.
-/// AWS documents only that there are claims ("Control access to HTTP APIs with JWT authorizers");
-/// the form was measured by others (floci, `JwtClaimsWireFormatTest`; the AWS solution "Claude Code
-/// with Amazon Bedrock", pull request 803). `scopes` is null for a route that asks for none.
+/// Claims in the format in which API Gateway's HTTP APIs pass them to a function: each value is a
+/// text; a list is its elements separated by spaces, in brackets; an object is JSON; null values
+/// are left out. AWS documents only that there are claims ("Control access to HTTP APIs with JWT
+/// authorizers"); others measured the format (floci, `JwtClaimsWireFormatTest`; the AWS solution
+/// "Claude Code with Amazon Bedrock", pull request 803). `scopes` is null for a route that requires
+/// none.
 fn handed_on(claims: &Value) -> Value {
     fn rendered(value: &Value) -> String {
         match value {
@@ -36,7 +37,7 @@ fn handed_on(claims: &Value) -> Value {
         .collect()
 }
 
-/// The same request with a token of these claims.
+/// The same request with a token with these claims.
 pub(crate) fn with_claims(mut event: Value, claims: &Value) -> Value {
     event["requestContext"]["authorizer"] =
         json!({"jwt": {"claims": handed_on(claims), "scopes": null}});
@@ -49,7 +50,7 @@ fn keyed(mut event: Value, key: &str) -> Value {
     event
 }
 
-/// Whom a token stands for.
+/// The bearer of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bearer {
     /// The shop's back end.
@@ -70,12 +71,12 @@ enum Open {
 struct Row {
     name: &'static str,
     open: Open,
-    /// The status that whoever may call gets, however often it was called before.
+    /// The status that an authorized caller gets, however often it calls.
     status: u64,
     event: Value,
 }
 
-/// Every route that takes tokens, with a request about customer 8080 that succeeds.
+/// Every route that requires a token, with a request about customer 8080 that succeeds.
 async fn rows(shop: &Shop) -> Vec<Row> {
     use Open::{ToTheBackend, ToTheCustomerToo};
 
@@ -174,7 +175,7 @@ async fn rows(shop: &Shop) -> Vec<Row> {
     all
 }
 
-/// What would show that a refused request did something.
+/// Counts everything that a refused request could have changed.
 fn traces(shop: &Shop) -> (usize, usize, usize) {
     let records = shop.database.stream_records(0).len();
     (records, shop.mailer.taken().len(), shop.queues.take().len())
@@ -219,7 +220,7 @@ async fn every_route_that_takes_tokens_is_tried() {
     assert_eq!(tried, closed.map(Route::key).collect());
 }
 
-/// Sends every route every token. What is refused leaves no trace.
+/// Sends every token to every route. A refused request must leave no trace.
 async fn try_all(tokens: &[(&str, Bearer, Value)]) {
     let shop = Cloud::start().await;
     let rows = rows(&shop).await;
@@ -280,7 +281,7 @@ async fn the_backend_scope_counts_as_a_text_and_as_a_list_in_scope_and_in_scp_an
             tokens.push(("another scope", Customer, token(name, value)));
         }
     }
-    // What a customer, or another resource, may have a say in.
+    // Values that a customer or another resource may control.
     for name in [
         "name",
         "nickname",
@@ -317,7 +318,7 @@ async fn what_the_authorizer_lists_as_scopes_says_nothing_that_the_claims_do_not
 
 type Token = (&'static str, Bearer, Value);
 
-/// Tokens as Cognito and Okta publish them, cut down to what tells them apart. The user is 8080.
+/// Tokens as published by Cognito and Okta, reduced to what distinguishes them. The user is 8080.
 fn of_cognito_and_okta() -> Vec<Token> {
     use Bearer::{Backend, Customer, Nobody};
     vec![
@@ -373,12 +374,13 @@ fn of_cognito_and_okta() -> Vec<Token> {
     ]
 }
 
-/// The same of Entra ID, Auth0 and Keycloak.
+/// Tokens as published by Entra ID, Auth0, and Keycloak, reduced in the same way.
 fn of_entra_auth0_and_keycloak() -> Vec<Token> {
     use Bearer::{Backend, Customer, Nobody};
     vec![
-        // Microsoft identity platform, "Access token claims reference", "ID token claims reference":
-        // scp is a text, and there only in delegated tokens; app permissions are in roles.
+        // Microsoft identity platform, "Access token claims reference", "ID token claims
+        // reference": scp is a text and exists only in delegated tokens; app permissions are in
+        // roles.
         (
             "Entra ID v2, delegated",
             Backend,
@@ -549,8 +551,8 @@ async fn a_customer_pays_an_invoice_that_exists_and_cannot_make_one() {
     assert_eq!(shop.send(&pay).await.status, 201);
 }
 
-/// Its token first, then its route, then its body: a caller who may not call learns nothing of what
-/// it sent, and uses no key up.
+/// The token is checked first, then the route, then the body: an unauthorized caller learns nothing
+/// about its request and uses up no key.
 #[tokio::test]
 async fn whoever_may_not_call_is_refused_before_its_request_is_read() {
     let shop = Cloud::start().await;
@@ -569,7 +571,7 @@ async fn whoever_may_not_call_is_refused_before_its_request_is_read() {
     }
 }
 
-/// The routes of `template.yaml` with the binary that each leads to.
+/// The routes of `template.yaml`, with the binary for each.
 fn deployed() -> BTreeSet<(String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
     let source = std::fs::read_to_string(path).unwrap();
@@ -636,7 +638,7 @@ fn every_route_has_a_sample_event_which_names_it_as_the_gateway_does() {
     assert_eq!(sampled, BTreeSet::from(all));
 }
 
-/// The table of the contract, "Who may call what".
+/// The contract's table "Who may call what".
 #[test]
 fn the_routes_are_open_to_whom_the_contract_says() {
     let of = |callers| {
@@ -662,8 +664,8 @@ fn the_routes_are_open_to_whom_the_contract_says() {
     assert_eq!(of(Callers::Anyone), ["GET /api/health"]);
 }
 
-/// API Gateway says which route it took; `cargo lambda watch` says `$default` or nothing, and there
-/// the method and the path do.
+/// API Gateway names the route that it matched; `cargo lambda watch` sends `$default` or nothing,
+/// so that the method and the path decide.
 #[tokio::test]
 async fn a_route_is_closed_whether_the_gateway_names_it_or_not() {
     let shop = Cloud::start().await;
@@ -683,7 +685,7 @@ async fn a_route_is_closed_whether_the_gateway_names_it_or_not() {
     }
 }
 
-/// A function that API Gateway calls for a route of another one answers nothing.
+/// If API Gateway calls a function for another function's route, the function refuses.
 #[tokio::test]
 async fn a_function_answers_its_own_routes_alone() {
     let shop = Cloud::start().await;
@@ -698,8 +700,8 @@ async fn a_function_answers_its_own_routes_alone() {
     }
 }
 
-/// A switch of the laptop that is set elsewhere stops the function at its start, and the error, which
-/// its `main` prints, names the variable.
+/// A local-only switch that is set elsewhere stops the function at its start. The error, which its
+/// `main` prints, names the variable.
 #[test]
 fn the_switches_of_a_laptop_work_on_a_loopback_address_alone() {
     use platform::aws::Aws;

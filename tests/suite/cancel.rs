@@ -1,4 +1,4 @@
-//! Cancelling: what is open is closed first, what was charged goes back once.
+//! Cancellations: an open charge is closed first, and a captured one is refunded once.
 
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ impl PlayedShop {
         self.cloud.post(CANCEL, &self.body()).await
     }
 
-    /// Cancelled, whatever is still delivered, with these mails, and the same answer again.
+    /// Checks that the order is cancelled whatever is still delivered, with these mails, and that a
+    /// repeat gets the same answer.
     async fn assert_cancelled(&self, mails: &[&str]) {
         let answer = format!(
             "{{\"orderId\":\"{}\",\"status\":\"cancelled\"}}",
@@ -57,7 +58,7 @@ impl PlayedShop {
         assert_eq!(standing["cancelReason"], "too late");
         assert_eq!(standing.get("due"), None);
         assert_eq!(self.mails(), mails);
-        // Nothing goes on from here.
+        // The order does not continue from here.
         assert_eq!(self.ship().await.code(), "wrong_state");
         self.cloud.settle().await;
         assert_eq!(self.shown().await["status"], "cancelled");
@@ -90,7 +91,7 @@ async fn an_invoiced_order_is_cancelled_and_never_charged() {
         .await;
     assert!(test.partner.calls().is_empty());
     assert_eq!(test.pay().await.code(), "wrong_state");
-    // The invoice stays what it was.
+    // The invoice stays unchanged.
     test.invoice().await;
 }
 
@@ -155,12 +156,12 @@ async fn a_paid_order_is_refunded_once_and_then_cancelled() {
         "Your order … is cancelled",
     ])
     .await;
-    // The message that asks for the refund comes late and finds it done.
+    // The message that requests the refund arrives late and finds it done.
     let calls = ["open", "confirm", "refund", "refund_status"];
     assert_eq!(test.partner.calls(), calls);
     assert_eq!(test.kept(), 0);
     assert_eq!(test.shown().await["payment"]["state"], "refunded");
-    // The receipt stays what it was.
+    // The receipt stays unchanged.
     assert_eq!(test.pay().await.text, paid.text);
 }
 
@@ -196,7 +197,7 @@ async fn a_refund_whose_answer_was_lost_is_finished_by_the_chain_itself() {
 async fn a_refund_that_the_partner_settles_later_is_looked_at_until_it_has() {
     let test = Shop::at(played).invoiced().await;
     assert_eq!(test.pay().await.status, 201);
-    // For the request, and for the two messages that are still on their way.
+    // One for the request, and two for the messages that are still queued.
     test.partner
         .script_refunds((0..3).map(|_| RefundStatus::Pending));
     let reply = test.cancel_too_late().await;

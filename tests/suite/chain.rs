@@ -1,4 +1,4 @@
-//! From cart to shipped by itself, and what brings an order on when something on the way is lost.
+//! The automatic path from cart to shipment, and its recovery when something on the way is lost.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::contract::{cart, cart_with_checkout, invoice, payment, text};
 
 const CART: &str = "/api/order/cart.json";
 
-/// Longer than the sweep's first look.
+/// Longer than the time until the sweep's first check.
 const OVERDUE: Duration = Duration::from_secs(130);
 
 async fn place(cloud: &Cloud<payment::partners::Sandbox>, customer: &str) -> String {
@@ -113,7 +113,7 @@ async fn a_cart_with_checkout_goes_all_the_way_and_the_customer_gets_three_mails
     }
     assert!(mails[2].mail.text.contains(&tracking.to_string()));
 
-    // The sweep finds that every mail has ended, and the order waits for nothing any more.
+    // The sweep finds that every mail has ended, so the order no longer waits for anything.
     cloud.pass(OVERDUE);
     assert_eq!(cloud.sweep().await.settled, 1);
     assert_eq!(cloud.get(&order).await.body.get("due"), None);
@@ -130,7 +130,7 @@ async fn a_cart_without_checkout_waits_for_its_invoice() {
     assert_eq!(cloud.sweep().await, relay::SweepReport::default());
     assert_eq!(status(&cloud, &order).await, "pending");
 
-    // Its invoice starts the chain; without an address nobody is written to.
+    // The invoice starts the chain; without an address, no mails are sent.
     assert_eq!(
         cloud
             .post("/api/order/invoice.json", &invoice(&order))
@@ -217,7 +217,7 @@ async fn mails_of_steps_that_were_called_while_the_stream_was_dead_go_out_in_the
 async fn every_lost_message_is_published_again_and_doubled_ones_do_nothing() {
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
-    // Every message is lost once, then arrives twice.
+    // Every message is lost once and then arrives twice.
     for _ in 0..12 {
         cloud.relay_stream().await;
         drop(cloud.queues.take());
@@ -255,12 +255,12 @@ async fn a_sweep_that_helps_nothing_looks_rarer_and_reports_the_order_overdue() 
         (&due["step"], &due["tries"]),
         (&json!("payment"), &json!(4))
     );
-    // Published a moment ago: not looked at again at once.
+    // It was published a moment ago and is not checked again yet.
     cloud.pass(Duration::from_mins(1));
     assert_eq!(cloud.sweep().await.published, 0);
 }
 
-/// What `make ops-overdue REQUEUE=…` writes (`ops/actions.py`).
+/// The write of `make ops-overdue REQUEUE=…` (`ops/actions.py`).
 async fn requeue(cloud: &Cloud<payment::partners::Sandbox>, order: &str) {
     let write = cloud.database.client.update_item();
     write
@@ -290,7 +290,7 @@ async fn a_look_that_an_operator_asked_for_publishes_and_counts_as_no_try() {
         cloud.settle().await;
     }
     assert_eq!(cloud.get(&order).await.body["due"]["tries"], 0);
-    // The sweep's own look comes as soon as if nobody had asked, and counts.
+    // The sweep's regular check comes as early as without the operator's request, and counts.
     cloud.pass(OVERDUE);
     assert_eq!(cloud.sweep().await.published, 1);
     assert_eq!(cloud.get(&order).await.body["due"]["tries"], 1);
@@ -387,7 +387,7 @@ async fn a_function_that_died_around_ses_leaves_a_mail_that_is_parked_not_sent_a
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
     let id = domain::OrderId::parse(&order).unwrap();
-    // It claims the first mail and dies; whether SES was called nobody knows.
+    // A worker claims the first mail and dies; it is unknown whether SES was called.
     let email = format!("{order}/InvoiceCreated");
     let stale = email::CLAIM_STALE_AFTER;
     cloud
@@ -437,7 +437,7 @@ async fn dead_letters_that_are_redriven_after_the_order_is_shipped_do_nothing() 
     let order = place(&cloud, "8080").await;
     let mut dead = Vec::new();
     for _ in 0..6 {
-        // Nothing of what is published arrives; the sweep publishes it again.
+        // No published message arrives; the sweep publishes them again.
         cloud.relay_stream().await;
         dead.extend(cloud.queues.take());
         cloud.pass(Duration::from_secs(3_700));

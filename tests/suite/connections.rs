@@ -1,5 +1,5 @@
-//! Connections to partners: one that was left open is dead by the time that the function is thawed, in
-//! each way in which it can be.
+//! Connections to partners: a connection that was left open is dead when the function is thawed, in
+//! each possible way.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::easypost::{ADDRESS, KEY, parcel, settings};
 use crate::paypal::paypal;
 use crate::stripe::{clock, token};
 
-/// A charge is opened, confirmed, looked up and paid back, and each call follows another one on whose
-/// connection nobody answers any more.
+/// Opens, confirms, looks up, and refunds a charge. Each call follows another one whose connection
+/// no longer answers.
 async fn charge_and_refund<P: BillingPartner>(
     partner: P,
     runtime: &Runtime,

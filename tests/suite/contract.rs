@@ -1,5 +1,5 @@
-//! The contract: each request of the seed gives the seed's answer, field for field and type for
-//! type; ids and times aside.
+//! The contract: each request of the contract gets its answer, field for field and type for type,
+//! except for IDs and times.
 
 use serde_json::{Value, json};
 use tests::Cloud;
@@ -61,14 +61,14 @@ pub(crate) fn shipping(order: &str) -> Value {
     })
 }
 
-/// That cart, with all that its order needs to be shipped.
+/// The same cart, with everything that its order needs to be shipped.
 pub(crate) fn with_checkout(mut cart: Value, currency: &str) -> Value {
     cart["checkout"] = checkout();
     cart["checkout"]["currency"] = currency.into();
     cart
 }
 
-/// The invoice of an order as its cart was answered.
+/// The invoice request for an order, from the answer to its cart.
 pub(crate) fn bills(cart: &Value, currency: &str) -> Value {
     let mut body = json!({
         "customerId": "8080", "orderId": cart["orderId"], "currency": currency,
@@ -81,7 +81,7 @@ pub(crate) fn bills(cart: &Value, currency: &str) -> Value {
     body
 }
 
-/// The payment of an order as its cart was answered.
+/// The payment request for an order, from the answer to its cart.
 pub(crate) fn pays(cart: &Value) -> Value {
     json!({
         "customerId": "8080",

@@ -1,4 +1,5 @@
-//! What one order costs: the calls to the database are promised, the units are reported.
+//! The cost of one order: the number of database calls is promised, and the capacity units are
+//! reported.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +76,7 @@ async fn each_step_makes_the_fewest_calls() {
         calls(&cloud),
         expected(&[("BatchGetItem", 1), ("GetItem", 1)])
     );
-    // The first cursor of a month makes its key.
+    // The first cursor of a month creates its key.
     let page = cloud.send(&search("customerId=8080&limit=1")).await;
     assert_eq!(
         calls(&cloud),
@@ -101,7 +102,7 @@ async fn each_step_makes_the_fewest_calls() {
         expected(&[("GetItem", 1), ("UpdateItem", 2)])
     );
 
-    // A promise is one write more.
+    // Promising a mail costs one more write.
     cloud.post("/api/order/shipping.json", &mail).await;
     assert_eq!(calls(&cloud), expected(&[("UpdateItem", 1)]));
 }
@@ -189,7 +190,7 @@ async fn one_order_from_cart_to_shipped_with_three_mails_makes_seventeen_calls()
     assert_eq!(cloud.mailer.taken().len(), 3);
 }
 
-/// The indexes by which orders are found hold nothing that changes.
+/// The indexes for finding orders contain nothing that changes.
 #[tokio::test]
 async fn an_order_is_written_to_the_indexes_of_new_orders_once_and_its_way_costs_them_nothing() {
     let cloud = Cloud::start().await;

@@ -1,4 +1,4 @@
-//! The documents' samples are what the code writes and reads.
+//! The samples in the documents match what the code writes and reads.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -61,8 +61,8 @@ fn blocks(document: &str) -> Vec<(&str, &str)> {
     blocks
 }
 
-/// A printed value, with a mark for what differs on each machine: IDs, numbers of a partner and of
-/// a carrier, times.
+/// A printed value, with marks for everything that differs between machines: IDs, numbers from a
+/// partner or a carrier, and times.
 fn marked(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -92,7 +92,8 @@ fn marked(value: &Value) -> Value {
     }
 }
 
-/// What a shell makes of a word: its variables, and quotes that end before one and start behind it.
+/// Expands a word as a shell does: its variables, and quotes that close before one and reopen after
+/// it.
 fn filled(word: &str, variables: &HashMap<&str, String>) -> String {
     let mut filled = word.replace("'$", "$");
     for (name, value) in variables {
@@ -185,7 +186,7 @@ async fn every_example_of_the_api_is_answered_as_it_is_printed() {
     );
 }
 
-/// The other JSON of the book is read by what reads it in the deployment.
+/// The other JSON in the book is read by the same code as in the deployment.
 #[test]
 fn the_printed_settings_of_the_carrier_are_taken() {
     let deploying = include_str!("../../docs/deploying.md");
@@ -201,7 +202,7 @@ fn the_printed_settings_of_the_carrier_are_taken() {
     EasyPostSettings::from_environment(Environment::new(&read)).unwrap();
 }
 
-/// Each page of the book with a JSON block has a test of it here.
+/// Each page of the book with a JSON block has a test here.
 #[test]
 fn no_other_page_prints_json() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

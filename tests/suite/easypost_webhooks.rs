@@ -1,4 +1,4 @@
-//! EasyPost's webhooks: the parcel is shown where EasyPost says that it is.
+//! EasyPost's webhooks: the order shows the delivery state that EasyPost reports.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::contract::text;
 use crate::easypost::{ADDRESS, Shop, paid};
 use crate::webhooks::webhook;
 
-/// An order that is on its way with EasyPost.
+/// An order that was shipped with EasyPost.
 async fn shipped() -> Shop {
     let shop = paid(ADDRESS).await;
     assert_eq!(shop.ship().await.status, 201);
@@ -20,7 +20,7 @@ async fn shipped() -> Shop {
     shop
 }
 
-/// EasyPost tells of a tracker; the event claims that the parcel is delivered.
+/// EasyPost reports a tracker; the event claims that the parcel is delivered.
 pub(crate) async fn tell(shop: &Shop, id: &str, kind: &str, shipment: &Value) -> Reply {
     let body = json!({"id": id, "object": "Event", "mode": "test", "description": kind,
         "result": {"id": "trk_1", "object": "Tracker", "status": "delivered",
@@ -31,14 +31,14 @@ pub(crate) async fn tell(shop: &Shop, id: &str, kind: &str, shipment: &Value) ->
         .await
 }
 
-/// A webhook of EasyPost's that was signed with this secret.
+/// A webhook from EasyPost, signed with this secret.
 pub(crate) fn signed(secret: &str, body: &str) -> Value {
     let hex = hmac_sha256_hex(secret, body.as_bytes());
     let header = format!("hmac-sha256-hex={hex}");
     webhook("easypost", ("x-hmac-signature", &header), body)
 }
 
-/// Tells of the shop's parcel, and has the worker hear of it.
+/// Reports the shop's parcel, and delivers the message to the worker.
 async fn track(shop: &Shop, id: &str) {
     let shipment = shop.reference().await.into();
     let reply = tell(shop, id, "tracker.updated", &shipment).await;
@@ -58,7 +58,7 @@ async fn a_parcel_is_shown_where_easypost_has_it_whatever_the_webhook_says() {
     let shop = shipped().await;
     let before = shown(&shop).await;
     let shipment = shop.reference().await;
-    // Nothing is known of its way yet.
+    // Nothing is known about its delivery yet.
     track(&shop, "evt_0").await;
     assert_eq!(shown(&shop).await, before);
     for (number, (word, state)) in [
@@ -81,7 +81,7 @@ async fn a_parcel_is_shown_where_easypost_has_it_whatever_the_webhook_says() {
         let at = at.replace('Z', "+00:00");
         assert_eq!(*delivery, json!({"state": state, "at": at}));
     }
-    // A word that is new says nothing.
+    // An unknown status is ignored.
     shop.sides
         .double
         .scan(&shipment, "lost_in_space", "2026-11-25T08:00:00Z");
@@ -90,7 +90,7 @@ async fn a_parcel_is_shown_where_easypost_has_it_whatever_the_webhook_says() {
     assert_eq!(after["delivery"]["state"], "cancelled");
     after.as_object_mut().unwrap().remove("delivery");
     assert_eq!(after, before);
-    // Nobody is told of it.
+    // The customer gets no mail about it.
     shop.cloud.relay_stream().await;
     assert!(shop.cloud.queues.take().is_empty());
 }
@@ -146,7 +146,7 @@ async fn each_event_is_heard_once_and_news_of_other_parcels_changes_nothing() {
         assert_eq!(tell(&shop, id, kind, shipment).await.status, 200, "{id}");
         assert!(shop.cloud.queues.take().is_empty(), "{id}");
     }
-    // One that EasyPost does not know, and one that leads elsewhere.
+    // A parcel that EasyPost does not know, and an ID that leads elsewhere.
     for (id, name) in [("evt_4", "shp_none"), ("evt_5", "../addresses")] {
         let reply = tell(&shop, id, "tracker.updated", &name.into()).await;
         assert_eq!(reply.status, 200);

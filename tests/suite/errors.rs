@@ -1,4 +1,4 @@
-//! Each row of the error table.
+//! Every row of the error table.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const CANCEL: &str = "/api/order/cancel.json";
 const EMAIL: &str = "/api/order/email.json";
 const AGREEMENT: &str = "/api/customer/billing.json";
 
-/// An order id that was never given out.
+/// An order ID that was never issued.
 const UNKNOWN: &str = "00000000000000000000000000";
 
 pub(crate) fn assert_problem(reply: &Reply, status: u64, code: &str) {
@@ -80,7 +80,7 @@ async fn every_endpoint_refuses_a_call_without_a_token_with_401() {
     }
 }
 
-/// The same request, sent by a customer's own token.
+/// The same request, sent with a customer's own token.
 pub(crate) fn as_customer(mut event: Value, customer: &str) -> Value {
     event["requestContext"]["authorizer"]["jwt"]["claims"] =
         json!({"client_id": "shop-app", "sub": customer, "scope": "openid"});
@@ -372,7 +372,7 @@ async fn a_card_number_is_refused_at_every_endpoint_and_in_every_part_of_a_reque
     assert!(cloud.database.stream_records(0).is_empty());
 }
 
-/// Without what is not a digit, each of them but the first passes the Luhn check.
+/// Without their non-digits, all of them but the first pass the Luhn check.
 #[tokio::test]
 async fn numbers_of_other_kinds_are_no_card_numbers() {
     let cloud = Cloud::start().await;
@@ -428,7 +428,7 @@ async fn a_declined_card_is_402_with_its_reason() {
     assert_eq!(reply.body["retryable"], true);
 }
 
-/// Places, invoices and pays the seed's cart as that customer; returns the payment's answer.
+/// Places, invoices, and pays the contract's cart as that customer; returns the payment's answer.
 async fn pay_as(cloud: &Cloud<payment::partners::Sandbox>, customer: &str) -> Reply {
     let mut cart = cart();
     cart["customerId"] = customer.into();
@@ -489,7 +489,7 @@ async fn mail_trouble_is_503_and_says_what_is_known() {
     );
     assert_eq!(cloud.mailer.taken().len(), 1);
 
-    // The shipping path promises a mail, which needs the ledger and not the queue.
+    // The shipping path promises a mail, which needs the ledger but not the queue.
     cloud.queues.set_down(&[Queue::Email]);
     assert_eq!(cloud.post(SHIPPING, &mail).await.status, 200);
 }
@@ -521,7 +521,7 @@ async fn a_database_that_is_gone_is_503_and_shows_nothing_of_itself() {
     use service::lambda::Handler;
     use store::Store;
 
-    // A port that nobody listens on any more.
+    // A port that is no longer listened on.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -600,7 +600,7 @@ async fn a_claim_that_somebody_holds_is_409_with_retry_after() {
     let order = place(&cloud, &cart()).await;
     let reply = cloud.post(INVOICE, &invoice(&order)).await;
     let body = payment(text(&reply.body["invoiceId"]));
-    // Somebody claims the order and dies.
+    // A worker claims the order and dies.
     let id = domain::OrderId::parse(&order).unwrap();
     let now = cloud.runtime.now();
     cloud

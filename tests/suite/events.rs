@@ -1,5 +1,6 @@
-//! No event panics a function, whatever stands in it: API Gateway's events, batches of SQS and of the
-//! stream are changed at any place, at random. `SEED=n` makes other choices, `FUZZ_CASES=n` more.
+//! No event makes a function panic, whatever it contains. Random places of API Gateway's events,
+//! SQS batches, and stream batches are changed. `SEED=n` makes other choices, `FUZZ_CASES=n` more
+//! of them.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::contract::{cart, text};
 
-/// What is done at a place of an event.
+/// A change at a place of an event.
 #[derive(Clone, Debug)]
 enum Change {
     Replace(Value),
@@ -22,8 +23,8 @@ enum Change {
     Add(String, Value),
 }
 
-/// A change, at a place that is counted through the event or, where the event has a text of JSON as its
-/// body, through that.
+/// A change and its place. Places are counted in the event or, if its body is JSON text, in the
+/// body.
 #[derive(Clone, Debug)]
 struct Mutation {
     place: usize,
@@ -120,7 +121,7 @@ fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
     proptest::collection::vec(mutation, 1..4)
 }
 
-/// The pointers to everything in a value but itself.
+/// The pointers to everything in a value except itself.
 fn places(value: &Value, pointer: &str, found: &mut Vec<String>) {
     let mut visit = |name: &str, value: &Value| {
         let name = name.replace('~', "~0").replace('/', "~1");
@@ -198,7 +199,7 @@ fn number(name: &'static str, default: u64) -> u64 {
     given.map_or(default, |number| number.parse().unwrap())
 }
 
-/// Runs `check` on `cases` times an event of `samples` that was changed.
+/// Runs `check` on changed events of `samples`, `cases` times for each.
 fn fuzz(
     cases: u64,
     samples: &[(&'static str, Value)],
@@ -231,7 +232,7 @@ fn fuzz(
     }
 }
 
-/// Signs what a webhook's body is by now, so that it is read.
+/// Signs a webhook's current body, so that it is accepted.
 fn sign(event: &mut Value) {
     let Some(body) = event["body"].as_str() else {
         return;
@@ -259,7 +260,7 @@ fn started() -> (Runtime, Cloud<Sandbox>) {
     (runtime, cloud)
 }
 
-/// What `work` gives, or that it panicked.
+/// The result of `work`, or an error if it panicked.
 fn unless_it_panics<T>(work: impl FnOnce() -> T) -> Result<T, TestCaseError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| TestCaseError::fail("it panicked"))
 }
@@ -386,7 +387,7 @@ fn whatever_the_stream_brings_what_cannot_be_read_is_reported() {
     });
 }
 
-/// API Gateway hands both on as the client sent them (aws-lambda-rust-runtime #461 and #515).
+/// API Gateway passes both on as the client sent them (aws-lambda-rust-runtime #461 and #515).
 #[tokio::test]
 async fn a_header_or_a_query_that_makes_no_url_changes_nothing() {
     let cloud = Cloud::start().await;
@@ -433,7 +434,8 @@ async fn an_event_that_cannot_be_read_is_a_problem_that_names_the_part() {
     }
 }
 
-/// Whatever a client sends in them, these headers, the path, and the query have no say in the answer.
+/// Whatever a client sends in them, these headers, the path, and the query do not affect the
+/// answer.
 #[test]
 fn no_header_and_no_address_changes_an_answer() {
     let (runtime, cloud) = started();
@@ -504,7 +506,7 @@ fn no_header_and_no_address_changes_an_answer() {
         let is_header = |(name, value): (&&str, &&String)| {
             !name.starts_with(':') && !value.contains(|c: char| c.is_ascii_control() && c != '\t')
         };
-        // Of two values of one name, the event carries the later one.
+        // If two values have the same name, the event carries the later one.
         let sent: HashMap<&str, &String> =
             headers.iter().map(|(name, value)| (*name, value)).collect();
         let expected = if !sent.iter().all(is_header) {
@@ -518,7 +520,7 @@ fn no_header_and_no_address_changes_an_answer() {
     });
 }
 
-/// `serde_json` takes an object with one of its own names for a number or a raw text.
+/// `serde_json` reads an object with one of its own names as a number or a raw text.
 #[tokio::test]
 async fn serde_jsons_own_names_are_refused_wherever_they_stand() {
     let cloud = Cloud::start().await;

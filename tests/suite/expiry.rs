@@ -1,5 +1,5 @@
-//! An order waits for its customer only so long: then it is cancelled by the chain itself, and whatever
-//! is open at the partner is closed first.
+//! An order waits for its customer only for a limited time. Then the chain cancels it, after
+//! closing whatever is open at the partner.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn days(days: u64) -> Options {
     }
 }
 
-/// For what an order waits.
+/// What an order waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
     /// Its charge was declined.
@@ -54,7 +54,7 @@ fn declined() -> ChargeStatus {
     }
 }
 
-/// An order that has waited since now.
+/// An order that begins to wait now.
 async fn waits(what: For, options: Options) -> PlayedShop {
     let partner = PlayedPartner::default();
     match what {
@@ -65,7 +65,7 @@ async fn waits(what: For, options: Options) -> PlayedShop {
     waiting(partner, options, cart_with_checkout()).await
 }
 
-/// The order after everything that the chain does by itself.
+/// The order after everything that the chain does automatically.
 async fn waiting(partner: PlayedPartner, options: Options, cart: Value) -> PlayedShop {
     let played = |_| (partner.clone(), partner);
     let shop = Shop::at(played).with(options).cart(cart).placed().await;
@@ -99,7 +99,7 @@ async fn stored<P: BillingPartner>(cloud: &Cloud<P>, order: &str) -> Order {
     cloud.store.order(&id).await.unwrap().unwrap()
 }
 
-/// What the sweep would publish, and a webhook: the payment worker looks at the order now.
+/// The message that the sweep or a webhook would publish: the payment worker checks the order now.
 async fn message<P: BillingPartner>(cloud: &Cloud<P>, order: &str) -> Message {
     let order = stored(cloud, order).await;
     Message::of_order(&order, EventType::InvoiceCreated).unwrap()
@@ -110,7 +110,7 @@ async fn look<P: BillingPartner>(cloud: &Cloud<P>, order: &str) {
     assert!(cloud.deliver(Queue::Payment, &message).await);
 }
 
-/// How many mails say that the order is cancelled because it was not paid.
+/// The number of mails that say that the order was cancelled because it was not paid.
 fn farewells<P: BillingPartner>(cloud: &Cloud<P>, order: &str) -> usize {
     let subject = format!("Your order {order} is cancelled");
     let taken = cloud.mailer.taken();
@@ -120,7 +120,8 @@ fn farewells<P: BillingPartner>(cloud: &Cloud<P>, order: &str) -> usize {
     told.count()
 }
 
-/// The order is cancelled for that reason, the customer is written to once, and nothing is due.
+/// Checks that the order is cancelled for that reason, the customer got one mail, and nothing is
+/// due.
 async fn assert_expired<P: BillingPartner>(cloud: &Cloud<P>, order: &str) {
     for _ in 0..2 {
         cloud.settle().await;
@@ -178,7 +179,7 @@ async fn the_sweep_alone_brings_every_waiting_order_to_its_end() {
         let asked = test.partner.calls().len();
         test.cloud.pass(12 * HOUR);
         assert_eq!(test.sweep().await, 0);
-        // A declined charge that is closed is not asked about in between.
+        // A declined charge that is closed is not looked up in between.
         if what == For::AnotherCard {
             assert!(asked < 10, "{asked}");
         }
@@ -222,7 +223,7 @@ async fn with_no_days_no_order_expires() {
         }
         let shown = test.shown().await;
         assert_eq!(shown["status"], "invoiced", "{what:?}");
-        // As it has always been: what is declined for good is not looked at.
+        // As before: a finally declined charge is not checked.
         let is_due = shown.get("due").is_some();
         assert_eq!(is_due, what != For::AnotherCard);
     }
@@ -230,12 +231,12 @@ async fn with_no_days_no_order_expires() {
 
 #[tokio::test]
 async fn what_does_not_wait_for_its_customer_never_expires() {
-    // The partner settles later; money may be moving.
+    // The partner settles later; the charge may be in progress.
     let partner = PlayedPartner::default();
     partner.script([ChargeStatus::Pending]);
     partner.keep_pending();
     let test = waiting(partner, Options::default(), cart_with_checkout()).await;
-    // A confirmation whose answer was lost, at a partner that is out since.
+    // A confirmation whose answer was lost, at a partner that has been down since.
     let partner = PlayedPartner::default();
     partner.lose_answer("confirm");
     let lost = waiting(partner, Options::default(), cart_with_checkout()).await;
@@ -256,12 +257,13 @@ async fn what_does_not_wait_for_its_customer_never_expires() {
         assert!(!test.partner.calls().contains(&"cancel"), "{shown}");
     }
     assert_eq!(test.state().await, "pending");
-    // Once the money can be asked for, it is found.
+    // Once the partner can be asked, the payment is found.
     lost.partner.set_out(false);
     lost.cloud.pass(2 * HOUR);
     lost.sweep().await;
     assert_eq!(lost.state().await, "captured");
-    // The customer has the whole time from when the order begins to wait, and not from the invoice.
+    // The customer has the whole time from the moment that the order begins to wait, not from the
+    // invoice.
     test.partner.set_all(&declined());
     test.cloud.pass(2 * HOUR);
     test.sweep().await;
@@ -274,7 +276,7 @@ async fn what_does_not_wait_for_its_customer_never_expires() {
     test.assert_expired().await;
 }
 
-/// Leaves an order as earlier versions did, which kept no time of waiting.
+/// Changes an order to what earlier versions stored, which kept no time of waiting.
 async fn age(test: &PlayedShop) {
     let key = AttributeValue::S(test.order.clone());
     let update = test.cloud.database.client.update_item();
@@ -290,17 +292,17 @@ async fn age(test: &PlayedShop) {
 #[tokio::test]
 async fn an_order_of_an_earlier_version_has_waited_since_its_invoice() {
     for what in ANYTHING {
-        // The first look of this version may come when the time is over.
+        // This version's first check may come when the time has passed.
         let test = waits(what, Options::default()).await;
         test.cloud.pass(TIME);
         age(&test).await;
         test.look().await;
         test.assert_expired().await;
-        // Or before.
+        // Or before that.
         let test = waits(what, Options::default()).await;
         test.cloud.pass(13 * DAY);
         age(&test).await;
-        // A look that changes nothing does not begin anew.
+        // A check that changes nothing does not restart the time.
         test.look().await;
         test.cloud.pass(DAY.saturating_sub(SECOND));
         test.look().await;
@@ -313,7 +315,7 @@ async fn an_order_of_an_earlier_version_has_waited_since_its_invoice() {
 
 #[tokio::test]
 async fn one_late_approval_charges_no_order_that_has_waited_too_long() {
-    // Whether the sweep has run meanwhile or not.
+    // Whether or not the sweep has run in between.
     for sweeps in [true, false] {
         let partner = PlayedPartner::default();
         partner.needs_agreement(PartnerName::Stripe);
@@ -351,7 +353,7 @@ async fn looks_and_requests_that_try_nothing_do_not_begin_the_time_anew() {
         test.look().await;
         let reply = test.pay_with(&format!("look-{number}")).await;
         assert_problem(&reply, 402, "payment_action_required");
-        // A look at which the partner could not be asked.
+        // A check during which the partner could not be asked.
         test.partner.refuse("look_up");
         let message = message(&test.cloud, &test.order).await;
         assert!(!test.cloud.deliver(Queue::Payment, &message).await);
@@ -366,12 +368,12 @@ async fn looks_and_requests_that_try_nothing_do_not_begin_the_time_anew() {
 
 #[tokio::test]
 async fn an_attempt_begins_the_time_anew() {
-    // Another card of a customer whose charge was declined, and who asks for it.
+    // Another card of a customer whose charge was declined, on the customer's request.
     let test = waits(For::AnotherCard, Options::default()).await;
     test.cloud.pass(13 * DAY);
     test.partner.script([declined()]);
     assert_eq!(test.pay_with("another-card").await.status, 402);
-    // Another card of a customer who must act, which the chain tries by itself.
+    // Another card of a customer who must act, tried automatically by the chain.
     let partner = PlayedPartner::default();
     partner.script([ChargeStatus::ActionRequired, ChargeStatus::ActionRequired]);
     partner.needs_agreement(PartnerName::Stripe);
@@ -521,7 +523,7 @@ async fn an_order_that_cannot_be_cancelled_in_time_counts_as_overdue() {
 async fn the_days_may_change_while_an_order_waits() {
     for what in ANYTHING {
         println!("{what:?}");
-        // More of them, or none.
+        // More days, or none.
         for after in [30, 0] {
             let test = waits(what, days(14)).await;
             test.cloud.pass(2 * HOUR);
@@ -545,7 +547,7 @@ async fn the_days_may_change_while_an_order_waits() {
             let shown = test.shown().await;
             assert_eq!(shown["status"] == "cancelled", after == 30, "{shown}");
         }
-        // Fewer: an order that is looked at no more keeps the day that it was told.
+        // Fewer days: an order that is no longer checked keeps the expiry that was scheduled.
         let test = waits(what, days(14)).await;
         test.cloud.pass(2 * HOUR);
         test.sweep().await;
@@ -607,7 +609,7 @@ async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancel
     assert_eq!(test.shop.shown().await["status"], "shipped");
     assert_eq!(test.played.captured().len(), 1);
 
-    // The decline's own closing was lost.
+    // The answer to the decline's own closing was lost.
     let test = at_stripe(sequences::POOR).await;
     let lost = Mishap::RequestLost;
     test.played.plan(Operation::Cancel, lost);
@@ -619,7 +621,7 @@ async fn an_intent_that_its_customer_has_paid_at_last_is_recorded_and_not_cancel
     assert_eq!(test.shop.shown().await["status"], "shipped");
 }
 
-/// An approval that comes too late closes what waits for another card, and charges neither.
+/// A late approval closes the charge that waits for another card, and neither card is charged.
 #[tokio::test]
 async fn a_card_that_is_approved_too_late_is_not_charged_by_stripe() {
     let test = at_stripe(sequences::AUTHENTICATES).await;
@@ -632,8 +634,8 @@ async fn a_card_that_is_approved_too_late_is_not_charged_by_stripe() {
     assert!(test.played.captured().is_empty());
 }
 
-/// PayPal cannot cancel an order; for how long it lives is the account's ("Orders v2": three hours, or
-/// as PayPal has set).
+/// PayPal cannot cancel an order; its lifetime depends on the account ("Orders v2": three hours, or
+/// the time that PayPal has set).
 #[tokio::test]
 async fn an_order_at_paypal_is_cancelled_once_it_is_dead_and_not_before() {
     for lives in [3 * HOUR, 20 * DAY] {
@@ -667,8 +669,8 @@ async fn an_order_at_paypal_is_cancelled_once_it_is_dead_and_not_before() {
     }
 }
 
-/// Nobody confirms a charge whose agreement was revoked, so nobody asks for the unanswered capture once
-/// more: that PayPal's order is gone has to be enough.
+/// A charge whose agreement was revoked is not confirmed, so the unanswered capture is not
+/// requested again. It must suffice that PayPal's order is gone.
 #[tokio::test]
 async fn an_unanswered_capture_whose_agreement_was_revoked_keeps_no_order_alive() {
     for by_caller in [true, false] {

@@ -23,7 +23,7 @@ pub(crate) fn free_cart() -> Value {
     cart
 }
 
-/// A free order at a partner that charges nobody without an agreement; the customer has none.
+/// A free order at a partner that requires an agreement; the customer has none.
 async fn placed() -> PlayedShop {
     let shop = Shop::at(played).cart(free_cart()).placed().await;
     shop.partner.needs_agreement(PartnerName::Stripe);
@@ -91,7 +91,7 @@ async fn a_free_order_is_paid_through_http_without_asking_a_partner() {
     );
     assert_eq!(shown["payment"]["reference"], Value::Null);
 
-    // The same answer to a repeat, with that key, another one, and none.
+    // A repeat gets the same answer with that key, another one, or none.
     let again = shop.cloud.post_with_key(PAYMENT, key, &body).await;
     assert_eq!((again.status, &again.text), (201, &reply.text));
     let other = shop.cloud.post_with_key(PAYMENT, "free-2", &body).await;
@@ -140,7 +140,7 @@ async fn a_free_order_goes_all_the_way_by_the_queues_and_its_mails_speak_of_no_p
             }
         }
     }
-    // The payment's message once more, long after.
+    // The payment's message again, much later.
     shop.cloud.pass(Duration::from_hours(1));
     let paid_again = pay(&shop).await;
     assert_eq!(paid_again.status, 201);
@@ -169,7 +169,7 @@ async fn a_paid_free_order_is_cancelled_straight_and_nothing_is_refunded() {
     for event in ["RefundRequested", "PaymentRefunded"] {
         assert!(!events.iter().any(|each| each["event"] == event), "{shown}");
     }
-    // A repeat of the payment gets its answer, as for every order that was paid once.
+    // A repeat of the payment gets its answer, as for every paid order.
     assert_eq!(pay(&shop).await.text, paid.text);
     let shipped = shop.cloud.post(SHIPPING, &shipping(&shop.order)).await;
     assert_eq!(shipped.code(), "wrong_state");
@@ -220,7 +220,7 @@ async fn a_lost_message_of_a_free_order_is_sent_again_and_a_doubled_one_does_not
     assert!(shop.partner.calls().is_empty());
 }
 
-/// The version before asked the partner to charge 0, and Stripe declined for good.
+/// The previous version requested a charge of 0, and Stripe declined it finally.
 #[tokio::test]
 async fn a_free_order_that_an_earlier_version_saw_declined_is_paid_by_the_next_request() {
     let shop = invoiced().await;

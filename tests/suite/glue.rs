@@ -1,4 +1,4 @@
-//! How the functions meet Lambda: batches, streams, schedules, and every event in `events/`.
+//! How the functions run on Lambda: batches, streams, schedules, and every event in `events/`.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use tests::{Cloud, batch, invoke};
 use crate::contract::{cart, cart_with_checkout, invoice, text};
 use crate::shop;
 
-/// The real service, but one order makes it panic.
+/// The real service, except that one order makes it panic.
 struct PanicsOn<F>(F, OrderId);
 
 impl<F: Function> Function for PanicsOn<F> {
@@ -38,7 +38,7 @@ async fn place(cloud: &Cloud<payment::partners::Sandbox>) -> String {
     shop::place(cloud, &cart()).await
 }
 
-/// Places and pays an order; returns its id and the message that asks to ship it.
+/// Places and pays an order; returns its ID and the message that requests its shipment.
 async fn paid(cloud: &Cloud<payment::partners::Sandbox>) -> (String, String) {
     let order = place(cloud).await;
     shop::invoice(cloud, &order).await;
@@ -120,7 +120,7 @@ async fn an_empty_batch_has_no_failures() {
 #[tokio::test]
 async fn a_queue_that_refuses_holds_back_no_record_and_its_messages_are_left_to_the_sweep() {
     let cloud = Cloud::start().await;
-    // A cart wants the billing queue, an invoice without address the payment queue.
+    // A cart needs the billing queue, an invoice without an address the payment queue.
     let carted = cloud
         .post("/api/order/cart.json", &cart_with_checkout())
         .await;
@@ -229,10 +229,10 @@ async fn every_event_of_the_events_folder_is_understood() {
                     "payment-queue" => Queue::Payment,
                     _ => Queue::Shipment,
                 };
-                // Its order is not in this database: the message is kept, not lost.
+                // The order is not in this database: the message is kept and not lost.
                 assert_eq!(cloud.deliver_batch(queue, &event).await.len(), 1, "{name}");
             }
-            // Of a mail that is not in this database: there is nothing to record.
+            // The mail is not in this database, so there is nothing to record.
             "email-feedback-queue" => {
                 assert!(cloud.deliver_batch(Queue::Email, &event).await.is_empty());
             }

@@ -1,4 +1,4 @@
-//! A repeat gets the same status and bytes as the first time; a key goes with one body.
+//! A repeat gets the same status and bytes as the first request; a key is bound to one body.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -15,14 +15,15 @@ const CANCEL: &str = "/api/order/cancel.json";
 const AGREEMENT: &str = "/api/customer/billing.json";
 const REPLAYED: &str = "idempotent-replayed";
 
-/// The second reply is the first one again, and is marked as that.
+/// Checks that the second reply equals the first and is marked as a replay.
 fn same(first: &Reply, second: &Reply) {
     assert_eq!((first.status, &first.text), (second.status, &second.text));
     assert_eq!(first.header("location"), second.header("location"));
     assert_eq!(second.header(REPLAYED), "true", "{}", second.text);
 }
 
-/// Of these replies to the same request at once, all the same, one is the first.
+/// Checks that these concurrent replies to the same request are equal, and that exactly one is not
+/// a replay.
 fn one_is_first(replies: &[Reply]) {
     for reply in replies {
         assert_eq!(
@@ -136,7 +137,7 @@ async fn a_repeat_is_marked_and_a_first_answer_is_not() {
             let key = key.as_deref();
             let reply = first(path, key, &body).await;
             same(&reply, &send(path, key, &body).await);
-            // Under another key the step is found done too.
+            // With another key, the step is also found done.
             let other = format!("other-{}", cloud.runtime.token());
             same(&reply, &send(path, Some(&other), &body).await);
         }
@@ -146,7 +147,7 @@ async fn a_repeat_is_marked_and_a_first_answer_is_not() {
         let reply = first(CANCEL, key("cancel").as_deref(), &body).await;
         same(&reply, &send(CANCEL, key("cancel").as_deref(), &body).await);
     }
-    // What is done anew without a key, and once with one.
+    // These are done again for each request without a key, and once with one.
     let placed = cloud.post(CART, &cart()).await;
     let mut update = cart();
     update["orderId"] = placed.body["orderId"].clone();
@@ -164,7 +165,7 @@ async fn a_repeat_is_marked_and_a_first_answer_is_not() {
         let reply = first(path, key, body).await;
         same(&reply, &send(path, key, body).await);
     }
-    // An answer that is no success is made anew too.
+    // An unsuccessful answer is computed again, too.
     let missing = json!({"customerId": "8080", "orderId": "ord_1"});
     for _ in 0..2 {
         let reply = send(CANCEL, Some("missing"), &missing).await;
@@ -172,7 +173,7 @@ async fn a_repeat_is_marked_and_a_first_answer_is_not() {
     }
 }
 
-/// The chain did the step first; a call finds it done.
+/// The chain did the step first; a request finds it done.
 #[tokio::test]
 async fn a_step_that_the_chain_has_done_is_a_repeat() {
     let cloud = Cloud::start().await;
@@ -195,7 +196,7 @@ async fn a_step_that_the_chain_has_done_is_a_repeat() {
     }
 }
 
-/// A decline and a rejected mail are answers too.
+/// A decline and a rejected mail are also replayed.
 #[tokio::test]
 async fn a_repeat_of_a_final_refusal_is_marked() {
     let cloud = Cloud::start().await;
@@ -221,7 +222,7 @@ async fn a_repeat_of_a_final_refusal_is_marked() {
     same(&rejected, &cloud.post_with_key(EMAIL, "m", &mail).await);
 }
 
-/// How SES refuses an address.
+/// SES's rejection of an address.
 fn domain_failure() -> (platform::aws::FailureKind, Option<&'static str>) {
     (
         platform::aws::FailureKind::Refused,
@@ -229,7 +230,7 @@ fn domain_failure() -> (platform::aws::FailureKind, Option<&'static str>) {
     )
 }
 
-/// A program that repeats a request may write its numbers in another way.
+/// A program that repeats a request may write its numbers in another notation.
 #[tokio::test]
 async fn a_body_is_the_same_whatever_the_notation_of_its_numbers() {
     let cloud = Cloud::start().await;
@@ -357,7 +358,8 @@ async fn an_updated_cart_is_answered_with_its_new_contents_and_the_first_request
         cloud.get(&order).await.body["totalAmount"].to_string(),
         "20.0"
     );
-    // Nor does its key with another body, or the key that made the order.
+    // The same key with another body changes nothing either, nor does the key that created the
+    // order.
     for key in ["update-1", "create"] {
         let reply = cloud.post_with_key(CART, key, &update(3)).await;
         assert_eq!(
@@ -366,7 +368,7 @@ async fn an_updated_cart_is_answered_with_its_new_contents_and_the_first_request
             "{key}"
         );
     }
-    // The request that made the order is answered as it was then.
+    // The request that created the order gets its original answer.
     same(&placed, &cloud.post_with_key(CART, "create", &cart()).await);
     // Without a key the last update wins.
     assert_eq!(cloud.post(CART, &update(4)).await.status, 200);
@@ -374,7 +376,7 @@ async fn an_updated_cart_is_answered_with_its_new_contents_and_the_first_request
         cloud.get(&order).await.body["totalAmount"].to_string(),
         "40.0"
     );
-    // Even once the order has moved on, a repeat is a repeat and anything else is too late.
+    // Even after the order has moved on, a repeat gets its answer, and anything else is too late.
     let mut body = invoice(&order);
     body["items"] = json!([{"productId": "1", "quantity": 4, "price": 10}]);
     for (name, amount) in [

@@ -1,5 +1,5 @@
-//! What customers and their programs send: numbers in any notation, lines in any order, texts that
-//! show nothing, and addresses to which SES sends nothing.
+//! Input from customers and their programs: numbers in any notation, lines in any order, texts
+//! without visible characters, and addresses that SES does not accept.
 
 use std::fmt::Write as _;
 
@@ -49,7 +49,7 @@ fn with(body: &Value, pointer: &str, value: Value) -> Value {
     body
 }
 
-/// Whether a body with one value changed is taken; if not, that value alone is reported.
+/// Whether a body with one changed value is accepted; if not, only that value may be reported.
 async fn takes(cloud: &Cloud<Sandbox>, path: &str, body: &Value, pointer: &str) -> bool {
     let reply = cloud.post(path, body).await;
     if reply.code() == "invalid_fields" {
@@ -226,7 +226,7 @@ fn the_lines_of_an_invoice_are_compared_as_a_multiset_of_quantity_and_price() {
         if notation > 2 {
             sent.reverse();
         }
-        // One line that no other line has.
+        // A line that is unlike all others.
         let index = changed.index(sent.len());
         let mut wrong = sent.clone();
         wrong[index].0 += 100;
@@ -282,7 +282,7 @@ async fn lines_that_differ_are_named_with_the_stored_line_that_is_left() {
     }
 }
 
-/// Every field that holds a text or an id.
+/// All fields that contain a text or an ID.
 fn text_fields() -> Vec<(&'static str, Value, &'static str)> {
     let cart = cart_with_checkout();
     let invoice = with_email(&invoice("ord_1"));
@@ -320,7 +320,7 @@ fn with_email(body: &Value) -> Value {
     body
 }
 
-/// Unicode 16: white space, and what a program shows nothing for.
+/// Unicode 16: white space, and characters that programs do not display.
 const INVISIBLE: &[(u32, u32)] = &[
     (0x20, 0x20),
     (0xa0, 0xa0),
@@ -354,7 +354,7 @@ fn a_text_that_shows_nothing_is_blank_in_every_field() {
         .iter()
         .flat_map(|(first, last)| (*first..=*last).filter_map(char::from_u32))
         .collect();
-    // Every one of them, each in one of the fields, and every kind of field often.
+    // All of these characters, each in one of the fields, and every kind of field many times.
     let fields = text_fields();
     for (index, character) in invisible.iter().enumerate() {
         let (path, body, pointer) = &fields[index % fields.len()];
@@ -379,7 +379,7 @@ fn a_text_that_shows_nothing_is_blank_in_every_field() {
         let blank: String = blank.into_iter().collect();
         let empty = with(&body, pointer, blank.as_str().into());
         prop_assert!(!runtime.block_on(takes(&cloud, path, &empty, pointer)), "{} {}", path, pointer);
-        // Beside what can be seen it stays in a text, and in the middle of an id.
+        // Beside visible characters it is kept in a text, and in the middle of an ID.
         let is_id = pointer.ends_with("Id");
         let beside = if is_id { format!("a{blank}a") } else { format!("{blank}a{blank}") };
         let shown = with(&body, pointer, beside.into());
@@ -393,7 +393,7 @@ fn a_text_that_shows_nothing_is_blank_in_every_field() {
     });
 }
 
-/// A carrier and a mail get what was typed, but a mail shows nothing in another direction.
+/// A carrier and a mail get the name as typed, but a mail shows nothing in another direction.
 #[tokio::test]
 async fn a_name_cannot_turn_a_mail_around() {
     let cloud = Cloud::start().await;
@@ -416,7 +416,7 @@ async fn a_name_cannot_turn_a_mail_around() {
     }
 }
 
-/// Every field that holds an email address.
+/// All fields that contain an email address.
 fn email_fields() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         (CART, cart_with_checkout(), "/checkout/email"),
@@ -531,7 +531,7 @@ fn an_address_is_taken_only_with_every_part_in_form() {
         let (local, domain) = (atoms.join("."), format!("{}.{top}", labels.join(".")));
         let good = with(&body, pointer, format!("{local}@{domain}").into());
         prop_assert!(runtime.block_on(takes(&cloud, path, &good, pointer)), "{}@{}", local, domain);
-        // A sign at one end of one part.
+        // A character at one end of one part.
         let (is_local, sign, end) = broken;
         let part = if is_local { &local } else { &domain };
         let part = if end == 0 { format!("{sign}{part}") } else { format!("{part}{sign}") };
@@ -743,8 +743,8 @@ const OTHER_NUMBERS: &[(&str, Make)] = &[
     }),
 ];
 
-/// The reply to a body without any other field: only whether it counts as a card number is of
-/// interest.
+/// The reply to a body with only this field: it only matters whether the value counts as a card
+/// number.
 async fn is_refused(cloud: &Cloud<Sandbox>, name: &str, value: Value) -> bool {
     let reply = cloud.post(SHIPPING, &json!({ name: value })).await;
     match reply.code() {

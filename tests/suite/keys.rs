@@ -1,4 +1,4 @@
-//! Each endpoint has one namespace of idempotency keys, whatever its bodies are about.
+//! Each endpoint has one namespace of idempotency keys, whatever its requests are about.
 
 use futures_util::future::join_all;
 use payment::partners::Sandbox;
@@ -69,7 +69,7 @@ fn mail_about(order: &str) -> Value {
     )
 }
 
-/// Everything that an endpoint can be asked for, in bodies that may be sent in any order.
+/// All kinds of requests to an endpoint, with bodies that may be sent in any order.
 async fn variants(cloud: &TestCloud) -> Vec<(&'static str, Vec<Value>)> {
     let (first, second) = (place(cloud).await, place(cloud).await);
     let (bill, other_bill) = (place(cloud).await, place(cloud).await);
@@ -181,7 +181,7 @@ async fn a_key_means_nothing_at_another_endpoint() {
     for (path, body, first) in &seen {
         same(first, &cloud.post_with_key(path, "k", body).await);
     }
-    // The same body at two endpoints: each answers it, and it stays one mail.
+    // The same body at two endpoints: each one answers it, and it remains one mail.
     for path in [EMAIL, SHIPPING] {
         let reply = cloud.post_with_key(path, "mail", &mail("L")).await;
         assert_eq!(reply.status, 200, "{}", reply.text);
@@ -190,11 +190,11 @@ async fn a_key_means_nothing_at_another_endpoint() {
     let mails = cloud.mailer.taken();
     let keyed = mails.iter().filter(|sent| sent.mail.text.contains('L'));
     assert_eq!(keyed.count(), mails.len());
-    // One under `k` at the email endpoint, one under `mail` at both.
+    // One mail under `k` at the email endpoint, and one under `mail` at both.
     assert_eq!(mails.len(), 2);
 }
 
-/// The id of the row that a key of the tests' caller has.
+/// The ID of the row for a key of the tests' caller.
 fn key_id(endpoint: &str, key: &str) -> String {
     let key = IdempotencyKey::parse(key).unwrap();
     let call = Call::new(
@@ -256,7 +256,7 @@ async fn an_answered_update_is_not_written_again_by_its_repeats_at_once_or_late(
     same(&replies[0], &cloud.post_with_key(CART, "once", &body).await);
     let shown = cloud.get(&order).await;
     assert_eq!(shown.body["items"][0]["quantity"], 4);
-    // Once the order is gone on, too.
+    // Also once the order has moved on.
     let mut bill = invoice(&order);
     bill["items"][0]["quantity"] = 4.into();
     for (name, amount) in [
@@ -281,7 +281,7 @@ async fn a_refused_body_leaves_its_key_with_that_body() {
     }
     let reply = cloud.post_with_key(CART, "k", &cart()).await;
     assert_problem(&reply, 422, "idempotency_key_reused");
-    // What is not even read uses no key up.
+    // A request that is not even parsed uses up no key.
     let unread = with(cart(), "/customerId", 8080);
     let reply = cloud.post_with_key(CART, "unread", &unread).await;
     assert_problem(&reply, 422, "invalid_fields");

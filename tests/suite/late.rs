@@ -1,5 +1,5 @@
-//! Late news about money: refunds that fail days after they succeeded, and disputes that are appealed,
-//! come again, or are told of in any order.
+//! Late news about money: refunds that fail days after they succeeded, and disputes that are
+//! appealed, reopened, or reported in any order.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const CANCEL: &str = "/api/order/cancel.json";
 const VISA: &str = "pm_card_visa";
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// An order that was paid by Stripe, cancelled and paid back.
+/// An order that was paid with Stripe, cancelled, and refunded.
 async fn refunded() -> StripeShop {
     let shop = shop(VISA).await;
     assert_eq!(shop.pay().await.status, 201);
@@ -34,7 +34,8 @@ async fn refunded() -> StripeShop {
     shop
 }
 
-/// Stripe tells of a refund of the order, and the worker hears of whatever is passed on to it.
+/// Stripe reports a refund of the order, and everything that is passed on is delivered to the
+/// worker.
 async fn tell_of_refund(shop: &StripeShop, event: &str, kind: &str) {
     let refund = json!({"id": "re_1", "object": "refund", "status": "failed", "payment_intent": "pi_1",
         "metadata": {"order_id": shop.order}});
@@ -61,7 +62,7 @@ async fn a_refund_that_fails_after_it_had_succeeded_is_shown_and_counted_once() 
     let shop = refunded().await;
     let mut before = shop.shown().await;
     shop.partner.fail_refunds("lost_or_stolen_card");
-    // The event comes twice, and Stripe has two types for it.
+    // The event arrives twice, and Stripe has two types for it.
     for (event, kind) in [
         ("evt_1", "refund.failed"),
         ("evt_1", "refund.failed"),
@@ -74,7 +75,7 @@ async fn a_refund_that_fails_after_it_had_succeeded_is_shown_and_counted_once() 
     assert_eq!(refund_of(&after), expected);
     assert_eq!(metrics.of("RefundFailed"), 1);
     assert!(metrics.log.text().contains(r#""level":"ERROR""#));
-    // It is a note: nothing else has changed, and nobody is told.
+    // It is informational: nothing else has changed, and no mail is sent.
     for order in [&mut before, &mut after] {
         let payment = order["payment"].as_object_mut().unwrap();
         for field in ["state", "refund", "refunds", "refundedAmount"] {
@@ -110,7 +111,7 @@ async fn what_a_webhook_says_of_a_refund_is_believed_in_nothing() {
     let shop = refunded().await;
     tell_of_refund(&shop, "evt_1", "refund.failed").await;
     assert_eq!(shop.shown().await["payment"]["state"], "refunded");
-    // Orders that were never refunded: one that is paid, one that was cancelled unpaid.
+    // Orders that were never refunded: a paid one, and one that was cancelled before payment.
     let paid = crate::webhooks::shop(VISA).await;
     assert_eq!(paid.pay().await.status, 201);
     paid.cloud.lose_stream();
@@ -185,7 +186,7 @@ async fn two_callers_who_repeat_a_failed_refund_make_it_once() {
     let (one, other) = join(shop.cancel(), shop.cancel()).await;
     assert_eq!((one.status, other.status), (200, 200), "{}", other.text);
     assert_eq!(shop.partner.given_back(), [20_000]);
-    // Also those whom Stripe answered with the same list.
+    // Including the workers that got the same list from Stripe.
     let asked = shop.partner.asked();
     let refunds = asked
         .iter()
@@ -236,7 +237,7 @@ async fn a_pending_refund_that_fails_is_shown_and_made_again_only_when_somebody_
     let expected = ("refund_failed", "failed", "expired_or_canceled_card");
     assert_eq!(refund_of(&shown), expected);
     assert_eq!(metrics.of("RefundFailed"), 1);
-    // The sweep reminds of it and repeats nothing.
+    // The sweep publishes it again but repeats nothing.
     shop.cloud.pass(Duration::from_hours(1));
     shop.cloud.sweep().await;
     shop.cloud.settle().await;
@@ -261,7 +262,7 @@ async fn a_refund_that_was_refused_is_asked_for_under_a_key_that_does_not_repeat
         let shown = shop.shown().await;
         let expected = ("refund_failed", "failed", "charge_disputed");
         assert_eq!(refund_of(&shown), expected);
-        // Its cause is mended within the day for which Stripe keeps what it answered to a key.
+        // Its cause is corrected within the day for which Stripe repeats its answer to a key.
         shop.partner.set_dispute(&shop.partner.disputes()[0], "won");
         if by_the_sweep {
             shop.cloud.lose_stream();
@@ -274,7 +275,7 @@ async fn a_refund_that_was_refused_is_asked_for_under_a_key_that_does_not_repeat
     }
 }
 
-/// The same at PayPal.
+/// The same with PayPal.
 async fn refunded_by_paypal() -> Invoiced {
     let test = invoiced([]).await;
     assert_eq!(test.pay().await.status, 201);
@@ -314,7 +315,7 @@ async fn a_refund_that_paypal_takes_back_is_shown_counted_once_and_made_once_mor
     let expected = ["200.00 FAILED", "200.00 COMPLETED"];
     assert_eq!(test.double.given_back(), expected);
     assert_eq!(refund_of(&shown(&test).await).0, "refunded");
-    // Late: it went back since.
+    // Late: it was refunded again since.
     tell_paypals(&test, "WH-3", "PAYMENT.REFUND.FAILED").await;
     deliver(&test).await;
     assert_eq!(refund_of(&shown(&test).await).0, "refunded");
@@ -419,7 +420,7 @@ async fn every_new_dispute_counts_once_whatever_is_heard_of_it_first_and_the_gra
             .await;
         shop.shown().await
     };
-    // Nobody told of it while it was open.
+    // It was not reported while it was open.
     assert_eq!(dispute_of(&hear(first, "lost").await), "lost");
     assert_eq!(metrics.of("ChargeDisputed"), 1);
     let shown = hear(second, "needs_response").await;
@@ -453,7 +454,7 @@ async fn of_two_answers_about_a_dispute_the_later_one_by_paypals_time_holds() {
     test.double
         .set_dispute(&id, "RESOLVED", Some("RESOLVED_SELLER_FAVOUR"));
     test.cloud.pass(MINUTE);
-    // A worker has read that it is won and is held up; then it is appealed, and lost.
+    // A worker has read that it is won and is held up; then it is appealed and lost.
     let gate = Gate::default();
     test.front
         .plan("GET", "/captures/", Mishap::Held(gate.clone()));
@@ -480,7 +481,7 @@ async fn of_two_answers_about_a_dispute_the_later_one_by_paypals_time_holds() {
     assert_eq!(metrics.of("ChargeDisputed"), 2);
 }
 
-/// News of a dispute at that many minutes.
+/// News of a dispute at that minute.
 fn news(state: DisputeState, minute: i64) -> Dispute {
     Dispute {
         id: None,
@@ -490,7 +491,7 @@ fn news(state: DisputeState, minute: i64) -> Dispute {
     }
 }
 
-/// An order with a charge of the name `charge_1`.
+/// An order with the charge `charge_1`.
 async fn with_a_charge() -> PlayedShop {
     Shop::at(played).cart(cart()).paid().await
 }
@@ -532,7 +533,7 @@ async fn in_whatever_order_news_of_a_dispute_is_written_the_latest_holds() {
         let disputes = test.disputes().await;
         let kept: Vec<_> = disputes.iter().map(|each| (each.state, each.at)).collect();
         assert_eq!(kept, [(DisputeState::Lost, three[2].at)], "{order:?}");
-        // Since the first that was heard.
+        // Since the first report that was received.
         assert_eq!(disputes[0].since, three[order[0]].since);
         let new = outcomes.iter().filter(|each| **each == NotedDispute::New);
         assert_eq!(new.count(), 1, "{order:?}");
@@ -609,7 +610,7 @@ async fn of_two_answers_about_a_refund_the_one_to_the_later_question_holds() {
     assert_eq!(noted.unwrap(), Noted::Written);
     let failed_order = read().await;
     assert_eq!(failed_order.version, before.version);
-    // Whoever asked before and writes now, having read the order before or after.
+    // A worker that asked earlier writes now, having read the order before or after.
     for read_then in [&before, &failed_order] {
         let late = said(RefundStatus::Refunded, 1);
         let noted = store.note_refund(read_then, &late).await.unwrap();
@@ -617,12 +618,12 @@ async fn of_two_answers_about_a_refund_the_one_to_the_later_question_holds() {
         assert_eq!(read().await, failed_order);
     }
     let again = said(RefundStatus::Refunded, 3);
-    // The state has changed since this was read.
+    // The state has changed since this order was read.
     let noted = store.note_refund(&before, &again).await;
     assert_eq!(noted.unwrap(), Noted::Known);
     let noted = store.note_refund(&failed_order, &again).await;
     assert_eq!(noted.unwrap(), Noted::Written);
-    // An order that was not cancelled, or has another charge, takes no such news.
+    // An order that is not cancelled, or has another charge, refuses such news.
     let mut other = read().await;
     other.status = Status::Paid;
     let noted = store.note_refund(&other, &said(failed(), 4)).await;

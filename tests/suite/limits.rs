@@ -1,4 +1,4 @@
-//! Each field's limits: what is taken, what is refused, and under which name.
+//! Each field's limits: which values are accepted, which are refused, and with which pointer.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -50,8 +50,8 @@ async fn all_bad_fields_are_reported_at_once_with_422() {
     assert_problem(&cloud.post(CART, &json!([])).await, 422, "invalid_fields");
 }
 
-/// Sends a valid body with one value changed; tells whether it was taken, and that nothing but that
-/// value was reported otherwise.
+/// Sends a valid body with one changed value. Returns whether it was accepted; if not, only that
+/// value may be reported.
 async fn takes(
     cloud: &Cloud<payment::partners::Sandbox>,
     path: &str,
@@ -124,7 +124,7 @@ async fn each_field_has_its_limits() {
         }
     }
 
-    // Texts: 1 to 500 characters, lines only in addresses.
+    // Texts: 1 to 500 characters; line breaks in addresses only.
     for (path, body, pointer) in [
         (CART, &cart, "/checkout/name"),
         (CART, &cart, "/checkout/phone"),
@@ -157,7 +157,7 @@ async fn each_field_has_its_limits() {
         }
     }
 
-    // Quantities 1 to 10 000; prices 0 to 1 000 000 000 with the currency's decimals.
+    // Quantities from 1 to 10,000; prices from 0 to 1,000,000,000 with the currency's decimals.
     for (path, body) in [(CART, &cart), (INVOICE, &invoice)] {
         for (value, taken) in [
             ("1", true),
@@ -293,7 +293,7 @@ async fn each_field_has_its_limits() {
     }
 }
 
-/// The optional field of an agreement left out.
+/// An agreement without its optional field.
 fn without_name(mut agreement: Value) -> Value {
     agreement.as_object_mut().unwrap().remove("name");
     agreement
@@ -324,7 +324,7 @@ async fn every_required_field_is_missed_by_name_and_every_unknown_one_is_refused
             let reply = cloud.post(path, &without).await;
             assert_problem(&reply, 422, "invalid_fields");
             if name == "event" && path == SHIPPING {
-                // Without it the body is a shipment's.
+                // Without it, the body is a shipment's.
                 continue;
             }
             assert_eq!(reply.pointers(), [format!("/{name}")], "{path}");
@@ -340,7 +340,7 @@ async fn every_required_field_is_missed_by_name_and_every_unknown_one_is_refused
     }
 }
 
-/// A shipment has no address of a mail, and a mail no address of a parcel.
+/// A shipment request has no email address, and a mail request no postal address.
 #[tokio::test]
 async fn the_two_bodies_of_the_shipping_path_do_not_mix() {
     let cloud = Cloud::start().await;
@@ -355,7 +355,7 @@ async fn the_two_bodies_of_the_shipping_path_do_not_mix() {
     assert_eq!(cloud.post(SHIPPING, &body).await.pointers(), ["/email"]);
 }
 
-/// Anything in place of a field's value is taken or named, and nothing else is.
+/// A random value in a field is either accepted or reported, and nothing else is reported.
 #[test]
 fn a_random_value_is_taken_or_named() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -428,7 +428,7 @@ fn a_random_value_is_taken_or_named() {
     });
 }
 
-/// The pointers to everything in a value that holds nothing else.
+/// The pointers to all leaves of a value.
 fn leaves(value: &Value, pointer: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {

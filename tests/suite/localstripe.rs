@@ -1,11 +1,12 @@
-//! Stripe's client against localstripe, a Stripe whose authors are not ours: whether it accepts what
-//! the client sends, whether the client reads what it answers, and what its books then show.
-//! `tests/wire` starts it and runs these. All of them share its books; each has a customer of its own.
+//! Stripe's client against localstripe, a third-party Stripe emulator: whether it accepts the
+//! client's requests, whether the client can read its answers, and what its books show afterwards.
+//! `tests/wire` starts it and runs these tests. All of them share its books; each one has its own
+//! customer.
 //!
-//! localstripe plays less than Stripe: its charges do not describe the card, its refusals carry no
-//! code but for a decline, its declines are no `card_error`, and it knows no idempotency keys. So
-//! these are tested elsewhere, against the double: card facts, reasons of declines, refusals that
-//! send the client to look up, and kept answers.
+//! localstripe supports less than Stripe: its charges have no card details, its refusals have no
+//! code except for a decline, its declines are not a `card_error`, and it has no idempotency keys.
+//! The following are therefore tested against the double: card details, reasons of declines,
+//! refusals that make the client look up, and stored answers.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -25,25 +26,26 @@ use tests::partners::{DoubleReply, DoubleRequest, Front, Mishap, PartnerDouble};
 use crate::contract::text;
 use crate::stripe::{ask, is_unanswered, open, token};
 
-/// localstripe takes any key that begins like a secret one.
+/// localstripe accepts any key with the prefix of a secret one.
 const KEY: &str = "sk_test_localstripe";
 const VISA: &str = "pm_card_visa";
 const INTENTS: &str = "/v1/payment_intents";
 
-/// How an intent, a charge and a refund of 200 dollars stand in the books once they are done.
+/// The books' entry of a completed intent, charge, or refund of 200 dollars.
 const DONE: &str = "20000 usd succeeded";
 
 /// Parameters that Stripe documents and localstripe refuses as unexpected, by the end of the path.
-/// All else gets to it as the client sent it.
+/// Everything else is passed on as the client sent it.
 const UNKNOWN: [(&str, &str); 2] = [
-    // The customer is not there to authenticate. It decides how Stripe tells that an issuer wants
-    // that: by a decline, or without it by the status `requires_action`, as localstripe does.
+    // The customer is not present to authenticate. With this parameter, Stripe reports an issuer's
+    // request for authentication as a decline; without it, as the status `requires_action`, as
+    // localstripe does.
     ("/confirm", "off_session"),
-    // A note for those who look at the intent; it changes nothing.
+    // A note for people who look at the intent; it has no effect.
     ("/cancel", "cancellation_reason"),
 ];
 
-/// localstripe in the place of a double.
+/// localstripe in place of a double.
 #[derive(Debug)]
 struct Localstripe {
     /// `127.0.0.1:…`
@@ -63,7 +65,7 @@ impl PartnerDouble for Localstripe {
 }
 
 impl Localstripe {
-    /// One request on one connection. It blocks the test, which has nothing else to do meanwhile.
+    /// One request on one connection. It blocks the test, which has nothing else to do.
     fn exchange(&self, request: &DoubleRequest) -> std::io::Result<DoubleReply> {
         let mut headers = request.headers.clone();
         headers.insert("connection".to_owned(), "close".to_owned());
@@ -97,7 +99,7 @@ fn without(form: &[u8], name: &str) -> Vec<u8> {
     fields.collect::<Vec<_>>().join("&").into_bytes()
 }
 
-/// The client, and localstripe behind a front and as a bare client asks it.
+/// The client, with localstripe behind a front, and a bare client of localstripe.
 struct Bench {
     stripe: Stripe,
     front: Front,
@@ -118,7 +120,7 @@ fn bench() -> Bench {
     }
 }
 
-/// What localstripe has of one invoice, each as `amount currency status`.
+/// localstripe's entries for one invoice, each as `amount currency status`.
 #[derive(Debug, PartialEq, Eq)]
 struct Books {
     intents: Vec<String>,
@@ -131,14 +133,14 @@ impl Bench {
         ask(&self.localstripe, &Secret::new(KEY), method, path, body).await
     }
 
-    /// What a new object is called.
+    /// The ID of a new object.
     async fn made(&self, path: &str, body: &str) -> PartnerToken {
         let (status, made) = self.ask("POST", path, body).await;
         assert_eq!(status, 200, "{made}");
         token(text(&made["id"]))
     }
 
-    /// A charge that nobody has asked for yet, of a new customer with that payment method.
+    /// A charge that was not requested yet, for a new customer with that payment method.
     async fn request(&self, method: &str, amount: &str, currency: &str) -> ChargeRequest {
         let customer = self.made("/v1/customers", "").await;
         let path = format!("/v1/payment_methods/{method}/attach");
@@ -162,13 +164,13 @@ impl Bench {
         open(&self.stripe, &self.runtime, request).await
     }
 
-    /// A charge of 200 dollars, opened.
+    /// An opened charge of 200 dollars.
     async fn opened(&self, method: &str) -> OpenCharge {
         let request = self.request(method, "200", "USD").await;
         self.open(request).await
     }
 
-    /// Everything of that kind, oldest first.
+    /// All objects of that kind, oldest first.
     async fn all(&self, path: &str) -> Vec<Value> {
         let (status, mut list) = self.ask("GET", &format!("{path}?limit=1000"), "").await;
         assert_eq!((status, &list["has_more"]), (200, &json!(false)), "{list}");
@@ -208,7 +210,7 @@ fn books(intents: &[&str], charges: &[&str], refunds: &[&str]) -> Books {
     }
 }
 
-/// Nothing of the card: the charges of localstripe do not describe it, and nothing is made up.
+/// Without card details: localstripe's charges have none, and none are made up.
 fn captured() -> ChargeStatus {
     ChargeStatus::Captured(Card::default())
 }
@@ -226,7 +228,7 @@ async fn localstripe_has_one_charge_and_one_refund_of_what_is_charged_and_given_
     assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), captured());
     let charged = books(&[DONE], &[DONE], &[]);
     assert_eq!(bench.books(&charge.request).await, charged);
-    // localstripe pays back as often as it is asked.
+    // localstripe makes a refund for each request.
     for _ in 0..2 {
         let status = bench.stripe.refund(&charge).await.unwrap();
         assert_eq!(status, RefundStatus::Refunded);
@@ -250,7 +252,8 @@ async fn without_idempotency_keys_a_lost_answer_makes_no_second_charge_or_refund
     assert!(is_unanswered(&bench.stripe.refund(&charge).await));
     let status = bench.stripe.refund(&charge).await.unwrap();
     assert_eq!(status, RefundStatus::Refunded);
-    // localstripe knows no keys, so that opening again made another; the first is never confirmed.
+    // localstripe has no keys, so opening again created another intent; the first is never
+    // confirmed.
     let intents = ["20000 usd requires_confirmation", DONE];
     let expected = books(&intents, &[DONE], &[DONE]);
     assert_eq!(bench.books(&charge.request).await, expected);
@@ -292,7 +295,7 @@ async fn a_customer_who_must_act_and_a_bank_that_has_not_decided_are_read_from_l
 {
     let bench = bench();
     let new_method = async |body: &str| bench.made("/v1/payment_methods", body).await;
-    // Stripe's test card that wants authentication for every charge.
+    // Stripe's test card that requires authentication for every charge.
     let card = new_method(
         "type=card&card[number]=4000002760003184&card[exp_month]=8&card[exp_year]=2030&card[cvc]=123",
     );
@@ -304,7 +307,7 @@ async fn a_customer_who_must_act_and_a_bank_that_has_not_decided_are_read_from_l
     let status = bench.stripe.cancel(&charge).await.unwrap();
     assert_eq!(status, ChargeStatus::Cancelled);
 
-    // Of what is not decided at once localstripe has a direct debit only, one that fails in the end.
+    // localstripe's only charge with a delayed outcome is a direct debit, which eventually fails.
     let debit = new_method("type=sepa_debit&sepa_debit[iban]=DE62370400440532013001");
     let charge = bench.opened(debit.await.as_str()).await;
     let status = bench.stripe.confirm(&charge).await.unwrap();
@@ -338,13 +341,13 @@ async fn what_localstripe_refuses_leaves_nothing_in_its_books() {
     let url = bench.front.serve();
     let publishable = Secret::new("pk_test_localstripe");
     let stranger = Stripe::new(Https::new(url), publishable, bench.runtime.clone());
-    // A key that is refused is the operator's to replace.
+    // A refused key is the operator's to replace.
     let refused = stranger.open(&request).await;
     assert!(matches!(
         refused,
         Err(payment::partners::PartnerError::NotConfigured(_))
     ));
-    // Stripe names the method, and then it is `NoAgreement`. Without a word, nothing was opened for good.
+    // Stripe names the method, which leads to `NoAgreement`. Without a code, the refusal is final.
     let mut gone = request.clone();
     if let Some(agreement) = &mut gone.agreement {
         agreement.payment_method = token("pm_of_nobody");

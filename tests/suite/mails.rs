@@ -1,4 +1,4 @@
-//! Mails that were asked for: each has a row of its own, and one that was promised is sent.
+//! Requested mails: each has its own row, and a promised one is sent.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const EMAIL: &str = "/api/order/email.json";
 /// The address of `cart_with_checkout`.
 const OWN: &str = "lital.naory@gmail.com";
 
-/// Longer than the sweep's first look.
+/// Longer than the time until the sweep's first check.
 const OVERDUE: Duration = Duration::from_secs(130);
 
 type TestCloud = Cloud<payment::partners::Sandbox>;
@@ -56,13 +56,13 @@ fn addresses(cloud: &TestCloud) -> Vec<String> {
     addresses
 }
 
-/// What the ledger holds.
+/// The rows of the ledger.
 async fn rows(cloud: &TestCloud) -> Vec<Row> {
     let scan = cloud.database.client.scan().table_name("EmailsTable");
     scan.send().await.unwrap().items.unwrap_or_default()
 }
 
-/// Delivers what the email queue has, each message `times` times.
+/// Delivers the messages of the email queue, each one `times` times.
 async fn deliver_mails(cloud: &TestCloud, times: usize) {
     for (queue, message) in cloud.queues.take() {
         if queue == Queue::Email {
@@ -85,7 +85,7 @@ async fn promised(cloud: &TestCloud, count: usize) {
     drop(cloud.queues.take());
 }
 
-/// Damages a row as another version of this service could have written it.
+/// Damages a row as another version of this service could have done.
 async fn change(cloud: &TestCloud, row: &Row, name: &str, value: &str) {
     let update = cloud
         .database
@@ -100,7 +100,7 @@ async fn change(cloud: &TestCloud, row: &Row, name: &str, value: &str) {
     update.send().await.unwrap();
 }
 
-/// Every mail has ended, and nothing personal is left in the ledger.
+/// Checks that every mail has ended and that the ledger contains no personal data.
 async fn assert_nothing_is_kept(cloud: &TestCloud) {
     for row in rows(cloud).await {
         let printed = format!("{row:?}");
@@ -127,7 +127,7 @@ async fn an_address_that_is_refused_does_not_end_the_customers_own_mail() {
         let expected = if path == EMAIL { 422 } else { 200 };
         assert_eq!(reply.status, expected, "{}", reply.text);
         deliver_mails(&cloud, 1).await;
-        // It is refused for good, and only itself.
+        // It is rejected finally, and no other mail is affected.
         if path == EMAIL {
             assert_eq!(cloud.post(path, &wrong).await.code(), "address_rejected");
         }
@@ -168,7 +168,7 @@ async fn an_address_gets_one_mail_about_an_event_whoever_asks_for_it_and_where()
             deliver_mails(&cloud, 2).await;
         }
     }
-    // The local part is the receiving server's own: only its owner knows whether case counts.
+    // The case of the local part may matter: only the receiving server knows.
     let other = mail(&order, "Gift@example.com");
     assert_eq!(cloud.post(EMAIL, &other).await.status, 200);
     cloud.pass(OVERDUE);
@@ -190,8 +190,8 @@ async fn an_address_gets_one_mail_about_an_event_whoever_asks_for_it_and_where()
 async fn an_order_without_an_address_has_no_mail_of_its_own_and_writes_to_any_other() {
     let cloud = Cloud::start().await;
     let order = shop::place(&cloud, &cart()).await;
-    // Before the invoice nothing has happened that a mail tells of: no row can be there before the
-    // order's address is settled.
+    // Before the invoice, no mailed event has happened, so no row can exist before the order's
+    // address is final.
     let early = mail(&order, OWN);
     for path in [EMAIL, SHIPPING] {
         assert_eq!(cloud.post(path, &early).await.code(), "wrong_state");
@@ -225,7 +225,7 @@ async fn a_mail_that_was_promised_goes_out_once_though_ses_was_in_trouble_and_it
                 .fail_next(FailureKind::Throttled, Some("TooManyRequestsException"));
         }
         assert_eq!(cloud.post_with_key(SHIPPING, "k", &body).await.status, 200);
-        // Five receives, two minutes apart; the dead letter is purged.
+        // Received five times, two minutes apart; then the dead letter is purged.
         let [(queue, message)] = &cloud.queues.take()[..] else {
             panic!("one message");
         };
@@ -260,7 +260,7 @@ async fn a_mail_is_promised_while_the_email_queue_is_out_and_sent_later() {
             (200, "{\"status\":\"OK\"}")
         );
     }
-    // Still out at the first look: the second is two minutes later, the third four.
+    // Still down at the first check: the second is two minutes later, the third four.
     cloud.pass(OVERDUE);
     cloud.sweep().await;
     cloud.queues.set_down(&[]);
@@ -290,7 +290,7 @@ async fn a_promised_mail_whose_message_is_lost_is_published_rarer_and_rarer_unti
         }
     }
     assert_eq!(minutes, [2, 4, 8, 16, 32, 64, 124, 184]);
-    // A repeat with the key asks for it at once, and is the same mail.
+    // A repeat with the key requests it at once; it is the same mail.
     cloud
         .post_with_key(SHIPPING, "k", &mail_of_no_order())
         .await;
@@ -357,7 +357,7 @@ async fn a_promised_mail_whose_sender_died_is_parked_though_its_message_is_lost(
     let cloud = Cloud::start().await;
     cloud.post(SHIPPING, &mail_of_no_order()).await;
     let [(_, message)]: [(Queue, Message); 1] = cloud.queues.take().try_into().unwrap();
-    // It claims the mail and dies; whether SES was called nobody knows.
+    // A worker claims the mail and dies; it is unknown whether SES was called.
     let (now, stale) = (cloud.runtime.now(), email::CLAIM_STALE_AFTER);
     let id = message.email_id();
     cloud
@@ -395,11 +395,12 @@ async fn promised_mails_that_fail_or_cannot_be_read_hold_up_no_other_and_are_cou
         cloud.pass(OVERDUE);
         let report = cloud.sweep().await.mails;
         counts.push((report.published, report.failed, report.overdue));
-        // What is still due is looked at later, however soon the sweep comes again.
+        // Mails that are still due are checked later, no matter how soon the sweep runs again.
         assert_eq!(cloud.sweep().await.mails, MailReport::default());
         drop(cloud.queues.take());
     }
-    // Of what cannot be read, only the look is moved; a count that cannot be read is a high one.
+    // For an unreadable row, only the next check is moved; an unreadable count is treated as a high
+    // one.
     assert_eq!(counts, [(120, 130, 10), (110, 130, 0), (0, 0, 0)]);
 
     cloud.queues.set_down(&[Queue::Email]);
@@ -433,7 +434,7 @@ async fn a_promised_mail_that_ses_does_not_take_for_three_days_ends_and_nothing_
     cloud.pass(Duration::from_hours(2));
     assert_eq!(cloud.sweep().await.mails, MailReport::default());
 
-    // SES provably did not take it: who asks again is promised it again.
+    // SES provably did not accept it: a caller that requests it again gets a new promise.
     cloud
         .post_with_key(SHIPPING, "k0", &mail_of_no_order())
         .await;
@@ -493,7 +494,7 @@ async fn a_mail_is_promised_by_the_ledger_or_not_at_all() {
     assert!(cloud.queues.take().is_empty());
 }
 
-/// A mail client's and an operator's view of an order's mails.
+/// An order's mails as shown in a mail client and to an operator.
 async fn shown_mails(cloud: &TestCloud, order: &str) -> Value {
     cloud.get(order).await.body["emails"].clone()
 }
@@ -610,7 +611,7 @@ async fn a_mail_of_the_chain_that_ses_does_not_take_for_days_ends_and_is_counted
         let expected = ["InvoiceCreated", "PaymentProcessed", "OrderShipped"].map(failed);
         assert_eq!(shown_mails(&cloud, &order).await, json!(expected));
         assert!(cloud.mailer.taken().is_empty());
-        // Who asks for it again gets it.
+        // A caller that requests it again gets it.
         assert_eq!(cloud.post(EMAIL, &mail(&order, OWN)).await.status, 200);
         assert_eq!(addresses(&cloud), [OWN]);
     }

@@ -1,4 +1,4 @@
-//! What OrderFlow promises, tested through the real handlers.
+//! OrderFlow's promises, tested through the real handlers.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! Each metric that an alarm stands on is counted when its trouble happens, and only then.
+//! Each metric that an alarm uses is counted when its failure happens, and only then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -37,11 +37,12 @@ const CANCEL: &str = "/api/order/cancel.json";
 const SHIPPING: &str = "/api/order/shipping.json";
 const EMAIL: &str = "/api/order/email.json";
 
-/// Longer than the sweep's first look, and than each look after one that did not help.
+/// Longer than the time until the sweep's first check, and until each check after one without
+/// effect.
 const OVERDUE: Duration = Duration::from_mins(61);
 
-/// Each metric that an alarm of `template.yaml` stands on, and the tests that make its trouble
-/// happen. A new alarm needs a row, and a row an alarm.
+/// Each metric that an alarm of `template.yaml` uses, with the tests that cause its failure. A new
+/// alarm needs a row, and a row needs an alarm.
 const TROUBLES: &[(&str, &[&str])] = &[
     (
         "BillingPartnerFailed",
@@ -126,10 +127,10 @@ const TROUBLES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Metrics that no alarm stands on: the sweep does what was deferred, and what is ignored is harmless.
+/// Metrics without an alarm: the sweep handles what was deferred, and what is ignored is harmless.
 const WITHOUT_ALARM: [&str; 3] = ["OrdersExpired", "RelayDeferred", "WebhookIgnored"];
 
-/// What is counted by this thread while it lives.
+/// The metrics that this thread counts while this value lives.
 pub(crate) struct Metrics {
     pub(crate) log: Log,
     _listening: (DefaultGuard, Dispatch),
@@ -146,7 +147,7 @@ impl Metrics {
     }
 
     /// Every value that was written, with its metric, as CloudWatch reads it ("Specification:
-    /// Embedded metric format"): what is not of that form is no metric.
+    /// Embedded metric format"). Anything in another format is not a metric.
     fn written(&self) -> Vec<(String, u64)> {
         let log = self.log.text();
         let lines = log.lines().filter(|line| line.contains("\"_aws\""));
@@ -170,7 +171,7 @@ impl Metrics {
             .collect()
     }
 
-    /// How often that metric was written, zeros aside.
+    /// How many times that metric was written, except zeros.
     pub(crate) fn of(&self, metric: &str) -> usize {
         let written = self.written().into_iter();
         written
@@ -178,7 +179,7 @@ impl Metrics {
             .count()
     }
 
-    /// The sum of each metric, zeros aside.
+    /// The sum of each metric, except zeros.
     fn counted(&self) -> BTreeMap<String, u64> {
         let mut counted = BTreeMap::new();
         for (metric, value) in self.written() {
@@ -189,7 +190,7 @@ impl Metrics {
         counted
     }
 
-    /// That metric and no other.
+    /// Checks that only that metric was counted, with this value.
     #[track_caller]
     pub(crate) fn assert_only(&self, metric: &str, value: u64) {
         assert_eq!(self.counted(), BTreeMap::from([(metric.to_owned(), value)]));
@@ -201,7 +202,7 @@ impl Metrics {
     }
 }
 
-/// The metrics of ours on which alarms of the template stand.
+/// This service's metrics that the template's alarms use.
 fn alarmed() -> BTreeSet<String> {
     let template = include_str!("../../template.yaml");
     let template: serde_yaml_ng::Value = serde_yaml_ng::from_str(template).unwrap();
@@ -274,7 +275,7 @@ fn mail() -> Value {
     json!({"event": "InvoiceCreated", "name": "Lital Hay", "email": "gift@example.com"})
 }
 
-/// An invoiced order at a played partner.
+/// An invoiced order at a scripted partner.
 async fn invoiced() -> (Cloud<PlayedPartner>, PlayedPartner, String) {
     let shop = Shop::at(played).invoiced().await;
     (shop.cloud, shop.partner, shop.order)
@@ -284,7 +285,7 @@ fn cancel(order: &str) -> Value {
     json!({"customerId": "8080", "orderId": order})
 }
 
-/// Puts another value into an order, as a newer version of this service could have.
+/// Puts another value into an order, as a newer version of this service could have done.
 async fn damage<P: payment::partners::BillingPartner>(cloud: &Cloud<P>, order: &str) {
     let update = cloud
         .database
@@ -303,7 +304,8 @@ async fn damage<P: payment::partners::BillingPartner>(cloud: &Cloud<P>, order: &
 async fn orders_that_go_well_or_fail_for_their_callers_reasons_count_no_trouble() {
     let metrics = Metrics::start();
     let (cloud, partner, paid) = invoiced().await;
-    // One goes all the way, one is paid and cancelled, one is declined, and bad requests are refused.
+    // One order is completed, one is paid and cancelled, one is declined, and invalid requests are
+    // refused.
     let shipped = place(&cloud).await;
     cloud.settle().await;
     assert_eq!(cloud.get(&shipped).await.body["status"], "shipped");
@@ -428,7 +430,7 @@ async fn a_promised_mail_that_is_given_up_is_counted_once() {
 async fn a_mail_whose_answer_is_lost_is_counted_once() {
     let metrics = Metrics::start();
     let cloud = Cloud::start().await;
-    // Trouble of which it is known that nothing was sent is another one.
+    // A failure that provably sent nothing is counted by another metric.
     cloud.mailer.fail_next(FailureKind::Throttled, None);
     assert_eq!(cloud.post_with_key(EMAIL, "k", &mail()).await.status, 503);
     cloud
@@ -466,7 +468,7 @@ async fn a_mail_whose_sender_died_is_counted_once() {
     metrics.assert_only("EmailUnconfirmed", 1);
 }
 
-/// A sender that is frozen while SES takes its mail wakes when others have parked it.
+/// A sender that is frozen while SES accepts its mail wakes after others have parked it.
 #[tokio::test]
 async fn a_mail_that_is_parked_by_two_is_counted_once() {
     let metrics = Metrics::start();
@@ -509,7 +511,7 @@ async fn a_mail_that_is_parked_by_two_is_counted_once() {
     metrics.assert_only("EmailUnconfirmed", 1);
 }
 
-/// Its one call is not answered, and takes as long as a test wants.
+/// A mailer whose only call goes unanswered for as long as a test wants.
 struct FrozenMailer {
     frozen: Arc<Notify>,
     thawed: Arc<Notify>,
@@ -532,7 +534,7 @@ impl Mailer for FrozenMailer {
 async fn a_charge_whose_answer_is_lost_is_counted() {
     let metrics = Metrics::start();
     let (cloud, partner, order) = invoiced().await;
-    // Of a charge that is not confirmed, and of one that is asked about, nothing is unknown.
+    // A failed confirmation or look-up that changed nothing leaves nothing unknown.
     partner.refuse("confirm");
     assert_eq!(shop::pay(&cloud, &order).await.status, 503);
     metrics.assert_only("BillingPartnerFailed", 1);
@@ -620,7 +622,7 @@ async fn a_carrier_that_cannot_be_used_is_counted_each_time() {
     metrics.assert_only("CarrierFailed", 2);
 }
 
-/// The function answers, so that Lambda sees no error.
+/// The function answers, so Lambda sees no error.
 #[tokio::test]
 async fn a_table_that_is_missing_is_counted_as_a_fault_of_ours() {
     let metrics = Metrics::start();

@@ -1,5 +1,5 @@
-//! What a customer must do: it is told, and done at the partner it completes the payment with no further
-//! call.
+//! The customer's next action: the answer names it, and once the customer takes it at the partner,
+//! the payment completes without another request.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::webhooks::{event as stripe_event, signature, webhook};
 const RETURN_URL: &str = "https://shop.example/paid";
 
 impl AtStripe {
-    /// The same shop, whose customers come back to its own page.
+    /// The same shop, whose customers return to its own page.
     fn returning(self) -> Self {
         let client = stripe_client(&self.front, self.shop.cloud.runtime.clone());
         let client = client.returning_to(RETURN_URL.parse().ok());
@@ -35,7 +35,7 @@ impl AtStripe {
         }
     }
 
-    /// Stripe tells of the payment; the chain does the rest.
+    /// Stripe reports the payment; the chain does the rest.
     async fn tell_and_settle(&self, kind: &str) {
         let intent = json!({"id": "pi_1", "object": "payment_intent",
             "metadata": {"order_id": self.shop.order}});
@@ -52,7 +52,8 @@ async fn pay_as_customer<P: BillingPartner>(shop: &Shop<P, ()>) -> Reply {
     shop.cloud.send(&as_customer(event, "8080")).await
 }
 
-/// The next action in the answer to a payment, and in GET, each to the back end and to the customer.
+/// The next action in the answer to a payment and in GET, as shown to the back end and to the
+/// customer.
 async fn shown<P: BillingPartner>(shop: &Shop<P, ()>) -> [Value; 4] {
     let paid = shop.pay().await;
     assert_problem(&paid, 402, "payment_action_required");
@@ -68,7 +69,7 @@ async fn shown<P: BillingPartner>(shop: &Shop<P, ()>) -> [Value; 4] {
     ]
 }
 
-/// Nothing is left of what the customer had to do.
+/// Checks that the order is shipped and shows no action for the customer.
 async fn assert_shipped<P: BillingPartner>(shop: &Shop<P, ()>) {
     shop.assert_paid().await;
     assert!(shop.shown().await["payment"]["nextAction"].is_null());
@@ -90,7 +91,7 @@ async fn a_customer_who_must_authenticate_is_sent_to_the_bank_and_the_order_ship
         assert!(url.starts_with("https://hooks.stripe.com/"), "{url}");
         let secret = text(&answered["clientSecret"]);
         assert!(secret.contains("_secret_"), "{secret}");
-        // The customer's own token gets the page alone.
+        // With the customer's own token, only the page is shown.
         let page = json!({"type": "redirect", "redirectUrl": url});
         assert_eq!((&answered_customer, &got_customer), (&page, &page));
         for hidden in [url, secret] {
@@ -98,7 +99,7 @@ async fn a_customer_who_must_authenticate_is_sent_to_the_bank_and_the_order_ship
         }
         assert_eq!(test.intents(), ["requires_action"]);
         assert!(test.played.captured().is_empty());
-        // Asking again makes no other page.
+        // Another request creates no other page.
         assert_eq!(test.shop.sweep().await, 0);
         assert_eq!(test.shop.shown().await["payment"]["nextAction"], got);
 
@@ -131,7 +132,7 @@ async fn a_customer_whom_the_bank_does_not_recognize_is_declined_and_may_pay_by_
     );
     assert!(shown["payment"]["nextAction"].is_null());
     assert_eq!(test.intents(), ["canceled"]);
-    // The next attempt has a page of its own.
+    // The next attempt has its own page.
     let reply = test.shop.pay_with("k2").await;
     assert_problem(&reply, 402, "payment_action_required");
     test.played.authenticate(true);
@@ -251,7 +252,7 @@ async fn a_payer_who_must_act_is_sent_to_paypal_and_the_order_ships_from_there()
         assert_shipped(&test.shop).await;
         assert_eq!(test.double.taken(), ["200.00 USD"]);
         assert_eq!(test.double.charged_tokens(), [FIRST]);
-        // What the payer has approved is captured without naming a source.
+        // After the payer's approval, the capture names no source.
         let seen = test.front.seen();
         let mut captures = seen.iter().filter(|each| each.path.ends_with("/capture"));
         let last: Value = serde_json::from_slice(&captures.next_back().unwrap().body).unwrap();
@@ -320,7 +321,7 @@ async fn customers_come_back_to_an_address_that_browsers_trust() {
         let partners = Partners::from_environment(environment, &aws, &runtime).await;
         assert_eq!(partners.is_ok(), starts, "{url}");
     }
-    // Another card that needs no customer is not sent anywhere.
+    // Another card that needs no confirmation redirects to no page.
     let test = at_stripe(VISA).await.returning();
     assert_eq!(test.shop.pay().await.status, 201);
 }

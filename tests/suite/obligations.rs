@@ -1,6 +1,6 @@
-//! The obligations of [`BillingPartner`], tested by one suite for the real clients, the sandbox, and the
-//! test doubles that other tests use as a partner. A double that breaks an obligation would hide a bug in
-//! the tests that use it.
+//! The obligations of [`BillingPartner`], tested by one suite for the real clients, the sandbox,
+//! and the test doubles that other tests use as a partner. A double that breaks an obligation could
+//! hide a bug in the tests that use it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,11 +41,11 @@ enum Obligation {
 /// The outcome that a test wants for a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
-    /// Its confirmation takes the money.
+    /// Its confirmation captures the money.
     Good,
-    /// Its first confirmation is refused.
+    /// Its first confirmation is declined.
     Declined,
-    /// It takes the money, and its answer is lost once [`Bench::lose_answer`] was called.
+    /// It is captured, but the answer is lost once [`Bench::lose_answer`] was called.
     AnswerLost,
 }
 
@@ -55,20 +55,20 @@ enum Asked {
     Refund,
 }
 
-/// A partner, its books, its wire and its clock.
+/// A partner with its books, its wire, and its clock.
 trait Bench {
     const NAME: &'static str;
-    /// The obligations that do not apply to it, and why.
+    /// The obligations that do not apply to it, with the reasons.
     const CANNOT: &'static [(Obligation, &'static str)];
-    /// How long a charge lives that nobody confirms; `None` for ever.
+    /// The lifetime of a charge that is not confirmed; `None` if it does not expire.
     const LIVES: Option<Duration>;
-    /// With whom its customers agree.
+    /// The partner that its customers have agreements with.
     const WITH: PartnerName;
     /// The payment method that a charge is opened with.
     const FIRST: &'static str;
-    /// Another one of the customer's, which is good.
+    /// Another valid method of the customer.
     const OTHER: &'static str;
-    /// One that is refused.
+    /// A method that is declined.
     const BAD: &'static str;
 
     fn new() -> Self;
@@ -76,7 +76,7 @@ trait Bench {
     /// A client with the shop's credentials.
     fn client(&self) -> impl BillingPartner;
 
-    /// A client with another account's credentials, where credentials identify the account.
+    /// A client with another account's credentials, if credentials identify the account.
     fn stranger(&self) -> Option<impl BillingPartner> {
         None::<Sandbox>
     }
@@ -84,24 +84,25 @@ trait Bench {
     fn now(&self) -> Timestamp;
     fn pass(&self, time: Duration);
 
-    /// Who is charged in that case.
+    /// The customer who is charged in that case.
     fn customer(_case: Case) -> &'static str {
         "8080"
     }
 
-    /// Prepares the outcome of the next charge, where neither its method nor its customer decides it.
+    /// Prepares the outcome of the next charge, if neither its method nor its customer determines
+    /// it.
     fn plan(&self, _case: Case) {}
 
-    /// The next request of that kind is carried out and its answer lost.
+    /// The next request of that kind is carried out, but its answer is lost.
     fn lose_answer(&self, asked: Asked);
 
-    /// From now on, `BAD` is charged.
+    /// From now on, `BAD` can be charged.
     fn all_is_good(&self) {}
 
-    /// The payment methods by which money was taken, once for each time.
+    /// The payment methods of all captures, one entry for each.
     fn taken(&self) -> Vec<String>;
 
-    /// How often money was given back.
+    /// The number of refunds.
     fn given_back(&self) -> usize;
 }
 
@@ -119,7 +120,7 @@ fn agreement<B: Bench>(method: &str) -> Agreement {
     }
 }
 
-/// The first attempt at 200 dollars.
+/// The first attempt to charge 200 dollars.
 fn request<B: Bench>(case: Case) -> ChargeRequest {
     let method = match case {
         Case::Good | Case::AnswerLost => B::FIRST,
@@ -137,7 +138,7 @@ fn request<B: Bench>(case: Case) -> ChargeRequest {
     }
 }
 
-/// A charge that was opened; its confirmation may be on its way.
+/// An opened charge whose confirmation may be on its way.
 async fn opened<B: Bench>(bench: &B, case: Case) -> OpenCharge {
     bench.plan(case);
     let (client, request) = (bench.client(), request::<B>(case));
@@ -145,7 +146,7 @@ async fn opened<B: Bench>(bench: &B, case: Case) -> OpenCharge {
     OpenCharge::new(request, reference, &client, bench.now())
 }
 
-/// The same, and no confirmation is on its way.
+/// The same charge without a confirmation on its way.
 fn answered(charge: &OpenCharge) -> OpenCharge {
     OpenCharge {
         unanswered_since: None,
@@ -211,7 +212,7 @@ async fn opening_moves_nothing<B: Bench>(bench: B) {
     assert_eq!(bench.taken(), [B::FIRST]);
 }
 
-/// A customer who replaces the payment method and returns to the first one: that one's charge is closed.
+/// A customer who replaces the payment method and returns to the first one, whose charge is closed.
 #[tokio::test]
 async fn a_charge_that_replaces_a_closed_one_is_another_whatever_it_is_charged_by() {
     of_every_partner!(Obligation::ReplacesTheClosed, replaces_the_closed);
@@ -246,7 +247,7 @@ async fn once_for_a_reference<B: Bench>(bench: B) {
     let (one, other) = (bench.client(), bench.client());
     let (first, second) = join(one.confirm(&charge), other.confirm(&charge)).await;
     assert!(is_captured(&first) && is_captured(&second));
-    // Within the life of idempotency keys and after it, by this attempt or the next one.
+    // Within the lifetime of idempotency keys and after it, by this attempt or the next one.
     let mut next = charge.clone();
     next.request.attempt = 2;
     for wait in [1, 7, 25] {
@@ -279,7 +280,7 @@ async fn by_the_method_that_holds<B: Bench>(bench: B) {
 
     charge.request.agreement = Some(agreement::<B>(B::OTHER));
     match client.confirm(&charge).await {
-        // It is bound to the first: nothing is taken until that one holds again.
+        // It is bound to the first method and is not captured until that one is agreed to again.
         Err(PartnerError::OtherMethod) => {
             assert!(bench.taken().is_empty());
             charge.request.agreement = Some(agreement::<B>(B::FIRST));
@@ -328,7 +329,7 @@ async fn looking_changes_nothing<B: Bench>(_: B) {
             }
             assert_eq!(bench.taken(), taken, "{case:?}");
         }
-        // The confirmation was the first one, whatever was looked at before it.
+        // The confirmation was the first one, whatever was looked up before it.
         assert_eq!(bench.taken().len(), usize::from(case == Case::Good));
     }
 }
@@ -363,7 +364,7 @@ async fn closed_is_final<B: Bench>(_: B) {
             }
             assert_eq!(bench.taken(), taken, "{at}");
             bench.all_is_good();
-            // A worker that was frozen wakes; and one of the next attempt goes on with this charge.
+            // A frozen worker wakes, and a worker of the next attempt continues with this charge.
             for attempt in [1, 2] {
                 for method in [B::FIRST, B::BAD, B::OTHER] {
                     let mut late = charge.clone();
@@ -381,7 +382,7 @@ async fn closed_is_final<B: Bench>(_: B) {
                     }
                 }
             }
-            // What is not closed takes the money once.
+            // A charge that is not closed is captured only once.
             assert!(bench.taken().len() <= 1, "{at}: {:?}", bench.taken());
         }
     }
@@ -404,7 +405,7 @@ async fn expiry_is_proven<B: Bench>(bench: B) {
             !has_expired(&looked),
             "{wait}: a confirmation is unanswered"
         );
-        // One of which the account is not known, or is another.
+        // Charges whose account is unknown or another one.
         for account in [None, Some(elsewhere.clone())] {
             let mut foreign = answered(&charge);
             foreign.account = account;
@@ -418,8 +419,8 @@ async fn expiry_is_proven<B: Bench>(bench: B) {
         let own = client.look_up(&answered(&charge)).await;
         assert_eq!(has_expired(&own), B::LIVES.is_some(), "{wait}: {own:?}");
     }
-    // Whoever closes it asks for no confirmation any more: one that was asked for long ago keeps it open
-    // no longer, one that may still arrive does.
+    // Closing requests no confirmation any more: an old unanswered one no longer keeps the charge
+    // open, but one that may still arrive does.
     let cancelled = client.cancel(&charge).await;
     assert_eq!(has_expired(&cancelled), B::LIVES.is_some(), "{cancelled:?}");
     let mut asked_just_now = charge.clone();
@@ -477,7 +478,7 @@ async fn account_is_stable<B: Bench>(bench: B) {
 
 const CUSTOMER: &str = "cus_played";
 
-/// A clock and its hands.
+/// A clock that the test controls.
 struct Time {
     runtime: Runtime,
     millis: Arc<AtomicI64>,
@@ -704,7 +705,7 @@ impl Bench for AtSandbox {
         }
     }
 
-    /// Its customer tells.
+    /// The customer determines it.
     fn lose_answer(&self, _asked: Asked) {}
 
     fn taken(&self) -> Vec<String> {
@@ -717,7 +718,7 @@ impl Bench for AtSandbox {
     }
 }
 
-/// The partner that most tests of the functions bill by.
+/// The billing partner of most function tests.
 struct AtPlayed {
     time: Time,
     played: PlayedPartner,

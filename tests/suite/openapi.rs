@@ -1,5 +1,5 @@
-//! `api/openapi.yaml` describes the API that the functions have: no more, no less. Beside these
-//! tests, `Services::send` holds each exchange of every test and of the simulator against it.
+//! `api/openapi.yaml` describes the API of the functions: no more, no less. In addition to these
+//! tests, `Services::send` checks each exchange of every test and of the simulator against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::problems;
 use crate::shop::{invoice, pay, place};
 use crate::{easypost_webhooks, webhooks};
 
-/// The order in the description's examples, and what its invoice shares with it.
+/// The 26 characters that the order in the description's examples shares with its invoice.
 const DOCUMENTED: &str = "01M84J0SWCENX8AE1T464WG9MQ";
 
 fn at<'a>(value: &'a Value, names: &[&str]) -> &'a Value {
@@ -43,7 +43,7 @@ fn operation(route: Route) -> &'static Value {
     &paths[path][method.to_lowercase()]
 }
 
-/// The codes that a response of problems declares.
+/// The codes that a problem response declares.
 fn codes(response: &Value) -> BTreeSet<String> {
     let schema = &response["content"]["application/problem+json"]["schema"]["allOf"][1];
     let code = &schema["properties"]["code"];
@@ -128,7 +128,7 @@ fn the_example_of_a_problem_is_an_answer_of_the_code() {
     assert_eq!(shown, codes);
 }
 
-/// A response shows an example of each code that it declares, under its own status.
+/// A response shows an example of each code that it declares, with the same status.
 #[test]
 fn every_declared_code_has_its_example_at_its_status() {
     let mut declared = BTreeSet::new();
@@ -154,7 +154,7 @@ fn every_declared_code_has_its_example_at_its_status() {
     assert_eq!(declared, codes);
 }
 
-/// The sample events are requests of their routes as described.
+/// The sample events match the description of their routes.
 #[test]
 fn the_sample_events_fit_the_description() {
     let mut routes = BTreeSet::new();
@@ -177,7 +177,7 @@ fn sample(event: &str) -> Value {
     serde_json::from_str(event).unwrap()
 }
 
-/// One documented request, with what has happened before it.
+/// One documented request, sent after the requests that it needs.
 async fn documented(cloud: &Cloud<payment::partners::Sandbox>, route: Route, name: &str) -> Value {
     let order = match (route, name) {
         (Route::Cart, "cart" | "checkout" | "reference")
@@ -242,7 +242,7 @@ fn example(route: Route, name: &str, order: Option<&str>) -> Value {
     serde_json::from_str(&body.replace(DOCUMENTED, id)).unwrap()
 }
 
-/// The answer with the documented order, and with the documented numbers where others were drawn.
+/// The answer with the documented order's ID, and with documented numbers in place of random ones.
 fn as_documented(documented: &Value, reply: &Reply) -> Value {
     let answered = reply.text.clone();
     let ids: BTreeSet<_> = answered
@@ -304,7 +304,7 @@ async fn every_documented_request_gets_its_documented_answer() {
     }
 }
 
-/// Requests that provoke an error, by its code.
+/// Requests that cause an error, by its code.
 async fn provoked(code: &str) -> Reply {
     const CART: &str = "/api/order/cart.json";
     const PAYMENT: &str = "/api/order/payment.json";
@@ -411,7 +411,7 @@ async fn what_provokes_a_problem_gets_its_documented_answer() {
         let mut answered = provoked(code).await.body;
         let mut documented = examples[code]["value"].clone();
         for problem in [&mut answered, &mut documented] {
-            // Its page is the partner's.
+            // The URL of the page is the partner's.
             if let Some(action) = problem.get_mut("nextAction") {
                 *action = action["type"].clone();
             }
@@ -420,7 +420,7 @@ async fn what_provokes_a_problem_gets_its_documented_answer() {
     }
 }
 
-/// What a test sends and gets would not be noticed if the description allowed everything.
+/// If the description allowed everything, the other tests would notice nothing.
 #[tokio::test]
 async fn what_is_not_described_is_noticed() {
     let cloud = Cloud::start().await;

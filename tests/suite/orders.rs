@@ -1,4 +1,4 @@
-//! Finding orders: who finds which, in what order, and where a list ends.
+//! Searches of orders: who finds which ones, in which order, and where a list ends.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn find(shop: &Shop, query: &str) -> Reply {
     shop.send(&search(query)).await
 }
 
-/// What a search by this customer's own token is answered.
+/// The reply to a search with this customer's own token.
 async fn find_as(shop: &Shop, customer: &str, query: &str) -> Reply {
     shop.send(&as_customer(search(query), customer)).await
 }
@@ -54,7 +54,7 @@ fn behind(query: &str, cursor: &str) -> String {
     format!("{query}&cursor={cursor}")
 }
 
-/// Every page of a search from this one on, by whoever `send`s it.
+/// All pages of a search from this one on, sent with `send`.
 async fn pages_from(
     mut page: Reply,
     query: &str,
@@ -80,7 +80,8 @@ async fn all(shop: &Shop, query: &str) -> Vec<String> {
         .concat()
 }
 
-/// Orders of these customers in turn, oldest first; three at a time are placed in one millisecond.
+/// Orders of these customers in turn, oldest first; three at a time are placed in the same
+/// millisecond.
 async fn placed(shop: &Shop, customers: &[&str], count: usize) -> Vec<String> {
     let mut orders = Vec::new();
     for number in 0..count {
@@ -197,7 +198,7 @@ async fn each_parameter_narrows_the_search() {
         ("status=shipped", &[]),
         ("status=cancelled&reference=A-1", &[]),
         ("status=pending&customerId=8081", &[third]),
-        // `from` is the first moment, `to` the first one behind the last.
+        // `from` is inclusive, `to` is exclusive.
         ("from=2026-11-23T10:13:05Z", &[third, second]),
         ("from=2026-11-23T10:13:05.001Z", &[third]),
         ("to=2026-11-23T10:13:05Z", &[first]),
@@ -206,7 +207,7 @@ async fn each_parameter_narrows_the_search() {
             "from=2026-11-23T10:13:05Z&to=2026-11-23T10:14:05Z",
             &[second],
         ),
-        // However a caller encodes the offset's plus.
+        // Whether or not a caller encodes the offset's plus sign.
         (
             "from=2026-11-23T12:13:05%2B02:00&to=2026-11-23T12:14:05+02:00",
             &[second],
@@ -257,7 +258,7 @@ async fn a_page_that_finds_nothing_says_where_to_go_on_until_the_end() {
         find_as(&shop, "8080", &query).await
     });
     assert!(customers.await.concat().is_empty());
-    // A page with a filter is as full as any other.
+    // A page of a filtered search is as full as any other.
     let pending = pages("status=pending&limit=100", async |query| {
         find(&shop, &query).await
     })
@@ -317,7 +318,7 @@ async fn a_customer_finds_its_own_orders_and_learns_of_no_others() {
     assert_eq!(before[1].2.len(), 6);
     assert_eq!(before[3].2, [own_reference]);
     assert!(before[2].2.is_empty());
-    // Neither an answer nor what it takes to give it depends on the orders of others.
+    // Neither an answer nor its cost depends on the orders of others.
     for number in 0..30 {
         let reference = if number == 0 {
             "A-1".to_owned()
@@ -333,7 +334,7 @@ async fn a_customer_finds_its_own_orders_and_learns_of_no_others() {
     .await
     .concat();
     assert!(own.iter().all(|id| found.contains(id)) && found.len() == 6);
-    // Whether another customer has orders, or exists, is told to nobody.
+    // No caller learns whether another customer exists or has orders.
     let existing = find_as(&shop, "8080", "customerId=666").await;
     let unknown = find_as(&shop, "8080", "customerId=667").await;
     assert_problem(&existing, 404, "customer_not_found");
@@ -365,7 +366,7 @@ async fn a_cursor_goes_with_its_caller_and_its_search_and_with_nothing_else() {
         200
     );
     assert_eq!(find(&shop, &behind("limit=100", &whole)).await.status, 200);
-    // Another customer's, the back end's, another back end's.
+    // Another customer's cursor, the back end's, and another back end's.
     for cursor in [&own, &whole, &of_one] {
         refused(&find_as(&shop, "8081", &behind("limit=3", cursor)).await);
     }
@@ -379,7 +380,7 @@ async fn a_cursor_goes_with_its_caller_and_its_search_and_with_nothing_else() {
             .send(&with_claims(search(&behind("limit=3", &whole)), &claims))
             .await,
     );
-    // Another search's.
+    // Cursors of other searches.
     for query in [
         "customerId=8081",
         "status=pending",
@@ -391,7 +392,7 @@ async fn a_cursor_goes_with_its_caller_and_its_search_and_with_nothing_else() {
         refused(&find(&shop, &behind(&format!("{query}&limit=3"), &of_one)).await);
     }
     refused(&find(&shop, &behind("customerId=8080", &whole)).await);
-    // One that was changed, or made up.
+    // Changed or invented cursors.
     for at in 0..of_one.len() {
         let mut changed = of_one.clone().into_bytes();
         changed[at] = if changed[at] == b'p' {

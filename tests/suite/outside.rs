@@ -1,5 +1,5 @@
-//! Money that goes back outside this service, and refunds that fail late: asked of the partner, recorded,
-//! counted, and a charge that is gone stops the shipment.
+//! Refunds that were made outside this service, and refunds that fail late: the partner is asked,
+//! the result is recorded and counted, and a reversed charge stops the shipment.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn shipped() -> StripeShop {
     shop
 }
 
-/// Stripe tells of the order's charge, and the worker hears of it.
+/// Stripe reports the order's charge, and the message is delivered to the worker.
 async fn tell_stripe(shop: &StripeShop, event: &str, kind: &str) {
     let charge = json!({"id": "ch_1", "object": "charge", "amount_refunded": 1,
         "metadata": {"order_id": shop.order}});
@@ -49,7 +49,7 @@ async fn tell_stripe(shop: &StripeShop, event: &str, kind: &str) {
     }
 }
 
-/// Amount, status and source of each refund.
+/// Amount, status, and source of each refund.
 fn refunds(order: &Value) -> Vec<[String; 3]> {
     let refunds = order["payment"]["refunds"].as_array();
     let shown = |refund: &Value| {
@@ -85,7 +85,7 @@ async fn a_charge_that_is_refunded_in_the_dashboard_stops_the_shipment() {
     assert_eq!(reply.code(), "wrong_state");
     assert_eq!(shop.cancel().await.status, 200);
     assert_eq!(shop.partner.given_back(), [20_000]);
-    // The bank sends it back: the shop has the money of a cancelled order.
+    // The bank returns it: the shop has the money of a cancelled order.
     shop.partner.fail_refunds("unknown");
     tell_stripe(&shop, "evt_3", "refund.failed").await;
     let shown = shop.shown().await;
@@ -269,7 +269,7 @@ async fn a_refund_of_a_part_that_fails_late_is_shown_counted_once_and_free_again
         "lost_or_stolen_card"
     );
     assert_eq!(metrics.of("RefundFailed"), 1);
-    // Its repeat is answered as the first time, and another one gives the money back.
+    // Its repeat gets the first answer, and another request refunds the money.
     let again = shop.cloud.post_with_key(REFUND, "k1", &body(180)).await;
     assert_eq!((again.status, again.text), (201, first.text));
     let second = shop.cloud.post_with_key(REFUND, "k2", &body(200)).await;
@@ -296,7 +296,7 @@ async fn a_lost_dispute_of_the_whole_charge_stops_the_shipment() {
         (&json!("cancelled"), &json!("disputed"))
     );
     assert_eq!(shown["payment"]["dispute"]["state"], "lost");
-    // What is on its way, or won, goes on.
+    // A shipped order, and one whose dispute is won, continue.
     for (shop, status) in [(shipped().await, "lost"), (paid().await, "won")] {
         let before = shop.shown().await["status"].clone();
         shop.partner.dispute();
@@ -317,7 +317,7 @@ async fn an_order_in_cancellation_whose_charge_the_bank_takes_is_cancelled_witho
         shop.dispute("evt_1", "charge.dispute.created", &id, "needs_response")
             .await;
         if !is_lost_first {
-            // The money is with the bank.
+            // The bank holds the money.
             assert_eq!(shop.cancel().await.code(), "refund_failed");
             assert_eq!(shop.shown().await["status"], "refunding");
         }
@@ -360,7 +360,7 @@ async fn what_was_shipped_stays_when_a_refund_of_items_fails_afterwards() {
     let body = json!({"customerId": "8080", "orderId": shop.order, "items": items});
     let reply = shop.cloud.post_with_key(REFUND, "k1", &body).await;
     assert_eq!(reply.status, 201, "{}", reply.text);
-    // Before the shipment its items are shipped again.
+    // If a refund fails before the shipment, its items are shipped after all.
     shop.partner.fail_refunds("lost_or_stolen_card");
     tell_stripe(&shop, "evt_1", "refund.failed").await;
     assert_eq!(shop.shown().await.get("shippedItems"), None);

@@ -1,4 +1,4 @@
-//! Parameters that change while orders are open: an order keeps what it was placed with.
+//! Parameters that change while orders are open: an order keeps the ones that it was placed with.
 
 use domain::TaxMode;
 use payment::partners::Sandbox;
@@ -24,7 +24,7 @@ fn in_currency(currency: &'static str) -> Options {
     }
 }
 
-/// The shop and all that it holds, with its parameters changed.
+/// The shop with all its data and changed parameters.
 fn changed(cloud: TestCloud, options: Options) -> TestCloud {
     let partner = Sandbox::new(cloud.runtime.clone());
     cloud.redeployed(options, partner, Own)
@@ -34,7 +34,7 @@ fn number(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// One line of one piece.
+/// A cart with one item at this price.
 fn costs(price: &str) -> Value {
     let mut cart = cart();
     cart["items"] = json!([{"productId": "1", "quantity": 1, "price": number(price)}]);
@@ -47,8 +47,8 @@ async fn place(cloud: &TestCloud, body: &Value) -> Reply {
     reply
 }
 
-/// From one currency to the other, and prices in the first that the second has no decimals for, or
-/// takes for something else.
+/// Changes from one currency to another, with prices in the first that have too many decimals in
+/// the second or mean something else there.
 const CHANGES: [(&str, &str, &str); 4] = [
     ("JPY", "USD", "20000"),
     ("USD", "JPY", "200"),
@@ -80,12 +80,12 @@ async fn a_cart_of_another_currency_is_not_updated() {
         assert_eq!(shown.body["currency"], before);
         assert_eq!(shown.body["totalAmount"], placed.body["totalAmount"]);
         assert_eq!(shown.body["timeline"].as_array().map(Vec::len), Some(1));
-        // Somebody else is not told which currency it has.
+        // Another customer does not learn the order's currency.
         let mut others = costs(price);
         others["orderId"] = order.into();
         others["customerId"] = "8081".into();
         assert_ne!(cloud.post(CART, &others).await.code(), "currency_mismatch");
-        // What the detail says to do can be done.
+        // The suggested correction works.
         place(&cloud, &costs("200")).await;
     }
 }
@@ -111,7 +111,7 @@ async fn a_carts_repeats_are_answered_as_the_first_time() {
             let reply = cloud.post_with_key(CART, key, &other).await;
             assert_problem(&reply, 422, "idempotency_key_reused");
         }
-        // A new cart has to be in the shop's currency.
+        // A new cart must be in the shop's currency.
         let reply = cloud.post(CART, &body).await;
         assert_problem(&reply, 422, "invalid_fields");
     }
@@ -129,7 +129,7 @@ async fn an_order_is_not_invoiced_in_another_currency_than_its_own() {
         assert!(reply.pointers().contains(&"/currency"), "{}", reply.text);
         let mut body = bills(&placed.body, after);
         if price.contains('.') {
-            // Its amounts are none of the shop's currency: in that, it has no invoice to send.
+            // Its amounts are not valid in the shop's currency, so no such invoice can be sent.
             for name in ["tax", "subTotalAmount", "totalAmount"] {
                 body[name] = 1.into();
             }
@@ -153,7 +153,7 @@ async fn the_chain_and_explicit_calls_go_on_in_the_orders_own_currency() {
         cloud.settle_once().await;
         let shown = cloud.get(&order).await;
         assert_eq!(shown.body["status"], "invoiced");
-        // The explicit call for what the chain has done gets what was recorded.
+        // An explicit request for a step that the chain has done gets the recorded result.
         let reply = cloud.post(INVOICE, &bills(&placed.body, before)).await;
         assert_eq!(reply.status, 201, "{}", reply.text);
         let total = placed.body["totalAmount"].to_string();
@@ -197,7 +197,7 @@ async fn an_order_is_cancelled_and_paid_back_whatever_the_shop_sells_in_now() {
     let paid = cloud.post(PAYMENT, &pays(&placed.body)).await;
     assert_eq!(paid.status, 201, "{}", paid.text);
     let cloud = changed(cloud, in_currency("JPY"));
-    // A repeat gets the same.
+    // A repeat gets the same answer.
     assert_eq!(
         cloud.post(PAYMENT, &pays(&placed.body)).await.text,
         paid.text

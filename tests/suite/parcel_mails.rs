@@ -1,4 +1,4 @@
-//! `TrackingMails`: the customer learns once of each state of the parcel that matters, by mail.
+//! `TrackingMails`: the customer gets one mail for each important delivery state.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::shop::{invoice, pay};
 
 const EMAIL: &str = "/api/order/email.json";
 
-/// The states that are mailed, each with its event and the subject of its mail.
+/// The mailed states, each with its event and the subject of its mail.
 const MAILED: [(&str, &str, &str); 4] = [
     (
         "out_for_delivery",
@@ -48,7 +48,7 @@ fn options(tracking_mails: TrackingMails) -> Options {
     }
 }
 
-/// An order that is on its way with EasyPost, and whose customer knows that.
+/// An order that was shipped with EasyPost, and whose customer got the mail about it.
 async fn shipped(tracking_mails: TrackingMails) -> Shop {
     let shop = paid_with(options(tracking_mails), &cart_with_checkout(), ADDRESS).await;
     assert_eq!(shop.ship().await.status, 201);
@@ -56,7 +56,7 @@ async fn shipped(tracking_mails: TrackingMails) -> Shop {
     shop
 }
 
-/// The same shop, deployed anew with this parameter.
+/// The same shop, deployed again with this parameter.
 fn redeployed(shop: Shop, tracking_mails: TrackingMails) -> Shop {
     let partner = Sandbox::new(shop.cloud.runtime.clone());
     let carrier = shop.sides.carrier.clone();
@@ -68,14 +68,15 @@ fn redeployed(shop: Shop, tracking_mails: TrackingMails) -> Shop {
     }
 }
 
-/// The carrier scans the parcel in the given second of a minute.
+/// The carrier scans the parcel at this second of a minute.
 async fn scan(shop: &Shop, word: &str, second: u32) {
     let at = format!("2026-11-24T08:00:{second:02}Z");
     let reference = shop.reference().await;
     shop.sides.double.scan(&reference, word, &at);
 }
 
-/// EasyPost tells of the parcel, and the worker hears of it; tells whether it is done with the news.
+/// EasyPost reports the parcel, and the message is delivered to the worker; returns whether the
+/// worker has finished with it.
 async fn hear(shop: &Shop, event: &str) -> bool {
     let shipment = shop.reference().await.into();
     let reply = tell(shop, event, "tracker.updated", &shipment).await;
@@ -88,7 +89,7 @@ async fn hear(shop: &Shop, event: &str) -> bool {
     is_done
 }
 
-/// What the webhook of the parcel puts into the queue.
+/// The message that the parcel's webhook queues.
 async fn news(shop: &Shop) -> Message {
     let reference = PartnerReference::parse(&shop.reference().await).unwrap();
     Message {
@@ -101,7 +102,7 @@ async fn news(shop: &Shop) -> Message {
     }
 }
 
-/// The subjects of the mails about the parcel, in the order in which they were sent.
+/// The subjects of the mails about the parcel, in the order sent.
 fn parcel_mails(shop: &Shop) -> Vec<String> {
     let subjects = shop.cloud.mailer.taken().into_iter();
     let subjects = subjects.map(|sent| sent.mail.subject.replace(&shop.order, "…"));
@@ -119,14 +120,14 @@ async fn stored(shop: &Shop) -> domain::Order {
     shop.cloud.store.order(&id).await.unwrap().unwrap()
 }
 
-/// The events of the parcel that the order shows under `name`.
+/// The parcel's events that the order shows under `name`.
 fn parcel_events(order: &Value, name: &str) -> Vec<String> {
     let entries = order[name].as_array().into_iter().flatten();
     let events = entries.map(|entry| text(&entry["event"]).to_owned());
     events.filter(|event| event.starts_with("Parcel")).collect()
 }
 
-/// Everything that was promised has ended: the order waits for nothing.
+/// Checks that everything promised has ended, so that the order waits for nothing.
 async fn assert_settled(shop: &Shop) {
     for _ in 0..2 {
         shop.cloud.settle().await;
@@ -155,7 +156,7 @@ async fn each_state_that_matters_is_mailed_once_whatever_is_told_again() {
         ("cancelled", 4),
         ("delivered", 4),
     ] {
-        // The carrier's clock moves on with each repeat.
+        // The carrier's clock advances with each repeat.
         for _ in 0..2 {
             second += 1;
             scan(&shop, word, second).await;
@@ -205,21 +206,21 @@ async fn a_shop_without_tracking_mails_promises_none_and_turning_them_on_mails_n
     assert_eq!(stored(&shop).await.version, version);
 
     let shop = redeployed(shop, TrackingMails::On);
-    // The same news again, and the same state by a later clock.
+    // The same news again, and the same state with a later time.
     assert!(hear(&shop, "evt_5").await);
     scan(&shop, "return_to_sender", 5).await;
     assert!(hear(&shop, "evt_6").await);
     assert_settled(&shop).await;
     assert_eq!(stored(&shop).await.version, version);
     assert_eq!(parcel_mails(&shop), Vec::<String>::new());
-    // What happens from now on is mailed.
+    // Later states are mailed.
     scan(&shop, "delivered", 6).await;
     assert!(hear(&shop, "evt_7").await);
     shop.cloud.settle().await;
     assert_eq!(parcel_mails(&shop), ["Your order … was delivered"]);
     version = stored(&shop).await.version;
 
-    // What was promised is sent, also where the mails are turned off in between.
+    // A promised mail is sent, even if the mails are turned off in between.
     scan(&shop, "available_for_pickup", 7).await;
     assert!(hear(&shop, "evt_8").await);
     let shop = redeployed(shop, TrackingMails::Off);
@@ -245,7 +246,7 @@ async fn a_shop_without_a_sender_tells_nobody_where_a_parcel_is() {
     assert!(hear(&shop, "evt_1").await);
     assert_eq!(shown(&shop).await["delivery"]["state"], "delivered");
     assert_eq!(stored(&shop).await.version, version);
-    // A sender that comes later writes nothing of what was.
+    // A sender that is configured later sends no mails about earlier states.
     let shop = redeployed(shop, TrackingMails::On);
     assert!(hear(&shop, "evt_2").await);
     assert_settled(&shop).await;
@@ -257,7 +258,8 @@ async fn news_that_is_older_than_what_is_shown_is_neither_shown_nor_mailed() {
     let shop = shipped(TrackingMails::On).await;
     scan(&shop, "delivered", 9).await;
     assert!(hear(&shop, "evt_1").await);
-    // One of the carrier's servers still shows an earlier state, or another one of the same second.
+    // One of the carrier's servers still shows an earlier state, or another one with the same
+    // second.
     for (event, word, second) in [
         ("evt_2", "out_for_delivery", 8),
         ("evt_3", "available_for_pickup", 9),
@@ -309,7 +311,7 @@ async fn a_parcels_mail_whose_message_is_lost_is_sent_by_the_sweep() {
         let shop = shipped(TrackingMails::On).await;
         scan(&shop, word, 1).await;
         assert!(hear(&shop, "evt_1").await);
-        // The news is recorded, and whoever was to bring it to the queue dies.
+        // The news is recorded, and the function that should have queued it dies.
         shop.cloud.lose_stream();
         assert_eq!(shown(&shop).await["due"]["step"], "email");
         shop.cloud.queues.set_down(&[Queue::Email]);
@@ -333,7 +335,7 @@ async fn a_record_of_a_parcels_news_whose_answer_is_lost_or_that_comes_late_tell
     let told = stored(&shop).await;
     assert_eq!(told.version, before.version + 1);
     let writes = shop.cloud.database.writes.take();
-    // The same record by whoever read the order before: its first answer was lost.
+    // The same write by a worker that read the order before: its first answer was lost.
     let again = shop
         .cloud
         .store
@@ -360,7 +362,7 @@ async fn news_of_a_parcel_whose_shipment_is_not_recorded_yet_waits_for_it() {
     let shop = paid_with(options(TrackingMails::On), &cart_with_checkout(), ADDRESS).await;
     shop.lose("POST", "/buy", Mishap::RequestLost);
     assert_eq!(shop.ship().await.status, 503);
-    // Another function buys the label, and dies before it records that.
+    // Another function buys the label and dies before it records it.
     shop.sides.buy(&shop.reference().await).await;
     scan(&shop, "out_for_delivery", 1).await;
     let before = stored(&shop).await;
@@ -368,7 +370,7 @@ async fn news_of_a_parcel_whose_shipment_is_not_recorded_yet_waits_for_it() {
     let news = news(&shop).await;
     assert!(!shop.cloud.deliver(Queue::Shipment, &news).await);
     assert_eq!(stored(&shop).await, before);
-    // What is not mailed is shown at once.
+    // A state that is not mailed is shown at once.
     scan(&shop, "in_transit", 1).await;
     assert!(shop.cloud.deliver(Queue::Shipment, &news).await);
     assert_eq!(shown(&shop).await["delivery"]["state"], "in_transit");

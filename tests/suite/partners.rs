@@ -31,7 +31,7 @@ struct Both {
     to_paypal: Front,
 }
 
-/// Which partner opens new charges.
+/// The partner that opens new charges.
 #[derive(Clone, Copy, Debug)]
 enum Bills {
     Stripe,
@@ -39,7 +39,7 @@ enum Bills {
 }
 
 impl Both {
-    /// The clients, of which `bills` opens new charges.
+    /// The clients; `bills` opens new charges.
     fn partners(&self, bills: Bills) -> Partners<PartnerClient> {
         let runtime = || self.shop.cloud.runtime.clone();
         let stripe = PartnerClient::Stripe(stripe_client(&self.to_stripe, runtime()));
@@ -59,18 +59,18 @@ impl Both {
         }
     }
 
-    /// The customer's money, at both partners together.
+    /// The number of captures at each partner.
     fn taken(&self) -> (usize, usize) {
         (self.stripe.captured().len(), self.paypal.taken().len())
     }
 
-    /// The money that went back, at both partners together.
+    /// The number of refunds at each partner.
     fn given_back(&self) -> (usize, usize) {
         let (stripe, paypal) = (self.stripe.given_back(), self.paypal.given_back());
         (stripe.len(), paypal.len())
     }
 
-    /// The partner of the order's charge, as it is stored.
+    /// The stored partner of the order's charge.
     async fn partner(&self) -> String {
         let item = self.shop.item().await;
         let payment = item["payment"].as_m().unwrap();
@@ -79,8 +79,8 @@ impl Both {
 }
 
 impl AtStripe {
-    /// The shop changes to PayPal and keeps Stripe for its open charges. The customer has agreed with
-    /// PayPal as well.
+    /// The shop changes to PayPal and keeps Stripe for its open charges. The customer also has an
+    /// agreement with PayPal.
     async fn changed(self) -> Both {
         let both = self.changed_without_agreement();
         both.shop.approve(&with_paypal(FIRST)).await;
@@ -105,8 +105,8 @@ impl AtStripe {
 }
 
 impl AtPayPal {
-    /// The shop changes to Stripe and keeps PayPal for its open charges. The customer has agreed with
-    /// Stripe as well.
+    /// The shop changes to Stripe and keeps PayPal for its open charges. The customer also has an
+    /// agreement with Stripe.
     async fn changed(self) -> Both {
         let runtime = self.shop.cloud.runtime.clone();
         let stripe = StripeDouble::new(runtime.clone());
@@ -215,14 +215,14 @@ async fn an_agreement_with_the_old_partner_does_not_count_for_a_new_charge() {
     assert_eq!(test.taken(), (0, 1));
 }
 
-/// Why a charge at the old partner does not go on there.
+/// Why a charge at the former partner does not continue there.
 #[derive(Clone, Copy, Debug)]
 enum Stands {
     /// The customer must authenticate and does not.
     ActionRequired,
     /// The customer has revoked the agreement.
     Revoked,
-    /// The customer has agreed to another card.
+    /// The customer has approved another card.
     OtherCard,
 }
 
@@ -250,7 +250,7 @@ async fn a_charge_that_waits_for_its_customer_moves_to_the_new_partner_with_the_
             Stands::OtherCard => at_stripe.shop.approve(&with_stripe(MASTERCARD)).await,
         }
         let test = at_stripe.changed_without_agreement();
-        // Without an agreement with the new partner the charge stays where it is.
+        // Without an agreement with the new partner, the charge stays at the former one.
         let reply = test.shop.pay_with("k2").await;
         assert_eq!(reply.status, 402, "{}", reply.text);
         assert_eq!(test.partner().await, "stripe");
@@ -270,7 +270,7 @@ async fn a_charge_that_waits_for_its_customer_moves_to_the_new_partner_with_the_
     }
 }
 
-/// An attempt that comes back to a partner must not be given the charge that was closed there.
+/// An attempt that returns to a partner must not get the charge that was closed there.
 #[tokio::test]
 async fn a_change_that_is_rolled_back_opens_another_charge_at_the_first_partner() {
     let at_stripe = at_stripe(AUTHENTICATES).await;
@@ -279,7 +279,7 @@ async fn a_change_that_is_rolled_back_opens_another_charge_at_the_first_partner(
     test.to_paypal.plan("POST", "/capture", Mishap::RequestLost);
     assert_eq!(test.shop.pay_with("k2").await.status, 503);
     assert_eq!(test.partner().await, "paypal");
-    // PayPal's order expires, and its customer takes the agreement back.
+    // PayPal's order expires, and the customer revokes the agreement.
     test.shop.cloud.pass(Habits::default().order_lives);
     test.shop.revoke().await;
     let test = test.redeployed(Bills::Stripe);
@@ -341,7 +341,7 @@ async fn webhooks_of_both_partners_are_heard_and_a_dispute_is_asked_for_where_it
     assert!(test.to_stripe.seen().is_empty());
 }
 
-/// Writes the order's item as an earlier version would have.
+/// Rewrites the order's item as an earlier version would have written it.
 async fn rewrite<P: BillingPartner>(
     shop: &Shop<P, ()>,
     change: impl FnOnce(&mut HashMap<String, AttributeValue>),
@@ -358,7 +358,7 @@ async fn rewrite<P: BillingPartner>(
 
 #[tokio::test]
 async fn a_charge_of_an_earlier_version_is_where_its_account_or_reference_proves() {
-    // Which attributes the earlier version did not write.
+    // The attributes that the earlier version did not write.
     for absent in [&["partner"][..], &["partner", "account"]] {
         let at_stripe = at_stripe(VISA).await;
         assert_eq!(at_stripe.shop.pay().await.status, 201);
@@ -372,7 +372,8 @@ async fn a_charge_of_an_earlier_version_is_where_its_account_or_reference_proves
         assert_eq!(test.given_back(), (1, 0));
         assert!(test.to_paypal.seen().is_empty());
     }
-    // PayPal's references prove nothing: without an account such a charge is the configured partner's.
+    // PayPal's references prove nothing: without an account, such a charge belongs to the
+    // configured partner.
     let at_paypal = at_paypal([], []).await;
     assert_eq!(at_paypal.shop.pay().await.status, 201);
     at_paypal.shop.cloud.lose_stream();
@@ -402,7 +403,7 @@ async fn a_charge_at_a_partner_that_this_version_does_not_know_is_asked_for_at_n
     assert_eq!(test.front.seen().len(), asked);
 }
 
-/// The partners of a deployment with these variables, current first.
+/// Builds the partners of a deployment with these variables, current first.
 async fn deployed(given: &[(&str, &str)]) -> Result<(), ConfigError> {
     let variable = |name: &str| {
         let aws = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];

@@ -1,4 +1,4 @@
-//! One charge, whatever crashes, repeats or meets.
+//! One charge, despite crashes, repeats, and concurrency.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use store::{Claim, Confirmation, DeclinedCharge, Fence, OpenedCharge, Settlement
 
 use crate::shop::{PlayedShop, Shop, played};
 
-/// A charge of that name at the played partner, as it is stored once it was opened.
+/// A charge with that reference at the scripted partner, as stored once it was opened.
 fn opened_charge(reference: &str, at: Timestamp) -> OpenedCharge<'_> {
     OpenedCharge {
         reference,
@@ -23,7 +23,7 @@ fn opened_charge(reference: &str, at: Timestamp) -> OpenedCharge<'_> {
 }
 
 impl PlayedShop {
-    /// Claims the payment as a function that dies right after.
+    /// Claims the payment like a function that dies right afterwards.
     async fn claim(&self) -> Fence {
         let now = self.cloud.runtime.now();
         match self
@@ -41,7 +41,7 @@ impl PlayedShop {
         self.cloud.pass(payment::LEASE + Duration::from_secs(1));
     }
 
-    /// The order is paid, by one charge of its total.
+    /// Checks that the order is paid by one charge of its total.
     async fn assert_charged_once(&self) {
         let captured: Vec<String> = self
             .partner
@@ -111,7 +111,7 @@ async fn a_crash_after_storing_the_reference_is_mended_by_asking_for_it() {
     let test = Shop::at(played).invoiced().await;
     let fence = test.claim().await;
     let now = test.cloud.runtime.now();
-    // The charge is opened and its reference kept; then the function dies.
+    // The charge is opened and its reference stored; then the function dies.
     let opened = open(&test).await;
     test.cloud
         .store
@@ -130,7 +130,7 @@ async fn open(test: &PlayedShop) -> String {
     test.partner.open(&request(&order)).await.unwrap()
 }
 
-/// The first attempt at an order.
+/// The request for the first attempt at an order.
 fn request(order: &domain::Order) -> payment::partners::ChargeRequest {
     payment::partners::ChargeRequest {
         invoice: order.id.invoice(),
@@ -268,14 +268,14 @@ async fn only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_doe
         (402, &json!("second"))
     );
     let calls = test.partner.calls();
-    // Each declined charge is closed, and closed before another is opened.
+    // Each declined charge is closed before another one is opened.
     assert_eq!(
         calls,
         [
             "open", "confirm", "cancel", "cancel", "open", "confirm", "cancel"
         ]
     );
-    // The same key is the same wish: it gets the same answer and tries nothing.
+    // The same key identifies the same request: it gets the same answer and starts nothing.
     let repeat = test.pay_with("second-try").await;
     assert_eq!((repeat.status, &repeat.text), (402, &second.text));
     assert_eq!(test.partner.calls(), calls);
@@ -285,7 +285,7 @@ async fn only_an_explicit_request_tries_again_after_a_decline_and_its_repeat_doe
         test.cloud.get(&test.order).await.body["payment"]["attempt"],
         3
     );
-    // Even now.
+    // Even after the payment.
     assert_eq!(test.pay_with("second-try").await.text, second.text);
     test.assert_charged_once().await;
 }
@@ -301,7 +301,7 @@ async fn a_worker_frozen_before_confirming_a_declined_attempt_cannot_charge_it_l
     test.partner.script([declined]);
     assert_eq!(test.pay().await.status, 402);
     assert_eq!(test.pay().await.status, 201);
-    // It wakes up and confirms the first attempt's reference.
+    // It wakes and confirms the first attempt's reference.
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();
     let charge = OpenCharge::new(
         request(&order),
@@ -364,7 +364,7 @@ async fn an_invoice_has_twenty_attempts_at_most() {
         (reply.status, reply.code()),
         (409, "too_many_payment_attempts")
     );
-    // The last declined charge is closed once more, and nothing else is asked for.
+    // The last declined charge is closed once more, and nothing else is requested.
     calls.push("cancel");
     assert_eq!(test.partner.calls(), calls);
 }
@@ -382,7 +382,7 @@ async fn news_of_a_closed_decline_is_kept_while_the_partner_cannot_be_asked() {
         retryable: true,
     }]);
     assert_eq!(test.pay().await.status, 402);
-    // The partner's own people take the money of a charge that was closed, and nothing is due.
+    // The partner's staff capture a charge that was closed, and nothing is due.
     test.partner
         .set_all(&ChargeStatus::Captured(domain::Card::default()));
     test.partner.set_out(true);
@@ -483,7 +483,7 @@ async fn two_workers_that_confirm_the_same_charge_take_the_money_once() {
         .charge_opened(&test.id(), fence, &opened_charge(&reference, now))
         .await;
     assert!(matches!(kept.unwrap(), Settlement::Written(_)));
-    // The first worker stands still before its confirmation, for longer than its lease.
+    // The first worker is frozen before its confirmation for longer than its lease.
     test.lease_ends();
     assert_eq!(test.pay().await.status, 201);
     let order = test.cloud.store.order(&test.id()).await.unwrap().unwrap();

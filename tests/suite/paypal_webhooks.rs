@@ -1,4 +1,5 @@
-//! PayPal's webhooks: signed by a certificate that comes from PayPal alone, and only hints.
+//! PayPal's webhooks: their signature is verified with a certificate from PayPal only, and they are
+//! only hints.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::webhooks::webhook_with;
 const TRANSMISSION: &str = "69cd13f0-d67a-11e5-baa3-778b53f4ae55";
 const COMPLETED: &str = "PAYMENT.CAPTURE.COMPLETED";
 
-/// What PayPal sends with a body.
+/// The headers that PayPal sends with a body.
 pub(crate) struct Signed {
     id: String,
     time: String,
@@ -40,7 +41,7 @@ impl Signed {
         }
     }
 
-    /// Names the certificate at another address of PayPal's API, as a test has it.
+    /// Names the certificate's URL at another address of PayPal's API, as a test uses it.
     pub(crate) fn is_at(&mut self, address: &str) {
         self.certificate = PAYPAL_CERTIFICATE.replace("https://api.paypal.com", address);
     }
@@ -76,7 +77,7 @@ pub(crate) async fn tell(test: &Invoiced, id: &str, kind: &str, resource: &Value
     test.cloud.send(&request).await
 }
 
-/// The capture as an event shows it, with an amount that is wrong.
+/// The capture in an event, with a wrong amount.
 pub(crate) fn capture(test: &Invoiced) -> Value {
     let invoice = test.order.replacen("ord_", "inv_", 1);
     json!({"id": "3C679366HH908993F", "status": "COMPLETED", "custom_id": invoice,
@@ -104,7 +105,7 @@ async fn a_pending_capture_settles_as_soon_as_paypal_tells_and_only_as_paypal_sa
     .await;
     assert_eq!(test.pay().await.code(), "payment_pending");
     test.cloud.lose_stream();
-    // It is told too early: the worker asks PayPal and finds the capture as it is.
+    // The event is too early: the worker asks PayPal and finds the actual capture.
     let resource = capture(&test);
     let reply = tell(&test, "WH-1", COMPLETED, &resource).await;
     assert_eq!((reply.status, &*reply.text), (200, r#"{"received":true}"#));
@@ -118,7 +119,7 @@ async fn a_pending_capture_settles_as_soon_as_paypal_tells_and_only_as_paypal_sa
     deliver(&test).await;
     assert_eq!(shown(&test).await["payment"]["state"], "captured");
     assert_eq!(test.double.taken(), ["200.00 USD"]);
-    // Late: nothing is left to be asked.
+    // A late event: there is nothing left to ask.
     assert_eq!(tell(&test, "WH-3", COMPLETED, &resource).await.status, 200);
     assert!(test.cloud.queues.take().is_empty());
 }
@@ -186,7 +187,7 @@ async fn a_dispute_is_shown_as_paypal_has_it_whatever_the_webhook_says() {
         assert_eq!(after["payment"]["dispute"]["state"], state);
         after["payment"].as_object_mut().unwrap().remove("dispute");
         assert_eq!(after, before);
-        // One that PayPal does not know is asked for and found to be nothing.
+        // PayPal is asked about an unknown dispute, and it has none.
         let unknown = json!({"dispute_id": "PP-D-NONE"});
         let reply = tell(&test, "WH-3", "CUSTOMER.DISPUTE.CREATED", &unknown).await;
         assert_eq!(reply.status, 200);
@@ -278,7 +279,7 @@ async fn what_paypal_has_not_signed_for_this_webhook_changes_nothing() {
     }
     test.cloud.lose_stream();
     assert!(test.cloud.queues.take().is_empty());
-    // None of them has used the event's id up, and at the last moment it still counts.
+    // None of them has used up the event's ID, so the genuine one still counts, even minutes later.
     let request = good().request(&body);
     test.cloud.pass(Duration::from_mins(5));
     assert_eq!(test.cloud.send(&request).await.status, 200);
@@ -309,15 +310,15 @@ async fn the_certificate_is_fetched_once_and_while_it_cannot_be_the_webhook_come
     assert_eq!(seen.len(), 4);
     for request in seen {
         assert!(PAYPAL_CERTIFICATE.ends_with(&request.path));
-        // No key of ours goes to where a stranger has pointed.
+        // No key of ours is sent to an address that a stranger named.
         let names: Vec<&str> = request.headers.keys().map(String::as_str).collect();
         assert_eq!(names, ["user-agent"]);
     }
-    // The one that could not be checked at first was heard once it could.
+    // The webhook that could not be verified at first was accepted later.
     assert_eq!(test.cloud.queues.take().len(), 3);
 }
 
-/// What nobody signed: the signature is of another body.
+/// A forged webhook: its signature is for another body.
 fn forged(now: Timestamp, body: &str) -> Signed {
     Signed::new(now, &body.replacen("WH-", "XX-", 1))
 }
@@ -339,7 +340,7 @@ async fn a_flood_of_forged_webhooks_makes_few_calls_and_keeps_no_true_one_out() 
         }
     }
     assert_eq!(test.cloud.certificates.seen().len(), 5);
-    // For hours, it is a call in half a minute.
+    // For an hour, it makes one call every half minute.
     for second in 0..3600 {
         let later = format!("CERT-later-{second}");
         let request = forged.naming(&later).request(&body);
@@ -363,7 +364,7 @@ async fn a_webhook_with_a_new_certificate_is_put_off_by_a_flood_and_heard_when_i
     }
     let truth = Signed::new(now, &body).request(&body);
     let reply = test.cloud.send(&truth).await;
-    // Not 401: whether PayPal has signed it is not known, and PayPal repeats it.
+    // Not 401: whether PayPal signed it is unknown, and PayPal retries it.
     let got = (reply.status, reply.code());
     assert_eq!(got, (503, "billing_partner_unavailable"));
     test.cloud.pass(Duration::from_secs(30));

@@ -1,5 +1,5 @@
-//! What leaves the process but by the answer to its caller: nothing that names a person, nothing
-//! that is secret, at any level of logging.
+//! Everything that leaves the process, except the answer to its caller, contains no personal data
+//! and no secrets, at any log level.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ use crate::easypost::{self, KEY as EASYPOST_KEY};
 use crate::paypal_webhooks::{self, Signed};
 use crate::{paypal, webhooks};
 
-/// The crates whose lines a deployment logs beside those of the shared crates.
+/// The crates that a deployment logs in addition to the shared ones.
 const SERVICES: [&str; 9] = [
     "billing", "cart", "customer", "email", "order", "payment", "relay", "shipment", "webhook",
 ];
@@ -35,10 +35,10 @@ const SERVICES: [&str; 9] = [
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Takes what this thread logs at any level, until the value is dropped.
+    /// Records what this thread logs at any level, until the value is dropped.
     pub(crate) fn listen(&self) -> (DefaultGuard, Dispatch) {
-        // While there is only one dispatcher, whether a line is of interest is decided for good by
-        // the thread that logs it first, which may be another test's (tracing-core's `callsite`).
+        // With a single dispatcher, the thread that logs a line first determines its interest
+        // permanently, and that may be another test's thread (tracing-core's `callsite`).
         let second = Dispatch::new(NoSubscriber::default());
         let (level, stage) = (Some("trace"), "test".to_owned());
         let subscriber = telemetry::subscriber(&SERVICES, level, stage, self.clone());
@@ -71,7 +71,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Values of the customer's that must turn up in no log.
+/// Customer data that must appear in no log.
 const PERSONAL: [&str; 5] = [
     "Canaria Byrd",
     "0545551234",
@@ -80,8 +80,7 @@ const PERSONAL: [&str; 5] = [
     "canary reason",
 ];
 
-/// Values that must turn up neither in a log nor in an answer: tokens, keys, what webhooks are signed
-/// with.
+/// Values that must appear in neither a log nor an answer: tokens, keys, and webhook secrets.
 const SECRET: [&str; 10] = [
     "cus_canary",
     "pm_canary",
@@ -95,8 +94,8 @@ const SECRET: [&str; 10] = [
     "Bearer ",
 ];
 
-/// An order that goes all the way, one that waits for its customer's agreement, one that is paid and
-/// cancelled, and bad input; returns all answers and the first order.
+/// Sends an order that is completed, one that waits for its customer's agreement, one that is paid
+/// and cancelled, and invalid input; returns all answers and the first order.
 async fn drive<P: BillingPartner, C: Carrier>(
     cloud: &Cloud<P, C>,
     agreement: &Value,
@@ -135,7 +134,7 @@ async fn drive<P: BillingPartner, C: Carrier>(
     assert_eq!(reply.status, 200, "{}", reply.text);
     answers.push(reply);
     cloud.settle().await;
-    // A mail that is promised while its queue is out, and cannot be published at first.
+    // A mail that is promised while its queue is down, and cannot be published at first.
     let mail = json!({
         "event": "OrderShipped", "name": "Canaria Byrd", "email": "canary@example.com"
     });
@@ -149,7 +148,7 @@ async fn drive<P: BillingPartner, C: Carrier>(
     cloud.pass(Duration::from_mins(5));
     assert_eq!(cloud.sweep().await.mails.published, 1);
     cloud.settle().await;
-    // Bad input is quoted nowhere either.
+    // Invalid input is not quoted either.
     let mut bad = cart.clone();
     bad["checkout"]["email"] = "canary@example.com canary@example.com".into();
     bad["Canaria Byrd"] = 1.into();
@@ -164,7 +163,7 @@ async fn drive<P: BillingPartner, C: Carrier>(
     (answers, orders.swap_remove(0))
 }
 
-/// What a partner tells of an order, as it should be and forged, and what the workers make of it.
+/// Sends a partner's webhooks about an order, genuine and forged, and delivers their messages.
 async fn hear<P: BillingPartner, C: Carrier>(
     cloud: &Cloud<P, C>,
     webhooks: impl IntoIterator<Item = Value>,
@@ -184,7 +183,7 @@ async fn hear<P: BillingPartner, C: Carrier>(
     answers
 }
 
-/// Every line that was logged, and every answer.
+/// Checks every logged line and every answer.
 fn assert_nothing_leaks(log: &Log, answers: &[Reply]) {
     let log = log.text();
     for told in [

@@ -1,4 +1,4 @@
-//! The text of every answer that is an error, so that a changed text is seen at once.
+//! The text of every error answer, so that a changed text is noticed at once.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use service::error::{
 };
 use service::http::{Repeat, RequestId};
 
-/// Examples of every variant of a type: a variant without any fails to compile, or this test.
+/// Examples of every variant of a type: a variant without an example does not compile, or fails
+/// this test.
 macro_rules! examples {
     ($type:ty { $($pattern:pat_param => $examples:expr),+ $(,)? }) => {{
         const _: fn(&$type) = |value| match value { $($pattern)|+ => {} };
@@ -92,7 +93,7 @@ fn not_configured(counterpart: Counterpart, outcome: Outcome) -> Error {
     }
 }
 
-/// Every one of `whose` with every outcome.
+/// Every one of `whose`, with every outcome.
 fn with_outcomes<T: Copy>(whose: Vec<T>, error: fn(T, Outcome) -> Error) -> Vec<Error> {
     let with_outcomes = |whose| {
         outcomes()
@@ -102,7 +103,7 @@ fn with_outcomes<T: Copy>(whose: Vec<T>, error: fn(T, Outcome) -> Error) -> Vec<
     whose.into_iter().flat_map(with_outcomes).collect()
 }
 
-/// An error of every variant, and of every enum in one.
+/// An error for every variant, and for every value of the enums in it.
 pub(crate) fn errors() -> Vec<Error> {
     let (line, column) = (3, 14);
     examples!(Error {
@@ -190,7 +191,7 @@ pub(crate) fn body(error: &Error, repeat: Repeat) -> Value {
     serde_json::from_slice(response.body().as_ref()).unwrap()
 }
 
-/// What a caller gets: status, headers, body.
+/// The complete answer to a caller: status, headers, body.
 fn answer(error: &Error, repeat: Repeat) -> String {
     let request = RequestId::new(REQUEST.to_owned());
     let response = error.to_response(repeat, &request);

@@ -1,4 +1,4 @@
-//! The shop's own number of an order, and what the shop keeps with it.
+//! The shop's own number of an order, and the shop's own data about it.
 
 use futures_util::future::join_all;
 use payment::partners::Sandbox;
@@ -33,7 +33,7 @@ fn updating(order: &str, mut cart: Value) -> Value {
     cart
 }
 
-/// A cart of another back end of the shop's.
+/// Sends a cart from another back end of the shop.
 async fn post_as(shop: &Shop, client: &str, body: &Value) -> Reply {
     let claims = json!({"client_id": client, "sub": client, "scope": "orderflow/backend"});
     shop.send(&with_claims(request(CART, body), &claims)).await
@@ -47,7 +47,7 @@ async fn an_order_shows_its_reference_and_its_metadata() {
         json!({"channel": "phone", "gift note": "Für Bob 🎁\nwith love", "none": null});
     let reply = shop.post(CART, &body).await;
     assert_eq!(reply.status, 201, "{}", reply.text);
-    // The cart's answer is the contract's.
+    // The cart's answer follows the contract.
     assert_eq!(reply.body.as_object().unwrap().len(), 6);
     let order = text(&reply.body["orderId"]);
     let shown = shop.get(order).await.body;
@@ -75,9 +75,9 @@ async fn a_reference_is_that_of_one_order_of_a_caller() {
         assert_problem(&reply, 409, "reference_taken");
         assert_eq!(reply.body["orderId"], *first, "{}", reply.text);
     }
-    // Nothing of the refused carts was kept: only one cart made a record.
+    // Nothing of the refused carts was stored: only one cart made a record.
     assert_eq!(shop.database.stream_records(0).len(), 1);
-    // Cancelled or not, the order keeps it.
+    // Even if it is cancelled, the order keeps its reference.
     let cancel = json!({"customerId": "8080", "orderId": first});
     assert_eq!(
         shop.post("/api/order/cancel.json", &cancel).await.status,
@@ -88,11 +88,11 @@ async fn a_reference_is_that_of_one_order_of_a_caller() {
         409,
         "reference_taken",
     );
-    // Texts are references by their characters.
+    // References are compared by their exact characters.
     for other in ["a-1", "A-1.", "A‑1", "A 1"] {
         shop::place(&shop, &referring(other)).await;
     }
-    // Another caller has books of its own.
+    // Another caller has its own books.
     let reply = post_as(&shop, "erp", &referring("A-1")).await;
     assert_eq!(reply.status, 201, "{}", reply.text);
     let again = post_as(&shop, "erp", &referring("A-1")).await;
@@ -111,7 +111,7 @@ async fn a_repeat_of_a_cart_with_a_reference_is_answered_as_the_first_time() {
     assert_eq!(again.header("idempotent-replayed"), "true");
     let other = shop.post_with_key(CART, "k", &referring("A-2")).await;
     assert_problem(&other, 422, "idempotency_key_reused");
-    // The refused reference is still free.
+    // The refused request's reference is still free.
     shop::place(&shop, &referring("A-2")).await;
 }
 
@@ -150,7 +150,7 @@ async fn an_update_replaces_the_metadata_and_keeps_the_reference() {
     let shown = updated(referring("A-1")).await;
     assert_eq!(shown["reference"], "A-1");
     assert!(shown.get("metadata").is_none(), "{shown}");
-    // Another reference is refused, and so is one for an order that was placed without any.
+    // Another reference is refused, and so is one for an order that was placed without one.
     let plain = shop::place(&shop, &cart()).await;
     for (order, stored) in [(&order, "A-1"), (&plain, "none")] {
         let reply = shop.post(CART, &updating(order, referring("A-2"))).await;
@@ -214,7 +214,7 @@ async fn references_and_metadata_out_of_their_bounds_are_refused_by_their_pointe
         assert_problem(&reply, 422, "invalid_fields");
         assert_eq!(reply.pointers(), ["/reference"]);
     }
-    // Only a cart carries them.
+    // Only a cart accepts them.
     let order = shop::place(&shop, &cart()).await;
     let mut invoice = crate::contract::invoice(&order);
     invoice["metadata"] = json!({});

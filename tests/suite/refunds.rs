@@ -1,4 +1,4 @@
-//! Refunds of a part: each one once, never more than was captured, and each with its mail.
+//! Partial refunds: each one is made once, never more than was captured, and each with its mail.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn money(text: &str) -> Money {
     Money::from_stored(text).unwrap()
 }
 
-/// The body of a refund, with these fields besides.
+/// The body of a refund, with these additional fields.
 fn refund_of(order: &str, more: &Value) -> Value {
     let mut body = json!({"customerId": "8080", "orderId": order});
     for (name, value) in more.as_object().unwrap() {
@@ -53,7 +53,7 @@ async fn shipped() -> PlayedShop {
     shop
 }
 
-/// The refunds as the order shows them: amounts and statuses.
+/// The refunds that the order shows: amounts and statuses.
 fn refunds(order: &Value) -> Vec<(String, String)> {
     let refunds = order["payment"]["refunds"].as_array();
     let refunds = refunds.into_iter().flatten();
@@ -192,7 +192,7 @@ async fn a_refund_that_cannot_be_is_refused_before_anything_is_kept() {
     }
     assert!(test.partner.parts().is_empty());
     assert_eq!(refunds(&test.shown().await), []);
-    // Nothing was paid yet, or nothing is left.
+    // Nothing is paid yet, or nothing is left.
     let unpaid = Shop::at(played).invoiced().await;
     let reply = unpaid.refund("k", &json!({"amount": 1})).await;
     assert_eq!((reply.status, reply.code()), (409, "wrong_state"));
@@ -215,7 +215,7 @@ async fn two_callers_who_refund_at_once_never_get_more_than_was_captured() {
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409], "{} {}", one.text, other.text);
     assert_eq!(test.partner.parts().len(), 1);
-    // Two with one key make one refund.
+    // Two requests with one key make one refund.
     let fifty = json!({"amount": 50});
     let (one, other) = join(test.refund("k3", &fifty), test.refund("k3", &fifty)).await;
     assert_eq!((one.status, other.status), (201, 201), "{}", other.text);
@@ -235,7 +235,7 @@ async fn a_refund_without_an_answer_is_made_once_and_continued_by_the_sweep() {
     let shown = test.shown().await;
     assert_eq!(shown["payment"]["refunds"][0]["status"], "requested");
     assert_eq!(shown["due"]["step"], "payment");
-    // What is requested counts.
+    // A requested refund already counts.
     let more = test.refund("k2", &json!({"amount": 170.01})).await;
     assert_eq!(more.code(), "refund_exceeds_payment");
     test.cloud.lose_stream();
@@ -342,7 +342,7 @@ async fn items_that_are_refunded_before_the_shipment_are_not_shipped() {
     };
     let shipped = about("is on its way");
     assert!(about("Your order").contains("1 x 50.00"), "{shipped}");
-    // What is refunded after the shipment was shipped.
+    // Items that are refunded after the shipment were shipped.
     let later = json!({"items": [{"productId": "1234", "quantity": 1}]});
     assert_eq!(test.refund("k2", &later).await.status, 201);
     assert_eq!(test.shown().await["shippedItems"], shown["shippedItems"]);
@@ -379,7 +379,7 @@ async fn a_refund_of_all_that_has_not_begun_to_ship_cancels_the_order() {
 async fn a_cancellation_gives_back_what_earlier_refunds_have_left() {
     let test = paid().await;
     assert_eq!(test.refund("k1", &json!({"amount": 60})).await.status, 201);
-    // One whose answer is lost is made before the rest.
+    // A refund whose answer is lost is completed before the rest.
     test.partner.lose_answer("refund_part");
     assert_eq!(test.refund("k2", &json!({"amount": 40})).await.status, 503);
     assert_eq!(test.cancel().await.status, 200);
@@ -453,7 +453,7 @@ async fn stripe_refuses_more_than_is_left_and_what_is_disputed() {
     let shop = shop("pm_card_visa").await;
     assert_eq!(shop.pay().await.status, 201);
     shop.cloud.settle().await;
-    // Somebody gives back by hand what this service does not know of.
+    // A person makes a refund that this service does not know of.
     shop.partner.refund_by_hand(15_000);
     let reply = shop.refund("k1", &json!({"amount": 100})).await;
     assert_eq!((reply.status, reply.code()), (409, "refund_rejected"));

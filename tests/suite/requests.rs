@@ -1,4 +1,4 @@
-//! How a caller and an operator name a request, and how they find what was logged about an order.
+//! How callers and operators identify a request, and how they find the logs of an order.
 
 use std::collections::BTreeSet;
 
@@ -12,20 +12,21 @@ use crate::contract::{cart, cart_with_checkout, text};
 use crate::privacy::Log;
 use crate::shop;
 
-/// The lines that are about no one order.
+/// The lines that are not about a single order.
 const OF_NO_ORDER: [&str; 1] = ["swept"];
 
 fn health() -> Value {
     serde_json::from_str(include_str!("../../events/health.json")).unwrap()
 }
 
-/// Every line of the log.
+/// All lines of the log.
 fn lines(log: &Log) -> Vec<Value> {
     let logged = log.text();
     let lines = logged
         .lines()
         .map(|line| serde_json::from_str(line).unwrap());
-    // Not the metrics, which have a format of their own, nor what the test's database logs.
+    // Without the metrics, which have their own format, and without the logs of the test's
+    // database.
     let is_ours =
         |line: &Value| line["_aws"].is_null() && !text(&line["target"]).starts_with("dynoxide");
     lines.filter(is_ours).collect()

@@ -1,4 +1,4 @@
-//! What `make ops-overdue RESEND=…` and `SEEN=…` write, and what the functions make of it.
+//! The writes of `make ops-overdue RESEND=…` and `SEEN=…`, and how the functions handle them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn row(cloud: &TestCloud, mail: &str) -> HashMap<String, Value> {
     item(cloud, "EmailsTable", "emailId", mail).await
 }
 
-/// The transaction of `ops/mails.py`: the row as it was read becomes `queued`, and its order due.
+/// The transaction of `ops/mails.py`: the row, as read, becomes `queued`, and its order due.
 fn transaction(
     cloud: &TestCloud,
     order: &str,
@@ -109,7 +109,7 @@ fn transaction(
         .into()
 }
 
-/// Resends a mail as the tool does; tells whether the transaction was carried out.
+/// Resends a mail as the tool does; returns whether the transaction was carried out.
 async fn resend(
     cloud: &TestCloud,
     order: &str,
@@ -137,7 +137,7 @@ async fn deliver_mails(cloud: &TestCloud, times: usize) {
     }
 }
 
-/// A shipped order one of whose mails, `unconfirmed`, is the last.
+/// A shipped order whose last mail is `unconfirmed`.
 async fn shipped_with_unconfirmed_mail(cloud: &TestCloud) -> String {
     let order = shop::place(cloud, &cart_with_checkout()).await;
     cloud
@@ -170,9 +170,9 @@ async fn a_mail_that_an_operator_resends_goes_out_once_more_by_the_orders_own_co
     assert_eq!(read["state"], text("unconfirmed"));
 
     assert!(resend(&cloud, &order, "OrderShipped", &read).await);
-    // The tool is run twice: the row is not as it was read any more.
+    // The tool is run twice: the row has changed since it was read.
     assert!(!resend(&cloud, &order, "OrderShipped", &read).await);
-    // The write is no transition: the relay publishes nothing of it.
+    // The write is not a transition, so the relay publishes nothing.
     cloud.relay_stream().await;
     assert!(cloud.queues.take().is_empty());
     for _ in 0..3 {
@@ -213,7 +213,7 @@ async fn a_resent_mail_of_an_old_order_that_is_still_due_is_tried_and_not_given_
             .await
             .unwrap()
     );
-    // For days the partner is out.
+    // The partner is down for days.
     for _ in 0..100 {
         cloud.pass(Duration::from_hours(1));
         cloud.sweep().await;
@@ -239,6 +239,6 @@ async fn a_mail_that_was_seen_is_kept_as_it_was_and_shown_as_before() {
         .expression_attribute_values(":now", number(cloud.runtime.now().millis()));
     seen.send().await.unwrap();
     assert_eq!(cloud.get(&order).await.body, before);
-    // Nothing was sent for it.
+    // No mail was sent because of it.
     assert_eq!(cloud.mailer.taken().len(), sent);
 }

@@ -1,5 +1,5 @@
-//! Secrets: functions start without them, take them as soon as they are put in, and follow when they
-//! are replaced. Secrets Manager is a double on a real socket, asked by the real client.
+//! Secrets: functions start without them, use them as soon as they are stored, and follow their
+//! replacement. Secrets Manager is a double on a real socket, called by the real client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,22 +39,22 @@ const CARRIER_WEBHOOK: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How long a refused key causes no other read.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
-/// How long keys are used unasked.
+/// How long keys are used before the secret is read again.
 const FRESH: Duration = Duration::from_mins(5);
 
 const SHIP_FROM: &str = r#"{"company":"Shop","street1":"388 Townsend St","city":"San Francisco",
     "state":"CA","zip":"94107","country":"US","phone":"4155550100"}"#;
 const PARCEL: &str = r#"{"length":10,"width":8,"height":4,"weight":15.4}"#;
 
-/// A cloud whose functions get what they are known by from the double.
+/// A cloud whose functions get their credentials from the double.
 struct Shop<P, C = Own> {
     cloud: Cloud<P, C>,
     secrets: SecretsManagerDouble,
     order: String,
 }
 
-/// The environment of a function as the template writes it, with these addresses instead of AWS's and
-/// the partner's.
+/// The environment of a function as in the template, with these addresses instead of AWS's and the
+/// partner's.
 fn variable(aws: &str, partner: &str, billing: &str, name: &str) -> Option<String> {
     let value = match name {
         "AWS_ENDPOINT_URL" => aws,
@@ -140,7 +140,7 @@ async fn invoiced<P: BillingPartner, C: Carrier>(cloud: &Cloud<P, C>) -> String 
     order
 }
 
-/// A shop that bills by Stripe's double and has no keys yet.
+/// A shop that bills through Stripe's double and has no keys yet.
 async fn stripe_shop() -> (Shop<Stripe>, StripeDouble) {
     let cloud = Cloud::start().await;
     let played = StripeDouble::new(cloud.runtime.clone());
@@ -175,7 +175,8 @@ async fn without_keys_a_payment_is_503_and_it_is_made_once_they_are_put_in() {
     let (shop, played) = stripe_shop().await;
     assert_not_configured(&shop.pay().await, NO_PARTNER);
     assert_eq!(shop.shown().await["payment"]["state"], "due");
-    // Its message needs no dead letter: the order stays due, and the sweep repeats it.
+    // Its message need not become a dead letter: the order stays due, and the sweep publishes it
+    // again.
     let due = shop.shown().await["due"].clone();
     shop.cloud.relay_stream().await;
     let messages = shop.cloud.queues.take();
@@ -185,7 +186,7 @@ async fn without_keys_a_payment_is_503_and_it_is_made_once_they_are_put_in() {
         assert!(shop.cloud.deliver(*queue, message).await);
     }
     assert_eq!(shop.shown().await["due"], due);
-    // One that no order remembers is kept.
+    // A message that no order remembers is kept.
     let dispute = Message {
         kind: MessageKind::Dispute(
             PartnerName::Stripe,
@@ -242,7 +243,7 @@ async fn what_only_the_operator_can_mend_says_so_and_the_rest_says_to_try_again(
         let got = (reply.status, reply.code());
         assert_eq!(got, (503, "billing_partner_unavailable"), "{trouble:?}");
     }
-    // It is asked again as soon as somebody needs it.
+    // The secret is read again with the next call that needs it.
     shop.secrets.trouble(None);
     shop.secrets
         .put(PARTNER, &stripe_keys(StripeDouble::api_key()));
@@ -278,7 +279,7 @@ async fn a_key_that_was_rolled_counts_from_the_first_refusal_of_the_old_one() {
         assert_eq!(played.charges().len(), 2 + rolls);
         shop.cloud.pass(AFTER_REFUSAL);
     }
-    // It is the same account: what it was charged with another key, it gives back.
+    // It is the same account, so it refunds charges made with another key.
     played.roll_key("sk_test_fourth");
     shop.secrets.put(PARTNER, &stripe_keys("sk_test_fourth"));
     let reply = shop.cancel(&shop.order).await;
@@ -322,8 +323,8 @@ async fn news_of_a_closed_decline_is_kept_while_there_is_no_key() {
     shop.cloud.relay_stream().await;
     let messages = shop.cloud.queues.take();
     assert_eq!(shop.pay().await.code(), "payment_declined");
-    // The sweep looks once more, and then not before the order expires: only the message knows that there
-    // is news.
+    // The sweep checks once more, and then not before the order expires: only the message knows
+    // about the news.
     shop.cloud.pass(Duration::from_mins(3));
     shop.cloud.sweep().await;
     for (queue, message) in shop.cloud.queues.take() {
@@ -350,7 +351,7 @@ async fn a_new_key_counts_within_minutes_also_while_the_old_one_is_taken() {
     let reads = shop.reads();
     assert_eq!(shop.cancel(&shop.order).await.status, 200);
     assert_eq!(shop.reads(), reads);
-    // Whatever is there by then is used: this one is refused at once.
+    // Whatever keys exist then are used: this one is refused at once.
     shop.secrets.put(PARTNER, &stripe_keys("sk_test_second"));
     shop.cloud.pass(FRESH);
     let next = invoiced(&shop.cloud).await;
@@ -449,7 +450,7 @@ async fn a_replaced_secret_of_the_same_paypal_client_is_the_same_account() {
     shop.secrets.put(PARTNER, &keys(PayPalDouble::SECRET));
     shop.cloud.pass(AFTER_FAILURE);
     assert_eq!(shop.pay().await.status, 201);
-    // PayPal forgets the old secret and the tokens that it got.
+    // PayPal forgets the old secret and its tokens.
     double.replace_secret("played-second");
     shop.secrets.put(PARTNER, &keys("played-second"));
     let reply = shop.cancel(&shop.order).await;
@@ -500,7 +501,7 @@ async fn a_shop_without_its_carriers_key_ships_once_it_is_put_in_and_follows_whe
     secrets.put(CARRIER, &key("EZTKsecond"));
     assert_eq!(ship(&paid().await).await.status, 201);
     assert_eq!(double.bought().len(), 2);
-    // One that EasyPost has switched off is the operator's to replace.
+    // A key that EasyPost has disabled is the operator's to replace.
     double.replace_key("EZTKthird");
     assert_not_configured(&ship(&paid().await).await, NO_CARRIER);
 }
@@ -510,7 +511,7 @@ struct Ear {
     cloud: Cloud<payment::partners::Sandbox>,
     handler: Handler<Webhooks<PlayedQueues>>,
     secrets: SecretsManagerDouble,
-    /// Where PayPal gives out certificates.
+    /// The address of PayPal's certificates.
     url: String,
 }
 
@@ -561,7 +562,7 @@ fn unsigned() -> (u64, String) {
 async fn webhooks_are_heard_once_their_secret_is_there_and_follow_when_it_is_rolled() {
     let ear = ear("stripe").await;
     let first = json!({"webhookSecret": STRIPE_WEBHOOK_SECRET}).to_string();
-    // 503 makes the partner repeat it.
+    // 503 makes the partner retry.
     let missing = ear.hear(&ear.stripe(STRIPE_WEBHOOK_SECRET)).await;
     assert_eq!(missing, (503, NO_PARTNER.to_owned()));
     ear.secrets.put(PARTNER_WEBHOOK, &first);
@@ -575,7 +576,7 @@ async fn webhooks_are_heard_once_their_secret_is_there_and_follow_when_it_is_rol
         ear.hear(&ear.stripe(STRIPE_WEBHOOK_SECRET)).await,
         unsigned()
     );
-    // Whoever forges webhooks does not make us ask for the secret each time.
+    // Forged webhooks do not cause a read of the secret each time.
     let reads = ear.secrets.read().len();
     for _ in 0..100 {
         assert_eq!(ear.hear(&ear.stripe("whsec_forged")).await, unsigned());
@@ -597,7 +598,7 @@ async fn the_carriers_and_paypals_webhooks_wait_for_their_secrets_and_follow_the
     };
     let body = paypal_event("WH-1", "BILLING.PLAN.CREATED", &json!({}));
     let mut signed = Signed::new(ear.cloud.runtime.now(), &body);
-    // The function fetches where `PAYPAL_URL` is, and that is where certificates are named to be.
+    // The function fetches from `PAYPAL_URL`, so certificates must be named there.
     signed.is_at(&ear.url);
     let paypal = || signed.request(&body);
     assert_eq!(ear.hear(&parcel()).await, (503, NO_CARRIER.to_owned()));

@@ -1,6 +1,6 @@
-//! Sequences of requests, lost answers and late arrivals that once lost track of money, charged a
-//! revoked payment method, or charged twice. Each runs with its variants through the real handlers and
-//! the real clients.
+//! Sequences of requests, lost answers, and late arrivals that once lost track of money, charged a
+//! revoked payment method, or charged twice. Each runs with its variants through the real handlers
+//! and the real clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ pub(crate) const POOR: &str = "pm_card_chargeDeclinedInsufficientFunds";
 pub(crate) const AUTHENTICATES: &str = "pm_card_authenticationRequired";
 
 impl<P: BillingPartner> Shop<P, ()> {
-    /// What is due next, or an empty text.
+    /// The step that is due, or an empty text.
     pub(crate) async fn due(&self) -> String {
         let shown = self.shown().await;
         shown["due"]["step"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The order as it is stored.
+    /// The order's item as stored.
     pub(crate) async fn item(&self) -> HashMap<String, AttributeValue> {
         let item = self.cloud.database.client.get_item();
         let key = AttributeValue::S(self.order.clone());
@@ -58,8 +58,8 @@ impl<P: BillingPartner> Shop<P, ()> {
             .unwrap()
     }
 
-    /// Runs the sweep and delivers everything it publishes. Returns how many orders it counts as
-    /// overdue.
+    /// Runs the sweep and delivers everything that it publishes. Returns how many orders it counts
+    /// as overdue.
     pub(crate) async fn sweep(&self) -> u64 {
         self.cloud.pass(61 * MINUTE);
         let report = self.cloud.sweep().await;
@@ -67,7 +67,7 @@ impl<P: BillingPartner> Shop<P, ()> {
         report.overdue
     }
 
-    /// The payment is recorded, the customer gets the mail, and the order ships.
+    /// Checks that the payment is recorded, the customer gets the mail, and the order ships.
     pub(crate) async fn assert_paid(&self) {
         assert_eq!(self.state().await, "captured");
         self.cloud.settle().await;
@@ -78,7 +78,7 @@ impl<P: BillingPartner> Shop<P, ()> {
     }
 }
 
-/// PayPal, and the wire to it.
+/// PayPal's double and its wire.
 pub(crate) struct AtPayPal {
     pub(crate) shop: Shop<PayPal, ()>,
     pub(crate) double: Arc<PayPalDouble>,
@@ -95,7 +95,7 @@ pub(crate) fn paypal_client(front: &Front, client: &str, runtime: Runtime) -> Pa
     PayPal::new(https, client.to_owned(), secret, runtime)
 }
 
-/// PayPal with two cards of the customer's, whose captures end like this, and after that in success.
+/// PayPal with two cards of the customer, whose captures have these outcomes and then succeed.
 pub(crate) fn paypal_with(
     runtime: Runtime,
     first: impl IntoIterator<Item = PayPalOutcome>,
@@ -108,7 +108,7 @@ pub(crate) fn paypal_with(
     (double, front)
 }
 
-/// An order of a customer who has agreed to the first card.
+/// An order of a customer who has approved the first card.
 pub(crate) async fn at_paypal(
     first: impl IntoIterator<Item = PayPalOutcome>,
     other: impl IntoIterator<Item = PayPalOutcome>,
@@ -129,7 +129,7 @@ pub(crate) async fn at_paypal(
 }
 
 impl AtPayPal {
-    /// Every capture that was asked for.
+    /// All requested captures.
     fn captures(&self) -> Vec<DoubleRequest> {
         let mut seen = self.front.seen();
         seen.retain(|request| request.path.ends_with("/capture"));
@@ -145,7 +145,7 @@ impl AtPayPal {
         self.shop.approve(&with_paypal(OTHER)).await;
     }
 
-    /// The first capture arrives and takes the money.
+    /// The first capture arrives and takes effect.
     fn first_capture_arrives(&self) {
         let reply = self.double.handle(&self.captures()[0]);
         assert_eq!(reply.status, 201);
@@ -162,7 +162,7 @@ impl AtPayPal {
         deliver(&self.shop.cloud).await;
     }
 
-    /// The order is paid, once, and by that card.
+    /// Checks that the order is paid once, with that card.
     async fn assert_paid_by(&self, token: &str) {
         self.shop.assert_paid().await;
         assert_eq!(self.double.taken(), ["200.00 USD"]);
@@ -178,7 +178,7 @@ async fn deliver<P: BillingPartner>(cloud: &Cloud<P>) {
     assert!(cloud.deliver(Queue::Payment, &messages[0].1).await);
 }
 
-/// Who asks about the order after the money was taken.
+/// The request or message that checks the order after the capture.
 #[derive(Clone, Copy, Debug)]
 enum Looks {
     Sweep,
@@ -241,7 +241,7 @@ async fn the_customers_first_card_is_asked_for_again_under_its_own_id() {
     test.assert_paid_by(FIRST).await;
 }
 
-/// What became of whoever asked for the first capture.
+/// The fate of the worker that requested the first capture.
 #[derive(Clone, Copy, Debug)]
 enum First {
     GaveUp,
@@ -249,8 +249,8 @@ enum First {
 }
 
 impl AtPayPal {
-    /// The first capture is unanswered for fifteen minutes. The other card is then tried and refused:
-    /// the order shows `declined`.
+    /// The first capture is unanswered for fifteen minutes. The other card is then tried and
+    /// declined: the order shows `declined`.
     async fn declined_by_the_other_card(&self, first: First) {
         match first {
             First::GaveUp => self.first_capture_is_slow().await,
@@ -333,7 +333,8 @@ async fn a_capture_overtaken_by_a_decline_is_recorded_at_once() {
         frozen.open();
     };
     let (reply, ()) = join(test.shop.pay_with("k1"), others).await;
-    // Its attempt counts as declined for every key that began it, whoever took the money.
+    // The attempt counts as declined for every key that claimed it, whichever request captured the
+    // money.
     assert_problem(&reply, 402, "payment_declined");
     test.assert_paid_by(FIRST).await;
     assert_eq!(test.shop.pay_with("k1").await.text, reply.text);
@@ -390,7 +391,8 @@ async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhil
         assert_eq!(test.shop.due().await, "payment");
     }
     test.shop.cloud.pass(Habits::default().order_lives);
-    // The sweep that finds it dead leaves the mails due; the next one leaves only the order's expiry.
+    // The sweep that finds it dead leaves the mails due; the next one leaves only the order's
+    // expiry.
     for due in ["email", "payment"] {
         assert_eq!(test.shop.sweep().await, 0);
         assert_eq!(test.shop.due().await, due);
@@ -400,7 +402,7 @@ async fn a_declined_charge_is_due_until_it_is_dead_and_its_mails_go_out_meanwhil
     let asked = test.front.seen().len();
     assert_eq!(test.shop.sweep().await, 0);
     assert_eq!(test.front.seen().len(), asked);
-    // The customer may still pay, by another charge.
+    // The customer may still pay with another charge.
     assert_eq!(test.shop.pay_with("k2").await.status, 201);
     assert_eq!(test.double.opened(), 2);
     test.assert_paid_by(FIRST).await;
@@ -420,7 +422,7 @@ async fn a_charge_that_its_decline_has_closed_is_not_due() {
     assert!(test.played.captured().is_empty());
 }
 
-/// Stripe, and the wire to it.
+/// Stripe's double and its wire.
 pub(crate) struct AtStripe {
     pub(crate) shop: Shop<Stripe, ()>,
     pub(crate) played: StripeDouble,
@@ -439,7 +441,7 @@ pub(crate) fn stripe_client(front: &Front, runtime: Runtime) -> Stripe {
     Stripe::new(https, Secret::new(StripeDouble::api_key()), runtime)
 }
 
-/// An order of a customer who has two more cards at Stripe than the one agreed to.
+/// An order of a customer who has two more cards at Stripe than the agreed one.
 pub(crate) async fn at_stripe(method: &str) -> AtStripe {
     let stripe = |runtime: Runtime| {
         let played = StripeDouble::new(runtime.clone());
@@ -461,7 +463,7 @@ pub(crate) async fn at_stripe(method: &str) -> AtStripe {
 }
 
 impl AtStripe {
-    /// Where each intent stands, oldest first.
+    /// The status of each intent, oldest first.
     pub(crate) fn intents(&self) -> Vec<&'static str> {
         let intents = self.played.intents().into_iter();
         intents.map(|(_, status)| status).collect()
@@ -491,7 +493,7 @@ impl AtStripe {
         PartnerDouble::handle(&self.played, &seen[0]);
     }
 
-    /// The order is paid, once, and by that card.
+    /// Checks that the order is paid once, with that card.
     async fn assert_paid_by(&self, method: &str) {
         self.shop.assert_paid().await;
         assert_eq!(self.played.charged_methods(), [method]);
@@ -577,8 +579,8 @@ async fn a_customer_who_must_authenticate_may_choose_another_card_instead() {
     assert_eq!(test.played.charged_methods(), [MASTERCARD]);
 }
 
-/// The customer replaced the card and refused nothing: who closed the old intent, and died or got no
-/// answer, must not leave a decline behind.
+/// The customer replaced the card and declined nothing: a worker that closed the old intent, and
+/// died or got no answer, must not leave a decline behind.
 #[tokio::test]
 async fn a_replaced_card_is_charged_though_nobody_heard_that_the_old_intent_is_closed() {
     for lost in [Mishap::AnswerLost, Mishap::RequestLost] {
@@ -625,14 +627,14 @@ async fn every_key_of_an_attempt_gets_its_decline_again_and_moves_no_money() {
 
     let paypal = at_paypal([REFUSED], []).await;
     paypal.front.plan("POST", "/capture", Mishap::RequestLost);
-    // The card is good after its first refusal.
+    // The card is valid after its first decline.
     let asked = || paypal.front.seen().len();
     repeats_get_their_decline(&paypal.shop, || {}, asked).await;
     paypal.assert_paid_by(FIRST).await;
 }
 
-/// `k1` begins the attempt and gets no answer, `k2` joins it and is declined; from then on the card is
-/// good.
+/// `k1` claims the attempt and gets no answer; `k2` joins it and is declined. From then on the card
+/// is valid.
 async fn repeats_get_their_decline<P: BillingPartner>(
     shop: &Shop<P, ()>,
     card_is_good: impl Fn(),
@@ -718,7 +720,7 @@ async fn a_payment_that_an_earlier_version_left_without_keys_takes_keys() {
 }
 
 impl AtPayPal {
-    /// The functions are deployed with the credentials of that client.
+    /// Deploys the functions with the credentials of that client.
     fn with_credentials(self, client: &str) -> Self {
         let partner = paypal_client(&self.front, client, self.shop.cloud.runtime.clone());
         Self {
@@ -779,7 +781,7 @@ async fn a_declined_charge_of_another_account_is_not_taken_for_dead() {
 }
 
 impl AtStripe {
-    /// The shop changes to PayPal, with which the customer agrees as well.
+    /// The shop changes to PayPal, with which the customer also has an agreement.
     async fn changed_to_paypal(self) -> (AtPayPal, StripeDouble, Front) {
         let runtime = self.shop.cloud.runtime.clone();
         let (double, front) = paypal_with(runtime.clone(), [], []);
@@ -805,7 +807,7 @@ impl AtPayPal {
         }
     }
 
-    /// Nothing is asked of PayPal, whoever asks for what.
+    /// Checks that no call to PayPal is made, whatever is requested.
     async fn assert_nothing_is_asked(&self, replies: &[Reply]) {
         for reply in replies {
             assert_problem(reply, 503, "billing_partner_not_configured");
@@ -821,7 +823,7 @@ impl AtPayPal {
 
 #[tokio::test]
 async fn a_charge_at_another_billing_partner_is_asked_for_at_none() {
-    // Unanswered, declined and open, paid.
+    // Unanswered, declined and open, or paid.
     let unanswered = at_stripe(VISA).await;
     unanswered
         .played
@@ -835,7 +837,7 @@ async fn a_charge_at_another_billing_partner_is_asked_for_at_none() {
         let replies = [test.shop.pay_with("k2").await, test.shop.cancel().await];
         assert_eq!(test.shop.state().await, state);
         test.assert_nothing_is_asked(&replies).await;
-        // At the first one it goes on.
+        // At the first partner it continues.
         let test = test.changed_back_to_stripe(played, front);
         test.shop.approve(&with_stripe(MASTERCARD)).await;
         assert_eq!(test.shop.pay_with("k2").await.status, 201);
@@ -858,7 +860,7 @@ async fn a_charge_at_another_billing_partner_is_given_back_by_none() {
     assert_eq!(test.played.given_back(), [20_000]);
 }
 
-/// Where an order stands when the shop changes its billing partner.
+/// The state of an order when the shop changes its billing partner.
 #[derive(Clone, Copy, Debug)]
 enum Left {
     Unanswered,

@@ -1,4 +1,4 @@
-//! The real client of SES against its double.
+//! SES's real client against its double.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -38,12 +38,12 @@ fn worker(store: &Store, runtime: &Runtime, client: aws_sdk_sesv2::Client, pace:
     Handler::new(emails, Authentication::None)
 }
 
-/// A worker over a cloud's ledger.
+/// A worker on a cloud's ledger.
 fn worker_of<P: payment::partners::BillingPartner>(cloud: &Cloud<P>, ses: &SesDouble) -> Worker {
     worker(&cloud.store, &cloud.runtime, ses.client(), unlimited_pace())
 }
 
-/// The message that asks for the mail about an order, as in `events/email-queue.json`.
+/// The message that requests the mail about an order, as in `events/email-queue.json`.
 fn message(number: usize) -> String {
     let event: Value = serde_json::from_str(include_str!("../../events/email-queue.json")).unwrap();
     let body = event["Records"][0]["body"].as_str().unwrap();
@@ -56,7 +56,7 @@ fn address(number: usize) -> String {
     format!("customer{number}@example.com")
 }
 
-/// How many mails the ledger has in each state.
+/// The number of mails in each state in the ledger.
 async fn states(client: &Client) -> Value {
     let mut states = json!({});
     let scan = client.scan().table_name("EmailsTable");
@@ -67,7 +67,7 @@ async fn states(client: &Client) -> Value {
     states
 }
 
-/// Each of the first `count` customers got one mail.
+/// Checks that each of the first `count` customers got one mail.
 fn assert_each_once(ses: &SesDouble, count: usize) {
     let mut sent: Vec<_> = ses.taken().into_iter().map(|mail| mail.to).collect();
     let mut expected: Vec<_> = (0..count).map(address).collect();
@@ -76,7 +76,7 @@ fn assert_each_once(ses: &SesDouble, count: usize) {
     assert_eq!(sent, expected);
 }
 
-/// An earlier version took such addresses: their messages may still be there.
+/// An earlier version accepted such addresses, and their messages may still exist.
 #[tokio::test]
 async fn a_mail_to_an_address_that_ses_rejects_ends_and_is_counted_once() {
     for bad in ["do..t@example.com", "a@-b.com", ".a@example.com"] {
@@ -120,7 +120,7 @@ async fn a_mail_after_an_idle_moment_is_sent_once_however_the_connection_has_end
     }
 }
 
-/// What the template says of the email queue and of who reads it.
+/// The template's settings of the email queue and its consumer.
 struct Mapping {
     workers: u32,
     batch: usize,
@@ -155,7 +155,8 @@ struct Waiting {
     visible_at: Instant,
 }
 
-/// The queue and its dead letters; each worker takes a batch after the other, as its poller does.
+/// The queue and its dead letters. Each worker processes one batch after another, as its poller
+/// does.
 struct PlayedQueue {
     mapping: Mapping,
     waiting: Mutex<Vec<Waiting>>,
@@ -248,7 +249,7 @@ async fn a_burst_over_the_rate_is_sent_at_the_rate_each_mail_once_and_none_becom
             },
         );
         let store = Store::new(client.clone(), Database::tables(), runtime.clone());
-        // Every other mail is one that a caller was promised.
+        // Every second mail was promised to a caller.
         for number in (0..count).step_by(2) {
             let message = Message::from_json(&message(number)).unwrap();
             let now = runtime.now();
@@ -282,7 +283,7 @@ async fn a_burst_over_the_rate_is_sent_at_the_rate_each_mail_once_and_none_becom
         let least = count as u64 / u64::from(rate);
         println!("{count} at {rate}/s: {calls} calls, {seconds} s");
         assert!(calls <= count as u64 * 3 / 2, "{calls} calls");
-        // What found no turn within its invocation comes again once it is visible.
+        // A mail that got no turn within its invocation returns once it is visible.
         let again = if calls == count as u64 {
             0
         } else {
@@ -348,8 +349,8 @@ async fn a_mail_to_an_address_that_the_sandbox_does_not_know_may_be_sent_later()
     assert_each_once(&ses, 2);
 }
 
-/// What SES tells of a mail, as it publishes it ("Examples of event data that Amazon SES publishes to
-/// Amazon SNS").
+/// SES's feedback about a mail in its published format ("Examples of event data that Amazon SES
+/// publishes to Amazon SNS").
 fn told(kind: &str, of: &TakenMail) -> String {
     let recipient = json!([{ "emailAddress": of.to }]);
     let tags: Map<String, Value> = of
@@ -388,7 +389,7 @@ async fn a_bounce_and_a_complaint_are_recorded_and_end_the_mails_to_their_addres
         invoke(&worker, &batch(&[message(0)])).await;
         let taken = ses.taken().remove(0);
         assert_eq!(taken.configuration_set.as_deref(), Some("feedback"));
-        // It comes twice.
+        // It arrives twice.
         for _ in 0..2 {
             let answer = invoke(&worker, &batch(&[told(kind, &taken)])).await;
             assert_eq!(answer, json!({"batchItemFailures": []}));
@@ -461,7 +462,7 @@ async fn news_of_a_mail_may_come_before_it_is_settled_and_of_mails_that_nobody_k
     ];
     let answer = invoke(&worker, &batch(&bodies)).await;
     assert_eq!(answer, json!({"batchItemFailures": []}));
-    // What is no news of SES's is looked at by a person.
+    // A text that is not SES's feedback is kept for an operator.
     let answer = invoke(&worker, &batch(&["{}".to_owned()])).await;
     assert_eq!(
         answer["batchItemFailures"],

@@ -1,4 +1,5 @@
-//! A shop with one order at the stage where a test begins, and the calls that bring an order there.
+//! A shop with one order at the stage where a test begins, and the requests that bring an order
+//! there.
 
 use domain::OrderId;
 use payment::partners::{BillingPartner, Partners};
@@ -15,7 +16,7 @@ const PAYMENT: &str = "/api/order/payment.json";
 const CANCEL: &str = "/api/order/cancel.json";
 const AGREEMENT: &str = "/api/customer/billing.json";
 
-/// Places the order of that cart.
+/// Places an order with that cart.
 pub(crate) async fn place<P: BillingPartner, C: Carrier>(
     cloud: &Cloud<P, C>,
     cart: &Value,
@@ -44,15 +45,15 @@ pub(crate) async fn pay<P: BillingPartner, C: Carrier>(cloud: &Cloud<P, C>, orde
 /// A shop that bills by the client `P`, with one order of customer 8080.
 pub(crate) struct Shop<P, D> {
     pub(crate) cloud: Cloud<P>,
-    /// The test's end of what stands in for the billing partner.
+    /// The test's handle of the billing partner's double.
     pub(crate) partner: D,
     pub(crate) order: String,
 }
 
-/// A shop at the played partner.
+/// A shop at the scripted partner.
 pub(crate) type PlayedShop = Shop<PlayedPartner, PlayedPartner>;
 
-/// A new played partner: `Shop::at(played)`.
+/// A new scripted partner: `Shop::at(played)`.
 pub(crate) fn played(_: Runtime) -> (PlayedPartner, PlayedPartner) {
     let partner = PlayedPartner::default();
     (partner.clone(), partner)
@@ -67,7 +68,7 @@ pub(crate) struct Opening<F> {
 }
 
 impl<P: BillingPartner, D> Shop<P, D> {
-    /// Bills at the partner that `partner` makes: its client, and the test's end of it.
+    /// Bills through the partner that `partner` creates: its client, and the test's handle.
     pub(crate) fn at<F: FnOnce(Runtime) -> (P, D)>(partner: F) -> Opening<F> {
         Opening {
             partner,
@@ -79,7 +80,7 @@ impl<P: BillingPartner, D> Shop<P, D> {
 }
 
 impl<F> Opening<F> {
-    /// Sells with these options.
+    /// Uses these options.
     pub(crate) fn with(self, options: Options) -> Self {
         Self { options, ..self }
     }
@@ -146,7 +147,7 @@ async fn approve<P: BillingPartner>(cloud: &Cloud<P>, agreement: &Value) {
 }
 
 impl<P: BillingPartner, D> Shop<P, D> {
-    /// Takes the test's end of the partner out of the shop.
+    /// Takes the test's handle of the partner out of the shop.
     pub(crate) fn apart(self) -> (Shop<P, ()>, D) {
         let shop = Shop {
             cloud: self.cloud,
@@ -156,12 +157,12 @@ impl<P: BillingPartner, D> Shop<P, D> {
         (shop, self.partner)
     }
 
-    /// The same order under functions that bill by another client.
+    /// The same order, with functions that bill through another client.
     pub(crate) fn redeployed<Q: BillingPartner>(self, client: Q) -> Shop<Q, D> {
         self.redeployed_with(client.into())
     }
 
-    /// The same with several billing partners.
+    /// Does the same with several billing partners.
     pub(crate) fn redeployed_with<Q: BillingPartner>(self, partners: Partners<Q>) -> Shop<Q, D> {
         let options = Options::default();
         Shop {

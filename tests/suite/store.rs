@@ -1,4 +1,4 @@
-//! Each write's condition, and exact numbers, on the database itself.
+//! Each write's condition, and exact numbers, on the real database.
 
 use domain::{
     Command, Contact, Delivery, DeliveryState, EventType, Money, OpenParcel, Order, OrderId,
@@ -79,8 +79,8 @@ async fn read(cloud: &TestCloud, id: &OrderId) -> Order {
     cloud.store.order(id).await.unwrap().unwrap()
 }
 
-/// Tries the write of `command`, as a function would that read the order in an earlier status and
-/// was then overtaken; tells whether it was carried out.
+/// Tries the write of `command` like a function that read the order in an earlier status and was
+/// then overtaken; returns whether it was carried out.
 async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
     let (store, now) = (&cloud.store, cloud.runtime.now());
     match command {
@@ -182,7 +182,7 @@ async fn try_write(cloud: &TestCloud, order: &Order, command: Command) -> bool {
     }
 }
 
-/// The same of a parcel's news.
+/// Does the same for a parcel's news.
 async fn try_report(cloud: &TestCloud, order: &Order, command: Command) -> bool {
     let now = cloud.runtime.now();
     let delivery = Delivery {
@@ -193,7 +193,7 @@ async fn try_report(cloud: &TestCloud, order: &Order, command: Command) -> bool 
     is_new(&told.await.unwrap(), order.version)
 }
 
-/// A refund of a part.
+/// A partial refund.
 fn part(at: Timestamp) -> Refund {
     Refund {
         name: RefundName::Partners("re_1".to_owned()),
@@ -209,7 +209,7 @@ fn part(at: Timestamp) -> Refund {
     }
 }
 
-/// Whether it was written just now, and not long before.
+/// Whether this call wrote it, and not an earlier one.
 fn is_new(settlement: &Settlement, version: u64) -> bool {
     matches!(settlement, Settlement::Written(order) if order.version == version + 1)
 }
@@ -273,7 +273,7 @@ async fn a_transition_from_a_version_that_is_no_longer_current_is_refused() {
     let cloud = Cloud::start().await;
     let stale = order_in(&cloud, Status::Pending).await;
     assert!(try_write(&cloud, &stale, Command::UpdateCart).await);
-    // The cart has changed since: its invoice would be for contents that nobody ordered.
+    // The cart has changed since, so the invoice would be for contents that were not ordered.
     assert!(!try_write(&cloud, &stale, Command::IssueInvoice).await);
     assert_eq!(read(&cloud, &stale.id).await.status, Status::Pending);
 }
@@ -322,7 +322,7 @@ async fn amounts_of_18_digits_come_back_from_the_database_as_they_went() {
         ..Options::default()
     })
     .await;
-    // 99 × 10 000 × 999 999 999.99 + 7 777 × 123 456 789.37, and 18 % on top.
+    // 99 × 10,000 × 999,999,999.99 + 7,777 × 123,456,789.37, plus 18%.
     let line = r#"{"productId": "1", "quantity": 10000, "price": 999999999.99}"#;
     let lines = vec![line; 99].join(",");
     let body = format!(
@@ -358,7 +358,7 @@ async fn a_due_mark_that_changed_since_it_was_read_is_left_alone() {
     let cloud = Cloud::start().await;
     let read_before = order_in(&cloud, Status::Invoiced).await;
     let (store, now) = (&cloud.store, cloud.runtime.now());
-    // Somebody else looked meanwhile: the mark is another one now.
+    // Another sweep has checked it in between: the mark has changed.
     let due = domain::Due {
         step: domain::DueStep::Payment,
         at: now.plus(std::time::Duration::from_hours(1)),

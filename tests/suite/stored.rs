@@ -1,10 +1,10 @@
-//! What earlier versions have stored and sent: this one reads it, and says the same of it.
+//! Data that earlier versions have stored and sent: this version reads it and shows the same.
 //!
-//! `stored/items.jsonl` holds an item of each shape that 60 random histories of the simulator left in
-//! the tables, shipped orders with a delivery, a dispute and a dispute without an id, and orders with
-//! refunds, a next action, a refused parcel, and a parcel whose delivery was told;
-//! `stored/messages.jsonl` a message of each shape that went to a queue. They are never made anew: who
-//! changes what is stored adds lines.
+//! `stored/items.jsonl` contains an item of each shape that 60 random histories of the simulator
+//! left in the tables, shipped orders with a delivery, a dispute, and a dispute without an ID, and
+//! orders with refunds, a next action, a refused parcel, and a parcel whose delivery was announced.
+//! `stored/messages.jsonl` contains a message of each shape that was queued. The files are never
+//! regenerated: a change to the stored format adds lines.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -58,7 +58,7 @@ async fn every_stored_order_is_shown_as_it_was() {
     insta::assert_snapshot!(shown);
 }
 
-/// Earlier versions hashed the numbers of a body as they were written.
+/// Earlier versions hashed a body's numbers as they were written.
 #[tokio::test]
 async fn a_key_of_an_earlier_version_knows_its_body() {
     let cloud = Cloud::start().await;
@@ -149,7 +149,7 @@ async fn every_stored_mail_is_known() {
         let (_, mails) = cloud.store.order_and_emails(&order).await.unwrap().unwrap();
         let event = row.split('/').nth(1).unwrap().parse::<EventType>().unwrap();
         let known = mails.get(&MailTopic::of(event)).map(EmailState::as_str);
-        // A friend's mail is no news of the order.
+        // A mail to another address is not shown on the order.
         let is_own = row.split('/').count() == 2;
         assert_eq!(known, is_own.then_some(&*state), "{row}");
     }
@@ -203,7 +203,7 @@ fn every_sent_message_is_read_and_written_as_it_was() {
         let message = Message::from_json(line).unwrap();
         let written: Value = serde_json::from_str(&message.to_json().unwrap()).unwrap();
         let mut expected: Value = serde_json::from_str(line).unwrap();
-        // An earlier version named the partner of a dispute in the message's id alone.
+        // An earlier version named the partner of a dispute only in the message's ID.
         if expected["id"] == "webhook/stripe/evt_1" && expected["type"] == "DisputeReported" {
             expected["partner"] = "stripe".into();
         }

@@ -1,4 +1,4 @@
-//! The sweep and the relay when something fails for one order, one queue, or altogether.
+//! The sweep and the relay when something fails for one order, for one queue, or completely.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::shop;
 type TestCloud = Cloud<payment::partners::Sandbox>;
 type Item = HashMap<String, AttributeValue>;
 
-/// Longer than the sweep's first look.
+/// Longer than the time until the sweep's first check.
 const OVERDUE: Duration = Duration::from_secs(130);
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -50,12 +50,12 @@ fn number(item: &Item, name: &str) -> i64 {
     item[name].as_n().unwrap().parse().unwrap()
 }
 
-/// The `number`th id beside `order`; the last character decides the shard.
+/// The `number`th ID beside `order`; the last character determines the shard.
 fn sibling(order: &str, number: usize, last: char) -> String {
     format!("{}{number:05}{last}", &order[..24])
 }
 
-/// Writes a copy of an order under another id, as `change` makes it.
+/// Writes a copy of an order with another ID and with `change` applied.
 async fn copy(cloud: &TestCloud, of: &Item, id: &str, change: impl FnOnce(&mut Item)) {
     let mut item = of.clone();
     let step = DueStep::from_partition(item["dueStep"].as_s().unwrap()).unwrap();
@@ -66,7 +66,7 @@ async fn copy(cloud: &TestCloud, of: &Item, id: &str, change: impl FnOnce(&mut I
     put(cloud, "OrdersTable", item).await;
 }
 
-/// Makes an item one that this version cannot read, in one of four ways.
+/// Makes an item unreadable for this version in one of four ways.
 fn damage(item: &mut Item, way: usize) {
     let of_a_newer_version = || AttributeValue::S("teleported".to_owned());
     match way % 4 {
@@ -77,7 +77,7 @@ fn damage(item: &mut Item, way: usize) {
     };
 }
 
-/// The orders that messages of `queue` are about, each with how many there are.
+/// The orders in the messages of `queue`, each with its number of messages.
 fn subjects(messages: &[(Queue, Message)], queue: Queue) -> BTreeMap<String, u32> {
     let mut found = BTreeMap::new();
     for (at, message) in messages {
@@ -114,7 +114,7 @@ async fn orders_that_cannot_be_read_hold_back_nobody_behind_them() {
         let published = subjects(&cloud.queues.take(), Queue::Billing);
         assert_eq!(published.into_keys().collect::<Vec<_>>(), [order.as_str()]);
 
-        // Each one's look has moved, and nothing else of it but the event, which is no news.
+        // Only each order's next check has moved, and its event, which is not published.
         for (id, mut before) in damaged {
             let mut after = item(&cloud, &id).await;
             assert_eq!(number(&after, "dueTries"), 1, "{id}");
@@ -129,7 +129,7 @@ async fn orders_that_cannot_be_read_hold_back_nobody_behind_them() {
         cloud.pass(MINUTE);
         assert_eq!(cloud.sweep().await, SweepReport::default());
         cloud.pass(MINUTE);
-        // A count that could not be read is one again: these are published with the whole one.
+        // An unreadable count becomes 1: these orders are published with the readable one.
         let mended = (0..count).filter(|index| index % 4 == 2).count();
         let report = cloud.sweep().await;
         assert_eq!(
@@ -173,7 +173,7 @@ async fn one_queue_that_is_out_for_hours_delays_what_it_does_not_take_and_nothin
         "what was published is not at once again"
     );
 
-    // For four hours: each order at its looks, which grow rarer.
+    // For four hours, each order at its checks, at growing intervals.
     let mut looks = BTreeMap::new();
     for _ in 0..24 {
         cloud.pass(10 * MINUTE);
@@ -207,7 +207,7 @@ async fn a_mail_whose_row_cannot_be_read_holds_back_nothing_else_of_its_order() 
     let messages = cloud.queues.take();
     assert_eq!(subjects(&messages, Queue::Payment).len(), 1);
     assert_eq!(messages.len(), 1, "nobody could send that mail");
-    // Nor does the order count as settled for it once it is shipped.
+    // Once it is shipped, the order does not count as settled because of that mail.
     for (queue, message) in messages {
         assert!(cloud.deliver(queue, &message).await);
     }
@@ -256,7 +256,7 @@ fn relay_that_fails(cloud: &TestCloud, fails: FailsFor) -> Relay<PlayedQueues> {
     Relay::new(store, queues, "test".to_owned(), runtime)
 }
 
-/// An order, and 40 behind it in its shard; what is published of the stream is lost.
+/// An order, and 40 others after it in its shard; the messages from the stream are lost.
 async fn forty_behind_one(cloud: &TestCloud) -> String {
     let order = place(cloud, "8080").await;
     let whole = item(cloud, &order).await;
@@ -291,10 +291,10 @@ async fn an_order_whose_read_or_write_fails_holds_back_nobody_behind_it() {
         assert!(!published.contains_key(&order));
         cloud.pass(MINUTE);
         let again = relay.sweep().await;
-        // Without a write there is nothing that could move; it is counted each time.
+        // Without a write, no mark can move, and the failure is counted each time.
         let failed = u64::from(operation == "UpdateItem");
         assert_eq!((again.published, again.failed), (0, failed), "{operation}");
-        // Once it works again, the order goes on.
+        // Once it works again, the order continues.
         cloud.pass(MINUTE + MINUTE);
         cloud.sweep().await;
         let published = subjects(&cloud.queues.take(), Queue::Billing);
@@ -302,7 +302,7 @@ async fn an_order_whose_read_or_write_fails_holds_back_nobody_behind_it() {
     }
 }
 
-/// Queues that do with one order's messages what no queue should.
+/// Queues that misbehave for one order's messages.
 #[derive(Clone, Debug)]
 struct Odd {
     queues: PlayedQueues,
@@ -372,7 +372,7 @@ async fn a_sweep_that_is_stuck_ends_before_it_is_cut_off_and_says_what_it_did() 
     cloud.post("/api/order/invoice.json", &update).await;
     cloud.lose_stream();
     cloud.pass(OVERDUE);
-    // The first is stuck at its payment; the other partitions do not wait for it.
+    // The first order is stuck in its payment; the other partitions do not wait for it.
     let relay = odd(&cloud, &order, How::NeverAnswers);
     let left = Duration::from_millis(3_300);
     let event = json!({"detail-type": "Scheduled Event"});
@@ -380,7 +380,7 @@ async fn a_sweep_that_is_stuck_ends_before_it_is_cut_off_and_says_what_it_did() 
     let answer = answer.expect("it ends in time").unwrap();
     let answer: Value = serde_json::from_str(answer.get()).unwrap();
     assert!(answer["unfinished"].as_u64().unwrap() >= 1, "{answer}");
-    // Its look has moved: the next sweep reaches what was behind it.
+    // Its next check has moved: the next sweep reaches the orders after it.
     cloud.pass(MINUTE);
     relay.sweep().await;
     let billing = subjects(&cloud.queues.take(), Queue::Billing);
@@ -424,7 +424,7 @@ async fn a_sweep_that_panics_says_what_it_did_and_begins_there_the_next_time() {
     }
 }
 
-/// `make test-backlog` runs it with 100 000 orders and prints the rate.
+/// `make test-backlog` runs it with 100,000 orders and prints the rate.
 #[tokio::test]
 async fn a_backlog_is_dealt_with_though_some_of_it_is_damaged() {
     const DAMAGED_EVERY: usize = 50;
@@ -432,7 +432,7 @@ async fn a_backlog_is_dealt_with_though_some_of_it_is_damaged() {
     let count: usize = count.map_or(10_000, |count| count.parse().unwrap());
     let cloud = Cloud::start().await;
     let order = place(&cloud, "8080").await;
-    // No stream: the embedded database would read all its records for each write.
+    // Without a stream: the embedded database would read all its records for each write.
     let none = StreamSpecification::builder().stream_enabled(false);
     let update = cloud.database.client.update_table();
     let update = update.table_name("OrdersTable");
@@ -441,7 +441,7 @@ async fn a_backlog_is_dealt_with_though_some_of_it_is_damaged() {
     let whole = item(&cloud, &order).await;
     let items: Vec<WriteRequest> = (0..count)
         .map(|index| {
-            // Crockford's digits 0 to 3 end in four shards.
+            // Crockford's digits 0 to 3 end up in four shards.
             let last = char::from(b"0123"[index % 4]);
             let mut item = whole.clone();
             let id = sibling(&order, index / 4, last);
@@ -490,7 +490,7 @@ async fn a_declined_payment_that_is_due_waits_for_its_customer_and_is_not_overdu
     let id = OrderId::parse(&order).unwrap();
     for (step, expected) in [
         (DueStep::Payment, [0, 0, 0, 0]),
-        // What is missing then is a mail, and that is ours to mend.
+        // Only a mail is missing then, and that is for us to correct.
         (DueStep::Email, [0, 0, 1, 1]),
     ] {
         let partition = AttributeValue::S(step.partition_of(&id));
@@ -512,7 +512,7 @@ async fn a_declined_payment_that_is_due_waits_for_its_customer_and_is_not_overdu
     }
 }
 
-/// The orders that the stream has events of, brought to every state that there is.
+/// The orders whose events are in the stream, brought to every state.
 async fn every_transition(cloud: &TestCloud) {
     for with_mail in [true, false] {
         let mut cart = if with_mail {
@@ -544,7 +544,7 @@ async fn every_transition(cloud: &TestCloud) {
                 ("/api/order/payment.json", payment),
                 ("/api/order/shipping.json", crate::contract::shipping(order)),
             ];
-            // Cancelled when pending, invoiced, paid, declined; and one is shipped.
+            // Cancelled when pending, invoiced, paid, and declined; one is shipped.
             let taken = [0, 1, 2, 2, 3][index];
             for (path, body) in &steps[..taken] {
                 let reply = cloud.post(path, body).await;
@@ -558,7 +558,8 @@ async fn every_transition(cloud: &TestCloud) {
     }
 }
 
-/// The relay may leave a message to the sweep because the write that made it also marked its order.
+/// The relay may leave a message to the sweep, because the write that recorded its event also
+/// marked its order as due.
 #[tokio::test]
 async fn every_message_of_the_relay_is_backed_by_a_due_mark() {
     let cloud = Cloud::start().await;

@@ -1,5 +1,5 @@
-//! Each call of each step meets each refusal of AWS: once, and it is tried again; for ever, and the
-//! answer is a 503 that loses nothing.
+//! Each call of each step meets each refusal of AWS. If the refusal occurs once, the call is
+//! retried; if it persists, the answer is a 503 that loses nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::contract::{cart, cart_with_checkout, invoice, payment, shipping, text};
 use crate::webhooks::{event, signature, webhook};
 
-/// What a function does for one event.
+/// A function's work for one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Cart,
@@ -40,7 +40,7 @@ enum Step {
     Sweep,
 }
 
-/// How far an order is before the step.
+/// The state of the order before the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Nothing,
@@ -49,17 +49,17 @@ enum Stage {
     Paid,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Debug)]
 enum Done {
     Replied(Reply),
-    /// Whether the message, or the records, may be forgotten.
+    /// Whether the message, or the records, are finished.
     Consumed(bool),
     Swept(SweepReport),
 }
 
 impl Done {
-    /// The same to the caller, but for times.
+    /// Whether both are the same to the caller, except for times.
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Replied(one), Self::Replied(other)) => {
@@ -73,7 +73,7 @@ impl Done {
         }
     }
 
-    /// Says that nothing is lost: come back, keep the message, look again.
+    /// Whether the result loses nothing: retry later, keep the message, or check again.
     fn is_unavailable(&self) -> bool {
         match self {
             Self::Replied(reply) => {
@@ -194,7 +194,7 @@ impl Scene {
         }
     }
 
-    /// Brings the order of a cart with `checkout` on until a message for that queue is there.
+    /// Advances the order of a cart with `checkout` until there is a message for that queue.
     async fn message_for(&self, wanted: Queue) -> String {
         for _ in 0..4 {
             assert!(self.shop.relay().await);
@@ -252,7 +252,7 @@ impl Scene {
         Done::Replied(self.shop.send(&event).await)
     }
 
-    /// What is left of it all.
+    /// The final state of all ledgers.
     async fn ledgers(&self) -> Ledgers {
         self.shop.settle().await;
         let order = Some(self.order.clone()).filter(|order| !order.is_empty());
@@ -260,19 +260,19 @@ impl Scene {
     }
 }
 
-/// Whether the step goes on without that call: what a queue does not take, the sweep brings.
+/// Whether the step continues without that call: the sweep publishes what a queue does not accept.
 fn is_tolerated(step: Step, operation: &str) -> bool {
     matches!(step, Step::PromiseMail | Step::Relay) && operation == "SendMessageBatch"
 }
 
-/// Whether a mail's row says that it is being sent and nobody knows more: after seven minutes it is
-/// parked, because SES may have taken it, and never sent again by itself.
+/// Whether a mail's row says that it is being sent and its outcome is unknown. After seven minutes
+/// it is parked, because SES may have accepted it, and never sent again automatically.
 fn is_parked(step: Step, shown: &Value) -> bool {
     matches!(step, Step::SendMail | Step::Worker(Queue::Email))
         && shown.to_string().contains("unconfirmed")
 }
 
-/// The clean run of a step, by which the others are judged.
+/// The run of a step without faults, to which the others are compared.
 struct Clean {
     step: Step,
     answer: Done,
@@ -296,7 +296,7 @@ impl Clean {
         }
     }
 
-    /// What is wrong with a run in which that call meets the refusal.
+    /// Runs the step with that call refused, and reports what is wrong.
     async fn judge(
         &self,
         call: usize,
@@ -336,13 +336,14 @@ impl Clean {
                 return Err(format!("again: {again:?}"));
             }
         }
-        // Settling takes most of the time: of the runs that a further try has mended, one in four.
+        // Settling takes most of the time, so only one in four of the runs that a retry has
+        // completed is settled.
         if is_mended && !(call + number).is_multiple_of(4) {
             return Ok(());
         }
         let mut left = scene.ledgers().await;
         if left.orders.iter().any(|order| is_parked(step, order)) {
-            // Each mail was sent at most once; the rest is as ever.
+            // Each mail was sent at most once; everything else must be as usual.
             left.orders.clone_from(&self.ledgers.orders);
             let mut once = left.mails.clone();
             once.dedup();
@@ -352,7 +353,7 @@ impl Clean {
         Self::same(&left, &self.ledgers, left.mails == self.ledgers.mails)
     }
 
-    /// Compares all but the mails.
+    /// Compares everything except the mails.
     fn same(left: &Ledgers, clean: &Ledgers, are_mails_right: bool) -> Result<(), String> {
         let mut with_mails = left.clone();
         with_mails.mails.clone_from(&clean.mails);
@@ -369,7 +370,7 @@ async fn show_all(steps: &[Step]) {
     for step in steps {
         let clean = Clean::of(*step).await;
         for (call, operation) in clean.calls.iter().enumerate() {
-            // The sweep asks each partition of its index the same.
+            // The sweep queries each partition of its index in the same way.
             if *step == Step::Sweep && call > 0 && clean.calls[call - 1] == *operation {
                 continue;
             }
@@ -478,7 +479,7 @@ async fn a_database_that_is_silent_or_busy_is_503_before_lambda_ends_the_invocat
     }
 }
 
-/// A shop over sockets with an order that is placed, so that connections are open.
+/// A shop over sockets with a placed order, so that connections are open.
 async fn connected() -> (Server, Scene) {
     let aws = UnkindAws::default();
     let server = Server::start(aws.clone()).await;
@@ -552,7 +553,7 @@ async fn an_answer_that_is_no_answer_of_aws_is_asked_for_again_over_real_sockets
     }
 }
 
-/// When connections end, seen from a function that is frozen.
+/// When connections end, from a frozen function's point of view.
 #[derive(Clone, Copy, Debug)]
 enum When {
     Before,

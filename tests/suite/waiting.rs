@@ -1,4 +1,4 @@
-//! A payment that waits for its customer says for what.
+//! A payment that waits for its customer shows the reason.
 
 use serde_json::{Value, json};
 use tests::Cloud;
@@ -7,7 +7,7 @@ use crate::contract::{cart_with_checkout, text};
 use crate::privacy::Log;
 use crate::{shop, webhooks};
 
-/// The codes with which the log says that an order begins to wait.
+/// The codes that the log has for orders that begin to wait.
 fn codes(log: &Log) -> Vec<String> {
     let text_of = log.text();
     let lines = text_of

@@ -1,4 +1,4 @@
-//! Webhooks: what partners tell by themselves, signed, at any time and in any order.
+//! Webhooks: partners' signed requests, at any time and in any order.
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use crate::shop::Shop;
 const CUSTOMER: &str = "cus_played";
 const FIVE_MINUTES: Duration = Duration::from_mins(5);
 
-/// A shop that bills by Stripe's double.
+/// A shop that bills through Stripe's double.
 pub(crate) type StripeShop = Shop<Stripe, StripeDouble>;
 
-/// With an invoiced order of 200 dollars, by a customer who has agreed to that payment method.
+/// A shop with an invoiced order of 200 dollars by a customer who has approved that payment method.
 pub(crate) async fn shop(method: &str) -> StripeShop {
     let stripe = |runtime| {
         let clock = Runtime::new(
@@ -48,7 +48,7 @@ pub(crate) async fn shop(method: &str) -> StripeShop {
     shop
 }
 
-/// The request of `events/webhook.json` with another partner, headers and body.
+/// The request of `events/webhook.json` with another partner, headers, and body.
 pub(crate) fn webhook_with(partner: &str, signature: &[(&str, &str)], body: &str) -> Value {
     let mut event: Value = serde_json::from_str(include_str!("../../events/webhook.json")).unwrap();
     let path = format!("/api/partner/{partner}/webhook");
@@ -64,12 +64,12 @@ pub(crate) fn webhook_with(partner: &str, signature: &[(&str, &str)], body: &str
     event
 }
 
-/// The same with the one header that its partner signs by.
+/// Does the same with the single header that its partner signs with.
 pub(crate) fn webhook(partner: &str, header: (&str, &str), body: &str) -> Value {
     webhook_with(partner, &[header], body)
 }
 
-/// Stripe's header for a body signed so many seconds after the cloud's time.
+/// Stripe's header for a body signed this many seconds after the cloud's time.
 pub(crate) fn signature(seconds: i64, body: &str) -> String {
     signature_with(STRIPE_WEBHOOK_SECRET, seconds, body)
 }
@@ -99,7 +99,7 @@ impl StripeShop {
             "metadata": {"order_id": self.order}})
     }
 
-    /// Stripe tells of a dispute, and the worker hears of it.
+    /// Stripe reports a dispute, and the message is delivered to the worker.
     pub(crate) async fn dispute(&self, event: &str, kind: &str, id: &str, status: &str) {
         let object = json!({"id": id, "object": "dispute", "status": status,
             "charge": "ch_1", "payment_intent": "pi_1", "metadata": {}});
@@ -118,7 +118,7 @@ const SUCCEEDED: &str = "payment_intent.succeeded";
 async fn a_pending_charge_settles_as_soon_as_stripe_tells_and_only_as_stripe_says() {
     let shop = shop("pm_pending").await;
     assert_eq!(shop.pay().await.code(), "payment_pending");
-    // It is told too early: the worker asks Stripe and finds the charge as it is.
+    // The event is too early: the worker asks Stripe and finds the actual charge.
     let reply = shop.tell("evt_1", SUCCEEDED, &shop.intent()).await;
     assert_eq!((reply.status, &*reply.text), (200, r#"{"received":true}"#));
     shop.cloud.settle().await;
@@ -219,7 +219,7 @@ async fn what_is_not_signed_now_by_this_partner_changes_nothing() {
     let request = webhook("stripe", ("stripe-signature", &header), &huge);
     assert_eq!(shop.cloud.send(&request).await.status, 413);
     assert!(shop.cloud.queues.take().is_empty());
-    // None of them has used the event's id up, and at the last moment it still counts.
+    // None of them has used up the event's ID, and the genuine one still counts at the last moment.
     let request = webhook("stripe", ("stripe-signature", &good), &body);
     shop.cloud.pass(FIVE_MINUTES);
     assert_eq!(shop.cloud.send(&request).await.status, 200);
@@ -268,7 +268,7 @@ async fn a_dispute_is_shown_as_stripe_has_it_whatever_the_webhook_says() {
         let before = shop.shown().await;
         shop.partner.dispute();
         let ids = shop.partner.disputes();
-        // It names no order, as Stripe's own do not; and it claims what is not so.
+        // Like Stripe's own events, it names no order, and its claim is false.
         shop.dispute("evt_1", "charge.dispute.created", &ids[0], "lost")
             .await;
         assert_eq!(shop.shown().await["payment"]["dispute"]["state"], "open");
@@ -281,11 +281,11 @@ async fn a_dispute_is_shown_as_stripe_has_it_whatever_the_webhook_says() {
             .await;
         let mut after = shop.shown().await;
         assert_eq!(after["payment"]["dispute"]["state"], state);
-        // A late event that tells how it stood before does not open it again.
+        // A late event with an earlier state does not open it again.
         shop.dispute("evt_4", "charge.dispute.created", &ids[0], "needs_response")
             .await;
         assert_eq!(shop.shown().await, after);
-        // Nothing else of the order has changed, and nobody was told.
+        // Nothing else of the order has changed, and no mail was sent.
         after["payment"].as_object_mut().unwrap().remove("dispute");
         assert_eq!(after, before);
         shop.cloud.relay_stream().await;
@@ -303,13 +303,13 @@ async fn a_dispute_that_is_none_of_the_shops_changes_nothing() {
         shop.dispute(event, "charge.dispute.created", id, "lost")
             .await;
     }
-    // Two words are no name: it is not even asked for.
+    // Two words are not an ID, so Stripe is not even asked.
     let object = json!({"id": "du 1", "object": "dispute"});
     let reply = shop.tell("evt_3", "charge.dispute.created", &object).await;
     assert_eq!(reply.status, 200);
     assert!(shop.cloud.queues.take().is_empty());
     assert_eq!(shop.shown().await, before);
-    // A charge of an earlier life of this database has the same order id and another reference.
+    // A charge from an earlier life of this database has the same order ID and another reference.
     shop.partner.dispute();
     let ids = shop.partner.disputes();
     let id = OrderId::parse(&shop.order).unwrap();
@@ -360,7 +360,7 @@ async fn a_pending_refund_ends_as_soon_as_stripe_tells() {
     shop.cloud.lose_stream();
     let refund = json!({"id": "re_1", "object": "refund", "status": "succeeded",
         "payment_intent": "pi_1", "metadata": {"order_id": shop.order}});
-    // Told too early, it stays as it is: Stripe itself says when.
+    // An event that comes too early changes nothing: only Stripe's own answer counts.
     assert_eq!(
         shop.tell("evt_1", "refund.updated", &refund).await.status,
         200

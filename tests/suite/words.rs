@@ -1,5 +1,5 @@
-//! Every word that the billing partners publish, played through the real clients against the doubles: the
-//! lists are `tests/published/*.tsv`, and what each word means is in the clients' tables.
+//! Every code that the billing partners publish, sent through the real clients from the doubles.
+//! The lists are `tests/published/*.tsv`, and the meaning of each code is in the clients' tables.
 
 mod keys;
 mod paypal;
@@ -12,9 +12,9 @@ use payment::partners::answers::Words;
 use payment::partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError};
 use platform::runtime::Runtime;
 
-/// A word as its partner publishes it.
+/// A code as its partner publishes it.
 struct Published {
-    /// An endpoint that is called, or a field of an answer.
+    /// A called endpoint, or a field of an answer.
     place: &'static str,
     /// The HTTP status; 0 for a field.
     status: u16,
@@ -37,7 +37,7 @@ fn published(list: &'static str) -> Vec<Published> {
     rows.collect()
 }
 
-/// The words that are published in those places and the words of those tables must be the same.
+/// The codes published for those places and the codes in those tables must be the same.
 fn assert_same(list: &[Published], places: &[&str], tables: &[Words]) {
     let published = list.iter().filter(|row| places.contains(&row.place));
     let published: BTreeSet<&str> = published.map(|row| row.word).collect();
@@ -69,7 +69,7 @@ async fn captured<P: BillingPartner>(partner: &P, charge: OpenCharge) -> OpenCha
     charge
 }
 
-/// What an answer came to, as the tests compare it.
+/// The result of an answer, as the tests compare it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Came<T> {
     To(T),
@@ -93,13 +93,13 @@ fn came<T>(result: Result<T, PartnerError>) -> Came<T> {
 }
 
 impl<T> Came<T> {
-    /// Nothing is decided: the same is asked for later.
+    /// Whether nothing is decided, so that the same is requested later.
     fn is_for_later(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Unanswered)
     }
 }
 
-/// Bodies without a word that is listed anywhere, for an error of Stripe's or PayPal's, or of neither.
+/// Error bodies without a listed code, in Stripe's or PayPal's format or neither.
 const WITHOUT_A_WORD: [&str; 9] = [
     "",
     "{}",
@@ -115,8 +115,8 @@ const WITHOUT_A_WORD: [&str; 9] = [
 /// Statuses that prove that nothing happened and that waiting changes nothing.
 const REFUSALS: [u16; 8] = [400, 402, 405, 410, 413, 415, 422, 451];
 
-/// Statuses that are for the operator.
+/// Statuses that need the operator.
 const OPERATORS: [u16; 2] = [401, 403];
 
-/// Statuses that pass, or leave the outcome unknown.
+/// Statuses whose cause passes, or that leave the outcome unknown.
 const PASSING: [u16; 8] = [408, 409, 424, 429, 500, 502, 503, 504];

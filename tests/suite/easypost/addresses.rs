@@ -1,4 +1,4 @@
-//! Addresses are read before money moves: what EasyPost cannot use is refused by cart and invoice.
+//! Addresses are checked before any payment: cart and invoice refuse what EasyPost cannot use.
 
 use payment::partners::Sandbox;
 use serde_json::{Value, json};
@@ -59,13 +59,13 @@ async fn a_cart_refuses_whom_easypost_cannot_deliver_to_and_says_what_to_write()
         let detail = text(&reply.body["errors"][0]["detail"]);
         assert!(detail.contains(says), "{value}: {detail}");
     }
-    // An update of a cart is no different.
+    // An update of a cart is checked in the same way.
     let reply = cloud.post(CART, &cart()).await;
     let mut update = checkout("shipping_address", "somewhere");
     update["orderId"] = reply.body["orderId"].clone();
     let reply = cloud.post(CART, &update).await;
     assert_eq!(reply.pointers(), ["/checkout/shipping_address"]);
-    // Nothing was placed, and the key of a refused request is free for a better one.
+    // Nothing was placed, and the key of a refused request can be used for a better one.
     let bad = checkout("shipping_address", "somewhere");
     assert_eq!(cloud.post_with_key(CART, "k", &bad).await.status, 422);
     let good = checkout("shipping_address", README);
@@ -111,7 +111,7 @@ async fn the_shops_own_carrier_takes_any_address_and_what_was_promised_then_hold
     assert_eq!(issued.status, 201, "{}", issued.text);
     let partner = Sandbox::new(cloud.runtime.clone());
     let cloud = cloud.redeployed(Options::default(), partner, sides().carrier);
-    // A repeat is answered as the first time; a new request is not.
+    // A repeat gets its first answer; a new request is refused.
     let again = cloud.post_with_key(CART, "k", &elsewhere).await;
     assert_eq!((again.status, &again.text), (201, &placed.text));
     let again = cloud.post(INVOICE, &body).await;
@@ -137,7 +137,8 @@ async fn an_order_from_another_carriers_days_is_mended_or_cancelled_and_paid_bac
         "refunded"
     );
     assert!(shop.sides.double.bought().is_empty());
-    // And back: what waits for EasyPost's address ships with the own carrier.
+    // And back: an order that waits for an address that EasyPost can use ships with the shop's own
+    // carrier.
     let shop = paid_under_own("somewhere").await;
     let partner = Sandbox::new(shop.cloud.runtime.clone());
     let cloud = shop.cloud.redeployed(Options::default(), partner, Own);

@@ -1,4 +1,4 @@
-//! The carrier by itself.
+//! The carrier alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn the_cheapest_rate_is_bought_or_the_one_that_the_shop_wants() {
         sides.carrier.buy(&reference).await.unwrap();
         assert_eq!(sides.double.bought()[0].service, bought);
     }
-    // A rate in another currency is no bargain.
+    // A rate in another currency is never the cheapest one.
     let sides = sides();
     let offer = |service, price, currency| Offer {
         carrier: "USPS",
@@ -69,7 +69,7 @@ async fn rates_that_are_gone_are_asked_for_again() {
     assert_eq!(sides.double.bought().len(), 1);
 }
 
-/// Answers that say nothing, all with a status that promises something.
+/// Meaningless answers, all with a status that suggests otherwise.
 fn nonsense(reference: &str) -> Vec<DoubleReply> {
     let half = json!({
         "id": reference, "rates": [], "messages": [], "tracking_code": "9400",
@@ -106,7 +106,7 @@ async fn a_purchase_with_a_senseless_answer_is_unanswered_and_its_label_is_found
             .plan("POST", "/buy", Mishap::Garbled(reply.clone()));
         let first = sides.carrier.buy(&reference).await;
         assert_eq!(outcome(&first), "unanswered", "{index}");
-        // As little is made of it where it is looked up.
+        // A look-up of the same answer concludes just as little.
         sides
             .front
             .plan("GET", "/shipments", Mishap::Instead(reply));
@@ -241,7 +241,7 @@ async fn no_error_quotes_the_customer_though_easyposts_own_messages_do() {
     errors.push(sides.open(ADDRESS).await.unwrap_err());
     for error in errors {
         let shown = format!("{error:?} {error}");
-        // The example that every field error may show is ours.
+        // The example in every field error is our own and allowed.
         let shown = shown
             .replace("`17 Boulevard, Apt 6, Brooklyn, NY 11201`", "")
             .to_lowercase();

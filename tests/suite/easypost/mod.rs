@@ -1,5 +1,5 @@
-//! EasyPost as the carrier: one label for each order, whatever is lost, and answers that can be
-//! acted on.
+//! EasyPost as the carrier: one label for each order, whatever is lost, and errors that tell the
+//! caller what to do.
 
 mod addresses;
 mod carrier;
@@ -42,7 +42,7 @@ pub(crate) fn settings(service: Option<&'static str>) -> EasyPostSettings {
     EasyPostSettings::from_environment(Environment::new(&read)).unwrap()
 }
 
-/// The client, what is between, and the other side.
+/// The client, the front, and the double.
 pub(crate) struct Sides {
     pub(crate) carrier: EasyPost,
     front: Front,
@@ -65,7 +65,7 @@ pub(crate) fn sides() -> Sides {
 }
 
 impl Sides {
-    /// The calls that were sent, without the ids in their paths.
+    /// The calls that were sent, without the IDs in their paths.
     fn calls(&self) -> Vec<String> {
         let seen = self.front.seen();
         let short = |request: &DoubleRequest| {
@@ -81,7 +81,7 @@ impl Sides {
         seen.iter().map(short).collect()
     }
 
-    /// Somebody buys the label of a registered parcel.
+    /// A person buys the label of a registered parcel.
     pub(crate) async fn buy(&self, reference: &str) {
         self.carrier.buy(reference).await.unwrap();
     }

@@ -1,5 +1,5 @@
-//! What the carrier refuses is the shop's turn: it is shown, and a better parcel or a cancellation may
-//! follow, once the first provably was never bought.
+//! After a refusal by the carrier, the shop must act. The refusal is shown, and a better parcel or
+//! a cancellation may follow once the first label provably was never bought.
 
 use std::time::Duration;
 
@@ -122,7 +122,8 @@ async fn the_chain_asks_for_a_refused_label_no_more_and_finds_one_that_was_bough
 
 #[tokio::test]
 async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund() {
-    // Its answer is lost, and it comes late; another purchase is refused before.
+    // The first purchase's answer is lost, and it takes effect late; another purchase is refused
+    // before that.
     let shop = paid(ADDRESS).await;
     shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
     assert_eq!(shop.ship().await.status, 503);
@@ -143,14 +144,14 @@ async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund()
     );
     assert_eq!(cancel(&shop).await.code(), "in_progress");
     assert_eq!(shop.reference().await, first);
-    // The late one arrives.
+    // The late purchase arrives.
     accept_all(&shop);
     shop.sides.carrier.buy(&first).await.unwrap();
     let reply = shop.ship_to(BETTER).await;
     shop.assert_shipped_once(&reply).await;
     assert_eq!(shop.reference().await, first);
 
-    // It never arrives.
+    // The late purchase never arrives.
     for ends_in_cancellation in [false, true] {
         let shop = paid(ADDRESS).await;
         shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
@@ -158,7 +159,7 @@ async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund()
         refuse_all(&shop);
         assert_eq!(shop.ship().await.status, 422);
         shop.cloud.pass(Duration::from_mins(31));
-        // Only the carrier can tell, and the payment function does not ask it.
+        // Only the carrier could prove it, and the payment function does not ask the carrier.
         assert_eq!(cancel(&shop).await.code(), "in_progress");
         if ends_in_cancellation {
             shop.cloud.sweep().await;
@@ -174,7 +175,7 @@ async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund()
     }
 }
 
-/// Refunds all of the payment of an order whose shipment has begun.
+/// Refunds the whole payment of an order whose shipment has begun.
 async fn refund_all(shop: &Shop) {
     let body = json!({"customerId": "8080", "orderId": shop.order});
     let reply = shop
@@ -232,7 +233,7 @@ async fn an_order_whose_money_went_back_is_cancelled_once_no_purchase_of_its_ref
     assert_stopped(&shop).await;
 }
 
-/// The calls in the middle of which something else may happen.
+/// The calls during which something else may happen.
 const CALLS: [(&str, &str); 4] = [
     ("GET", "/shipments/"),
     ("POST", "/addresses"),
@@ -240,7 +241,7 @@ const CALLS: [(&str, &str); 4] = [
     ("POST", "/buy"),
 ];
 
-/// Ships to `address` and does something else while that call is held.
+/// Ships to `address`, and does something else while that call is held.
 async fn beside<T>(
     shop: &Shop,
     (method, path): (&'static str, &'static str),
@@ -313,7 +314,7 @@ async fn a_label_that_was_refused_meanwhile_is_not_asked_for() {
     shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
     assert_eq!(shop.ship().await.status, 503);
     refuse_all(&shop);
-    // One has looked the parcel up and comes to its purchase; another is refused before.
+    // One worker has looked the parcel up and is about to buy; another one is refused before that.
     let gate = Gate::default();
     let held = Mishap::Held(gate.clone());
     shop.sides.front.plan("GET", "/shipments/", held);
@@ -338,7 +339,7 @@ async fn a_label_that_was_refused_meanwhile_is_not_asked_for() {
 
 #[tokio::test]
 async fn a_refusal_counts_only_once_the_shipment_shows_no_label() {
-    // The purchase took effect, and its answer says otherwise.
+    // The purchase took effect, but its answer denies it.
     let shop = paid(ADDRESS).await;
     let refusal = r#"{"error":{"code":"SHIPMENT.POSTAGE.FAILURE","message":"x","errors":[]}}"#;
     let garbled = Mishap::Garbled(DoubleReply::new(422, refusal));
@@ -367,7 +368,7 @@ async fn no_rate_is_the_shops_turn_also_without_a_reason() {
     assert_eq!(shown(&shop).await["shippingRefusal"]["code"], "no_rates");
     assert_cancelled(&shop).await;
 
-    // At the label: the rates are gone, and no others come.
+    // At the label: the rates are gone, and there are no others.
     let shop = paid(ADDRESS).await;
     shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
     assert_eq!(shop.ship().await.status, 503);
@@ -402,7 +403,7 @@ async fn a_label_that_was_given_back_makes_room_for_another_parcel() {
     }
 }
 
-/// What a published answer makes of each call, as callers see it.
+/// The outcome of a published answer to each call, as callers see it.
 #[tokio::test]
 async fn every_published_answer_has_its_outcome_at_every_call() {
     for answer in PUBLISHED {

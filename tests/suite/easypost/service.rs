@@ -1,4 +1,4 @@
-//! The whole service with EasyPost as its carrier.
+//! The complete service with EasyPost as its carrier.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub(crate) struct Shop {
     pub(crate) order: String,
 }
 
-/// A paid order of a customer at this address, whose message to the shipping queue is at hand.
+/// A paid order of a customer at this address; its message to the shipment queue is available.
 pub(crate) async fn paid(address: &str) -> Shop {
     paid_with(Options::default(), &cart_with_checkout(), address).await
 }
 
-/// The same of another shop and cart.
+/// Does the same for another shop and cart.
 pub(crate) async fn paid_with(options: Options, cart: &Value, address: &str) -> Shop {
     let sides = sides();
     let cloud = Cloud::with_ends(options, Sandbox::new, sides.carrier.clone()).await;
@@ -40,7 +40,8 @@ pub(crate) async fn paid_with(options: Options, cart: &Value, address: &str) -> 
     }
 }
 
-/// The same of a customer whose address only the own carrier takes, which EasyPost replaced since.
+/// Does the same for a customer whose address only the shop's own carrier accepts, which EasyPost
+/// has replaced since.
 pub(crate) async fn paid_under_own(address: &str) -> Shop {
     let sides = sides();
     let cloud = Cloud::start().await;
@@ -81,7 +82,7 @@ impl Shop {
         self.ship_to(ADDRESS).await
     }
 
-    /// The next call to EasyPost of that kind meets this.
+    /// The next call of that kind to EasyPost meets this mishap.
     pub(crate) fn lose(&self, method: &'static str, path: &'static str, mishap: Mishap) {
         self.sides.front.plan(method, path, mishap);
     }
@@ -92,7 +93,7 @@ impl Shop {
         order.parcel.unwrap().reference
     }
 
-    /// The answer, GET and the mail all show the one label that was bought.
+    /// Checks that the answer, GET, and the mail all show the only label that was bought.
     pub(crate) async fn assert_shipped_once(&self, reply: &Reply) {
         assert_eq!(reply.status, 201, "{}", reply.text);
         let expected = format!("{{\"tracking_number\":\"{FIRST_CODE}\"}}");
@@ -118,7 +119,7 @@ async fn the_seeds_shipping_call_gives_easyposts_tracking_code_in_answer_order_a
     let shop = paid(ADDRESS).await;
     let reply = shop.ship().await;
     shop.assert_shipped_once(&reply).await;
-    // A repeat gets the same and asks nobody.
+    // A repeat gets the same answer without a call to the carrier.
     let calls = shop.sides.calls().len();
     assert_eq!(shop.ship().await.text, reply.text);
     assert_eq!(shop.sides.calls().len(), calls);
@@ -186,7 +187,7 @@ async fn a_label_bought_by_a_function_that_died_before_it_wrote_it_down_is_found
     let shop = paid(ADDRESS).await;
     shop.sides.front.plan("POST", "/buy", Mishap::RequestLost);
     assert_eq!(shop.ship().await.status, 503);
-    // The reference is stored. Another function buys, and dies.
+    // The reference is stored. Another function buys the label and dies.
     let reference = shop.reference().await;
     shop.sides.carrier.buy(&reference).await.unwrap();
     assert_eq!(shop.cloud.get(&shop.order).await.body["status"], "paid");
@@ -205,7 +206,7 @@ async fn an_address_that_is_refused_keeps_the_order_overdue_until_a_better_one_i
         .iter()
         .find(|(queue, _)| *queue == Queue::Shipment)
         .unwrap();
-    // Every delivery is kept: the last one goes to the dead letters.
+    // Every delivery is kept: the last one becomes a dead letter.
     for _ in 0..5 {
         assert!(!cloud.deliver(*queue, message).await);
     }
@@ -237,7 +238,7 @@ async fn an_address_that_is_refused_keeps_the_order_overdue_until_a_better_one_i
 
     let reply = shop.ship().await;
     assert_eq!(reply.status, 201, "{}", reply.text);
-    // What is left in the queue finds it done.
+    // The messages left in the queue find it done.
     assert!(cloud.deliver(*queue, message).await);
     assert_eq!(shop.sides.double.bought().len(), 1);
     let id = OrderId::parse(&shop.order).unwrap();
@@ -327,7 +328,7 @@ async fn a_parcel_that_the_carrier_refuses_at_the_counter_ships_once_it_was_boug
     shop.assert_shipped_once(&reply).await;
 }
 
-/// A parcel that another carrier has, while `Carrier` changes.
+/// A parcel of another carrier, while `Carrier` changes.
 mod two_carriers {
     use domain::{OpenParcel, Text};
     use service::http::{Call, Caller, Route};
@@ -371,7 +372,7 @@ mod two_carriers {
 
     #[tokio::test]
     async fn a_carrier_ships_no_parcel_of_another_carriers() {
-        // Registered at EasyPost, and the own carrier comes along: by request and by message.
+        // Registered at EasyPost, then tried by the shop's own carrier: by request and by message.
         let shop = paid(ADDRESS).await;
         let order = stored(&shop).await;
         let opened = shop
@@ -394,7 +395,7 @@ mod two_carriers {
         assert_eq!(error.code(), "carrier_unavailable");
         assert_eq!(stored(&shop).await.status.as_str(), "paid");
 
-        // Another carrier's, and EasyPost's client comes along: it asks nothing.
+        // Registered at another carrier, then tried by EasyPost's client: it makes no call.
         let shop = paid(ADDRESS).await;
         let order = stored(&shop).await;
         let opened = shop
@@ -410,7 +411,7 @@ mod two_carriers {
         assert!(shop.sides.double.bought().is_empty());
     }
 
-    /// The own carrier, beside which EasyPost's worker registers its parcel.
+    /// The shop's own carrier, concurrent with EasyPost's worker that registers the parcel.
     struct Beside(store::Store);
 
     impl shipment::carriers::Carrier for Beside {
@@ -497,7 +498,7 @@ mod two_carriers {
             .open_parcel(&before.id, &parcel("easypost"), PURCHASE)
             .await;
         assert!(matches!(opened.unwrap(), Shipping::Open(_)));
-        // As the order was read: without a parcel, with another reference, at another carrier.
+        // The order as read: without a parcel, with another reference, or at another carrier.
         let mut other = stored(&shop).await;
         other.parcel = Some(OpenParcel {
             reference: "shp_second".to_owned(),

@@ -1,4 +1,4 @@
-//! What goes over the wire, and the double against recorded exchanges.
+//! The client's requests, and the double compared with recorded exchanges.
 
 use platform::outbound::Secret;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ fn shape(value: &Value) -> String {
     fields.join(" ")
 }
 
-/// The types of the fields are those of exchanges that EasyPost's own client library has recorded.
+/// The types of the fields match exchanges recorded by EasyPost's own client library.
 #[test]
 #[expect(
     clippy::too_many_lines,
@@ -162,7 +162,7 @@ fn the_double_answers_in_the_shapes_that_easypost_was_recorded_with() {
     let fee = "amount:string charged:bool object:string refunded:bool type:string";
     assert_eq!(shape(&bought["fees"][1]), fee);
     assert_eq!(bought["fees"][1]["amount"], "34.15000");
-    // It is normalised, so that it must not be compared with what was sent.
+    // EasyPost normalizes the name, so it must not be compared with what was sent.
     assert_eq!(bought["to_address"]["name"], "ANN OTHER");
     assert_eq!(bought["to_address"]["zip"], "12180-2506");
 
@@ -176,7 +176,7 @@ fn the_double_answers_in_the_shapes_that_easypost_was_recorded_with() {
     assert_eq!(again["error"]["code"], "SHIPMENT.POSTAGE.EXISTS");
     assert_eq!(double.bought().len(), 1);
 
-    // A reference is not unique, and a repeat makes another shipment.
+    // References are not unique: a repeat creates another shipment.
     let (status, other) = ask("POST", "/v2/shipments", wish);
     assert!(status == 201 && other["id"] != made["id"] && other["reference"] == "a");
 

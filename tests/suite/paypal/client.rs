@@ -89,7 +89,7 @@ async fn a_decline_is_told_by_its_code_and_takes_nothing() {
         (PayPalOutcome::Declined("5120"), "insufficient_funds", true),
         (PayPalOutcome::Declined("9500"), "suspected_fraud", false),
         (PayPalOutcome::Status("FAILED"), "failed", true),
-        // A charge that PayPal never takes is declined for good, too.
+        // A charge that PayPal can never make is also declined finally.
         (
             PayPalOutcome::Refused("MAX_VALUE_EXCEEDED"),
             "max_value_exceeded",
@@ -119,7 +119,8 @@ async fn what_only_the_shop_can_mend_is_no_decline_of_the_customers() {
         assert_eq!(test.state().await, "due");
         assert!(test.double.taken().is_empty());
         test.double.refuse(PayPalCall::Capture, None);
-        // Mended, the attempt goes on, although PayPal would repeat its refusal for the same id.
+        // Once the cause is corrected, the attempt continues, although PayPal would repeat its
+        // refusal for the same ID.
         assert_eq!(test.pay().await.status, 201, "{issue}");
         test.assert_charged_once().await;
     }
@@ -141,7 +142,7 @@ async fn a_capture_that_paypal_refuses_in_whatever_words_is_the_customers_turn()
         ("PAYMENT_DENIED", "payment_denied"),
         ("A_NEWER_ISSUE", "a_newer_issue"),
         ("Jenny Rosen may not pay", "illegible"),
-        // Another order of this invoice was paid, and no order of this shop's shows it.
+        // Another order of this invoice was paid, but no order of this shop shows it.
         ("DUPLICATE_INVOICE_ID", "duplicate_invoice_id"),
     ] {
         let test = invoiced([PayPalOutcome::Refused(issue)]).await;
@@ -300,10 +301,10 @@ async fn a_worker_that_wakes_late_before_its_capture_never_makes_a_second_charge
 }
 
 async fn late_worker(first: PayPalOutcome, refusals_are_repeated: bool, wakes: Wakes) {
-    // A dead order takes nothing, and a refusal that PayPal remembers is not asked for again.
+    // A dead order cannot be captured, and PayPal repeats a refusal that it remembers.
     let it_takes_the_money = matches!(first, PayPalOutcome::Refused(_)) && !refusals_are_repeated;
     let test = invoiced([first]).await;
-    // Not even an account that is set to take an invoice's id once is relied on.
+    // The test does not even rely on an account that accepts an invoice ID only once.
     test.double.set_habits(Habits {
         refusals_are_repeated,
         invoices_are_unique: false,
@@ -448,7 +449,7 @@ async fn a_rate_limit_delays_the_charge_and_nothing_else() {
     test.assert_charged_once().await;
 }
 
-/// Every way in which an answer may not come.
+/// Every way in which an answer may not arrive.
 fn mishaps() -> Vec<Mishap> {
     let fault = || {
         let body = r#"{"name":"INTERNAL_SERVER_ERROR","debug_id":"90957fca61718"}"#;
@@ -485,7 +486,7 @@ async fn an_answer_that_is_lost_or_garbled_at_any_step_leads_to_one_capture() {
                 let expected = match (part, is_refused) {
                     ("oauth2", true) => ("billing_partner_not_configured", "due"),
                     (ORDERS, true) => ("payment_declined", "declined"),
-                    // The order shows that it was captured all the same.
+                    // The order shows that it was captured nevertheless.
                     (_, true) => ("", "captured"),
                     ("/capture", false) => ("payment_outcome_unknown", "unknown"),
                     (_, false) => ("billing_partner_unavailable", "due"),
@@ -581,7 +582,7 @@ async fn an_opening_is_found_again_unless_its_order_has_aged() {
     let test = invoiced([]).await;
     test.front.plan("POST", ORDERS, Mishap::AnswerLost);
     assert_eq!(test.pay().await.code(), "billing_partner_unavailable");
-    // Its id is still kept, and its order is dead.
+    // Its ID is still kept, but its order is dead.
     test.cloud.pass(Duration::from_hours(4));
     assert_eq!(test.pay().await.status, 201);
     assert_eq!(test.double.opened(), 2);
@@ -604,7 +605,7 @@ async fn a_refund_whose_answer_is_lost_is_made_once() {
         let refund = test.partner.refund(&charge).await.unwrap();
         assert_eq!(refund, RefundStatus::Refunded);
         assert_eq!(test.double.given_back(), ["200.00 COMPLETED"]);
-        // Longer than PayPal keeps a refund's id.
+        // Longer than PayPal keeps a refund's ID.
         test.cloud.pass(Duration::from_hours(46 * 24));
     }
 }
@@ -620,14 +621,14 @@ async fn two_refunds_at_once_give_the_money_back_once() {
     let other = async {
         gate.arrived().await;
         let refund = test.partner.refund(&charge).await.unwrap();
-        // Whoever comes now has no id that is still kept.
+        // The IDs are no longer kept when the held request arrives.
         test.cloud.pass(Duration::from_hours(46 * 24));
         gate.open();
         refund
     };
     let (late, refund) = join(test.partner.refund(&charge), other).await;
     assert_eq!(refund, RefundStatus::Refunded);
-    // Its token has expired meanwhile, and it is told that nothing is left.
+    // Its token has expired in between, and PayPal answers that nothing is left.
     assert_eq!(late.unwrap(), RefundStatus::Refunded);
     assert_eq!(test.double.given_back(), ["200.00 COMPLETED"]);
 }
@@ -667,7 +668,7 @@ fn refund_failed(code: &str) -> RefundStatus {
 #[tokio::test]
 async fn a_connection_that_is_refused_has_charged_nobody() {
     let runtime = Runtime::new(|| Timestamp::from_millis(0), |_| {});
-    // Nobody listens on the discard port of loopback.
+    // The discard port of loopback is not listened on.
     let partner = Agreed {
         paypal: paypal(Https::new("http://127.0.0.1:9"), runtime),
         token: Some(CARD),

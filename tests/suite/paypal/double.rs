@@ -1,4 +1,4 @@
-//! The double against the published wire format.
+//! The double compared with the published wire format.
 
 use domain::Timestamp;
 use platform::outbound::Secret;
@@ -9,7 +9,7 @@ use tests::partners::{DoubleRequest, PartnerDouble, PayPalDouble};
 use super::{CARD, ORDERS, json_of};
 use crate::contract::text;
 
-/// The double on its own, asked as PayPal's documents ask.
+/// The double alone, with requests as in PayPal's documents.
 struct Wire {
     double: PayPalDouble,
     token: String,
@@ -79,7 +79,7 @@ fn vaulted() -> Value {
         "payment_initiator": "MERCHANT", "payment_type": "UNSCHEDULED", "usage": "SUBSEQUENT"}}}})
 }
 
-/// Whether `actual` has every field of the published answer, each of its kind.
+/// Checks that `actual` has every field of the published answer, with the same type.
 fn assert_shaped_like(actual: &Value, published: &Value, at: &str) {
     match (actual, published) {
         (Value::Object(actual), Value::Object(published)) => {
@@ -136,7 +136,7 @@ fn the_double_answers_in_the_shapes_that_paypal_publishes() {
     let (status, read) = wire.ask("GET", &path, &[], b"");
     assert_eq!((status, &read), (200, &captured));
 
-    // A second capture, and an order that is not there, as in the specification and in live logs.
+    // A second capture, and a missing order, as in the specification and in live logs.
     let error = json!({
         "name": "n", "message": "m", "debug_id": "d",
         "details": [{"issue": "i", "description": "d"}],
@@ -257,7 +257,7 @@ fn the_double_is_as_strict_as_paypal() {
     assert_eq!((wrong.0, &wrong.1["error"]), (401, &json!("invalid_token")));
     assert!(wire.double.taken().is_empty());
 
-    // An order that is created with a source is paid at once: never the way to open one.
+    // An order that is created with a source is paid at once, so this is never used to open one.
     let mut body = vaulted();
     body["intent"] = "CAPTURE".into();
     body["purchase_units"] = json!([{"amount": {"currency_code": "USD", "value": "45.00"}}]);

@@ -1,5 +1,5 @@
-//! Payments through PayPal: the real client against a double that keeps books, on a wire that loses,
-//! delays and garbles.
+//! Payments through PayPal: the real client against a double that keeps books, on a wire that
+//! loses, delays, and garbles.
 
 mod client;
 mod double;
@@ -28,7 +28,7 @@ const CARD: &str = "8kk8451t";
 const ORDERS: &str = "/v2/checkout/orders";
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The partner for a customer who has agreed to it.
+/// The partner for a customer who has an agreement with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Agreed {
     paypal: PayPal,
@@ -134,7 +134,7 @@ pub(crate) struct Invoiced {
     body: Value,
 }
 
-/// How a test differs from the default.
+/// The settings in which a test differs from the default.
 #[derive(Clone, Copy)]
 struct Setting {
     token: Option<&'static str>,
@@ -155,7 +155,7 @@ pub(crate) fn paypal(https: Https, runtime: Runtime) -> PayPal {
     PayPal::new(https, PayPalDouble::CLIENT.to_owned(), secret, runtime)
 }
 
-/// An invoiced order of a customer whose card ends captures like this.
+/// An invoiced order of a customer whose card has these capture outcomes.
 pub(crate) async fn invoiced(outcomes: impl IntoIterator<Item = PayPalOutcome>) -> Invoiced {
     let test = invoiced_with(DEFAULT).await;
     test.double.vault_card(CARD, outcomes);
@@ -229,7 +229,7 @@ impl Invoiced {
         self.cloud.pass(payment::LEASE + Duration::from_secs(1));
     }
 
-    /// Every capture that was asked for.
+    /// All requested captures.
     fn captures(&self) -> Vec<DoubleRequest> {
         let mut seen = self.front.seen();
         seen.retain(|request| request.path.ends_with("/capture"));
@@ -241,7 +241,7 @@ impl Invoiced {
         assert_eq!(self.cloud.get(&self.order).await.body["status"], "paid");
     }
 
-    /// The charge as the order has it.
+    /// The order's charge as stored.
     async fn charge(&self) -> OpenCharge {
         let id = OrderId::parse(&self.order).unwrap();
         let order = self.cloud.store.order(&id).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The client: what it sends, and what it makes of each answer.
+//! The client: its requests, and how it handles each answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,7 +200,7 @@ async fn a_worker_that_wakes_after_a_decline_cannot_charge_the_card_any_more() {
     bench
         .played
         .change(POOR, |method| method.outcome = Outcome::Succeeds);
-    // Within the life of the key and after it.
+    // Within the lifetime of the key and after it.
     assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), expected);
     bench.pass(Duration::from_hours(25));
     assert_eq!(bench.stripe.confirm(&charge).await.unwrap(), expected);
@@ -312,13 +312,14 @@ async fn a_failure_that_the_key_keeps_delays_a_confirmation_and_does_not_block_i
     let bench = bench(VISA);
     let charge = bench.opened(VISA).await;
     bench.played.plan(Operation::Confirm, Mishap::Failed);
-    // The second gets the kept failure. Something of the first may still run: nothing is risked.
+    // The second confirmation gets the stored failure. The first may still be in progress, so
+    // nothing is risked.
     for _ in 0..2 {
         assert!(is_unanswered(&bench.stripe.confirm(&charge).await));
         let status = bench.stripe.look_up(&charge).await.unwrap();
         assert_eq!(status, ChargeStatus::Unconfirmed);
     }
-    // Its own clients wait 80 s for an answer; nothing runs after 90 s.
+    // Stripe's own clients wait 80 s for an answer; nothing is in progress after 90 s.
     bench.pass(Duration::from_millis(89_999));
     assert!(is_unanswered(&bench.stripe.confirm(&charge).await));
     bench.pass(Duration::from_millis(1));
@@ -407,7 +408,7 @@ async fn opening_again_after_a_lost_answer_finds_the_same_intent_or_one_that_is_
     let found = bench.stripe.open(&request).await.unwrap();
     assert_eq!(bench.played.intents(), [(found, "requires_confirmation")]);
 
-    // The customer has agreed to another card meanwhile: that is the one that is charged.
+    // The customer has approved another card in between, and that card is charged.
     request.agreement = Some(agreement("pm_card_mastercard"));
     let charge = bench.open(request).await;
     let status = bench.stripe.confirm(&charge).await.unwrap();
@@ -443,7 +444,7 @@ async fn nobody_is_charged_without_an_agreement_that_stripe_knows() {
         );
     }
     assert!(bench.played.asked().is_empty());
-    // Of somebody else's, and of nobody's.
+    // Another customer's method, and one that does not exist.
     let stranger = Agreement {
         partner_customer: Some(token("cus_stranger")),
         ..agreement(VISA)
@@ -471,7 +472,7 @@ async fn an_attempt_whose_card_was_taken_away_is_declined_so_that_another_can_be
     );
     let status = bench.stripe.cancel(&charge).await.unwrap();
     assert_eq!(status, ChargeStatus::Cancelled);
-    // Where Stripe takes it off the intent as well.
+    // If Stripe also detaches it from the intent.
     let charge = opened_and_left_without_a_method(&bench).await;
     let expected = declined("payment_method_missing", false);
     assert_eq!(bench.stripe.look_up(&charge).await.unwrap(), expected);
@@ -588,7 +589,7 @@ async fn a_status_that_is_new_is_an_unknown_outcome() {
     bench.played.set_status("requires_source");
     assert!(is_unanswered(&bench.stripe.look_up(&charge).await));
     assert!(is_unanswered(&bench.stripe.confirm(&charge).await));
-    // An error's type may be new: its code and its status say enough.
+    // An error's type may be unknown: its code and status suffice.
     let newer = r#"{"error":{"type":"newer_error","code":"card_declined"}}"#;
     bench.played.plan(
         Operation::Confirm,
@@ -726,7 +727,7 @@ async fn a_refund_that_overtook_ours_is_found() {
         Operation::Refund,
         Mishap::Instead(DoubleReply::new(400, already)),
     );
-    // What Stripe says and what it lists disagree: that is for later.
+    // Stripe's answer contradicts its list of refunds: a later call decides.
     assert!(is_unanswered(&bench.stripe.refund(&charge).await));
     let late = bench.stripe.clone();
     bench.played.plan(

@@ -1,4 +1,4 @@
-//! The double against the wire format, and against Stripe itself.
+//! The double compared with the wire format, and with Stripe itself.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use tests::partners::{Operation, Outcome, StripeDouble};
 use super::{CUSTOMER, POOR, VISA, bench, clock, token};
 use crate::contract::text;
 
-/// Whether `actual` has everything that `example` has: `*` stands for any text, a number for any
-/// number, everything else for itself.
+/// Checks that `actual` contains everything in `example`: `*` stands for any text, a number for any
+/// number, and everything else for itself.
 fn check_shape(example: &Value, actual: &Value, at: &str) {
     match (example, actual) {
         (Value::Object(example), Value::Object(actual)) => {
@@ -39,7 +39,7 @@ fn check_shape(example: &Value, actual: &Value, at: &str) {
     }
 }
 
-/// The double as a bare client asks it.
+/// The double with a bare client.
 struct Wire(StripeDouble);
 
 impl Wire {
@@ -81,7 +81,7 @@ impl Wire {
     }
 }
 
-/// An intent as the published fixtures show it.
+/// An intent as in the published fixtures.
 fn intent_shape(status: &str) -> Value {
     json!({
         "id": "*", "object": "payment_intent", "amount": 0, "amount_capturable": 0,
@@ -335,7 +335,7 @@ fn keys_answer_as_they_did_for_a_day_and_only_to_the_same_request() {
     assert_eq!(status, 400);
     let shape = json!({"error": {"type": "idempotency_error", "message": "*"}});
     check_shape(&shape, &body, "reused");
-    // A confirmation that names the card again is the one that would charge it: the client's does not.
+    // Only a confirmation that names the card again would charge it; the client's does not.
     let again = format!("off_session=true&payment_method={POOR}");
     time.fetch_add(24 * 3_600_000, Ordering::SeqCst);
     assert_eq!(wire.confirm(&id, "confirm", "off_session=true").0, 400);
@@ -359,7 +359,7 @@ fn what_is_missing_unknown_or_forbidden_is_refused_in_the_recorded_shape() {
     assert_eq!(status, 400);
     let shape = json!({"error": {"code": "parameter_unknown", "param": "colour"}});
     check_shape(&shape, &body, "unknown");
-    // Only a confirmation is off session.
+    // Only a confirmation can be off session.
     let (status, _) = wire.ask(
         "POST",
         "/v1/payment_intents",
@@ -401,7 +401,7 @@ async fn the_double_confirms_an_intent_once_and_takes_a_declined_card_off_it() {
     check_confirmations(&Https::new(&*bench.url), &key).await;
 }
 
-/// What all the rest rests on, asked of Stripe's own test mode:
+/// The assumption behind all other tests, checked in Stripe's own test mode:
 /// `PARTNER_SECRET='{"apiKey":"sk_test_…"}' cargo test -p tests stripes_own -- --ignored`
 #[tokio::test]
 #[ignore = "needs the key of an account in test mode in PARTNER_SECRET, and the network"]
@@ -414,7 +414,7 @@ async fn stripes_own_test_mode_confirms_an_intent_once_and_takes_a_declined_card
     check_confirmations(&Https::new("https://api.stripe.com"), &key).await;
 }
 
-/// Asks a Stripe as a bare client does.
+/// Calls Stripe as a bare client.
 pub(crate) async fn ask(
     https: &Https,
     key: &Secret,
@@ -501,7 +501,7 @@ async fn check_confirmations(https: &Https, key: &Secret) {
     );
     assert_eq!(confirm_barely(&charge).await, unexpected);
     assert_eq!(stripe.look_up(&charge).await.unwrap(), status);
-    // Closed, it still says why it was declined.
+    // Once closed, it still shows why it was declined.
     assert_eq!(stripe.cancel(&charge).await.unwrap(), status);
     assert_eq!(stripe.confirm(&charge).await.unwrap(), status);
 }

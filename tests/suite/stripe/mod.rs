@@ -26,7 +26,7 @@ const CUSTOMER: &str = "cus_played";
 const VISA: &str = "pm_card_visa";
 const POOR: &str = "pm_card_chargeDeclinedInsufficientFunds";
 
-/// A clock that the test moves, and random bytes that are the same in every run.
+/// A clock that the test controls, and random bytes that are the same in every run.
 pub(crate) fn clock() -> (Runtime, Arc<AtomicI64>) {
     let time = Arc::new(AtomicI64::new(1_795_428_725_000));
     let drawn = AtomicU64::new(0);
@@ -107,7 +107,7 @@ impl Bench {
         open(&self.stripe, &self.runtime, request).await
     }
 
-    /// A charge of 200 dollars, opened.
+    /// An opened charge of 200 dollars.
     async fn opened(&self, method: &str) -> OpenCharge {
         self.open(self.request(method, "200", "USD")).await
     }
@@ -137,7 +137,7 @@ fn declined(code: &str, retryable: bool) -> ChargeStatus {
     }
 }
 
-/// A shop that bills by the double over loopback, and whose customer has agreed to it.
+/// A shop that bills through the double over loopback, and whose customer has an agreement.
 async fn shop(options: Options, method: &str) -> (Cloud<Stripe>, StripeDouble) {
     let played = StripeDouble::new(clock().0);
     played.attach(CUSTOMER, method);
@@ -154,7 +154,7 @@ async fn shop(options: Options, method: &str) -> (Cloud<Stripe>, StripeDouble) {
     (cloud, played)
 }
 
-/// The seed's order, invoiced; returns it and the body that pays it.
+/// The contract's order, invoiced; returns it and the body that pays it.
 async fn invoiced(cloud: &Cloud<Stripe>) -> (String, Value) {
     let reply = cloud.post("/api/order/cart.json", &cart()).await;
     let order = text(&reply.body["orderId"]).to_owned();

@@ -1,4 +1,4 @@
-//! Where the key comes from.
+//! The source of the key.
 
 use payment::partners::Stripe;
 use platform::aws::Aws;

@@ -1,4 +1,4 @@
-//! What the key of a repeated call stays the same for, and what it changes with
+//! For which repeated calls the key stays the same, and for which it changes
 //! (docs/design/clients.md, "Keys of repeated calls").
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tests::partners::{Mishap, Operation, PayPalCall, PayPalOutcome, StripeDouble
 
 use super::{paypal, stripe};
 
-/// Whether the last call had the key of the one before it.
+/// Whether the last call had the same key as the one before it.
 fn kept(keys: &[String]) -> bool {
     let [.., before, last] = keys else {
         panic!("two calls were made: {keys:?}")
@@ -35,7 +35,7 @@ fn at_paypal(bench: &paypal::Bench, path_ends: &str) -> Vec<String> {
     keys.collect()
 }
 
-/// A refusal that did nothing and that its key keeps.
+/// A refusal that had no effect and that its key keeps.
 const REFUSED: StripeRefusal = StripeRefusal {
     status: 400,
     kind: "invalid_request_error",
@@ -107,7 +107,7 @@ async fn the_key_of_confirming_at_stripe_changes_with_the_intent_and_with_a_kept
     let refused = bench.opened().await;
     bench.double.refuse(Operation::Confirm, Some(REFUSED));
     assert!(!confirmed(&refused).await, "a refusal is kept");
-    // Closing has no key: whatever it answered, closing again asks the intent.
+    // Closing has no key: whatever it answered, closing again looks the intent up.
     bench.stripe.cancel(&refused).await.unwrap();
     assert_eq!(at_stripe(&bench, Operation::Cancel), [""]);
 }

@@ -1,4 +1,4 @@
-//! PayPal's.
+//! PayPal's codes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn charge_meaning(word: &str) -> Meaning {
     listed.unwrap()
 }
 
-/// The refusals that are published for an endpoint. PayPal's 401 is of the token: see the client's tests.
+/// The published refusals of an endpoint. PayPal's 401 is about the token: see the client's tests.
 fn issues(place: &str) -> Vec<Published> {
     let mut rows = published(LIST);
     rows.retain(|row| row.place == place && row.status != 401);
@@ -117,7 +117,7 @@ fn every_word_of_paypals_has_a_meaning_and_no_other_has() {
     let known: BTreeSet<_> = PROCESSOR.iter().map(|(code, ..)| *code).collect();
     assert_eq!(published, known);
     assert_eq!(PROCESSOR.len(), known.len(), "a code is listed twice");
-    // A word has one meaning.
+    // Each code has one meaning.
     for tables in [[CHARGE, REPORTED], [REFUND, REPORTED_REFUND]] {
         let all: Vec<_> = tables.iter().flat_map(Words::all).collect();
         let words: BTreeSet<_> = all.iter().map(|(word, _)| word).collect();
@@ -161,10 +161,11 @@ async fn each_issue_of_paypals_has_its_outcome_where_an_order_is_captured() {
             Meaning::DeclinedForNow => Came::To(declined(word, true)),
             Meaning::Declined => Came::To(declined(word, false)),
             Meaning::CustomerMustAct => Came::To(ChargeStatus::ActionRequired),
-            // No source that is tried is the token's.
+            // The token belongs to none of the sources that are tried.
             Meaning::NoAgreement | Meaning::OtherSource => Came::NoAgreement,
             Meaning::Refused | Meaning::Malformed | Meaning::RefusedUnlessDone => refused(word),
-            // The order has no capture, whatever is said of it; or it is not found long before its end.
+            // The order has no capture, whatever the answer says; or it is not found long before
+            // its expiry.
             Meaning::LookUp | Meaning::Gone | Meaning::InDoubt => Came::Unanswered,
             Meaning::Later => Came::Unavailable,
             Meaning::Operator => Came::Operator,
@@ -182,7 +183,7 @@ async fn each_issue_of_paypals_has_its_outcome_where_an_order_is_captured() {
             continue;
         }
         bench.double.refuse(PayPalCall::Capture, None);
-        // Another kind of source is not mended: the token never names this one.
+        // Another kind of source cannot be corrected: the token never belongs to this one.
         if matches!(meaning, Meaning::Operator | Meaning::NoAgreement) {
             let status = bench.paypal.confirm(&charge).await.unwrap();
             assert!(matches!(status, ChargeStatus::Captured(_)), "{word}");
@@ -230,7 +231,7 @@ async fn each_issue_of_paypals_has_its_outcome_where_a_capture_is_refunded() {
         let listed = REFUND.meaning(word);
         let expected = match listed.or_else(|| REPORTED_REFUND.meaning(word)).unwrap() {
             Meaning::Refused => Came::To(failed(&word.to_ascii_lowercase())),
-            // It is said to be made, and is not shown.
+            // The answer says that it was made, but it is not shown.
             Meaning::LookUp | Meaning::InDoubt => Came::Unanswered,
             Meaning::Later => Came::Unavailable,
             Meaning::Operator => Came::Operator,
@@ -333,7 +334,7 @@ fn failed(code: &str) -> RefundStatus {
     }
 }
 
-/// What opening and capturing come to where PayPal answers like this at each try.
+/// The results of opening and capturing if PayPal gives this answer at each try.
 async fn answered(status: u16, body: &str) -> (Came<String>, Came<ChargeStatus>) {
     let bench = bench();
     let charge = bench.opened().await;
@@ -371,7 +372,7 @@ async fn an_answer_of_paypals_without_a_word_is_decided_by_what_it_proves() {
             assert!(opened.is_for_later(), "{status} {body}: {opened:?}");
             assert!(confirmed.is_for_later(), "{status} {body}: {confirmed:?}");
         }
-        // An order that is not found so early may be one that a replica does not have yet.
+        // An order that is not found this early may be missing from a replica.
         let (opened, confirmed) = answered(404, body).await;
         assert!(matches!(opened, Came::Refused(_)), "{body}: {opened:?}");
         assert_eq!(confirmed, Came::Unanswered, "{body}");

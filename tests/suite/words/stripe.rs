@@ -1,4 +1,4 @@
-//! Stripe's.
+//! Stripe's codes.
 
 use domain::{Agreement, DisputeState, PartnerName, PartnerToken};
 use messages::PartnerReference;
@@ -72,7 +72,7 @@ fn declined(code: &str, retryable: bool) -> ChargeStatus {
     }
 }
 
-/// The refusal that has this code, about that parameter.
+/// The refusal with this code, about that parameter.
 fn refusal(row: &Published, param: &'static str) -> StripeRefusal {
     StripeRefusal {
         status: row.status,
@@ -117,7 +117,7 @@ async fn each_code_of_stripes_has_its_outcome_where_a_charge_is_opened() {
         };
         let opened = came(bench.stripe.open(&request).await);
         assert_eq!(opened, expected, "{}", row.word);
-        // The same attempt goes on once the cause is mended, whatever its key has kept.
+        // The same attempt continues once the cause is corrected, whatever its key has stored.
         bench.double.refuse(Operation::Open, None);
         if !matches!(opened, Came::Refused(_)) {
             bench.stripe.open(&request).await.unwrap();
@@ -179,7 +179,7 @@ async fn each_code_of_stripes_decides_nothing_where_it_is_only_asked() {
         assert_eq!(listed == Came::Operator, for_operator, "{}", row.word);
         assert!(for_operator || listed.is_for_later(), "{listed:?}");
 
-        // The intent itself tells whether it was cancelled.
+        // The intent itself shows whether it was cancelled.
         bench.double.refuse(Operation::LookUp, None);
         bench
             .double
@@ -205,7 +205,7 @@ async fn each_code_of_stripes_has_its_outcome_where_a_charge_is_refunded() {
         let expected = match (row.status, REFUND.meaning(word).unwrap()) {
             (401, _) | (_, Meaning::Operator) => Came::Operator,
             (_, Meaning::Later) => Came::Unavailable,
-            // It is said to be made, and is not shown.
+            // The answer says that it was made, but it is not shown.
             (_, Meaning::LookUp) => Came::Unanswered,
             (_, Meaning::Refused) => Came::To(RefundStatus::Failed {
                 code: word.to_owned(),
@@ -336,7 +336,7 @@ fn failed(code: &str) -> RefundStatus {
     }
 }
 
-/// What opening and confirming come to where Stripe answers like this, once or at each try.
+/// The results of opening and confirming if Stripe gives this answer, once or at each try.
 async fn answered(status: u16, body: &str) -> (Came<String>, Came<ChargeStatus>) {
     let bench = bench();
     let reply = || Mishap::Instead(DoubleReply::new(status, body));
