@@ -427,7 +427,7 @@ async fn a_webhook_that_paypal_repeats_for_days_with_its_first_time_is_heard() {
         let reply = test.cloud.send(&signed.request(&body)).await;
         assert_eq!(reply.status, 200, "{days} days: {}", reply.text);
     }
-    // Each event's id counts once.
+    // Each event's ID counts once.
     let messages = test.cloud.queues.take();
     let payments = messages
         .iter()

@@ -230,7 +230,7 @@ async fn the_customers_first_card_is_asked_for_again_under_its_own_id() {
     let test = at_paypal([], [REFUSED]).await;
     test.first_capture_is_slow().await;
     assert_eq!(test.shop.pay_with("k2").await.status, 503);
-    // Back to the first card: the same capture is requested under the same id.
+    // Back to the first card: the same capture is requested under the same ID.
     test.shop.approve(&with_paypal(FIRST)).await;
     assert_eq!(test.shop.pay_with("k3").await.status, 201);
     let ids = test.captures();

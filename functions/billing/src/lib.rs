@@ -19,7 +19,7 @@ use store::{InvoiceIssue, Store, StoreError};
 
 use request::{InvoiceRequest, order_named_by};
 
-/// How often an order that changes concurrently is read again.
+/// How many times an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// The billing service.

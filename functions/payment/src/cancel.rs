@@ -15,7 +15,7 @@ use store::{CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, S
 use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
 use super::{LEASE, Payments, in_progress, partner_failed};
 
-/// How often an order that changes concurrently is read again.
+/// How many times an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// `{customerId, orderId, reason?}`

@@ -17,7 +17,7 @@ use super::partners::{BillingPartner, Disputed, ShownRefund};
 use super::refund::stands_at;
 use super::{Payments, partner_failed};
 
-/// How often an order that changes concurrently is read again.
+/// How many times an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// The cancellation reason of an order whose charge the customer's bank reversed.

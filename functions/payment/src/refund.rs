@@ -25,7 +25,7 @@ use store::{Settlement, StoreError};
 use super::partners::{BillingPartner, PartAnswer, PartRefund};
 use super::{Payments, partner_failed};
 
-/// How often an order that changes concurrently is read again.
+/// How many times an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// The amount to refund.

@@ -48,7 +48,7 @@ pub struct Shipments<C, Q> {
     tracking_mails: TrackingMails,
 }
 
-/// How often an order that changes concurrently is read again.
+/// How many times an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
 /// How long a purchase whose answer was lost may still take effect: longer than a request can be on

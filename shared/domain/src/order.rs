@@ -435,7 +435,7 @@ impl Due {
 /// A complete order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Its id.
+    /// The order's ID.
     pub id: OrderId,
     /// The customer that the order belongs to.
     pub customer: CustomerId,

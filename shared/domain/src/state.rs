@@ -329,7 +329,7 @@ impl EventType {
         }
     }
 
-    /// The name in messages, requests and the store.
+    /// The name in messages, in requests, and in the store.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         self.into()

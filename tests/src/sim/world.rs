@@ -302,7 +302,7 @@ pub(super) struct State {
     pub(super) outside: BTreeMap<String, u64>,
     /// How many of those were reported by an acknowledged webhook.
     pub(super) heard: BTreeMap<String, u64>,
-    /// Disputes by id.
+    /// Disputes by ID.
     pub(super) disputes: BTreeMap<String, LedgerDispute>,
     /// Charges about which a partner was asked that had not opened them.
     pub(super) misdirected: Vec<String>,

@@ -5,7 +5,7 @@
 //! answer. On the local stack it also keeps a [`Ledger`]. Customers with one of these IDs show what
 //! else can happen:
 //!
-//! | customer id | what happens |
+//! | customer ID | what happens |
 //! | --- | --- |
 //! | `sandbox-insufficient-funds` | every attempt is declined, `insufficient_funds`, retryable |
 //! | `sandbox-stolen-card` | every attempt is declined, `stolen_card`, not retryable |

@@ -398,7 +398,7 @@ impl PayPalDouble {
         (dispute.status, dispute.outcome, dispute.updated) = (status, outcome, now);
     }
 
-    /// The ids of all disputes.
+    /// The IDs of all disputes.
     #[must_use]
     pub fn disputes(&self) -> Vec<String> {
         self.books().disputes.keys().cloned().collect()

@@ -6,7 +6,7 @@
 //! | confirm | `POST /v2/checkout/orders/{id}/capture` with the customer's vaulted source |
 //! | look up | `GET /v2/checkout/orders/{id}`; the capture's status counts, not the order's |
 //! | refund | `POST /v2/payments/captures/{id}/refund` |
-//! | refund of a part | the same, with an amount and the name as `invoice_id` |
+//! | partial refund | the same, with an amount and the name as `invoice_id` |
 //! | refund's status | `GET /v2/checkout/orders/{id}` |
 //! | dispute | `GET /v1/customer/disputes/{id}`, then `GET /v2/payments/captures/{id}` of what is disputed |
 //!

@@ -8,7 +8,7 @@
 //! | look up | `GET /v1/payment_intents/{id}` |
 //! | cancel | `POST /v1/payment_intents/{id}/cancel` |
 //! | refund | `GET /v1/refunds?payment_intent={id}`, then `POST /v1/refunds` |
-//! | refund of a part | the same, with an amount and the name in `metadata[refund_id]` |
+//! | partial refund | the same, with an amount and the name in `metadata[refund_id]` |
 //! | refund's status | `GET /v1/refunds?payment_intent={id}` |
 //! | dispute | `GET /v1/disputes/{id}` |
 //!

@@ -117,10 +117,10 @@ fn log(call: &Call, failure: &Failure) {
     }
 }
 
-/// The id of a shipment.
+/// The ID of a shipment.
 pub(super) type ShipmentId<'a> = PathSegment<'a>;
 
-/// The id of a shipment, safe in a path.
+/// The ID of a shipment, safe in a path.
 pub(super) fn shipment_id(reference: &str) -> Result<ShipmentId<'_>, Failure> {
     let rest = reference.strip_prefix("shp_").unwrap_or_default();
     match PathSegment::parse(reference) {

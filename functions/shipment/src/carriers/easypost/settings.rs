@@ -39,7 +39,7 @@ pub(super) struct Sender {
 
 const SENDER: &str = r#"it must be JSON such as {"company":"Shop","street1":"388 Townsend St","city":"San Francisco","state":"CA","zip":"94107","country":"US","phone":"4155550100"}, with name or company, and street2 if there is one"#;
 
-/// Length, width and height in inches, weight in ounces.
+/// Length, width, and height in inches; weight in ounces.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Size {
     length: Number,
