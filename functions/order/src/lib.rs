@@ -26,7 +26,7 @@ pub struct Orders {
     runtime: Runtime,
 }
 
-/// What an order shows of itself wherever it is shown.
+/// The summary of an order, as shown alone and in a search.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SummaryBody<'a> {

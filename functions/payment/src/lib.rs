@@ -860,7 +860,7 @@ enum Permission {
 }
 
 impl Permission {
-    /// Whether the charge was last opened or confirmed with another payment method.
+    /// Whether the charge was last opened or confirmed with a payment method other than this one.
     fn is_other_than(&self, charge: &OpenCharge) -> bool {
         match self {
             Self::NotNeeded => charge.method.is_some(),

@@ -58,8 +58,8 @@ pub enum Command {
     RefundPart,
     /// Record that the part was refunded.
     FinishPart,
-    /// Cancel an order that is paid or being refunded, and whose whole amount was refunded
-    /// elsewhere, such as in the partner's dashboard.
+    /// Cancel an order that is paid or being refunded, and whose whole amount was returned by other
+    /// means than its cancellation: by partial refunds, in the partner's dashboard, or by a dispute.
     CancelRefunded,
     /// Tell the customer that the parcel is out for delivery.
     ReportOutForDelivery,
@@ -346,7 +346,7 @@ mod tests {
         use Status::{Cancelled, Invoiced, Paid, Pending, Refunding, Shipped};
         let (done, early, late) = (Err(AlreadyDone), Err(TooEarly), Err(TooLate));
         // Columns: update, invoice, capture, ship, cancel, cancel a free order, request a refund,
-        // finish it, refund a part, finish it, cancel an order that was refunded elsewhere.
+        // finish it, refund a part, finish it, cancel an order whose money was returned otherwise.
         let expected = [
             (
                 Pending,

@@ -445,7 +445,7 @@ async fn every_published_answer_has_its_outcome_at_every_call() {
     }
 }
 
-/// Two workers who ask for new rates at once replace each other's.
+/// Two workers that request new rates at the same time replace each other's rates.
 #[tokio::test]
 async fn rates_that_another_worker_replaced_refuse_no_parcel() {
     let replaced = |answer: &&Published| answer.meaning == Meaning::RateReplaced;
