@@ -583,7 +583,8 @@ async fn the_sandboxs_orders_expire() {
     }
 }
 
-/// Stripe cancels an intent that waits for its customer (API reference, "Cancel a `PaymentIntent`").
+/// Stripe cancels an intent that waits for its customer (API reference, "Cancel a
+/// `PaymentIntent`").
 #[tokio::test]
 async fn an_intent_that_waits_is_cancelled_at_stripe_before_its_order() {
     for method in [sequences::POOR, sequences::AUTHENTICATES] {

@@ -1,5 +1,5 @@
-//! Deployments that change their billing partner: each charge stays with the partner that opened it,
-//! and new charges open at the new one.
+//! Deployments that change their billing partner: each charge stays with the partner that opened
+//! it, and new charges open at the new one.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -79,8 +79,8 @@ pub struct MailFacts {
     pub card: Option<MailCard>,
     /// The carrier's tracking number; shown in the mails about the shipment and the parcel only.
     pub tracking_number: Option<String>,
-    /// The shipping address; shown with the invoice, the shipment, and the delivery. Line breaks become
-    /// spaces.
+    /// The shipping address; shown with the invoice, the shipment, and the delivery. Line breaks
+    /// become spaces.
     pub shipping_address: Option<String>,
     /// The refunded amount, if it is a part of what was paid; shown in
     /// [`MailKind::PaymentRefunded`] only.

@@ -77,7 +77,8 @@ impl Unchargeable {
 }
 
 impl ChargeLimits {
-    /// The limits of `partner` in `currency`. `None` stands for the sandbox, which charges any amount.
+    /// The limits of `partner` in `currency`. `None` stands for the sandbox, which charges any
+    /// amount.
     pub fn of(
         partner: Option<PartnerName>,
         currency: Currency,

@@ -59,7 +59,8 @@ pub enum Command {
     /// Record that the part was refunded.
     FinishPart,
     /// Cancel an order that is paid or being refunded, and whose whole amount was returned by other
-    /// means than its cancellation: by partial refunds, in the partner's dashboard, or by a dispute.
+    /// means than its cancellation: by partial refunds, in the partner's dashboard, or by a
+    /// dispute.
     CancelRefunded,
     /// Tell the customer that the parcel is out for delivery.
     ReportOutForDelivery,

@@ -481,7 +481,8 @@ pub struct Plan {
     /// How often a refund is pending for some hours, in permille. It then succeeds, or fails as
     /// often as others.
     pub refunds_pend: u32,
-    /// How often an operator redrives dead letters or requeues an order, in permille of the minutes.
+    /// How often an operator redrives dead letters or requeues an order, in permille of the
+    /// minutes.
     pub operator: u32,
     /// Kills the task before these effects, counted from 1.
     pub crash_at: Vec<u64>,

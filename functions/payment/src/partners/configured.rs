@@ -1,5 +1,5 @@
-//! The billing partners of one deployment. New charges open at the current partner; every other call
-//! goes to the partner that opened the charge.
+//! The billing partners of one deployment. New charges open at the current partner; every other
+//! call goes to the partner that opened the charge.
 
 use std::iter;
 

@@ -3,8 +3,8 @@
 //!
 //! A card number has a length that its brand issues, starts with that brand's digits, and passes
 //! the Luhn check (ISO/IEC 7812-1, "Luhn formula"). Its digits may be of any script and may be
-//! separated by anything except visible letters. In a longer run of groups, such as a number followed by
-//! its expiry date, the parts grouped as on a card are checked too.
+//! separated by anything except visible letters. In a longer run of groups, such as a number
+//! followed by its expiry date, the parts grouped as on a card are checked too.
 //!
 //! Letters before and after the digits hide nothing. A letter between them ends the number, so
 //! hexadecimal IDs, ULIDs, and partners' tokens pass. UUIDs and IBANs also pass; their dashes and

@@ -9,8 +9,8 @@ use lambda_http::{Body, Response};
 /// The header of every answer. API Gateway's own answers have `apigw-requestid` instead.
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Lambda's ID of the invocation: `request_id` in each of its log lines, and `requestId` in Lambda's
-/// own.
+/// Lambda's ID of the invocation: `request_id` in each of its log lines, and `requestId` in
+/// Lambda's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(String);
 

@@ -290,8 +290,8 @@ impl Carrier for EasyPost {
                 );
                 self.unless_bought(id, refusal).await
             }
-            // The rates were gone twice in a row. A rate that was only replaced is decided by the last
-            // arm, which retries later: another worker has requested new rates in between.
+            // The rates were gone twice in a row. A rate that was only replaced is decided by the
+            // last arm, which retries later: another worker has requested new rates in between.
             Some(Meaning::RatesGone) => self.unless_bought(id, no_rates(&self.settings)).await,
             _ => Err(CarrierError::from_write(failure)),
         }
