@@ -2059,8 +2059,7 @@ FAULTS = [
         "a rate that another worker replaced twice refuses the parcel",
         "functions/shipment/src/carriers/easypost/mod.rs",
         "Some(Meaning::RatesGone) => self.unless_bought(id, no_rates(&self.settings)).await,",
-        "Some(Meaning::RatesGone | Meaning::RateReplaced) => "
-        "self.unless_bought(id, no_rates(&self.settings)).await,",
+        "Some(Meaning::RatesGone | Meaning::RateReplaced) => self.unless_bought(id, no_rates(&self.settings)).await,",
         tests="easypost::refusals::rates_that",
     ),
     Fault(
