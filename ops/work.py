@@ -16,7 +16,8 @@ OVERDUE_TRIES = 3
 CLAIM_STALE_AFTER = 7 * 60_000
 
 # Each queue by its service, with its name in the stack's outputs.
-QUEUES = {"billing": "Billing", "payment": "Payment", "shipment": "Shipping", "email": "Email"}
+# The queues, and what the stack's outputs call them.
+QUEUES = {"billing": "Billing", "payment": "Payment", "shipment": "Shipping", "email": "Email", "feedback": "EmailFeedback"}
 
 # The sweep runs every minute. A due mark older than this shows that the sweep does not reach it.
 SWEPT_WITHIN = 5 * 60_000
@@ -44,6 +45,9 @@ OPEN_REFUNDS = ("requested", "pending")
 
 # Partners report these by webhook; the functions then ask the partner.
 REPORTS = ("ChargeReported", "DisputeReported", "DeliveryReported")
+
+# SES reports these about a mail that it has accepted, in events of its own format.
+FEEDBACK = ("Bounce", "Complaint")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
 # What a mail is about: an event, or one of several refunds.
@@ -202,6 +206,9 @@ class DeadLetter:
 
     def redrive(self, queue: str, orders: Mapping[str, Order], mails: Mapping[str, Mail]) -> Redrive:
         """The effect of redriving it now."""
+        # SES's feedback can be recorded at any time, and has one queue.
+        if queue == "feedback" or self.kind in FEEDBACK:
+            return Redrive.TRY_AGAIN if queue == "feedback" and self.kind in FEEDBACK else Redrive.UNREADABLE
         if not self.event or not self.kind:
             return Redrive.UNREADABLE
         if queue == "email":
@@ -238,6 +245,8 @@ def read_dead_letter(message: str, sent: int, body: str) -> DeadLetter:
     except ValueError:
         event = None
     fields = event if isinstance(event, dict) else {}
+    if fields.get("eventType") in FEEDBACK:
+        return _read_feedback(message, sent, fields)
     kind = fields.get("type")
     if not _is_message(fields):
         return DeadLetter(message, sent)
@@ -249,6 +258,16 @@ def read_dead_letter(message: str, sent: int, body: str) -> DeadLetter:
         _matching(ORDER_ID, fields.get("subject")),
         isinstance(fields.get("data"), dict),
     )
+
+
+def _read_feedback(message: str, sent: int, fields: Mapping[str, Any]) -> DeadLetter:
+    """Reads which mail an event of SES is about. Its tag has the mail's ID, with `-` for `/`; its address is not read."""
+    mail = fields.get("mail")
+    tags = mail.get("tags") if isinstance(mail, dict) else None
+    values = tags.get("emailId") if isinstance(tags, dict) else None
+    tag = values[0] if isinstance(values, list) and values else None
+    event = _matching(MAIL_ID, tag.replace("-", "/")) if isinstance(tag, str) else None
+    return DeadLetter(message, sent, event, fields["eventType"], _matching(ORDER_ID, (event or "").partition("/")[0]))
 
 
 def _is_message(fields: Mapping[str, Any]) -> bool:

@@ -177,6 +177,7 @@ class TestOldestMessages(unittest.TestCase):
             Queue("payment", 3, Age(300)),
             Queue("shipment", 0),
             Queue("email", 1, Age(None, NO_DATA)),
+            Queue("feedback", 0),
         ]
         self.assertEqual(list(found), expected)
 
@@ -200,7 +201,7 @@ class TestMiniStack(unittest.TestCase):
         answer = io.BytesIO(json.dumps({"messages": {"000000000000": {"us-east-1": listed}}}).encode())
         with patch("urllib.request.urlopen", return_value=answer):
             found = ages_in_ministack(ENDPOINT, NAMES, AT)
-        self.assertEqual([found[queue].seconds for queue in QUEUES], [None, 90, None, 0])
+        self.assertEqual([found[queue].seconds for queue in QUEUES], [None, 90, None, 0, None])
 
     def test_without_an_answer_all_are_unknown(self) -> None:
         for answer in (OSError("refused"), ValueError("no JSON")):

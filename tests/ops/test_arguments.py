@@ -22,7 +22,7 @@ EVENTS = (
 )
 MAIL = f"must be an order ID and an event, such as ord_…/OrderShipped; the events are {EVENTS}"
 LETTER = (
-    "a queue (billing, payment, shipment, email) and a message as they are listed, "
+    "a queue (billing, payment, shipment, email, feedback) and a message as they are listed, "
     "or a queue and one of nothing, too_early, unknown_order, unreadable"
 )
 
@@ -54,7 +54,7 @@ class TestArguments(unittest.TestCase):
         for option, value, known in (
             ("format", "xml", "must be text or json, not 'xml'"),
             ("on", "azure", "must be local or aws, not 'azure'"),
-            ("redrive", "payments", "must be billing, payment, shipment or email, not 'payments'"),
+            ("redrive", "payments", "must be billing, payment, shipment, email or feedback, not 'payments'"),
             ("sweep", "no", "must be now, not 'no'"),
             ("requeue", "8080", "is not an order ID (ord_ and 26 characters)"),
             ("resend", "8080", MAIL),

@@ -78,8 +78,9 @@ class TestFigures(unittest.TestCase):
     def test_queues_are_those_of_the_template(self) -> None:
         template = (ROOT / "template.yaml").read_text()
         for queue, output in work.QUEUES.items():
+            resource = "EmailFeedback" if queue == "feedback" else queue.capitalize()
             for kind, value in (("QueueUrl", "Queue"), ("DeadLettersUrl", "DeadLetters")):
-                pattern = rf"\n  {output}{kind}:\n    Description: .*\n    Value: !Ref {queue.capitalize()}{value}\n"
+                pattern = rf"\n  {output}{kind}:\n    Description: .*\n    Value: !Ref {resource}{value}\n"
                 self.assertRegex(template, pattern)
 
 
@@ -246,6 +247,27 @@ class TestDeadLetters(unittest.TestCase):
             self.assertEqual(letter.redrive("email", {}, {other.id: other}), Redrive.TRY_AGAIN)
             named = OWN_MAIL_ID.fullmatch(sent.id)
             self.assertEqual(named and named["order"], ID)
+
+    def test_a_bounce_that_was_not_recorded_shows_its_mail_and_no_address_and_can_be_recorded_at_any_time(self) -> None:
+        [record] = json.loads((ROOT / "events" / "email-feedback-queue.json").read_text())["Records"]
+        event = json.loads(record["body"])
+        event["mail"]["tags"]["emailId"] = [f"{ID}-InvoiceCreated"]
+        complaint = event | {"eventType": "Complaint", "complaint": event.pop("bounce")}
+        for kind, feedback in (("Bounce", event), ("Complaint", complaint)):
+            letter = read_dead_letter("m", NOW, json.dumps(feedback))
+            self.assertEqual((letter.kind, letter.event, letter.order), (kind, f"{ID}/InvoiceCreated", ID))
+            self.assertEqual(letter.redrive("feedback", {}, {}), Redrive.TRY_AGAIN)
+            for queue in set(work.QUEUES) - {"feedback"}:
+                self.assertEqual(letter.redrive(queue, {}, {}), Redrive.UNREADABLE)
+            survey = Survey("here", NOW, dead=(DeadLetterQueue("feedback", 1, ((letter, Redrive.TRY_AGAIN),)),))
+            self.assertNotIn("@", text(survey) + as_json(survey))
+        for tag in (None, [], [7], ["lital@example.com"], {"a": 1}):
+            event["mail"]["tags"]["emailId"] = tag
+            letter = read_dead_letter("m", NOW, json.dumps(event))
+            self.assertEqual((letter.event, letter.order), (None, None))
+            self.assertEqual(letter.redrive("feedback", {}, {}), Redrive.TRY_AGAIN)
+        for body in ("", "[]", "{}", a_body(), '{"eventType": "Delivery"}'):
+            self.assertEqual(read_dead_letter("m", NOW, body).redrive("feedback", {}, {}), Redrive.UNREADABLE, body)
 
     def test_each_refund_has_a_mail_of_its_own(self) -> None:
         row = f"{ID}/PaymentRefunded/rfd_2N5C7H0V3Q9WXK4E8RTYD61ZAB"
