@@ -1985,8 +1985,8 @@ FAULTS = [
     Fault(
         "a charge that is gone is shipped",
         "shared/domain/src/refund.rs",
-        "self.may_be_stopped() && !total.is_zero() && sum >= total",
-        "self.may_be_stopped() && !total.is_zero() && sum > total",
+        "if sum >= total {",
+        "if sum > total {",
         tests="outside::",
     ),
     Fault(
@@ -2035,16 +2035,16 @@ FAULTS = [
     Fault(
         "a charge that is gone outside still ships",
         "functions/payment/src/charge_news.rs",
-        "let written = if order.is_gone(&refunds) {",
-        "let written = if false && order.is_gone(&refunds) {",
+        "let written = if let Some(reason) = order.gone(&refunds) {",
+        "let written = if let Some(reason) = order.gone(&refunds).filter(|_| false) {",
         target="faults",
         tests="histories::random_histories_of_refunds",
     ),
     Fault(
         "an order whose money went back while it was shipped stays paid when its label is refused",
         f"{STORE}/parcels.rs",
-        "let written = if ending.leaves(&order).is_gone(&order.refunds) {",
-        "let written = if false && ending.leaves(&order).is_gone(&order.refunds) {",
+        "let written = if let Some(reason) = ending.leaves(&order).gone(&order.refunds) {",
+        "let written = if let Some(reason) = ending.leaves(&order).gone(&order.refunds).filter(|_| false) {",
         tests="easypost::refusals::an_order_whose_money_went_back",
     ),
     Fault(
@@ -2065,8 +2065,8 @@ FAULTS = [
     Fault(
         "the last part that goes back here leaves the order to be shipped",
         "functions/payment/src/refund.rs",
-        "if order.is_gone(&refunds) {",
-        "if false && order.is_gone(&refunds) {",
+        "if let Some(reason) = order.gone(&refunds) {",
+        "if let Some(reason) = order.gone(&refunds).filter(|_| false) {",
         tests="outside::the_last_part",
     ),
     Fault(
@@ -2082,6 +2082,20 @@ FAULTS = [
         "Ok((order.status == Status::Cancelled).then_some(order))",
         "Ok(Some(order).filter(|_| false))",
         tests="outside::an_order_in_cancellation",
+    ),
+    Fault(
+        "the end of a shipment does not notice a dispute that was lost meanwhile",
+        f"{STORE}/news.rs",
+        "let update = if wanted.has_taken_all() {",
+        "let update = if false && wanted.has_taken_all() {",
+        tests="easypost::refusals::an_order_whose_charge",
+    ),
+    Fault(
+        "a lost dispute does not wait for the capture",
+        "functions/payment/src/dispute.rs",
+        "if news.has_taken_all() {",
+        "if false && news.has_taken_all() {",
+        tests="outside::a_dispute_that_is_lost_before",
     ),
     Fault(
         "a refund's intent is not stored before the partner is asked",

@@ -151,6 +151,7 @@ async fn of_two_news_of_a_dispute_at_one_time_the_one_that_comes_last_holds() {
     let news = |state, at| Dispute {
         id: None,
         state,
+        takes_all: false,
         at: Timestamp::from_millis(at),
         since: Timestamp::from_millis(0),
     };

@@ -486,6 +486,7 @@ fn news(state: DisputeState, minute: i64) -> Dispute {
     Dispute {
         id: None,
         state,
+        takes_all: false,
         at: Timestamp::from_millis(minute * 60_000),
         since: Timestamp::from_millis(minute * 60_000 + 1),
     }

@@ -354,6 +354,27 @@ async fn what_is_refunded_outside_before_its_capture_is_recorded_stops_the_shipm
 }
 
 #[tokio::test]
+async fn a_dispute_that_is_lost_before_the_capture_is_recorded_stops_the_shipment() {
+    let shop = shop(VISA).await;
+    shop.partner.plan(Operation::Confirm, Mishap::AnswerLost);
+    assert_eq!(shop.pay().await.status, 503);
+    shop.cloud.lose_stream();
+    shop.partner.dispute();
+    let id = shop.partner.disputes().remove(0);
+    shop.partner.set_dispute(&id, "lost");
+    shop.dispute("evt_1", "charge.dispute.closed", &id, "lost")
+        .await;
+    let shown = shop.shown().await;
+    assert_eq!(
+        (&shown["status"], &shown["cancelReason"]),
+        (&json!("cancelled"), &json!("disputed")),
+        "{shown}"
+    );
+    let reply = shop.cloud.post(SHIPPING, &shipping(&shop.order)).await;
+    assert_eq!(reply.code(), "wrong_state");
+}
+
+#[tokio::test]
 async fn what_was_shipped_stays_when_a_refund_of_items_fails_afterwards() {
     let shop = paid().await;
     let items = json!([{"productId": "1234", "quantity": 1}]);

@@ -316,6 +316,7 @@ async fn a_dispute_that_is_none_of_the_shops_changes_nothing() {
     let news = Dispute {
         id: None,
         state: DisputeState::Open,
+        takes_all: true,
         at: shop.cloud.runtime.now(),
         since: shop.cloud.runtime.now(),
     };

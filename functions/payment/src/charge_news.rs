@@ -20,9 +20,6 @@ use super::{Payments, partner_failed};
 /// How many times an order that changes concurrently is read again.
 const TRIES: u32 = 4;
 
-/// The cancellation reason of an order whose charge the customer's bank reversed.
-const DISPUTED: &str = "disputed";
-
 impl<P: BillingPartner> Payments<P> {
     /// Reads all refunds of the order's charge from the partner and records them. Returns `false`
     /// if the order's own refund is still to be made, or if the charge is not recorded as captured
@@ -61,9 +58,8 @@ impl<P: BillingPartner> Payments<P> {
                     .await?;
             }
             let refunds = merged(&order, &shown, asked);
-            let written = if order.is_gone(&refunds) {
-                self.cancel_gone(&order, &refunds, Order::REFUNDED, asked)
-                    .await?
+            let written = if let Some(reason) = order.gone(&refunds) {
+                self.cancel_gone(&order, &refunds, reason, asked).await?
             } else if refunds == order.refunds {
                 return Ok(());
             } else {
@@ -159,7 +155,10 @@ impl<P: BillingPartner> Payments<P> {
                 return Ok(());
             };
             let (refunds, now) = (order.refunds.clone(), self.runtime.now());
-            match self.cancel_gone(&order, &refunds, DISPUTED, now).await? {
+            match self
+                .cancel_gone(&order, &refunds, Order::DISPUTED, now)
+                .await?
+            {
                 Settlement::Written(_) | Settlement::NotFound => return Ok(()),
                 Settlement::Overtaken(_) => {}
             }

@@ -1,13 +1,13 @@
 //! Records disputes of a charge on its order.
 
-use domain::{Dispute, PartnerName};
+use domain::{Dispute, OrderId, PartnerName, Status};
 use messages::PartnerReference;
 use platform::telemetry;
 use service::error::Error;
 use store::NotedDispute;
 
 use super::partners::BillingPartner;
-use super::{Payments, partner_failed};
+use super::{Payments, Trigger, needs_no_message, partner_failed};
 
 impl<P: BillingPartner> Payments<P> {
     /// Reads the dispute from the partner and records it on the order. A webhook is trusted only to
@@ -32,6 +32,7 @@ impl<P: BillingPartner> Payments<P> {
         let news = Dispute {
             id: Some(id.as_str().to_owned()),
             state: disputed.state,
+            takes_all: disputed.takes_all,
             at: disputed.at.unwrap_or(asked),
             since: asked,
         };
@@ -58,8 +59,23 @@ impl<P: BillingPartner> Payments<P> {
             }
         }
         if noted != NotedDispute::Foreign {
+            if news.has_taken_all() {
+                self.record_capture(&order).await?;
+            }
             self.follow_dispute(&disputed).await?;
         }
         Ok(())
+    }
+
+    /// Records the order's capture, if it is not recorded yet.
+    async fn record_capture(&self, id: &OrderId) -> Result<(), Error> {
+        let order = self.reread(id).await?;
+        if order.status != Status::Invoiced {
+            return Ok(());
+        }
+        match self.pay(id, Trigger::Message).await {
+            Err(error) if !needs_no_message(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 }

@@ -1037,8 +1037,11 @@ impl<P: BillingPartner> Function for Payments<P> {
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         if let MessageKind::Dispute(at, id) = &message.kind {
-            self.record_dispute(*at, id).await?;
-            return Ok(Consumed::Done);
+            return match self.record_dispute(*at, id).await {
+                Ok(()) => Ok(Consumed::Done),
+                Err(Error::WrongState { .. } | Error::InProgress { .. }) => Ok(Consumed::NotYet),
+                Err(error) => Err(error),
+            };
         }
         let id = message.order.ok_or(Error::NotFound(Missing::Order))?;
         let is_done = match message.kind {
@@ -1055,20 +1058,25 @@ impl<P: BillingPartner> Function for Payments<P> {
             self.check_charge(&id).await?;
         }
         match paid {
-            // Outcomes that are final, need the customer, or settle later need no message: the
-            // order's due mark keeps what is due.
-            Ok(_)
-            | Err(
-                Error::Declined(_)
-                | Error::ActionRequired(_)
-                | Error::NoAgreement
-                | Error::PaymentPending
-                | Error::RefundPending
-                | Error::RefundFailed,
-            ) => Ok(Consumed::Done),
+            Ok(_) => Ok(Consumed::Done),
+            Err(error) if needs_no_message(&error) => Ok(Consumed::Done),
             Err(Error::WrongState { .. } | Error::InProgress { .. }) => Ok(Consumed::NotYet),
             Err(error @ Error::NotConfigured { .. }) => self.without_keys(&id, error).await,
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether the outcome is final, needs the customer, or settles later: the order's due mark keeps
+/// what is due.
+fn needs_no_message(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Declined(_)
+            | Error::ActionRequired(_)
+            | Error::NoAgreement
+            | Error::PaymentPending
+            | Error::RefundPending
+            | Error::RefundFailed
+    )
 }

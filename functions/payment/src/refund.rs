@@ -385,10 +385,8 @@ impl<P: BillingPartner> Payments<P> {
             .map(|each| if each.name == own.name { &own } else { each })
             .cloned()
             .collect();
-        if order.is_gone(&refunds) {
-            return self
-                .cancel_gone(order, &refunds, Order::REFUNDED, now)
-                .await;
+        if let Some(reason) = order.gone(&refunds) {
+            return self.cancel_gone(order, &refunds, reason, now).await;
         }
         Ok(self.store.finish_part(order, refund, now).await?)
     }

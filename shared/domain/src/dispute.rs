@@ -1,4 +1,5 @@
-//! Customers' disputes of a charge. They are informational: no step reads them.
+//! Customers' disputes of a charge. They are for people; only one that has taken the whole charge
+//! back changes an order, which is then no longer shipped.
 
 use std::cmp::Reverse;
 
@@ -42,6 +43,8 @@ pub struct Dispute {
     pub id: Option<String>,
     /// The state at the partner.
     pub state: DisputeState,
+    /// Whether it disputes the whole charge.
+    pub takes_all: bool,
     /// The partner's time of that state, or the time of the query where the partner gives none. Of
     /// two reports the later one wins, whatever their states.
     pub at: Timestamp,
@@ -50,6 +53,12 @@ pub struct Dispute {
 }
 
 impl Dispute {
+    /// Whether it has taken the whole charge back.
+    #[must_use]
+    pub fn has_taken_all(&self) -> bool {
+        self.state == DisputeState::Lost && self.takes_all
+    }
+
     /// The maximum number of disputes that an order keeps.
     pub const MOST: usize = 20;
 
@@ -84,6 +93,7 @@ mod tests {
         let dispute = |id: &str, state, at| Dispute {
             id: Some(id.to_owned()),
             state,
+            takes_all: false,
             at: Timestamp::from_millis(at),
             since: Timestamp::from_millis(0),
         };

@@ -505,6 +505,9 @@ impl Order {
     /// cancellation.
     pub const REFUNDED: &str = "refunded";
 
+    /// The reason of a cancellation after the customer's bank took the whole charge back.
+    pub const DISPUTED: &str = "disputed";
+
     /// Whether its label may be bought, in which case the order cannot be cancelled. Once a label
     /// was refused and every purchase is answered, it can no longer be bought.
     #[must_use]

@@ -8,8 +8,8 @@ use std::fmt;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{
-    ChargeState, EventType, Line, Money, Order, OrderLines, ProductId, Quantity, RefundId, Status,
-    Text, Timestamp, Unit,
+    ChargeState, Dispute, EventType, Line, Money, Order, OrderLines, ProductId, Quantity, RefundId,
+    Status, Text, Timestamp, Unit,
 };
 
 /// The status of a refund at the partner.
@@ -284,15 +284,23 @@ impl Order {
         self.status == Status::Paid && !self.is_being_shipped()
     }
 
-    /// Whether these refunds have returned all of the order's money while it can still be stopped.
+    /// The reason to cancel an order that can still be stopped, given these refunds: they, or a lost
+    /// dispute, have returned all of its money.
     #[must_use]
-    pub fn is_gone(&self, refunds: &[Refund]) -> bool {
+    pub fn gone(&self, refunds: &[Refund]) -> Option<&'static str> {
+        let total = self.amounts.total.decimal();
+        if !self.may_be_stopped() || total.is_zero() {
+            return None;
+        }
         let done = refunds
             .iter()
             .filter(|refund| refund.state == RefundState::Answered(RefundStatus::Refunded));
         let sum: Decimal = done.map(|refund| refund.amount.decimal()).sum();
-        let total = self.amounts.total.decimal();
-        self.may_be_stopped() && !total.is_zero() && sum >= total
+        if sum >= total {
+            return Some(Self::REFUNDED);
+        }
+        let is_disputed = self.disputes.iter().any(Dispute::has_taken_all);
+        is_disputed.then_some(Self::DISPUTED)
     }
 
     /// The amount that can still be refunded: the captured amount less every refund that has not

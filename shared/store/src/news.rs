@@ -12,6 +12,7 @@ use domain::{
 use messages::PartnerReference;
 
 use super::item::{delivery_value, dispute_value, n, refund_value, s};
+use super::refunds::in_turn;
 use super::transition::{Change, OrderWrite};
 use super::{Settlement, Store, StoreError, TRIES};
 
@@ -75,6 +76,7 @@ impl Store {
             let wanted = Dispute {
                 id: name.map(str::to_owned),
                 state: news.state,
+                takes_all: news.takes_all,
                 at: news.at,
                 since: known.map_or(news.since, |known| known.since),
             };
@@ -84,6 +86,12 @@ impl Store {
             let update = match known {
                 None => first_news(&order, reference, dispute, &wanted),
                 Some(_) => later_news(&order, reference, dispute, &wanted),
+            };
+            // The end of a shipment without a label cancels an order whose charge is gone.
+            let update = if wanted.has_taken_all() {
+                in_turn(update, &order)
+            } else {
+                update
             };
             standing = match self.conditional(update).await? {
                 Ok(_) => return Ok(outcome),

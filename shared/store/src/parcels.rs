@@ -147,8 +147,8 @@ impl Store {
         };
         let mut order = order.clone();
         for _ in 0..TRIES {
-            let written = if ending.leaves(&order).is_gone(&order.refunds) {
-                let gone = self.gone(&order, Order::REFUNDED, now);
+            let written = if let Some(reason) = ending.leaves(&order).gone(&order.refunds) {
+                let gone = self.gone(&order, reason, now);
                 let gone = only_these(gone, &order, names);
                 self.conditional(ending.of(gone, &order)).await?
             } else {

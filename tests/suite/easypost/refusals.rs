@@ -1,13 +1,17 @@
 //! After a refusal by the carrier, the shop must act. The refusal is shown, and a better parcel or
 //! a cancellation may follow once the first label provably was never bought.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::{Dispute, DisputeState, OrderId, ShippingRefusal, Status};
 use futures_util::future::join;
+use messages::PartnerReference;
 use messages::queue::Queue;
 use serde_json::{Value, json};
 use shipment::carriers::Carrier;
 use shipment::carriers::easypost::published::{Endpoint, Meaning, PUBLISHED, Published};
+use store::{NotedDispute, Shipping};
 use tests::Reply;
 use tests::partners::{DoubleReply, EasyPostHabits, Gate, Mishap};
 
@@ -186,10 +190,10 @@ async fn refund_all(shop: &Shop) {
     assert_eq!(shown(shop).await["status"], "paid");
 }
 
-async fn assert_stopped(shop: &Shop) {
+async fn assert_stopped(shop: &Shop, reason: &str) {
     let order = shown(shop).await;
     assert_eq!(order["status"], "cancelled");
-    assert_eq!(order["cancelReason"], "refunded");
+    assert_eq!(order["cancelReason"], reason);
     assert_eq!(order["payment"]["refundedAmount"].to_string(), "200.0");
     accept_all(shop);
     let reply = shop.ship_to(BETTER).await;
@@ -213,7 +217,48 @@ async fn an_order_whose_money_went_back_while_it_was_shipped_is_cancelled_once_i
         "{}",
         reply.text
     );
-    assert_stopped(&shop).await;
+    assert_stopped(&shop, "refunded").await;
+}
+
+#[tokio::test]
+async fn an_order_whose_charge_the_bank_took_while_it_was_shipped_is_cancelled_once_its_label_is_refused()
+ {
+    let shop = paid(ADDRESS).await;
+    let later = Mishap::Instead(DoubleReply::new(429, "{\"error\":{}}"));
+    shop.sides.front.plan("POST", "/buy", later);
+    assert_eq!(shop.ship().await.status, 503);
+    let (store, id) = (&shop.cloud.store, OrderId::parse(&shop.order).unwrap());
+    let before = store.order(&id).await.unwrap().unwrap();
+    let charge = before.payment.as_ref().unwrap().reference.clone().unwrap();
+    let lost = |takes_all, minute| Dispute {
+        id: None,
+        state: DisputeState::Lost,
+        takes_all,
+        at: shop.cloud.runtime.now().plus(Duration::from_mins(minute)),
+        since: shop.cloud.runtime.now(),
+    };
+    for (name, lost) in [("dp_1", lost(false, 1)), ("dp_2", lost(true, 2))] {
+        let name = PartnerReference::parse(name).unwrap();
+        let noted = store.note_dispute(&id, &charge, &name, &lost).await;
+        assert_eq!(noted.unwrap(), NotedDispute::New);
+    }
+    // The worker that ends the purchase has not seen it yet.
+    let refusal = ShippingRefusal {
+        code: "SHIPMENT.POSTAGE.FAILURE".to_owned(),
+        at: shop.cloud.runtime.now(),
+    };
+    let names: Vec<String> = before
+        .purchases
+        .iter()
+        .flat_map(BTreeMap::keys)
+        .cloned()
+        .collect();
+    let ended = store.refuse_purchase(&before, &names, &refusal).await;
+    assert!(matches!(
+        ended.unwrap(),
+        Shipping::Refused(Status::Cancelled)
+    ));
+    assert_stopped(&shop, "disputed").await;
 }
 
 #[tokio::test]
@@ -230,7 +275,7 @@ async fn an_order_whose_money_went_back_is_cancelled_once_no_purchase_of_its_ref
     for (queue, message) in shop.cloud.queues.take() {
         shop.cloud.deliver(queue, &message).await;
     }
-    assert_stopped(&shop).await;
+    assert_stopped(&shop, "refunded").await;
 }
 
 /// The calls during which something else may happen.

@@ -266,6 +266,7 @@ fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
     Ok(Dispute {
         id: id.map(str::to_owned),
         state: reader.required("state", |name| name.parse().ok())?,
+        takes_all: reader.bool("takesAll")?,
         at,
         since: reader.time("since")?.unwrap_or(at),
     })

@@ -183,6 +183,7 @@ fn one_refund_value(refund: &Refund) -> Value {
 pub(crate) fn dispute_value(dispute: &Dispute) -> Value {
     map([
         ("state", Some(s(dispute.state.as_str()))),
+        ("takesAll", dispute.takes_all.then_some(Value::Bool(true))),
         ("at", Some(n(dispute.at.millis()))),
         ("since", Some(n(dispute.since.millis()))),
     ])
