@@ -97,26 +97,27 @@ console: tools
 	@$(VENV)/bin/python ops/console.py $(if $(STACK),--stack '$(STACK)') $(if $(ON),--on '$(ON)') $(if $(PORT),--port '$(PORT)') \
 	  $(if $(WRITE),--write) $(if $(PERSONAL),--personal)
 
-# Lightly optimized, the simulator runs its histories in four fifths of the time, for half a minute of compiling more.
 test: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 test: test-template test-ops test-local test-rust test-faults-and-stacks
 
 # All but the simulator. nextest where it is installed: it runs test binaries side by side. It has no doc tests.
 test-rust:
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --workspace --filterset 'not binary(faults)'; \
+	  cargo nextest run --workspace --lib --bins --test suite; \
 	else \
 	  cargo test --workspace --lib --bins --test suite; \
 	fi
 	@cargo test --workspace --doc
 
-# The simulator's tests: every crash, every lost answer, and random histories.
+# The simulator's tests: every crash, every lost answer, and random histories. Optimized, they take three quarters of the
+# time, which is many times what the compiler takes longer.
+test-faults: export CARGO_PROFILE_DEV_OPT_LEVEL := 2
 test-faults:
 	cargo test --workspace --test faults
 
 # The stacks mostly wait, and the simulator only computes. So it runs beside them, with what they leave of the processor.
 test-faults-and-stacks:
-	@cargo test --workspace --test faults --no-run
+	@CARGO_PROFILE_DEV_OPT_LEVEL=2 cargo test --workspace --test faults --no-run
 	@echo 'The simulator runs beside the stacks; its output follows theirs.'
 	@mkdir -p target; nice -n 19 $(MAKE) --no-print-directory test-faults >target/faults.log 2>&1 & simulator=$$!; \
 	trap 'pkill -f $(CURDIR)/target/debug/deps/faults-; exit 130' INT TERM; \
@@ -134,7 +135,7 @@ SLOW := each_refusal_of|a_backlog_is|the_days_may_change|events::whatever_
 
 test-fast:
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo nextest run --workspace --filterset 'not (binary(faults) | test(/$(SLOW)/))'; \
+	  cargo nextest run --workspace --lib --bins --test suite --filterset 'not test(/$(SLOW)/)'; \
 	else \
 	  cargo test --workspace --lib --test suite -- --skip $(subst |, --skip ,$(SLOW)); \
 	fi
