@@ -7,23 +7,33 @@ function key() {
   return `console-${[...letters].map((byte) => String.fromCharCode(97 + (byte % 26))).join("")}`;
 }
 
+/** What to say when the API does not answer. */
+export const UNANSWERED = "The API does not answer. Is it still running?";
+
 const asCall = (curl) => [el("h3", {}, "The call"), pretty(curl)];
 const asAnswer = (status, text) => [el("h3", {}, `Answer ${status}`), pretty(indented(text))];
 
-/** Posts to the API and shows the call and its answer in `output`. Returns the order in the answer. */
+/** Posts to the API and shows the call and its answer in `output`. */
 export async function call(path, body, output) {
   const idempotencyKey = key();
   const quoted = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
   const curl = `curl -s ${location.origin}${path} \\\n  -H 'content-type: application/json' \\\n  -H 'Idempotency-Key: ${idempotencyKey}' \\\n  -d '${quoted}'`;
-  const answer = await fetch(path, {
-    method: "POST", headers: { "content-type": "application/json", "idempotency-key": idempotencyKey }, body: JSON.stringify(body),
-  });
-  const text = await answer.text();
+  // An earlier answer must not look like this call's.
+  output.replaceChildren(...asCall(curl));
+  let answer, text;
+  try {
+    answer = await fetch(path, {
+      method: "POST", headers: { "content-type": "application/json", "idempotency-key": idempotencyKey }, body: JSON.stringify(body),
+    });
+    text = await answer.text();
+  } catch {
+    say(UNANSWERED);
+    return;
+  }
   const order = /"orderId":"(ord_\w+)"/.exec(text)?.[1];
   const link = order ? [el("p", { id: "watch" }, "Watch it: ", orderLink(order))] : [];
   output.replaceChildren(...asAnswer(answer.status, text), ...link, ...asCall(curl));
   say(`${path} answered ${answer.status}.`);
-  return order;
 }
 
 /** Reads from the API: the answer's body (null if the API refused), and the call and the answer to show. */

@@ -10,6 +10,7 @@ export function order(id) {
   const steps = el("ol", { class: "steps", "aria-label": "Steps" });
   const lines = el("div", {});
   const known = new Map();
+  let summary = null;
   let before = "";
   const root = el("section", {},
     el("h2", {}, "Order ", el("span", { class: "mono" }, id)), head, output,
@@ -20,39 +21,47 @@ export function order(id) {
     async update(now) {
       const answer = await fetch(`/console/order/${id}`, { headers: { "x-console": "1" } });
       const read = await answer.json();
-      if (!answer.ok || !read) {
-        head.replaceChildren(el("p", { class: "alert" }, read?.detail ?? "There is no such order."));
-        return;
-      }
-      const facts = JSON.stringify(read.order);
+      const missing = !answer.ok || !read ? read?.detail ?? "There is no such order." : read.order ? null : "Not written yet.";
+      const facts = JSON.stringify(missing ?? read.order);
       if (facts !== before) {
         before = facts;
-        head.replaceChildren(...summary(read.order, now, output));
+        if (!missing) summary ??= makeSummary(read.order, now, output);
+        const shown = missing ? el("p", { class: answer.ok && read ? "" : "alert" }, missing) : summary.root;
+        if (head.firstChild !== shown) head.replaceChildren(shown);
+        if (!missing) summary.update(read.order);
       }
+      if (!answer.ok || !read) return;
       for (const step of read.steps) draw(step, read, steps, known);
       logs(read.lines ?? [], lines);
     },
   };
 }
 
-function summary(item, now, output) {
-  if (!item) return [el("p", {}, "Not written yet.")];
-  const payment = item.payment ?? {};
-  const due = item.dueStep ? `${item.dueStep.split("#")[0]} is due at ${clock(item.dueAt)} (looked at ${item.dueTries ?? 0} times)` : "nothing is due";
-  const held = payment.state === "processing" && payment.leaseUntil ? `, held until ${clock(payment.leaseUntil)}` : "";
-  const mine = { customerId: item.customerId, orderId: item.orderId };
+/** An order's facts and actions. They stay in place while the order changes, so an amount that is being typed is not lost. */
+function makeSummary({ customerId, orderId, currency }, now, output) {
+  const facts = el("p", {});
+  const stored = el("div", {});
+  const mine = { customerId, orderId };
   const local = now.mode === "local";
-  const isPaid = ["paid", "shipped"].includes(item.status);
-  const amount = el("input", { type: "number", min: 0, step: "any", value: 1, "aria-label": `Amount to refund, in ${item.currency}` });
-  return [
-    el("p", {}, state(item.status), " ", payment.state ? state(payment.state) : "",
-      ` version ${item.version}, ${item.total} ${item.currency}, ${due}${held}`, item.shipment ? `, tracking number ${item.shipment.trackingNumber}` : ""),
-    el("p", { class: "row" },
-      local ? button("Cancel", () => call("/api/order/cancel.json", { ...mine, reason: "by the console" }, output)) : null,
-      local && isPaid ? [amount, button("Refund", () => call("/api/order/refund.json", { ...mine, amount: Number(amount.value) }, output))] : null,
-      now.writes ? button("Check now", () => act("requeue", { what: item.orderId })) : null),
-    el("details", {}, el("summary", {}, "The stored item"), pretty(item)),
-  ];
+  const amount = el("input", { type: "number", min: 0, step: "any", value: 1, "aria-label": `Amount to refund, in ${currency}` });
+  const refund = el("span", { class: "row" }, amount,
+    button("Refund", () => call("/api/order/refund.json", { ...mine, amount: Number(amount.value) }, output)));
+  return {
+    root: el("div", {}, facts,
+      el("div", { class: "row" },
+        local ? [button("Cancel", () => call("/api/order/cancel.json", { ...mine, reason: "by the console" }, output)), refund] : null,
+        now.writes ? button("Check now", () => act("requeue", { what: orderId })) : null),
+      el("details", {}, el("summary", {}, "The stored item"), stored)),
+    update(item) {
+      const payment = item.payment ?? {};
+      const due = item.dueStep ? `${item.dueStep.split("#")[0]} is due at ${clock(item.dueAt)} (looked at ${item.dueTries ?? 0} times)` : "nothing is due";
+      const held = payment.state === "processing" && payment.leaseUntil ? `, held until ${clock(payment.leaseUntil)}` : "";
+      facts.replaceChildren(state(item.status), " ", payment.state ? state(payment.state) : "",
+        ` version ${item.version}, ${item.total} ${item.currency}, ${due}${held}`, item.shipment ? `, tracking number ${item.shipment.trackingNumber}` : "");
+      refund.hidden = !["paid", "shipped"].includes(item.status);
+      stored.replaceChildren(pretty(item));
+    },
+  };
 }
 
 function draw(step, read, list, known) {

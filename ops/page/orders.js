@@ -1,6 +1,6 @@
 // Orders, newest first: a live list with a filter, and on a developer's machine a search through the API.
 import { button, clock, el, orderLink, say, state, table } from "./dom.js";
-import { read } from "./call.js";
+import { UNANSWERED, read } from "./call.js";
 
 const STATUSES = ["pending", "invoiced", "paid", "shipped", "refunding", "cancelled"];
 const ORDER_ID = /^ord_[0-7][0-9A-HJKMNP-TV-Z]{25}$/;
@@ -56,6 +56,8 @@ function make() {
   const filterLabel = el("span", {});
   // `null` while the live list is shown; else the orders that the API has found, and the search.
   let search = null;
+  // The search whose answer is awaited: an earlier one that is answered later is dropped.
+  let awaited = null;
   let latest = null;
   let before = "";
 
@@ -64,11 +66,11 @@ function make() {
     const all = search ? search.orders : latest.orders;
     const text = filter.value.trim();
     const shown = all.filter((order) => matches(order, text));
-    const facts = JSON.stringify([search !== null, search?.cursor, search?.refused, shown, all.length, text !== ""]);
+    const facts = JSON.stringify([awaited !== null, search !== null, search?.cursor, search?.refused, shown, all.length, text !== ""]);
     if (facts === before) return;
     before = facts;
     const columns = COLUMNS[search ? "found" : latest.mode];
-    count.textContent = counted(shown.length, all.length, text);
+    count.textContent = awaited ? "Searching …" : counted(shown.length, all.length, text);
     list.replaceChildren(table("Orders", Object.keys(columns), shown.map((order) => Object.values(columns).map((cell) => cell(order)))) ?? "");
     more.replaceChildren(...(search?.cursor ? [button("More", () => find(search.parameters, search.cursor), { id: "more" })] : []));
   };
@@ -81,19 +83,21 @@ function make() {
     return `${text ? `${shown} of ${all}` : all} ${all === 1 ? "order" : "orders"}${what}${rest}.${hint}`;
   };
 
-  // The search whose answer is awaited: an earlier one that is answered later is dropped.
-  let awaited = null;
   const find = async (parameters, cursor) => {
     const mine = awaited = {};
-    say("Searching …");
+    show();
     let answered;
     try {
       answered = await read("/api/orders", cursor ? { ...parameters, cursor } : parameters);
     } catch {
-      if (mine === awaited) say("The API does not answer. Is it still running?");
+      if (mine !== awaited) return;
+      awaited = null;
+      say(UNANSWERED);
+      show();
       return;
     }
     if (mine !== awaited) return;
+    awaited = null;
     say(`/api/orders answered ${answered.status}.`);
     call.replaceChildren(...answered.call);
     output.replaceChildren(...answered.answer);
