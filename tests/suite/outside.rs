@@ -29,6 +29,15 @@ async fn paid() -> StripeShop {
     shop
 }
 
+/// A charge whose confirmation was lost: the order does not show it yet.
+async fn charged_unnoticed() -> StripeShop {
+    let shop = shop(VISA).await;
+    shop.partner.plan(Operation::Confirm, Mishap::AnswerLost);
+    assert_eq!(shop.pay().await.status, 503);
+    shop.cloud.lose_stream();
+    shop
+}
+
 async fn shipped() -> StripeShop {
     let shop = paid().await;
     let reply = shop.cloud.post(SHIPPING, &shipping(&shop.order)).await;
@@ -339,10 +348,7 @@ async fn an_order_in_cancellation_whose_charge_the_bank_takes_is_cancelled_witho
 
 #[tokio::test]
 async fn what_is_refunded_outside_before_its_capture_is_recorded_stops_the_shipment() {
-    let shop = shop(VISA).await;
-    shop.partner.plan(Operation::Confirm, Mishap::AnswerLost);
-    assert_eq!(shop.pay().await.status, 503);
-    shop.cloud.lose_stream();
+    let shop = charged_unnoticed().await;
     shop.partner.refund_by_hand(20_000);
     tell_stripe(&shop, "evt_1", "charge.refunded").await;
     let shown = shop.shown().await;
@@ -355,10 +361,7 @@ async fn what_is_refunded_outside_before_its_capture_is_recorded_stops_the_shipm
 
 #[tokio::test]
 async fn a_dispute_that_is_lost_before_the_capture_is_recorded_stops_the_shipment() {
-    let shop = shop(VISA).await;
-    shop.partner.plan(Operation::Confirm, Mishap::AnswerLost);
-    assert_eq!(shop.pay().await.status, 503);
-    shop.cloud.lose_stream();
+    let shop = charged_unnoticed().await;
     shop.partner.dispute();
     let id = shop.partner.disputes().remove(0);
     shop.partner.set_dispute(&id, "lost");

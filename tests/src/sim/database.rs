@@ -113,7 +113,7 @@ impl Connector {
 
     fn carry_out(&self, operation: &str, body: &[u8]) -> HttpResponse {
         if !matches!(operation, "GetItem" | "BatchGetItem" | "Query") {
-            self.world.state().writes += 1;
+            self.world.state().note_write(body);
         }
         let (status, mut answer) = call_engine(&self.engine, operation, body);
         if operation == "Query" && self.world.state().indexes == Indexes::Behind {

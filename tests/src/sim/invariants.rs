@@ -16,6 +16,7 @@ use store::{EmailState, Store};
 use super::carrier::BookedLabel;
 use super::client::{ADDRESS, Client, REFUND};
 use super::scenario::{Act, Mailing, Method, Plan};
+use super::stored::Stored;
 use super::world::{Protocol, World};
 use crate::Reply;
 use crate::partners::{BookedCharge, BookedRefund, PayPalDouble};
@@ -108,7 +109,7 @@ impl Watch {
     /// charges that moved.
     pub(super) async fn look(
         &mut self,
-        store: &Store,
+        stored: &mut Stored,
         charges: &[BookedCharge],
         labels: &[BookedLabel],
     ) -> Result<Vec<String>, Violation> {
@@ -125,7 +126,7 @@ impl Watch {
             }
             let invoice = InvoiceId::parse(&charge.invoice).ok();
             let order = match invoice {
-                Some(invoice) => store.order(&invoice.order()).await.ok().flatten(),
+                Some(invoice) => stored.order(&invoice.order()).await,
                 None => None,
             };
             let Some(order) = order else {
@@ -160,7 +161,7 @@ impl Watch {
             }
             let order = OrderId::parse(&label.order).ok();
             let order = match order {
-                Some(order) => store.order(&order).await.ok().flatten(),
+                Some(order) => stored.order(&order).await,
                 None => None,
             };
             let status = order.as_ref().map(|order| order.status);
@@ -180,7 +181,7 @@ impl Watch {
     /// this must stop it, unless its shipment had begun. The content of a shipment must not change.
     pub(super) async fn look_at_orders(
         &mut self,
-        store: &Store,
+        stored: &mut Stored,
         clients: &[Client],
     ) -> Result<(), Violation> {
         for client in clients
@@ -189,7 +190,7 @@ impl Watch {
         {
             let id = client.order.as_deref().map(OrderId::parse);
             let Some(Ok(id)) = id else { continue };
-            let Some(order) = store.order(&id).await.ok().flatten() else {
+            let Some(order) = stored.order(&id).await else {
                 continue;
             };
             let refunds = order.refunds.iter();

@@ -16,6 +16,7 @@ mod random;
 mod refunds;
 mod run;
 mod scenario;
+mod stored;
 mod stream;
 mod webhooks;
 mod wire;

@@ -9,12 +9,11 @@ mod workers;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use domain::{Order, OrderId};
+use domain::OrderId;
 use dynoxide::Database as Engine;
 use messages::queue::Queue;
 use serde_json::json;
@@ -29,6 +28,7 @@ use super::fleet::{Fleet, Instance, Lambda};
 use super::invariants::{Books, Violation, Watch, check};
 use super::partner::{Doubles, Partner};
 use super::scenario::Plan;
+use super::stored::Stored;
 use super::stream::{RelayBatch, Stream};
 use super::world::{FUNCTION_TIMEOUT, Faults, Stopped, World};
 use crate::cloud::{Options, START};
@@ -112,8 +112,9 @@ pub struct Simulation {
     told: u64,
     /// The number of events when the orders were last checked.
     looked_at: u64,
-    /// The clients' orders, and the number of writes when they were read.
-    stored: (u64, Rc<[Option<Order>]>),
+    stored: Stored,
+    /// When the first mail is checked next, and the number of writes of mails when this was read.
+    mail_due: (u64, Option<i64>),
     /// Whether the operator has redriven the dead letters of partners' hints at the end.
     redriven: bool,
     next_sweep: i64,
@@ -173,6 +174,7 @@ impl Simulation {
             depot,
             fleet,
             honest,
+            stored: Stored::new(&store, &world),
             store,
             stream: Stream::new(StreamReader::new(engine.clone()), plan.relay_shards, START),
             engine,
@@ -181,7 +183,7 @@ impl Simulation {
             webhooks: Vec::new(),
             told: 0,
             looked_at: 0,
-            stored: (0, Rc::new([])),
+            mail_due: (0, None),
             redriven: false,
             next_sweep: START + 60_000,
             world,
@@ -279,7 +281,7 @@ impl Simulation {
         let events = self.world.state().events;
         if std::mem::replace(&mut self.looked_at, events) != events {
             self.watch
-                .look_at_orders(&self.store, &self.clients)
+                .look_at_orders(&mut self.stored, &self.clients)
                 .await?;
         }
         if !std::mem::take(&mut self.world.state().touched) {
@@ -287,7 +289,7 @@ impl Simulation {
         }
         let charges = self.doubles.charges(&self.world);
         let labels = self.depot.labels(&self.world);
-        let told = self.watch.look(&self.store, &charges, &labels).await?;
+        let told = self.watch.look(&mut self.stored, &charges, &labels).await?;
         self.tell_news(&told);
         Ok(())
     }
@@ -408,11 +410,13 @@ impl Simulation {
         if self.next_sweep <= now {
             self.next_sweep = now + 60_000;
             self.operate(now);
-            let instance = self.fleet.pick(Lambda::Other, &self.world).instance;
-            self.start(Purpose::Sweep, async move {
-                instance.relay.sweep().await;
-                Outcome::Swept
-            });
+            if self.may_be_due(now).await {
+                let instance = self.fleet.pick(Lambda::Other, &self.world).instance;
+                self.start(Purpose::Sweep, async move {
+                    instance.relay.sweep().await;
+                    Outcome::Swept
+                });
+            }
         }
     }
 

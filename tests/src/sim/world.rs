@@ -1,7 +1,7 @@
 //! The state that all tasks share: clock, random numbers, faults, and the ledgers of the external
 //! services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -239,8 +239,12 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// The number of effects so far.
     pub(super) effects: u64,
-    /// The number of writes so far, including refused ones.
-    pub(super) writes: u64,
+    /// The orders that writes have named, including refused writes, since [`Stored`] read them.
+    ///
+    /// [`Stored`]: super::stored::Stored
+    pub(super) written: BTreeSet<String>,
+    /// The number of writes so far that named a mail, including refused ones.
+    pub(super) mail_writes: u64,
     /// The number of writes so far that left an event on an order.
     pub(super) events: u64,
     /// Kills the task before these effects.
@@ -314,6 +318,19 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Notes which orders and whether any mail the body of a write names.
+    pub(super) fn note_write(&mut self, body: &[u8]) {
+        let body = std::str::from_utf8(body).unwrap_or_default();
+        if body.contains(r#""EmailsTable""#) {
+            self.mail_writes += 1;
+        }
+        if body.contains(r#""OrdersTable""#) {
+            let ids = body.match_indices("ord_");
+            let ids = ids.filter_map(|(at, _)| body.get(at..at + "ord_".len() + 26));
+            self.written.extend(ids.map(str::to_owned));
+        }
+    }
+
     /// Adds a message to a queue, which delivers it at `visible_at` or later.
     pub(super) fn enqueue(&mut self, queue: Queue, body: String, visible_at: i64) {
         self.next_message += 1;
@@ -350,7 +367,8 @@ impl World {
                 random: Random::new(seed),
                 faults,
                 effects: 0,
-                writes: 0,
+                written: BTreeSet::new(),
+                mail_writes: 0,
                 events: 0,
                 crash_at: Vec::new(),
                 timeout_at: Vec::new(),

@@ -179,6 +179,15 @@ async fn while_a_purchase_is_unanswered_there_is_no_other_parcel_and_no_refund()
     }
 }
 
+/// An order whose label is being bought: EasyPost throttled the first attempt.
+async fn throttled() -> Shop {
+    let shop = paid(ADDRESS).await;
+    let later = Mishap::Instead(DoubleReply::new(429, "{\"error\":{}}"));
+    shop.sides.front.plan("POST", "/buy", later);
+    assert_eq!(shop.ship().await.status, 503);
+    shop
+}
+
 /// Refunds the whole payment of an order whose shipment has begun.
 async fn refund_all(shop: &Shop) {
     let body = json!({"customerId": "8080", "orderId": shop.order});
@@ -204,10 +213,7 @@ async fn assert_stopped(shop: &Shop, reason: &str) {
 #[tokio::test]
 async fn an_order_whose_money_went_back_while_it_was_shipped_is_cancelled_once_its_label_is_refused()
  {
-    let shop = paid(ADDRESS).await;
-    let later = Mishap::Instead(DoubleReply::new(429, "{\"error\":{}}"));
-    shop.sides.front.plan("POST", "/buy", later);
-    assert_eq!(shop.ship().await.status, 503);
+    let shop = throttled().await;
     refund_all(&shop).await;
     refuse_all(&shop);
     let reply = shop.ship().await;
@@ -223,10 +229,7 @@ async fn an_order_whose_money_went_back_while_it_was_shipped_is_cancelled_once_i
 #[tokio::test]
 async fn an_order_whose_charge_the_bank_took_while_it_was_shipped_is_cancelled_once_its_label_is_refused()
  {
-    let shop = paid(ADDRESS).await;
-    let later = Mishap::Instead(DoubleReply::new(429, "{\"error\":{}}"));
-    shop.sides.front.plan("POST", "/buy", later);
-    assert_eq!(shop.ship().await.status, 503);
+    let shop = throttled().await;
     let (store, id) = (&shop.cloud.store, OrderId::parse(&shop.order).unwrap());
     let before = store.order(&id).await.unwrap().unwrap();
     let charge = before.payment.as_ref().unwrap().reference.clone().unwrap();

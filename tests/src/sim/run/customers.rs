@@ -1,6 +1,7 @@
 //! The customers and the shop's back end: their requests, and how they handle the answers.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use domain::{ChargeState, Order, PartnerName, Status};
 use serde_json::json;
@@ -127,8 +128,8 @@ impl Simulation {
         let wish = match act {
             // The page of the charge whose reference is on the order.
             Act::PayOnPage => {
-                let order = self.store.order(&order.parse_id()).await.ok().flatten();
-                let reference = order.and_then(|order| order.payment?.reference);
+                let order = self.stored.order(&order.parse_id()).await;
+                let reference = order.and_then(|order| order.payment.as_ref()?.reference.clone());
                 if let Some(reference) = reference
                     && let Some(double) = self.doubles.of(&self.world, &reference)
                 {
@@ -222,7 +223,7 @@ impl Simulation {
 
     /// While nothing else happens, the shops check their orders: within a minute they have each
     /// refused parcel replaced, and request again each refund of a cancellation that has failed.
-    pub(super) fn let_shops_mend(&mut self, orders: &[Option<Order>], now: i64) {
+    pub(super) fn let_shops_mend(&mut self, orders: &[Option<Rc<Order>>], now: i64) {
         for (client, order) in self.clients.iter_mut().zip(orders) {
             if !client.caller(Role::Shop).wishes.is_empty() {
                 continue;

@@ -58,26 +58,20 @@ impl Simulation {
         true
     }
 
-    /// The clients' orders as stored. They are read again only after a write.
-    async fn stored_orders(&mut self) -> Rc<[Option<Order>]> {
-        let writes = self.world.state().writes;
-        if self.stored.0 != writes {
-            let mut orders = Vec::new();
-            for client in &self.clients {
-                orders.push(match &client.order {
-                    Some(order) => self.store.order(&order.parse_id()).await.ok().flatten(),
-                    None => None,
-                });
-            }
-            // Until every client knows its order, the orders are read each time.
-            let all_known = self.clients.iter().all(|client| client.order.is_some());
-            self.stored = (if all_known { writes } else { 0 }, orders.into());
+    /// The clients' orders as they are stored.
+    async fn stored_orders(&mut self) -> Vec<Option<Rc<Order>>> {
+        let mut orders = Vec::new();
+        for client in &self.clients {
+            orders.push(match &client.order {
+                Some(order) => self.stored.order(&order.parse_id()).await,
+                None => None,
+            });
         }
-        Rc::clone(&self.stored.1)
+        orders
     }
 
     /// When the first order or mail that can still continue is due; `i64::MAX` if there is none.
-    async fn first_due(&self, orders: &[Option<Order>]) -> i64 {
+    async fn first_due(&mut self, orders: &[Option<Rc<Order>>]) -> i64 {
         let mut first_due = i64::MAX;
         for (client, order) in self.clients.iter().zip(orders) {
             if let Some(order) = order
@@ -92,10 +86,34 @@ impl Simulation {
             .iter()
             .any(|client| !client.promised.is_empty())
         {
-            let mail = crate::sim::database::first_mail_due(&self.engine);
-            first_due = first_due.min(mail.unwrap_or(i64::MAX));
+            first_due = first_due.min(self.first_mail_due().unwrap_or(i64::MAX));
         }
         first_due
+    }
+
+    /// Whether a sweep that starts now can find anything. One that cannot is skipped: it reads every
+    /// index partition and changes nothing.
+    pub(super) async fn may_be_due(&mut self, now: i64) -> bool {
+        let ahead = self.plan.skews.iter().max().copied().unwrap_or_default();
+        let until = now + ahead;
+        let orders = self.stored_orders().await;
+        // An order can be stored before its customer knows it.
+        let is_known = self.plan.strangers == 0 && orders.iter().all(Option::is_some);
+        let due = orders.iter().flatten().filter_map(|order| order.due);
+        let mail_due = self.first_mail_due();
+        !is_known
+            || due.map(|due| due.at.millis()).any(|at| at <= until)
+            || mail_due.is_some_and(|at| at <= until)
+    }
+
+    /// When the first of the promised mails is checked next. Read again only after a write of a mail.
+    fn first_mail_due(&mut self) -> Option<i64> {
+        let writes = self.world.state().mail_writes;
+        if self.mail_due.0 != writes {
+            let due = crate::sim::database::first_mail_due(&self.engine);
+            self.mail_due = (writes, due);
+        }
+        self.mail_due.1
     }
 
     /// Whether only the customer can continue the order and will not; the sweep then checks it

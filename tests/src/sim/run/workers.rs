@@ -35,7 +35,7 @@ impl Simulation {
         drop(state);
         if let Some(order) = &self.clients[pick].order {
             crate::sim::database::requeue(&self.engine, order, now);
-            self.world.state().writes += 1;
+            self.world.state().written.insert(order.clone());
         }
     }
 
