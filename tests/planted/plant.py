@@ -2052,8 +2052,7 @@ FAULTS = [
         f"{STORE}/parcels.rs",
         "let ended = in_turn(when_parcel(write, self.parcel), order);",
         "let ended = when_parcel(write, self.parcel);",
-        target="faults",
-        tests="histories::random_histories_of_refunds",
+        tests="easypost::refusals::an_order_whose_money_goes",
     ),
     Fault(
         "a rate that another worker replaced twice refuses the parcel",
@@ -2081,7 +2080,7 @@ FAULTS = [
         "functions/payment/src/charge_news.rs",
         "Ok((order.status == Status::Cancelled).then_some(order))",
         "Ok(Some(order).filter(|_| false))",
-        tests="outside::an_order_in_cancellation",
+        tests="outside::a_cancellation_ends",
     ),
     Fault(
         "the end of a shipment does not notice a dispute that was lost meanwhile",

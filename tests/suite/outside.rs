@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use domain::{Money, OpenParcel, Refund, RefundId, RefundName, RefundState};
+use domain::{
+    Dispute, DisputeState, Money, OpenParcel, OrderId, Refund, RefundId, RefundName, RefundState,
+};
 use messages::queue::Queue;
-use messages::{Message, MessageKind};
+use messages::{Message, MessageKind, PartnerReference};
 use payment::partners::RefundStatus;
 use serde_json::{Value, json};
-use store::{Purchase, Settlement, Shipping};
+use store::{NotedDispute, Purchase, Settlement, Shipping};
 use tests::partners::{Mishap, Operation};
 
 use crate::contract::{shipping, text};
@@ -344,6 +346,37 @@ async fn an_order_in_cancellation_whose_charge_the_bank_takes_is_cancelled_witho
         assert_eq!(shop.cancel().await.status, 200);
         assert!(shop.partner.given_back().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_cancellation_ends_an_order_whose_lost_dispute_was_only_noted() {
+    let shop = paid().await;
+    shop.partner.dispute();
+    let dispute = shop.partner.disputes().remove(0);
+    shop.partner.set_dispute(&dispute, "lost");
+    // The worker died between its two writes.
+    let (store, id) = (&shop.cloud.store, OrderId::parse(&shop.order).unwrap());
+    let order = store.order(&id).await.unwrap().unwrap();
+    let charge = order.payment.unwrap().reference.unwrap();
+    let name = PartnerReference::parse(&dispute).unwrap();
+    let now = shop.cloud.runtime.now();
+    let lost = Dispute {
+        id: Some(dispute),
+        state: DisputeState::Lost,
+        takes_all: true,
+        at: now,
+        since: now,
+    };
+    let noted = store.note_dispute(&id, &charge, &name, &lost).await;
+    assert_eq!(noted.unwrap(), NotedDispute::New);
+    let reply = shop.cancel().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let shown = shop.shown().await;
+    assert_eq!(
+        (&shown["status"], &shown["payment"]["state"]),
+        (&json!("cancelled"), &json!("refunded"))
+    );
+    assert!(shop.partner.given_back().is_empty());
 }
 
 #[tokio::test]

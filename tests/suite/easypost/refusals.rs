@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::{Dispute, DisputeState, OrderId, ShippingRefusal, Status};
+use domain::{Dispute, DisputeState, Order, OrderId, ShippingRefusal, Status};
 use futures_util::future::join;
 use messages::PartnerReference;
 use messages::queue::Queue;
@@ -245,23 +245,37 @@ async fn an_order_whose_charge_the_bank_took_while_it_was_shipped_is_cancelled_o
         let noted = store.note_dispute(&id, &charge, &name, &lost).await;
         assert_eq!(noted.unwrap(), NotedDispute::New);
     }
-    // The worker that ends the purchase has not seen it yet.
+    assert_ends_cancelled(&shop, &before).await;
+    assert_stopped(&shop, "disputed").await;
+}
+
+#[tokio::test]
+async fn an_order_whose_money_goes_back_just_before_its_label_is_refused_is_cancelled() {
+    let shop = throttled().await;
+    let (store, id) = (&shop.cloud.store, OrderId::parse(&shop.order).unwrap());
+    let before = store.order(&id).await.unwrap().unwrap();
+    refund_all(&shop).await;
+    assert_ends_cancelled(&shop, &before).await;
+    assert_stopped(&shop, "refunded").await;
+}
+
+/// A worker that read the order `before` has its label refused.
+async fn assert_ends_cancelled(shop: &Shop, before: &Order) {
     let refusal = ShippingRefusal {
         code: "SHIPMENT.POSTAGE.FAILURE".to_owned(),
         at: shop.cloud.runtime.now(),
     };
-    let names: Vec<String> = before
-        .purchases
-        .iter()
-        .flat_map(BTreeMap::keys)
-        .cloned()
-        .collect();
-    let ended = store.refuse_purchase(&before, &names, &refusal).await;
+    let names = before.purchases.iter().flat_map(BTreeMap::keys);
+    let names: Vec<String> = names.cloned().collect();
+    let ended = shop
+        .cloud
+        .store
+        .refuse_purchase(before, &names, &refusal)
+        .await;
     assert!(matches!(
         ended.unwrap(),
         Shipping::Refused(Status::Cancelled)
     ));
-    assert_stopped(&shop, "disputed").await;
 }
 
 #[tokio::test]
