@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import unittest
+from threading import Timer
 from typing import IO
 
 from pipeline import eventually
@@ -19,14 +20,19 @@ from stack import ROOT
 
 def start(port: int, aws_port: int) -> subprocess.Popen[str]:
     """`make run` without make, its whole output in one pipe."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "local" / "run.py")],
-        cwd=ROOT,
-        env=os.environ | {"PORT": str(port), "AWS_PORT": str(aws_port)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    # Under nohup, it would inherit that SIGHUP is ignored.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "local" / "run.py")],
+            cwd=ROOT,
+            env=os.environ | {"PORT": str(port), "AWS_PORT": str(aws_port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def output(process: subprocess.Popen[str]) -> IO[str]:
@@ -58,7 +64,11 @@ class TestRun(unittest.TestCase):
         return running, below
 
     def assert_ends(self, running: subprocess.Popen[str], below: list[int], code: int) -> str:
+        # A pipeline that stays would be waited for without end.
+        too_long = Timer(60, running.kill)
+        too_long.start()
         said = output(running).read()
+        too_long.cancel()
         self.assertEqual(running.wait(30), code, said)
         eventually("the end of every process", lambda: not any(alive(pid) for pid in below), 5)
         return said
