@@ -1927,11 +1927,11 @@ FAULTS = [
         tests="refunds::a_refund",
     ),
     Fault(
-        "a part that Stripe has made is asked for once more after a failure",
+        "a part that Stripe has made is asked for once more when its key is forgotten",
         "functions/payment/src/partners/stripe/mod.rs",
         "        if let Some(status) = self.part_status(charge, part).await? {\n            return Ok(PartAnswer::Stands(status));\n        }",
         "",
-        tests="refunds::stripe_makes_each_part_once",
+        tests="refunds::a_part_that_stripe_has_made",
     ),
     Fault(
         "a refund of PayPal's that is made by hand passes for ours",
@@ -2313,20 +2313,26 @@ def cargo(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["cargo", *arguments], cwd=COPY, env=environment, capture_output=True, text=True, check=False)
 
 
-def is_noticed(fault: Fault) -> str:
-    """Names the test that turned red; exits where none did, or where the fault does not compile."""
+class Unnoticed(Exception):
+    """No test turned red, or the fault does not compile."""
+
+
+def noticed_by(fault: Fault) -> str:
+    """Names the test that turned red."""
     place = COPY / fault.file
     right = place.read_text()
     place.write_text(pattern(fault.right).sub(lambda _: fault.wrong, right))
     try:
         built = cargo("test", "--package", "tests", "--test", fault.target, "--no-run")
         if built.returncode:
-            return sys.exit(f"{fault.name}: does not compile\n{built.stderr[-3000:]}") or ""
+            raise Unnoticed(f"does not compile\n{built.stderr[-3000:]}")
         result = cargo("test", "--package", "tests", "--test", fault.target, "--", fault.tests)
         if result.returncode == 0:
-            return sys.exit(f"{fault.name}: nobody noticed") or ""
+            raise Unnoticed("nobody noticed")
         red = [line.split()[1] for line in result.stdout.splitlines() if line.endswith("... FAILED")]
-        return red[0] if red else sys.exit(f"{fault.name}: failed without a failed test\n{result.stdout[-3000:]}")
+        if not red:
+            raise Unnoticed(f"failed without a failed test\n{result.stdout[-3000:]}")
+        return red[0]
     finally:
         place.write_text(right)
 
@@ -2342,11 +2348,17 @@ def main(arguments: list[str]) -> None:
     chosen = [fault for fault in FAULTS if not arguments or fault.name == arguments[0]]
     if not chosen:
         sys.exit("There is no such fault. There are:\n  " + "\n  ".join(fault.name for fault in FAULTS))
+    failed = 0
     for fault in chosen:
         started = time.monotonic()
-        red = is_noticed(fault)
-        print(f"{fault.name}: noticed by {red} ({time.monotonic() - started:.0f} s)", flush=True)
-    print(f"{len(chosen)} passed, 0 failed")
+        try:
+            outcome = f"noticed by {noticed_by(fault)}"
+        except Unnoticed as error:
+            failed += 1
+            outcome = str(error)
+        print(f"{fault.name}: {outcome} ({time.monotonic() - started:.0f} s)", flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed")
+    sys.exit(failed > 0)
 
 
 if __name__ == "__main__":

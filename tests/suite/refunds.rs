@@ -449,6 +449,21 @@ async fn stripe_makes_each_part_once_however_its_answer_is_lost() {
 }
 
 #[tokio::test]
+async fn a_part_that_stripe_has_made_is_not_made_again_once_its_key_is_forgotten() {
+    let shop = shop("pm_card_visa").await;
+    assert_eq!(shop.pay().await.status, 201);
+    shop.cloud.settle().await;
+    shop.partner.plan(Operation::Refund, Mishap::AnswerLost);
+    let part = json!({"amount": 12.34});
+    assert_eq!(shop.refund("k1", &part).await.status, 503);
+    // Stripe keeps an idempotency key for a day at least ("Idempotent requests").
+    shop.cloud.pass(Duration::from_hours(25));
+    let reply = shop.refund("k1", &part).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    assert_eq!(shop.partner.given_back(), [1_234]);
+}
+
+#[tokio::test]
 async fn stripe_refuses_more_than_is_left_and_what_is_disputed() {
     let shop = shop("pm_card_visa").await;
     assert_eq!(shop.pay().await.status, 201);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Dispute, DisputeState, OrderId, Timestamp};
+use domain::{Dispute, DisputeState, OrderId};
 use messages::PartnerReference;
 use messages::queue::Queue;
 use payment::partners::Stripe;
@@ -27,12 +27,8 @@ pub(crate) type StripeShop = Shop<Stripe, StripeDouble>;
 
 /// A shop with an invoiced order of 200 dollars by a customer who has approved that payment method.
 pub(crate) async fn shop(method: &str) -> StripeShop {
-    let stripe = |runtime| {
-        let clock = Runtime::new(
-            || Timestamp::from_millis(1_795_428_725_000),
-            |bytes| bytes.fill(7),
-        );
-        let played = StripeDouble::new(clock);
+    let stripe = |runtime: Runtime| {
+        let played = StripeDouble::new(runtime.clone());
         played.attach(CUSTOMER, method);
         let https = Https::new(played.front().serve());
         let key = Secret::new(StripeDouble::api_key());
