@@ -2328,7 +2328,7 @@ def noticed_by(fault: Fault) -> str:
             raise Unnoticed(f"does not compile\n{built.stderr[-3000:]}")
         result = cargo("test", "--package", "tests", "--test", fault.target, "--", fault.tests)
         if result.returncode == 0:
-            raise Unnoticed("nobody noticed")
+            raise Unnoticed("no test has that name" if "running 0 tests" in result.stdout else "nobody noticed")
         red = [line.split()[1] for line in result.stdout.splitlines() if line.endswith("... FAILED")]
         if not red:
             raise Unnoticed(f"failed without a failed test\n{result.stdout[-3000:]}")
