@@ -383,5 +383,9 @@ async fn a_refusal_without_a_word_is_asked_about_where_the_charge_was_made_all_t
         let status = bench.stripe.confirm(&charge).await.unwrap();
         assert!(matches!(status, ChargeStatus::Captured(_)), "{body}");
         assert_eq!(bench.double.captured(), [20_000]);
+        // It is asked about, not confirmed once more.
+        let operations = bench.double.operations().into_iter();
+        let confirmations = operations.filter(|each| *each == Operation::Confirm);
+        assert_eq!(confirmations.count(), 1, "{body}");
     }
 }
