@@ -149,8 +149,12 @@ async fn a_part_that_is_refunded_in_the_dashboard_is_shown_and_cannot_be_refunde
         let body = json!({"customerId": "8080", "orderId": shop.order, "amount": 150.01});
         let reply = shop.cloud.post_with_key(REFUND, "k1", &body).await;
         assert_eq!(reply.code(), "refund_exceeds_payment");
+        // The next one counts alone.
+        shop.partner.refund_by_hand(2_500);
+        tell_stripe(&shop, "evt_3", "charge.refunded").await;
+        assert_eq!(refunds(&shop.shown().await).len(), 2);
     }
-    assert_eq!(metrics.of("RefundedOutside"), 2);
+    assert_eq!(metrics.of("RefundedOutside"), 4);
 }
 
 #[tokio::test]
