@@ -385,7 +385,7 @@ FAULTS = [
         "a payment's amount is read in the shop's currency alone",
         "functions/payment/src/lib.rs",
         "                    Some(order) => PaymentRequest::read(body, order.currency)?,",
-        "                    Some(_) => PaymentRequest::read(body, self.shop.currency)?,",
+        "                    Some(_) => PaymentRequest::read(body, self.shop.currency())?,",
         tests="parameters::",
     ),
     Fault(
