@@ -2010,13 +2010,6 @@ FAULTS = [
         tests="outside::what_paypal",
     ),
     Fault(
-        "a refund outside is counted again with the next one",
-        "functions/payment/src/charge_news.rs",
-        "if known.is_some_and(|known| known.state == refund.state) {",
-        "if known.is_some_and(|known| known.state == refund.state) && after.refunds.len() == 1 {",
-        tests="outside::",
-    ),
-    Fault(
         "a refund that fails late keeps its amount",
         "functions/payment/src/charge_news.rs",
         "Some(known) => *known = stands_at(order, known, state),",
