@@ -270,17 +270,25 @@ async fn a_charge_that_waits_for_its_customer_moves_to_the_new_partner_with_the_
     }
 }
 
-/// An attempt that returns to a partner must not get the charge that was closed there.
-#[tokio::test]
-async fn a_change_that_is_rolled_back_opens_another_charge_also_for_the_same_method() {
+/// A shop that changed from Stripe to `PayPal` and back while a customer was to confirm. Neither
+/// partner has charged.
+async fn rolled_back() -> Both {
     let at_stripe = at_stripe(AUTHENTICATES).await;
     assert_eq!(at_stripe.shop.pay_with("k1").await.status, 402);
     let test = at_stripe.changed().await;
     test.to_paypal.plan("POST", "/capture", Mishap::RequestLost);
     assert_eq!(test.shop.pay_with("k2").await.status, 503);
+    assert_eq!(test.partner().await, "paypal");
+    // PayPal's order expires, and the customer revokes the agreement.
     test.shop.cloud.pass(Habits::default().order_lives);
     test.shop.revoke().await;
-    let test = test.redeployed(Bills::Stripe);
+    test.redeployed(Bills::Stripe)
+}
+
+/// An attempt that returns to a partner must not get the charge that was closed there.
+#[tokio::test]
+async fn a_change_that_is_rolled_back_opens_another_charge_also_for_the_same_method() {
+    let test = rolled_back().await;
     test.shop.approve(&with_stripe(AUTHENTICATES)).await;
     let reply = test.shop.pay_with("k3").await;
     assert_eq!(reply.status, 402, "{}", reply.text);
@@ -291,16 +299,7 @@ async fn a_change_that_is_rolled_back_opens_another_charge_also_for_the_same_met
 
 #[tokio::test]
 async fn a_change_that_is_rolled_back_opens_another_charge_at_the_first_partner() {
-    let at_stripe = at_stripe(AUTHENTICATES).await;
-    assert_eq!(at_stripe.shop.pay_with("k1").await.status, 402);
-    let test = at_stripe.changed().await;
-    test.to_paypal.plan("POST", "/capture", Mishap::RequestLost);
-    assert_eq!(test.shop.pay_with("k2").await.status, 503);
-    assert_eq!(test.partner().await, "paypal");
-    // PayPal's order expires, and the customer revokes the agreement.
-    test.shop.cloud.pass(Habits::default().order_lives);
-    test.shop.revoke().await;
-    let test = test.redeployed(Bills::Stripe);
+    let test = rolled_back().await;
     test.stripe.attach(CUSTOMER, VISA);
     test.shop.approve(&with_stripe(VISA)).await;
     assert_eq!(test.shop.pay_with("k3").await.status, 201);
