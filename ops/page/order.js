@@ -16,21 +16,25 @@ export function order(id) {
     el("h2", {}, "Order ", el("span", { class: "mono" }, id)), head, output,
     el("div", { class: "heads", "aria-hidden": "true" }, el("span", {}, "time"), LANES.map((lane) => el("span", {}, lane))),
     steps, lines);
+  const note = (text, kind = "") => {
+    if (head.textContent !== text) head.replaceChildren(el("p", { class: kind }, text));
+  };
   return {
     root,
     async update(now) {
       const answer = await fetch(`/console/order/${id}`, { headers: { "x-console": "1" } });
       const read = await answer.json();
-      const missing = !answer.ok || !read ? read?.detail ?? "There is no such order." : read.order ? null : "Not written yet.";
-      const facts = JSON.stringify(missing ?? read.order);
-      if (facts !== before) {
-        before = facts;
-        if (!missing) summary ??= makeSummary(read.order, now, output);
-        const shown = missing ? el("p", { class: answer.ok && read ? "" : "alert" }, missing) : summary.root;
-        if (head.firstChild !== shown) head.replaceChildren(shown);
-        if (!missing) summary.update(read.order);
+      if (!answer.ok || !read) {
+        note(read?.detail ?? "There is no such order.", "alert");
+        return;
       }
-      if (!answer.ok || !read) return;
+      if (read.order) {
+        summary ??= makeSummary(read.order, now, output);
+        if (head.firstChild !== summary.root) head.replaceChildren(summary.root);
+        const facts = JSON.stringify(read.order);
+        if (facts !== before) summary.update(read.order);
+        before = facts;
+      } else note("Not written yet.");
       for (const step of read.steps) draw(step, read, steps, known);
       logs(read.lines ?? [], lines);
     },
