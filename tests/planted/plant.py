@@ -861,8 +861,7 @@ FAULTS = [
         "a charge is confirmed before its reference is stored",
         "functions/payment/src/lib.rs",
         "        match self.store.charge_opened(&order.id, fence, &opened).await? {",
-        "        let early = OpenCharge::new(request.clone(), reference.clone(), account.clone(), at);\n"
-        "        let _ = self.partner.confirm(&early).await;\n        match self.store.charge_opened(&order.id, fence, &opened).await? {",
+        "        let _ = self.partner.confirm(&charge).await;\n        match self.store.charge_opened(&order.id, fence, &opened).await? {",
         target="faults",
         tests="a_crash_at_any_effect_breaks_nothing_at_a_partner",
     ),
@@ -1117,7 +1116,7 @@ FAULTS = [
         "functions/email/src/lib.rs",
         "        let now = self.runtime.now();\n        let order = message.order.as_ref();",
         "        let now = self.runtime.now();\n        let order = message.order.as_ref();\n"
-        "        let _ = self.mailer.send(&to, &mail).await;",
+        "        let _ = mailer.send(&id, to, mail).await;",
         tests="chain::",
     ),
     Fault(
@@ -1483,7 +1482,7 @@ FAULTS = [
         "a webhook's event is used up before its message is sent",
         "functions/webhook/src/lib.rs",
         "        let passed_on = match event.news() {",
-        '        self.store.use_key(&key, "", now).await?;\n        let passed_on = match event.news() {',
+        "        self.store.use_key(&key, &digest_hex(&[&key]).into(), now).await?;\n        let passed_on = match event.news() {",
         tests="webhook",
     ),
     Fault(
