@@ -253,6 +253,7 @@ const ROWS: &[Row] = &[
           "the_attempt_after_a_decline_opens_at_the_new_partner_once_the_old_charge_is_closed",
           "a_charge_that_waits_for_its_customer_moves_to_the_new_partner_with_the_customer",
           "a_change_that_is_rolled_back_opens_another_charge_at_the_first_partner",
+          "a_charge_whose_closing_went_unanswered_is_replaced_and_never_declined",
           "an_agreement_with_the_old_partner_does_not_count_for_a_new_charge",
           "webhooks_of_both_partners_are_heard_and_a_dispute_is_asked_for_where_it_is",
           "a_charge_of_an_earlier_version_is_where_its_account_or_reference_proves", HISTORIES, REFUNDS_CHANGE]),

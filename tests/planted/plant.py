@@ -860,8 +860,8 @@ FAULTS = [
     Fault(
         "a charge is confirmed before its reference is stored",
         "functions/payment/src/lib.rs",
-        "        match self.store.charge_opened(&order.id, fence, &opened).await? {",
-        "        let _ = self.partner.confirm(&charge).await;\n        match self.store.charge_opened(&order.id, fence, &opened).await? {",
+        "        written(self.store.charge_opened(&order.id, fence, &opened).await?)?;",
+        "        let _ = self.partner.confirm(&charge).await;\n        written(self.store.charge_opened(&order.id, fence, &opened).await?)?;",
         target="faults",
         tests="a_crash_at_any_effect_breaks_nothing_at_a_partner",
     ),
@@ -882,8 +882,8 @@ FAULTS = [
     Fault(
         "the agreement is not compared",
         "functions/payment/src/lib.rs",
-        "        if charge.has_other_method() {\n            return self.change_method",
-        "        if charge.has_other_method() && order.version == 0 {\n            return self.change_method",
+        "        if was_replaced || charge.has_other_method() {\n            return self.change_method",
+        "        if was_replaced {\n            return self.change_method",
         tests="sequences::a_card_whose_agreement",
     ),
     Fault(
@@ -903,7 +903,7 @@ FAULTS = [
     Fault(
         "a charge that was closed for another method counts as declined",
         "functions/payment/src/lib.rs",
-        "        if charge.has_other_method() {\n            return self.change_method",
+        "        if was_replaced || charge.has_other_method() {\n            return self.change_method",
         "        if charge.has_other_method() && status != ChargeStatus::Cancelled {\n            return self.change_method",
         tests="sequences::a_replaced_card_is_charged",
     ),
@@ -1053,6 +1053,20 @@ FAULTS = [
         "        match self.partner.cancel(charge).await {\n            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {\n                let charge = self.replace(order, fence, charge).await?;",
         "        match Ok::<_, PartnerError>(ChargeStatus::Cancelled) {\n            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {\n                let charge = self.replace(order, fence, charge).await?;",
         tests="partners::a_charge_that_waits",
+    ),
+    Fault(
+        "a charge that was to be replaced counts as declined once it is closed",
+        "functions/payment/src/lib.rs",
+        "        let was_replaced = payment.is_being_replaced\n",
+        "        let was_replaced = payment.charge.is_some()\n",
+        tests="partners::a_charge_whose_closing",
+    ),
+    Fault(
+        "a replacement is not recorded before the charge is closed",
+        f"{STORE}/payments.rs",
+        'set("payment.replacing", Value::Bool(true))',
+        'set("payment.replacing", Value::Bool(false))',
+        tests="partners::a_charge_whose_closing",
     ),
     Fault(
         "a charge that returns to a partner is opened under its first key",
@@ -1637,8 +1651,8 @@ FAULTS = [
     Fault(
         "an order expires although a new attempt began",
         f"{STORE}/payments.rs",
-        '.set("payment.waitingSince", at);',
-        '.assign("payment.waitingSince", "if_not_exists(payment.waitingSince, :at)").value(":at", at);',
+        '.set("payment.waitingSince", at)\n',
+        '.assign("payment.waitingSince", "if_not_exists(payment.waitingSince, :at)").value(":at", at)\n',
         tests="expiry::an_attempt",
     ),
     Fault(

@@ -270,6 +270,73 @@ async fn a_charge_that_waits_for_its_customer_moves_to_the_new_partner_with_the_
     }
 }
 
+/// What happens between a closing that went unanswered and the next worker.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    /// Nothing: the shop bills at the new partner.
+    Nothing,
+    /// The shop changes back to the first partner.
+    RolledBack,
+    /// The customer approves the first card again.
+    FirstCard,
+}
+
+/// The shop closed the charge to open another one; the customer has declined nothing.
+#[tokio::test]
+async fn a_charge_whose_closing_went_unanswered_is_replaced_and_never_declined() {
+    let whiles = [
+        Meanwhile::Nothing,
+        Meanwhile::RolledBack,
+        Meanwhile::FirstCard,
+    ];
+    for (meanwhile, by_sweep) in whiles
+        .into_iter()
+        .flat_map(|each| [(each, false), (each, true)])
+    {
+        println!("{meanwhile:?} {by_sweep}");
+        let at_stripe = at_stripe(VISA).await;
+        let (played, approved) = (at_stripe.played.clone(), with_stripe(VISA));
+        played.plan(Operation::Confirm, Mishap::RequestLost);
+        assert_eq!(at_stripe.shop.pay_with("k1").await.status, 503);
+        played.plan(Operation::Cancel, Mishap::AnswerLost);
+        let test = match meanwhile {
+            Meanwhile::Nothing | Meanwhile::RolledBack => {
+                at_stripe.shop.revoke().await;
+                let test = at_stripe.changed().await;
+                assert_eq!(test.shop.pay_with("k2").await.status, 503);
+                test
+            }
+            Meanwhile::FirstCard => {
+                at_stripe.shop.approve(&with_stripe(MASTERCARD)).await;
+                assert_eq!(at_stripe.shop.pay_with("k2").await.status, 503);
+                let test = at_stripe.changed_without_agreement();
+                test.redeployed(Bills::Stripe)
+            }
+        };
+        let taken = match meanwhile {
+            Meanwhile::Nothing => (0, 1),
+            Meanwhile::RolledBack | Meanwhile::FirstCard => (1, 0),
+        };
+        let test = match meanwhile {
+            Meanwhile::Nothing => test,
+            Meanwhile::RolledBack | Meanwhile::FirstCard => {
+                let test = test.redeployed(Bills::Stripe);
+                test.shop.approve(&approved).await;
+                test
+            }
+        };
+        if by_sweep {
+            assert_eq!(test.shop.sweep().await, 0);
+        } else {
+            let reply = test.shop.pay_with("k3").await;
+            assert_eq!(reply.status, 201, "{}", reply.text);
+        }
+        test.shop.assert_paid().await;
+        assert_eq!(test.taken(), taken);
+        assert_eq!(test.stripe.intents()[0].1, "canceled");
+    }
+}
+
 /// A shop that changed from Stripe to `PayPal` and back while a customer was to confirm. Neither
 /// partner has charged.
 async fn rolled_back() -> Both {

@@ -358,15 +358,18 @@ impl<P: BillingPartner> Payments<P> {
         }
         let opener = self.partner.of(&charge).map_err(partner_failed)?;
         let permission = self.permission(&order, fence, opener).await?;
+        // A worker that was replacing the charge closed it and did not get further.
+        let was_replaced = payment.is_being_replaced
+            && matches!(status, ChargeStatus::Cancelled | ChargeStatus::Expired);
         if self.partner.is_former(&charge)
-            && (status == ChargeStatus::ActionRequired || permission.is_other_than(&charge))
+            && (was_replaced
+                || status == ChargeStatus::ActionRequired
+                || permission.is_other_than(&charge))
         {
             return self.change_partner(&order, fence, &charge, status).await;
         }
         charge.request.agreement = self.require(&order, fence, permission).await?;
-        // Includes a closed charge: a worker that replaced the method may have closed it and
-        // crashed.
-        if charge.has_other_method() {
+        if was_replaced || charge.has_other_method() {
             return self.change_method(&order, fence, charge).await;
         }
         if status != ChargeStatus::Unconfirmed {
@@ -403,6 +406,7 @@ impl<P: BillingPartner> Payments<P> {
         fence: Fence,
         mut charge: OpenCharge,
     ) -> Result<Order, Error> {
+        self.record_replacement(order, fence).await?;
         match self.partner.cancel(&charge).await {
             Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
                 let charge = self.replace(order, fence, &charge).await?;
@@ -441,6 +445,7 @@ impl<P: BillingPartner> Payments<P> {
             return self.settle(order, fence, charge, status).await;
         }
         self.require(order, fence, permission).await?;
+        self.record_replacement(order, fence).await?;
         match self.partner.cancel(charge).await {
             Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
                 let charge = self.replace(order, fence, charge).await?;
@@ -449,6 +454,16 @@ impl<P: BillingPartner> Payments<P> {
             Ok(status) => self.settle(order, fence, charge, status).await,
             Err(error) => self.look_up_failed(order, fence, error).await,
         }
+    }
+
+    /// Records that the charge is about to be closed for another one. Its closing may go unanswered,
+    /// and the agreement or the partner may change again before the next worker finds it closed.
+    async fn record_replacement(&self, order: &Order, fence: Fence) -> Result<(), Error> {
+        let payment = order.payment.as_ref();
+        if payment.is_some_and(|payment| payment.is_being_replaced) {
+            return Ok(());
+        }
+        written(self.store.charge_replaced(order, fence).await?)
     }
 
     /// Opens a charge at the current partner in place of a closed one.
@@ -480,15 +495,10 @@ impl<P: BillingPartner> Payments<P> {
             .store
             .charge_asked(order, fence, method.as_ref(), now)
             .await?;
-        match asked {
-            Settlement::Written(_) => {
-                charge.method = method;
-                charge.unanswered_since = Some(now);
-                Ok(())
-            }
-            Settlement::Overtaken(_) => Err(in_progress()),
-            Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
-        }
+        written(asked)?;
+        charge.method = method;
+        charge.unanswered_since = Some(now);
+        Ok(())
     }
 
     /// Confirms a charge whose reference is stored. A charge that expired before it was confirmed
@@ -635,11 +645,8 @@ impl<P: BillingPartner> Payments<P> {
             method: charge.method.clone(),
             at,
         };
-        match self.store.charge_opened(&order.id, fence, &opened).await? {
-            Settlement::Written(_) => Ok(charge),
-            Settlement::Overtaken(_) => Err(in_progress()),
-            Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
-        }
+        written(self.store.charge_opened(&order.id, fence, &opened).await?)?;
+        Ok(charge)
     }
 
     /// Records the outcome of the charge.
@@ -882,6 +889,15 @@ fn in_progress() -> Error {
 }
 
 /// The order after a fenced write, or as another worker left it.
+/// Whether this worker's write was carried out.
+fn written(settlement: Settlement) -> Result<(), Error> {
+    match settlement {
+        Settlement::Written(_) => Ok(()),
+        Settlement::Overtaken(_) => Err(in_progress()),
+        Settlement::NotFound => Err(Error::NotFound(Missing::Invoice)),
+    }
+}
+
 fn order_after(settlement: Settlement) -> Result<Order, Error> {
     match settlement {
         Settlement::Written(order) => Ok(*order),

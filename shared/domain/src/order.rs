@@ -216,6 +216,9 @@ pub struct Payment {
     /// Since when a confirmation of the charge has gone unanswered. The partner may still carry it
     /// out.
     pub unanswered_since: Option<Timestamp>,
+    /// Whether a worker is closing the charge at the partner to open another one in its place. If
+    /// the partner then shows it as closed, nobody has declined anything.
+    pub is_being_replaced: bool,
     /// Since when the order has been waiting for its customer, while it waits: since the last
     /// attempt, or since no agreement was available to charge. Earlier versions did not store it.
     pub waiting_since: Option<Timestamp>,

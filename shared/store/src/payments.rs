@@ -323,7 +323,8 @@ impl Store {
             .set("payment.partner", s(opened.partner.as_str()))
             .set("payment.account", s(opened.account.as_str()))
             .set("payment.unansweredSince", at.clone())
-            .set("payment.waitingSince", at);
+            .set("payment.waitingSince", at)
+            .remove(["payment.replacing"]);
         let change = match &opened.method {
             Some(method) => change.set("payment.method", s(method.as_str())),
             None => change.remove(["payment.method"]),
@@ -342,13 +343,26 @@ impl Store {
     ) -> Result<Settlement, StoreError> {
         let before = order.payment.as_ref();
         let before = before.and_then(|payment| payment.method.as_ref());
-        let mut change = under(&order.id, fence).set("payment.unansweredSince", n(now.millis()));
+        let mut change = under(&order.id, fence)
+            .set("payment.unansweredSince", n(now.millis()))
+            .remove(["payment.replacing"]);
         if method != before {
             change = change.set("payment.waitingSince", n(now.millis()));
         }
         if let Some(method) = method {
             change = change.set("payment.method", s(method.as_str()));
         }
+        self.settled(change, |_| false).await
+    }
+
+    /// Records that the charge is about to be closed at the partner and replaced by another one;
+    /// one write. A worker that later finds it closed replaces it, whatever else has changed.
+    pub async fn charge_replaced(
+        &self,
+        order: &Order,
+        fence: Fence,
+    ) -> Result<Settlement, StoreError> {
+        let change = under(&order.id, fence).set("payment.replacing", Value::Bool(true));
         self.settled(change, |_| false).await
     }
 
@@ -366,7 +380,11 @@ impl Store {
             .set("payment.state", s(ChargeState::Captured.as_str()))
             .set("payment.charge", charge_value(charge))
             .remove(CLAIM)
-            .remove(["payment.unansweredSince", "payment.waitingSince"]);
+            .remove([
+                "payment.unansweredSince",
+                "payment.waitingSince",
+                "payment.replacing",
+            ]);
         self.settled(captured, |order| order.charge().is_some())
             .await
     }
@@ -417,7 +435,7 @@ impl Store {
             )
             .value(":decline", Value::L(vec![decline_value(decline)]))
             .remove(CLAIM)
-            .remove(["payment.unansweredSince"])
+            .remove(["payment.unansweredSince", "payment.replacing"])
             .due(&order.id, due);
         self.settled(declined, |order| {
             order.payment.as_ref().is_some_and(|payment| {
@@ -532,13 +550,14 @@ impl<Kind> OrderWrite<Kind> {
 pub(super) const CLAIM: [&str; 2] = ["payment.holder", "payment.leaseUntil"];
 
 /// The attributes that belong to a charge and are removed with it.
-const FORGOTTEN_WITH_A_CHARGE: [&str; 6] = [
+const FORGOTTEN_WITH_A_CHARGE: [&str; 7] = [
     "payment.reference",
     "payment.openedAt",
     "payment.partner",
     "payment.account",
     "payment.method",
     "payment.unansweredSince",
+    "payment.replacing",
 ];
 
 /// A change that only the holder of the current claim can make.

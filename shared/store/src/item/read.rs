@@ -184,6 +184,7 @@ fn payment(reader: &Reader<'_>) -> Result<Payment, Corrupt> {
         account: reader.parsed("account", PartnerAccount::parse)?,
         method: reader.parsed("method", MethodFingerprint::parse)?,
         unanswered_since: reader.time("unansweredSince")?,
+        is_being_replaced: reader.bool("replacing")?,
         waiting_since: reader.time("waitingSince")?,
         // It is only shown, so an unknown value from a newer version counts as absent.
         wait_reason: reader
