@@ -37,11 +37,12 @@ HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 # The attributes of an order that may be shown without `personal`.
 SHOWN = (
-    "orderId, #status, version, currency, subTotal, tax, total, createdAt, dueStep, dueAt, dueTries, events, payment.#state, "
+    "orderId, #status, version, currency, subTotal, tax, #total, createdAt, dueStep, dueAt, dueTries, events, payment.#state, "
     "payment.attempt, payment.fence, payment.leaseUntil, payment.#reference, payment.declines, disputes, delivery, "
     "shipment.trackingNumber, shipment.carrier"
 )
-NAMES = {"#status": "status", "#state": "state", "#reference": "reference"}
+NAMES = {"#status": "status", "#state": "state", "#reference": "reference", "#total": "total"}
+PROJECTION: dict[str, Any] = {"ProjectionExpression": SHOWN, "ExpressionAttributeNames": NAMES}
 
 
 @dataclass
@@ -122,7 +123,7 @@ class Console:
 
     def order(self, order: str) -> dict[str, Any] | None:
         """One order's item, and its steps as far as they are known."""
-        projection: dict[str, Any] = {} if self.personal else {"ProjectionExpression": SHOWN, "ExpressionAttributeNames": NAMES}
+        projection = {} if self.personal else PROJECTION
         answer = self.deployment.client("dynamodb").get_item(
             TableName=self.deployment.output("OrdersTableName"), Key={"orderId": {"S": order}}, ConsistentRead=True, **projection
         )

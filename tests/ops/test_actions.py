@@ -7,9 +7,8 @@ import unittest
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import Mock
 
-from botocore.exceptions import ClientError
+from played_dynamodb import PlayedDynamoDb
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops"))
@@ -21,7 +20,6 @@ from survey import LETTERS, peek  # noqa: E402
 from work import Redrive  # noqa: E402
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
     from work import DeadLetter
@@ -116,12 +114,12 @@ class TestPeek(unittest.TestCase):
 
 class TestRequeue(unittest.TestCase):
     def test_it_writes_what_the_sweeps_own_test_writes(self) -> None:
-        dynamodb = Mock()
-        self.assertEqual(requeue(dynamodb, "Orders", "ord_1", 5), Requeued.MARKED)
-        [write] = dynamodb.update_item.call_args_list
+        dynamodb = PlayedDynamoDb(UpdateItem={})
+        self.assertEqual(requeue(dynamodb.client, "Orders", "ord_1", 5), Requeued.MARKED)
+        [write] = dynamodb.sent("UpdateItem")
         played = (ROOT / "tests/suite/chain.rs").read_text()
         for expression in ("UpdateExpression", "ConditionExpression"):
-            self.assertIn(f'"{write.kwargs[expression]}"', played)
+            self.assertIn(f'"{write[expression]}"', played)
 
 
 class TestRedrive(unittest.TestCase):
@@ -180,23 +178,15 @@ class TestDrop(unittest.TestCase):
         self.assertEqual((dropped.done, dropped.left, len(sqs.dead), sqs.hidden), ([], [], 3, set()))
 
 
-def ledgers(row: dict[str, Any] | None, *refusals: Sequence[str]) -> tuple[Ledgers, Mock]:
+def ledgers(row: dict[str, Any] | None, *refusals: Sequence[str]) -> tuple[Ledgers, PlayedDynamoDb]:
     """The tables with this row, whose transactions are cancelled for these reasons, one after the other."""
-    dynamodb = Mock()
     item = row and {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in row.items()}
-    dynamodb.get_item.return_value = {"Item": item} if item else {}
     cancelled = [
-        ClientError(
-            cast(
-                "Any",
-                {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [{"Code": each} for each in why]},
-            ),
-            "TransactWriteItems",
-        )
+        {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [{"Code": each} for each in why]}
         for why in refusals
     ]
-    dynamodb.transact_write_items.side_effect = [*cancelled, {}]
-    return Ledgers(cast("DynamoDBClient", dynamodb), "Orders", "Emails"), dynamodb
+    dynamodb = PlayedDynamoDb(GetItem={"Item": item} if item else {}, TransactWriteItems=[*cancelled, {}], UpdateItem={})
+    return Ledgers(dynamodb.client, "Orders", "Emails"), dynamodb
 
 
 def a_row(state: str, **fields: Any) -> dict[str, Any]:
@@ -223,14 +213,14 @@ class TestResend(unittest.TestCase):
             with self.subTest(row=row, sure=sure):
                 tables, dynamodb = ledgers(row)
                 self.assertEqual(resend(tables, MAIL, NOW, sure=sure), outcome)
-                self.assertEqual(dynamodb.transact_write_items.call_count, outcome is Resent.QUEUED)
+                self.assertEqual(len(dynamodb.sent("TransactWriteItems")), outcome is Resent.QUEUED)
 
     def test_it_writes_what_the_functions_own_test_writes(self) -> None:
         played = (ROOT / "tests/suite/resend.rs").read_text()
         tables, dynamodb = ledgers(a_row("unconfirmed"), ("None", "ConditionalCheckFailed"))
         self.assertEqual(resend(tables, MAIL, NOW, sure=False), Resent.QUEUED)
-        for call in dynamodb.transact_write_items.call_args_list:
-            for item in call.kwargs["TransactItems"]:
+        for request in dynamodb.sent("TransactWriteItems"):
+            for item in request["TransactItems"]:
                 self.assertIn(f'"{item["Update"]["UpdateExpression"]}"', played)
                 for condition in item["Update"]["ConditionExpression"].split(" AND "):
                     self.assertIn(condition, played)
@@ -261,7 +251,7 @@ class TestSeen(unittest.TestCase):
             with self.subTest(row=row):
                 tables, dynamodb = ledgers(row)
                 self.assertEqual(mark_as_seen(tables, MAIL, NOW), outcome)
-                self.assertEqual(dynamodb.update_item.call_count, outcome is Seen.MARKED)
+                self.assertEqual(len(dynamodb.sent("UpdateItem")), outcome is Seen.MARKED)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 from botocore.stub import Stubber
 
+from played_dynamodb import Answer, PlayedDynamoDb
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops"))
 
-from console import NAMES, SHOWN, Console  # noqa: E402  (the path above makes it importable)
+from console import PROJECTION, SHOWN, Console  # noqa: E402  (the path above makes it importable)
 from front import Request, Response  # noqa: E402
 
 if TYPE_CHECKING:
@@ -24,17 +26,15 @@ ID = "ord_01JDB4XK00EXAMPVE0RDER0001"
 
 
 class PlayedDeployment:
-    """A deployment whose DynamoDB is a real client with played answers."""
+    """A deployment whose clients are real and whose answers are played. Any other call than those that are played fails."""
 
-    def __init__(self) -> None:
-        self._clients: dict[str, Any] = {
-            service: boto3.client(service, region_name="eu-central-1", aws_access_key_id="test", aws_secret_access_key="test")
-            for service in ("cloudwatch", "dynamodb")
-        }
-        self.dynamodb = Stubber(self._clients["dynamodb"])
-        # Any other call than those that are played fails.
-        self.dynamodb.activate()
-        Stubber(self._clients["cloudwatch"]).activate()
+    def __init__(self, **answers: Answer) -> None:
+        self.dynamodb = PlayedDynamoDb(**answers)
+        cloudwatch = boto3.client(
+            "cloudwatch", region_name="eu-central-1", aws_access_key_id="test", aws_secret_access_key="test"
+        )
+        Stubber(cloudwatch).activate()
+        self._clients: dict[str, Any] = {"cloudwatch": cloudwatch, "dynamodb": self.dynamodb.client}
 
     def client(self, service: str) -> Any:
         return self._clients[service]
@@ -48,30 +48,23 @@ class PlayedDeployment:
 
 class TestOrder(unittest.TestCase):
     def asked(self, deployment: PlayedDeployment, path: str, *, personal: bool = False) -> Response | None:
-        """The console's answer; every played answer must be used up."""
+        """The console's answer."""
         console = Console(cast("Deployment", deployment), writes=False, personal=personal)
-        answer = console.answer(Request("GET", path, {"host": "localhost:9100"}, b""), b"")
-        deployment.dynamodb.assert_no_pending_responses()
-        return answer
+        return console.answer(Request("GET", path, {"host": "localhost:9100"}, b""), b"")
 
     def test_an_order_is_read_by_its_key_without_personal_data_unless_that_was_asked_for(self) -> None:
         item = {"orderId": {"S": ID}, "status": {"S": "pending"}, "version": {"N": "1"}}
         key = {"TableName": "OrdersTableName", "Key": {"orderId": {"S": ID}}, "ConsistentRead": True}
-        for personal, projection in (
-            (False, {"ProjectionExpression": SHOWN, "ExpressionAttributeNames": NAMES}),
-            (True, {}),
-        ):
-            deployment = PlayedDeployment()
-            deployment.dynamodb.add_response("get_item", {"Item": item}, key | projection)
+        for personal, projection in ((False, PROJECTION), (True, {})):
+            deployment = PlayedDeployment(GetItem={"Item": item})
             answer = self.asked(deployment, f"/console/order/{ID}", personal=personal)
             assert answer
             self.assertEqual((answer.status, json.loads(answer.body)["order"]["orderId"]), (200, ID))
+            self.assertEqual(deployment.dynamodb.sent("GetItem"), [key | projection])
         self.assertFalse({"contact", "customerId", "lines", "reference", "metadata"} & set(SHOWN.split(", ")))
 
     def test_an_order_that_does_not_exist_is_not_found(self) -> None:
-        deployment = PlayedDeployment()
-        deployment.dynamodb.add_response("get_item", {})
-        answer = self.asked(deployment, f"/console/order/{ID}")
+        answer = self.asked(PlayedDeployment(GetItem={}), f"/console/order/{ID}")
         self.assertEqual(answer and answer.status, 404)
 
     def test_nothing_is_read_for_what_is_no_whole_order_id(self) -> None:
@@ -79,8 +72,7 @@ class TestOrder(unittest.TestCase):
             self.assertIsNone(self.asked(PlayedDeployment(), f"/console/order/{text}"))
 
     def test_a_refusal_by_aws_names_the_call(self) -> None:
-        deployment = PlayedDeployment()
-        deployment.dynamodb.add_client_error("get_item", "AccessDeniedException", "not authorized", 400)
+        deployment = PlayedDeployment(GetItem={"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}})
         answer = self.asked(deployment, f"/console/order/{ID}")
         assert answer
         self.assertEqual(json.loads(answer.body), {"detail": "AWS refused GetItem: AccessDeniedException"})
