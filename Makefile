@@ -95,7 +95,7 @@ ops-overdue: tools
 console: tools
 	$(call refuse_unknown,console,STACK ON PORT WRITE PERSONAL)
 	@$(VENV)/bin/python ops/console.py $(if $(STACK),--stack '$(STACK)') $(if $(ON),--on '$(ON)') $(if $(PORT),--port '$(PORT)') \
-	  $(if $(WRITE),--write) $(if $(PERSONAL),--personal)
+	  $(if $(WRITE),--write '$(WRITE)') $(if $(PERSONAL),--personal '$(PERSONAL)')
 
 test: export CARGO_PROFILE_DEV_OPT_LEVEL := 1
 test: test-template test-ops test-local test-rust test-faults-and-stacks

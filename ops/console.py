@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ages import OldestMessages
-from deployment import Deployment, Failure, choose_aws
+from deployment import Deployment, Failure, choose_aws, require_choice
 
 # From local/, which `deployment` made importable.
 from front import Front, Request, Response
-from overdue import act, arguments
+from overdue import Parser, act, arguments, one_of
 from processes import interruptible, require_free_port
 from recorder import Recorder
 from report import as_json
@@ -160,21 +161,30 @@ def file(name: str) -> Response | None:
     return Response(200, TYPES[path.suffix], path.read_bytes())
 
 
-def asked_for() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Serve the console of a deployed stack on loopback.", allow_abbrev=False)
+def options(given: Sequence[str]) -> argparse.Namespace:
+    """The operator's options."""
+    parser = Parser(description="Serve the console of a deployed stack on loopback.", allow_abbrev=False)
     parser.add_argument("--stack", default="orderflow", help="name of the CloudFormation stack")
-    parser.add_argument("--on", choices=("local", "aws"), help="a running `make run`, or AWS by your settings")
+    parser.add_argument("--on", type=one_of("local", "aws"), help="a running `make run`, or AWS by your settings")
     parser.add_argument("--port", type=int, default=9100, help="the console's port on loopback")
-    parser.add_argument("--write", action="store_true", help="allow requeue and redrive")
-    parser.add_argument("--personal", action="store_true", help="show names, addresses, and carts")
-    return parser.parse_args()
+    for name, effect in (("--write", f"allow {', '.join(ACTIONS)}"), ("--personal", "show names, addresses, and carts")):
+        parser.add_argument(name, type=one_of("yes"), nargs="?", const="yes", help=effect)
+    return parser.parse_args(given)
+
+
+def console_of(asked: argparse.Namespace) -> Console:
+    """The console that the operator asked for."""
+    place = choose_aws(asked.on)
+    if asked.write:
+        require_choice(asked.on, place)
+    return Console(Deployment(asked.stack, place), writes=bool(asked.write), personal=bool(asked.personal))
 
 
 def main() -> int:
-    asked = asked_for()
+    asked = options(sys.argv[1:])
     interruptible()
     try:
-        console = Console(Deployment(asked.stack, choose_aws(asked.on)), asked.write, asked.personal)
+        console = console_of(asked)
         require_free_port(asked.port, "PORT")
         with Front(asked.port, None, Recorder()) as front:
             front.page = console.answer

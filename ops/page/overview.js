@@ -61,7 +61,7 @@ function needs(now) {
     table("Dead letters", ["Queue", "Event", "Order", "Sent", "A redrive", ""],
       dead.map((letter) => [
         letter.queue, letter.type ?? "unreadable", orderLink(letter.orderId), clock(letter.sentAt), REDRIVES[letter.redrive] ?? letter.redrive,
-        now.writes && letter.redrive !== "try_again" && button("Drop", () => act("drop", { what: `${letter.queue}/${letter.messageId}` }))])),
+        now.writes && letter.redrive !== "try_again" && button("Drop", () => drop(letter))])),
     survey.mails.length ? el("h3", {}, "Parked mails") : null,
     table("Parked mails", ["Mail", "State", "Tries", "Since", ""],
       survey.mails.map((mail) => [
@@ -70,6 +70,12 @@ function needs(now) {
           button("Send again", () => act("resend", { what: mail.emailId })), button("Seen", () => act("seen", { what: mail.emailId })))])),
     survey.relayFailures ? el("p", { class: "alert" }, `Relay failures: ${survey.relayFailures}`) : null,
   ].filter(Boolean);
+}
+
+/** Deletes a dead letter, once the operator has confirmed it. */
+function drop(letter) {
+  const question = `Delete this message of the ${letter.queue} queue (${letter.type ?? "unreadable"}, ${letter.orderId ?? "no order"})? It cannot be restored.`;
+  if (confirm(question)) act("drop", { what: `${letter.queue}/${letter.messageId}` });
 }
 
 function depths(now) {

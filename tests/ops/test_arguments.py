@@ -1,4 +1,4 @@
-"""Which wishes `make ops-overdue` takes: a value that it does not know is refused in a sentence, never ignored."""
+"""Which wishes `make ops-overdue` and `make console` take: an unknown value is refused in a sentence, never ignored."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import unittest
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops"))
 
-from overdue import arguments  # noqa: E402  (the path above makes it importable)
+import console  # noqa: E402  (the path above makes it importable)
+from overdue import arguments  # noqa: E402
 
 ORDER = "ord_01JDB4XK00EXAMPVE0RDER0001"
 EVENTS = (
@@ -27,25 +29,25 @@ LETTER = (
 )
 
 
-def refusal(*given: str) -> str:
+def refusal(*given: str, parse: Callable[[Sequence[str]], object] = arguments) -> str:
     """What is said about a refused call; it must end with 2, "called wrongly"."""
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            arguments(given)
+            parse(given)
     except SystemExit as ended:
         assert ended.code == 2, ended.code
         return said.getvalue()
     raise AssertionError(f"{given} was taken")
 
 
-def by_make(*variables: str) -> list[str]:
+def by_make(*variables: str, target: str = "ops-overdue", script: str = "overdue.py") -> list[str]:
     """The arguments that make hands on, without calling anything."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
-    dry = ["make", "--dry-run", "--always-make", "--assume-old=tools", "ops-overdue", *variables]
+    dry = ["make", "--dry-run", "--always-make", "--assume-old=tools", target, *variables]
     said = subprocess.run(dry, cwd=ROOT, env=clean, capture_output=True, text=True, check=True).stdout
-    [call] = [line for line in said.replace("\\\n", " ").splitlines() if "ops/overdue.py" in line]
-    given = call.split("overdue.py", 1)[1]
+    [call] = [line for line in said.replace("\\\n", " ").splitlines() if f"ops/{script}" in line]
+    given = call.split(script, 1)[1]
     return subprocess.run(["sh", "-c", f"printf '%s\\n' {given}"], capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -123,6 +125,22 @@ class TestArguments(unittest.TestCase):
             with self.subTest(variable):
                 self.assertEqual(by_make(f"{variable}={value}"), [f"--{variable.lower()}", value])
         self.assertEqual(by_make(), [])
+
+    def test_the_console_grants_only_what_a_yes_allows(self) -> None:
+        for option in ("write", "personal"):
+            for value in ("no", "YES", "1", "", " "):
+                said = refusal(f"--{option}", value, parse=console.options)
+                self.assertEqual(said, f"{option.upper()} (--{option}): must be yes, not {value!r}\n")
+            self.assertEqual(getattr(console.options([f"--{option}", "yes"]), option), "yes")
+            self.assertEqual(console.options([f"--{option}"]), console.options([f"--{option}", "yes"]))
+            self.assertIsNone(getattr(console.options([]), option))
+
+    def test_make_hands_every_value_of_the_console_on_as_it_is(self) -> None:
+        for variable, value in (("WRITE", "no"), ("PERSONAL", "no"), ("ON", "azure"), ("PORT", "x"), ("STACK", "mine")):
+            with self.subTest(variable):
+                given = by_make(f"{variable}={value}", target="console", script="console.py")
+                self.assertEqual(given, [f"--{variable.lower()}", value])
+        self.assertEqual(by_make(target="console", script="console.py"), [])
 
 
 if __name__ == "__main__":

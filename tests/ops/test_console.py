@@ -7,6 +7,7 @@ import sys
 import unittest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock, patch
 
 import boto3
 from botocore.stub import Stubber
@@ -16,7 +17,9 @@ from played_dynamodb import Answer, PlayedDynamoDb
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "ops"))
 
-from console import PROJECTION, SHOWN, Console  # noqa: E402  (the path above makes it importable)
+import console  # noqa: E402  (the path above makes it importable)
+from console import PROJECTION, SHOWN, Console  # noqa: E402
+from deployment import Failure  # noqa: E402
 from front import Request, Response  # noqa: E402
 
 if TYPE_CHECKING:
@@ -49,8 +52,8 @@ class PlayedDeployment:
 class TestOrder(unittest.TestCase):
     def asked(self, deployment: PlayedDeployment, path: str, *, personal: bool = False) -> Response | None:
         """The console's answer."""
-        console = Console(cast("Deployment", deployment), writes=False, personal=personal)
-        return console.answer(Request("GET", path, {"host": "localhost:9100"}, b""), b"")
+        served = Console(cast("Deployment", deployment), writes=False, personal=personal)
+        return served.answer(Request("GET", path, {"host": "localhost:9100"}, b""), b"")
 
     def test_an_order_is_read_by_its_key_without_personal_data_unless_that_was_asked_for(self) -> None:
         item = {"orderId": {"S": ID}, "status": {"S": "pending"}, "version": {"N": "1"}}
@@ -76,6 +79,17 @@ class TestOrder(unittest.TestCase):
         answer = self.asked(deployment, f"/console/order/{ID}")
         assert answer
         self.assertEqual(json.loads(answer.body), {"detail": "AWS refused GetItem: AccessDeniedException"})
+
+
+class TestGrants(unittest.TestCase):
+    def test_actions_change_an_account_only_if_it_was_chosen(self) -> None:
+        deployed = Mock(return_value=PlayedDeployment())
+        with patch.object(console, "choose_aws", return_value=""), patch.object(console, "Deployment", deployed):
+            with self.assertRaisesRegex(Failure, "Set ON=aws"):
+                console.console_of(console.options(["--write", "yes"]))
+            for given, granted in (([], (False, False)), (["--on", "aws", "--write", "yes", "--personal", "yes"], (True, True))):
+                served = console.console_of(console.options(given))
+                self.assertEqual((served.writes, served.personal), granted)
 
 
 if __name__ == "__main__":
