@@ -149,8 +149,8 @@ class Console:
             raise Failure(f"{asked['what']} is not what {action} takes.") from None
         self._shown = {}
         if answer.code:
-            raise Failure(" ".join(answer.lines))
-        return {"said": answer.lines[0]}
+            raise Failure(" ".join(answer.sentences))
+        return {"said": answer.sentences[0]}
 
 
 def file(name: str) -> Response | None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # How long letters stay hidden if this process crashes while it moves them.
 MOVE_SECONDS = 60
 
+# How many receives in a row may bring no new letter. A letter that was left becomes visible again after `MOVE_SECONDS`, and
+# another reader's soon.
+RECEIVES_IN_VAIN = 5
+
 # The effects of a redrive of which nothing is lost with the letter.
 DROPPABLE = (Redrive.NOTHING, Redrive.TOO_EARLY, Redrive.UNKNOWN_ORDER, Redrive.UNREADABLE)
 
@@ -31,10 +35,14 @@ Judge = Callable[[Sequence[DeadLetter]], Mapping[str, Redrive]]
 
 @dataclass
 class Moved:
-    """Outcome of a redrive or drop: the letters that were moved or dropped, and those that were left, with the reason."""
+    """Outcome of a redrive or drop: the letters that were moved or dropped, and those that were left, with the reason.
+
+    `not_received` is the number of the others, because SQS's count includes those that another reader hides.
+    """
 
     done: list[tuple[DeadLetter, Redrive]] = field(default_factory=list)
     left: list[tuple[DeadLetter, Redrive]] = field(default_factory=list)
+    not_received: int = 0
 
 
 def redrive(sqs: SQSClient, dead: str, queue: str, judge: Judge) -> Moved:
@@ -57,6 +65,7 @@ def redrive(sqs: SQSClient, dead: str, queue: str, judge: Judge) -> Moved:
                 sqs.send_message(QueueUrl=queue, MessageBody=message["Body"], MessageAttributes=attributes)
                 received.delete(message)
                 moved.done.append((letter, effect))
+        moved.not_received = received.missing
     return moved
 
 
@@ -80,6 +89,7 @@ def drop(sqs: SQSClient, dead: str, what: str, judge: Judge, *, sure: bool) -> M
                     dropped.left.append((letter, effect))
                 if what == letter.message:
                     return dropped
+        dropped.not_received = received.missing
     return dropped
 
 
@@ -90,6 +100,8 @@ class _Received:
         self._sqs = sqs
         self._dead = dead
         self._hidden: dict[str, str] = {}
+        # How many letters the queue had at the start that were not received yet.
+        self.missing = 0
 
     def __enter__(self) -> _Received:
         return self
@@ -106,25 +118,32 @@ class _Received:
         self._hidden.pop(message["MessageId"], None)
 
     def pages(self) -> Iterator[list[tuple[DeadLetter, MessageTypeDef]]]:
-        left = depth(self._sqs, self._dead)
+        self.missing = depth(self._sqs, self._dead)
         known: set[str] = set()
-        while left > 0:
-            # Without a wait, SQS queries only some of its servers.
-            messages = self._sqs.receive_message(
-                QueueUrl=self._dead,
-                MaxNumberOfMessages=min(RECEIVE, left),
-                VisibilityTimeout=MOVE_SECONDS,
-                WaitTimeSeconds=1,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["SentTimestamp"],
-            ).get("Messages", [])
-            self._hidden |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        in_vain = 0
+        while self.missing > 0 and in_vain < RECEIVES_IN_VAIN:
+            messages = self._receive()
             new = [message for message in messages if message["MessageId"] not in known]
             if not new:
-                return
+                in_vain += 1
+                continue
+            in_vain = 0
             known.update(message["MessageId"] for message in new)
-            left -= len(new)
+            self.missing -= len(new)
             yield [
                 (read_dead_letter(each["MessageId"], int(each["Attributes"]["SentTimestamp"]), each["Body"]), each)
                 for each in new
             ]
+
+    def _receive(self) -> list[MessageTypeDef]:
+        # Without a wait, SQS queries only some of its servers.
+        messages = self._sqs.receive_message(
+            QueueUrl=self._dead,
+            MaxNumberOfMessages=min(RECEIVE, self.missing),
+            VisibilityTimeout=MOVE_SECONDS,
+            WaitTimeSeconds=1,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["SentTimestamp"],
+        ).get("Messages", [])
+        self._hidden |= {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+        return messages

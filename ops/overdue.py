@@ -128,30 +128,39 @@ def now() -> int:
 
 
 class Answer:
-    """What an action prints, and its exit code."""
+    """What an action prints, as lines or as JSON, and its exit code. `sentences` are the lines without tables."""
 
     def __init__(self, where: str) -> None:
         self.fields: dict[str, object] = {"where": where}
         self.lines: list[str] = []
+        self.sentences: list[str] = []
         self.code = 0
 
     def add(self, line: str, *, failed: bool = False, **fields: object) -> None:
         self.lines.append(line)
+        self.sentences.append(line)
         self.fields |= fields
         self.code = 1 if failed else self.code
 
     def letters(self, what: str, queue: str, moved: Moved) -> None:
-        """The letters that were moved or dropped, and those that were left."""
+        """The letters that were moved or dropped, those that were left, and how many were not received."""
         self.add(
             f"{what}: {len(moved.done)}. Left: {len(moved.left)}.",
             queue=queue,
             moved=len(moved.done),
+            notReceived=moved.not_received,
             letters=[letter_json(*each) for each in moved.done],
             left=[letter_json(*each) for each in moved.left],
         )
         for title, some in (("Done", moved.done), ("Left", moved.left)):
             if some:
                 self.lines += [f"{title}:", *table(LETTER_HEADS, [letter_row(queue, *each) for each in some])]
+
+    def tell_missing(self, moved: Moved) -> None:
+        """A queue is not done while letters of it were not received."""
+        if moved.not_received:
+            hidden = "Another reader hides them for up to a minute, or SQS's count is not up to date."
+            self.add(f"Not received: {moved.not_received}. {hidden} Repeat the command in a minute.", failed=True)
 
 
 def act(asked: argparse.Namespace, deployment: Deployment) -> Answer:
@@ -174,6 +183,7 @@ def act(asked: argparse.Namespace, deployment: Deployment) -> Answer:
         answer.letters(f"Moved back to the {queue} queue", queue, moved)
         if moved.left:
             answer.add("What was left would return or do nothing. DROP=queue/message deletes it.")
+        answer.tell_missing(moved)
     elif asked.drop:
         queue, what = asked.drop
         sqs, dead = deployment.client("sqs"), deployment.dead_letters(queue)
@@ -182,7 +192,8 @@ def act(asked: argparse.Namespace, deployment: Deployment) -> Answer:
         if dropped.left:
             answer.add(f"A redrive still does something with it: REDRIVE={queue}, or add SURE=yes.", failed=True)
         elif not dropped.done:
-            answer.add("No such letter was received. Another reader may hide it for a minute.", failed=True)
+            answer.add("No such letter was received.", failed=True)
+        answer.tell_missing(dropped)
     if asked.sweep and not answer.code:
         counts = sweep(deployment.physical_id("Sweep"), deployment.client("lambda"))
         answer.add("Swept: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + ".", sweep=counts)

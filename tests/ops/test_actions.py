@@ -7,6 +7,7 @@ import unittest
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock, patch
 
 from played_dynamodb import PlayedDynamoDb
 
@@ -16,6 +17,7 @@ sys.path.insert(0, str(ROOT / "ops"))
 from actions import Requeued, requeue  # noqa: E402  (the path above makes it importable)
 from letters import Judge, drop, redrive  # noqa: E402
 from mails import Ledgers, Resent, Seen, mark_as_seen, resend  # noqa: E402
+from overdue import act, arguments  # noqa: E402
 from survey import LETTERS, peek  # noqa: E402
 from work import Redrive  # noqa: E402
 
@@ -46,13 +48,15 @@ class Outage(Exception):
 class PlayedSqs:
     """A dead-letter queue `dead` and its queue `queue`, which fail at the call whose number is `fails_at`."""
 
-    def __init__(self, letters: int, *, fails_at: int = 0, comes_back: bool = False) -> None:
+    def __init__(self, letters: int, *, fails_at: int = 0, comes_back: bool = False, others: int = 0, again: int = 0) -> None:
+        """Another reader hides the first `others` letters; the first ten are received `again` times after the first."""
         self.dead = [f"letter {n}" for n in range(letters)]
-        self.hidden: set[str] = set()
+        self.hidden: set[str] = set(self.dead[:others])
         self.queue: list[str] = []
         self.calls = 0
         self._fails_at = fails_at
         self._comes_back = comes_back
+        self._again = again
 
     @property
     def client(self) -> SQSClient:
@@ -71,6 +75,9 @@ class PlayedSqs:
     def receive_message(self, MaxNumberOfMessages: int, **_: Any) -> dict[str, Any]:
         self._call()
         found = [letter for letter in self.dead if letter not in self.hidden][:MaxNumberOfMessages]
+        if self._again and self.hidden:
+            found = [letter for letter in self.dead if letter in self.hidden][:MaxNumberOfMessages]
+            self._again -= 1
         self.hidden.update(found)
         sent = {"SentTimestamp": "1"}
         messages = [{"MessageId": each, "ReceiptHandle": each, "Body": each, "Attributes": sent} for each in found]
@@ -153,6 +160,21 @@ class TestRedrive(unittest.TestCase):
     def test_letters_that_come_back_are_not_moved_for_ever(self) -> None:
         self.assertEqual(len(redrive(PlayedSqs(3, comes_back=True).client, "dead", "queue", judged()).done), 3)
 
+    def test_letters_that_another_reader_hides_are_counted(self) -> None:
+        for letters, others in ((3, 3), (25, 4)):
+            sqs = PlayedSqs(letters, others=others)
+            moved = redrive(sqs.client, "dead", "queue", judged())
+            self.assertEqual((len(moved.done), moved.not_received, len(sqs.dead)), (letters - others, others, others))
+        self.assertEqual(redrive(PlayedSqs(12).client, "dead", "queue", judged()).not_received, 0)
+
+    def test_letters_that_are_received_once_more_do_not_end_it(self) -> None:
+        # They are left, so they become visible again while the others are still moved.
+        left = {f"letter_{n}": Redrive.NOTHING for n in range(10)}
+        moved = redrive(PlayedSqs(25, again=3).client, "dead", "queue", judged(**left))
+        self.assertEqual((len(moved.done), len(moved.left), moved.not_received), (15, 10, 0))
+        moved = redrive(PlayedSqs(25, again=1000).client, "dead", "queue", judged(**left))
+        self.assertEqual((len(moved.done), len(moved.left), moved.not_received), (0, 10, 15))
+
 
 class TestDrop(unittest.TestCase):
     def test_one_letter_goes_and_the_others_stay_as_they_were(self) -> None:
@@ -176,6 +198,24 @@ class TestDrop(unittest.TestCase):
         sqs = PlayedSqs(3)
         dropped = drop(sqs.client, "dead", "letter 9", judged(Redrive.NOTHING), sure=True)
         self.assertEqual((dropped.done, dropped.left, len(sqs.dead), sqs.hidden), ([], [], 3, set()))
+
+    def test_letters_that_another_reader_hides_are_counted_unless_the_one_was_found(self) -> None:
+        for what, done, not_received in (("nothing", 3, 2), ("letter 0", 0, 2), ("letter 2", 1, 0)):
+            dropped = drop(PlayedSqs(5, others=2).client, "dead", what, judged(Redrive.NOTHING), sure=False)
+            self.assertEqual((len(dropped.done), dropped.not_received), (done, not_received), what)
+
+
+class TestAnswer(unittest.TestCase):
+    def test_letters_that_were_not_received_are_told_and_no_success(self) -> None:
+        for option, what in (("--redrive", "payment"), ("--drop", "payment/nothing")):
+            for others, code in ((2, 1), (0, 0)):
+                deployment = Mock()
+                deployment.client.return_value = PlayedSqs(5, others=others)
+                with patch("overdue.judge", lambda _deployment, _queue, letters: judged(Redrive.NOTHING)(letters)):
+                    answer = act(arguments([option, what]), deployment)
+                self.assertEqual((answer.code, answer.fields["notReceived"]), (code, others))
+                self.assertEqual("Not received: 2." in " ".join(answer.sentences), others == 2)
+                self.assertTrue(others == 0 or "Repeat" in answer.sentences[-1])
 
 
 def ledgers(row: dict[str, Any] | None, *refusals: Sequence[str]) -> tuple[Ledgers, PlayedDynamoDb]:
