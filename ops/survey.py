@@ -12,7 +12,6 @@ from boto3.dynamodb.types import TypeDeserializer
 from ages import OldestMessages
 from deployment import Deployment
 from work import (
-    MAILED_EVENTS,
     QUEUES,
     SHARDS,
     STEPS,
@@ -72,14 +71,14 @@ def take_survey(deployment: Deployment, now: int, mail_days: int | None = None, 
     items = batch_get(dynamodb, orders_table, "orderId", waiting | order_ids(all_letters), ORDER_FIELDS, ORDER_NAMES)
     orders = {order.id: order for order in map(read_order, items)}
 
-    wanted = {f"{order}/{event}" for order in waiting for event in MAILED_EVENTS}
+    wanted = {mail for order in waiting & orders.keys() for mail in orders[order].mail_ids}
     promised, all_promised = promised_mails(dynamodb, emails_table)
     wanted |= promised
     wanted |= {letter.mail for queue, _, letters in counts_and_letters if queue == "email" for letter in letters if letter.mail}
     rows = batch_get(dynamodb, emails_table, "emailId", wanted, MAIL_FIELDS, MAIL_NAMES)
     mails = {mail.id: mail for mail in map(read_mail, rows)}
     if mail_days is not None:
-        mails |= {mail.id: mail for mail in parked_mails(dynamodb, emails_table, now - mail_days * DAY)}
+        mails |= {mail.id: mail for mail in parked_lately(deployment, now, mail_days)}
 
     return Survey(
         where=deployment.where,
@@ -159,6 +158,13 @@ def batch_get(
             if left := answer.get("UnprocessedKeys", {}):
                 # DynamoDB returned fewer than requested; an immediate retry would not return more.
                 time.sleep(0.2)
+
+
+def parked_lately(deployment: Deployment, now: int, days: int) -> list[Mail]:
+    """The mails that were parked in that many days and are still listed. Scans the whole mail ledger."""
+    since = now - days * DAY
+    found = parked_mails(deployment.client("dynamodb"), deployment.output("EmailsTableName"), since)
+    return [mail for mail in found if mail.is_parked(now)]
 
 
 def parked_mails(dynamodb: DynamoDBClient, table: str, since: int) -> Iterator[Mail]:

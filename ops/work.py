@@ -15,7 +15,6 @@ SHARDS = 4
 OVERDUE_TRIES = 3
 CLAIM_STALE_AFTER = 7 * 60_000
 
-# Each queue by its service, with its name in the stack's outputs.
 # The queues, and what the stack's outputs call them.
 QUEUES = {"billing": "Billing", "payment": "Payment", "shipment": "Shipping", "email": "Email", "feedback": "EmailFeedback"}
 
@@ -50,8 +49,10 @@ REPORTS = ("ChargeReported", "DisputeReported", "DeliveryReported")
 FEEDBACK = ("Bounce", "Complaint")
 
 ORDER_ID = re.compile(r"ord_[0-7][0-9A-HJKMNP-TV-Z]{25}")
+# A refund that this service made. A partner names its own in another way.
+REFUND_ID = re.compile(r"rfd_[0-7][0-9A-HJKMNP-TV-Z]{25}")
 # What a mail is about: an event, or one of several refunds.
-TOPIC = rf"(?:{'|'.join(MAILED_EVENTS)}|PaymentRefunded/rfd_[0-7][0-9A-HJKMNP-TV-Z]{{25}})"
+TOPIC = rf"(?:{'|'.join(MAILED_EVENTS)}|PaymentRefunded/{REFUND_ID.pattern})"
 # The mail about a topic to the order's own address.
 OWN_MAIL_ID = re.compile(rf"(?P<order>{ORDER_ID.pattern})/{TOPIC}")
 # A time in a message, in milliseconds.
@@ -119,6 +120,14 @@ class Order:
     has_open_refunds: bool = False
     # The code with which the carrier refused its parcel.
     refusal: str | None = None
+    # The refunds that this service made.
+    refunds: tuple[str, ...] = ()
+
+    @property
+    def mail_ids(self) -> set[str]:
+        """The keys of the ledger rows of all mails to its own address that there may be."""
+        topics = (*MAILED_EVENTS, *(f"PaymentRefunded/{refund}" for refund in self.refunds))
+        return {f"{self.id}/{topic}" for topic in topics}
 
     def reasons(self, now: int) -> list[Reason]:
         """Why it is listed; empty for an order that is finished or in progress."""
@@ -287,7 +296,8 @@ def read_order(item: Mapping[str, Any]) -> Order:
     if "dueStep" in item:
         due = Due(item["dueStep"].partition("#")[0], int(item["dueAt"]), int(item.get("dueTries", 0)))
     # The state of a refund that cancels its order is the payment's.
-    parts = (refund for refund in item.get("refunds", {}).values() if not refund.get("closes"))
+    refunds = item.get("refunds", {})
+    parts = (refund for refund in refunds.values() if not refund.get("closes"))
     return Order(
         item["orderId"],
         item["status"],
@@ -297,6 +307,7 @@ def read_order(item: Mapping[str, Any]) -> Order:
         payment.get("waitReason"),
         any(refund["state"] in OPEN_REFUNDS for refund in parts),
         item.get("shippingRefusal", {}).get("code"),
+        tuple(name for name in refunds if REFUND_ID.fullmatch(name)),
     )
 
 
