@@ -17,15 +17,15 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ages import OldestMessages
-from deployment import Deployment, Failure, choose_aws, require_choice
+from deployment import Deployment, Failure, choose_aws, refusal, require_choice
 
 # From local/, which `deployment` made importable.
 from front import Front, Request, Response
-from overdue import Parser, act, arguments, one_of
+from overdue import Parser, act, arguments, now, one_of
 from processes import interruptible, require_free_port
 from recorder import Recorder
-from report import as_json
-from survey import plain, take_survey
+from report import as_json, mail_json, moment
+from survey import chunks, parked_lately, plain, take_survey
 from work import ORDER_ID
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -34,6 +34,11 @@ TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
 ACTIONS = ("requeue", "redrive", "resend", "seen", "drop")
 # How long what AWS was asked is shown before AWS is asked again, in seconds. The page polls more often.
 FRESH = 10.0
+# As the commands in the alarms' mails.
+MAIL_DAYS = 7
+# "DescribeAlarms", Amazon CloudWatch API Reference.
+ALARM_NAMES = 100
+UNREACHED = "AWS could not be reached."
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 # The attributes of an order that may be shown without `personal`.
@@ -76,6 +81,8 @@ class Console:
                     return file(name)
                 case "GET", ["console", "state"]:
                     return Response.of_json(self.state())
+                case "GET", ["console", "parked-mails"]:
+                    return Response.of_json(self.parked_mails())
                 case "GET", ["console", "order", order] if ORDER_ID.fullmatch(order):
                     found = self.order(order)
                     return Response.of_json(found, 200 if found else 404)
@@ -86,9 +93,9 @@ class Console:
         except Failure as failure:
             return Response.of_json({"detail": str(failure)}, 409)
         except ClientError as error:
-            return Response.of_json({"detail": f"AWS refused {error.operation_name}: {error.response['Error']['Code']}"}, 502)
+            return Response.of_json({"detail": refusal(error)}, 502)
         except BotoCoreError:
-            return Response.of_json({"detail": "AWS could not be reached."}, 502)
+            return Response.of_json({"detail": UNREACHED}, 502)
         except (ValueError, KeyError, TypeError):
             return Response.of_json({"detail": "The request cannot be read."}, 400)
 
@@ -97,7 +104,9 @@ class Console:
         host = request.headers.get("host", "").rsplit(":", 1)[0]
         if host not in HOSTS:
             return "The console answers on loopback only."
-        if request.method == "POST" and "x-console" not in request.headers:
+        # A read of the whole ledger has its price.
+        has_effect = request.method == "POST" or request.segments == ["console", "parked-mails"]
+        if has_effect and "x-console" not in request.headers:
             return "The console takes actions from its own page only."
         if request.method == "POST" and not self.writes:
             return "This console is read-only. Start it with WRITE=yes."
@@ -105,22 +114,36 @@ class Console:
 
     def state(self) -> dict[str, Any]:
         """Everything on the first screen."""
-        if not self._shown or time.monotonic() - self._asked_at > self.fresh:
-            survey = take_survey(self.deployment, time.time_ns() // 1_000_000, oldest=self._oldest)
-            self._shown = {"attention": json.loads(as_json(survey)), "alarms": self.alarms()}
-            self._asked_at = time.monotonic()
-        orders = self._shown["attention"]["orders"]
-        return {"mode": "aws", "writes": self.writes, "personal": self.personal, "orders": orders} | self._shown
+        shown = self._shown
+        if not shown or time.monotonic() - self._asked_at > self.fresh:
+            survey = take_survey(self.deployment, now(), oldest=self._oldest)
+            shown = {"attention": json.loads(as_json(survey)), **self.alarms()}
+            self._shown, self._asked_at = shown, time.monotonic()
+        orders = shown["attention"]["orders"]
+        return {"mode": "aws", "writes": self.writes, "personal": self.personal, "orders": orders} | shown
 
-    def alarms(self) -> list[dict[str, Any]]:
-        """The stack's alarms, those in alarm first."""
-        prefix = self.deployment.where.split(" ", 1)[0]
-        found = [
+    def alarms(self) -> dict[str, Any]:
+        """The stack's alarms, those in alarm first; without the right to read them, why they are unknown."""
+        try:
+            some = chunks(self.deployment.alarm_names(), ALARM_NAMES)
+            found = [alarm for names in some for alarm in self._described(names)]
+        except ClientError as error:
+            return {"alarms": None, "alarmsUnknown": refusal(error)}
+        except BotoCoreError:
+            return {"alarms": None, "alarmsUnknown": UNREACHED}
+        return {"alarms": sorted(found, key=lambda alarm: (alarm["state"] != "ALARM", alarm["name"])), "alarmsUnknown": None}
+
+    def _described(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        return [
             {"name": alarm["AlarmName"], "state": alarm["StateValue"], "description": alarm.get("AlarmDescription", "")}
-            for page in self._cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{prefix}-")
+            for page in self._cloudwatch.get_paginator("describe_alarms").paginate(AlarmNames=names)
             for alarm in page["MetricAlarms"]
         ]
-        return sorted(found, key=lambda alarm: (alarm["state"] != "ALARM", alarm["name"]))
+
+    def parked_mails(self) -> dict[str, Any]:
+        """The parked mails of the whole ledger, which an alarm's mail tells the operator to list."""
+        at = now()
+        return {"at": moment(at), "mails": [mail_json(mail) for mail in parked_lately(self.deployment, at, MAIL_DAYS)]}
 
     def order(self, order: str) -> dict[str, Any] | None:
         """One order's item, and its steps as far as they are known."""
@@ -197,7 +220,7 @@ def main() -> int:
     except Failure as failure:
         print(failure, file=sys.stderr)
     except ClientError as error:
-        print(f"AWS refused {error.operation_name}: {error.response['Error']['Code']}", file=sys.stderr)
+        print(refusal(error), file=sys.stderr)
     except BotoCoreError as error:
         print(f"AWS could not be reached: {error}", file=sys.stderr)
     return 1

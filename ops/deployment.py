@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "local"))
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
 
+ALARM = "AWS::CloudWatch::Alarm"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Short timeouts, because a person is waiting.
 CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4})
@@ -70,6 +72,12 @@ def point_at(endpoint: str) -> str:
     return f"at {endpoint}"
 
 
+def refusal(error: ClientError) -> str:
+    """The operator's text about a call that AWS refused."""
+    told = error.response["Error"]
+    return f"AWS refused {error.operation_name}: {told.get('Message') or told['Code']}"
+
+
 class Deployment:
     """A deployed stack and its clients, by this process's settings."""
 
@@ -110,6 +118,14 @@ class Deployment:
         """The physical ID of a resource."""
         answer = self.client("cloudformation").describe_stack_resource(StackName=self._stack, LogicalResourceId=name)
         return str(answer["StackResourceDetail"]["PhysicalResourceId"])
+
+    def alarm_names(self) -> list[str]:
+        """The names of the stack's alarms. Others in the account may begin like them."""
+        pages = self.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=self._stack)
+        resources = (resource for page in pages for resource in page["StackResourceSummaries"])
+        return [
+            each["PhysicalResourceId"] for each in resources if each["ResourceType"] == ALARM and each.get("PhysicalResourceId")
+        ]
 
     def dead_letters(self, queue: str) -> str:
         """The address of a queue's dead-letter queue; `queue` as in `work.QUEUES`."""

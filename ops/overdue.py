@@ -17,7 +17,7 @@ from typing import NoReturn
 from botocore.exceptions import BotoCoreError, ClientError
 
 from actions import Requeued, requeue, sweep
-from deployment import Deployment, Failure, choose_aws, require_choice
+from deployment import Deployment, Failure, choose_aws, refusal, require_choice
 from letters import DROPPABLE, MESSAGE_ID, Judge, Moved, drop, redrive
 from mails import Ledgers, mark_as_seen, resend
 from report import LETTER_HEADS, as_json, letter_json, letter_row, table, text
@@ -25,6 +25,12 @@ from survey import judge, take_survey
 from work import MAIL_ID, MAILED_EVENTS, ORDER_ID, OWN_MAIL_ID, QUEUES
 
 NEEDS_ATTENTION = 3
+
+# Why a mail that is not an order's own is not resent: its row does not have the address.
+REQUESTED = (
+    "is a mail that the shop requested, and only the shop can have it sent. If it failed, repeat the request with the same"
+    " key and body. If it is unconfirmed and names no order, send the request with a new key"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,6 +104,8 @@ def order(value: str) -> str:
 
 def own_mail(value: str) -> str:
     """An order's own mail."""
+    if MAIL_ID.fullmatch(value) and not OWN_MAIL_ID.fullmatch(value):
+        raise argparse.ArgumentTypeError(REQUESTED)
     if not OWN_MAIL_ID.fullmatch(value):
         events = ", ".join(MAILED_EVENTS)
         raise argparse.ArgumentTypeError(f"must be an order ID and an event, such as ord_…/OrderShipped; the events are {events}")
@@ -244,8 +252,7 @@ def main() -> int:
     except Failure as failure:
         print(failure, file=sys.stderr)
     except ClientError as error:
-        refusal = error.response["Error"]
-        print(f"AWS refused {error.operation_name}: {refusal.get('Message') or refusal['Code']}", file=sys.stderr)
+        print(refusal(error), file=sys.stderr)
     except BotoCoreError as error:
         print(f"AWS could not be reached: {error}", file=sys.stderr)
     return 1

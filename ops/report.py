@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from work import DeadLetter, DeadLetterQueue, Due, Order, Queue, Redrive, Survey
+from work import DeadLetter, DeadLetterQueue, Due, Mail, Order, Queue, Redrive, Survey
 
 # More would scroll the most urgent rows away; JSON has them all.
 SHOWN = 50
@@ -147,6 +147,18 @@ def _end(survey: Survey) -> str:
     return f"Needs attention: {', '.join(survey.troubles)}." if survey.troubles else "Nothing needs attention."
 
 
+def mail_json(mail: Mail) -> dict[str, object]:
+    """A parked mail for programs."""
+    return {
+        "emailId": mail.id,
+        "state": mail.state,
+        "tries": mail.tries,
+        "since": moment(mail.since),
+        "needsAttention": mail.needs_attention,
+        "isOwn": mail.is_own,
+    }
+
+
 def as_json(survey: Survey) -> str:
     """The survey as JSON: every order, mail, and letter that was read and is listed."""
     listed = survey.listed
@@ -169,16 +181,7 @@ def as_json(survey: Survey) -> str:
             ],
             "ordersOnTheirWay": len(survey.orders) - len(listed),
             "ordersComplete": survey.complete,
-            "mails": [
-                {
-                    "emailId": mail.id,
-                    "state": mail.state,
-                    "tries": mail.tries,
-                    "since": moment(mail.since),
-                    "needsAttention": mail.needs_attention,
-                }
-                for mail in survey.parked_mails
-            ],
+            "mails": [mail_json(mail) for mail in survey.parked_mails],
             "mailDays": survey.mail_days,
             "queues": [
                 {

@@ -161,6 +161,11 @@ class Mail:
     # When an operator marked it as seen.
     seen: int | None = None
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is an order's mail to the order's own address. Only such a mail can be resent here."""
+        return OWN_MAIL_ID.fullmatch(self.id) is not None
+
     def is_parked(self, now: int) -> bool:
         """Whether it is no longer sent, its sender crashed, or publishing it again has no effect.
 

@@ -44,10 +44,12 @@ export function orderLink(id) {
   return id ? el("a", { href: `#/order/${id}`, class: "mono" }, id) : "–";
 }
 
-/** A time of day, from milliseconds or an ISO text. */
+/** A time of day, from milliseconds or an ISO text; with its date unless that is today. */
 export function clock(at) {
   if (at === undefined || at === null) return "–";
-  return new Date(typeof at === "string" && !/^\d+$/.test(at) ? at : Number(at)).toLocaleTimeString([], { hour12: false });
+  const date = new Date(typeof at === "string" && !/^\d+$/.test(at) ? at : Number(at));
+  const time = date.toLocaleTimeString([], { hour12: false });
+  return date.toDateString() === new Date().toDateString() ? time : `${date.toLocaleDateString()} ${time}`;
 }
 
 /** A duration, as `make ops-overdue` prints it. */
@@ -85,6 +87,14 @@ export function say(text) {
   document.getElementById("said").textContent = text;
 }
 
+/** Takes a text back, unless something else has been said since. */
+export function unsay(text) {
+  if (document.getElementById("said").textContent === text) say("");
+}
+
+/** What to say when the console does not answer. */
+export const SILENT = "The console does not answer. Is it still running?";
+
 /** One of the console's actions; says what was done or why not. */
 export async function act(action, asked = {}) {
   try {
@@ -95,7 +105,7 @@ export async function act(action, asked = {}) {
     say(said.said ?? said.detail);
     return answer.ok;
   } catch {
-    say("The console does not answer. Is it still running?");
+    say(SILENT);
     return false;
   }
 }

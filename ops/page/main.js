@@ -1,5 +1,5 @@
 // Polls the console's state and shows the page that the address names.
-import { el, say } from "./dom.js";
+import { SILENT, clock, el, say, unsay } from "./dom.js";
 import { overview } from "./overview.js";
 import { orders } from "./orders.js";
 import { order } from "./order.js";
@@ -10,6 +10,8 @@ const INTERVAL = 700;
 const main = document.getElementById("main");
 let shown = null;
 let page = null;
+// What was said about the last poll, if that failed.
+let failure = null;
 
 /** The page of an address: a function of the state that returns an object with `root` and `update`. */
 function route() {
@@ -39,13 +41,15 @@ async function poll() {
     const answer = await fetch("/console/state", { headers: { "x-console": "1" } });
     const state = await answer.json();
     if (!answer.ok) throw new Error(state.detail);
-    if (!shown) say("");
     shown = state;
-    document.getElementById("where").textContent = `${state.attention.where}${state.writes ? "" : ", read-only"}`;
+    document.getElementById("where").textContent = `${state.attention.where}${state.writes ? "" : ", read-only"}, read at ${clock(state.attention.at)}`;
     for (const link of document.querySelectorAll("[data-local]")) link.hidden = state.mode !== "local";
     await page.update(state);
+    if (failure !== null) unsay(failure);
+    failure = null;
   } catch (error) {
-    say(error instanceof TypeError ? "The console does not answer. Is it still running?" : error.message);
+    failure = error instanceof TypeError ? SILENT : error.message;
+    say(failure);
   }
   setTimeout(poll, INTERVAL);
 }

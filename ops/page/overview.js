@@ -1,5 +1,5 @@
 // What needs attention, red first; then, on a developer's machine, orders to place.
-import { act, button, clock, duration, el, orderLink, state, table, word } from "./dom.js";
+import { SILENT, act, button, clock, duration, el, orderLink, say, state, table, word } from "./dom.js";
 import { place } from "./place.js";
 
 const REDRIVES = {
@@ -14,6 +14,7 @@ export function overview() {
   const attention = el("section", { "aria-labelledby": "attention" });
   const placing = el("section", {});
   const queues = el("section", {});
+  const mails = ledgerOfMails();
   const ledger = el("section", {});
   let placed = false;
   const before = {};
@@ -25,7 +26,7 @@ export function overview() {
     section.replaceChildren(...parts());
   };
   return {
-    root: el("div", {}, attention, placing, queues, ledger),
+    root: el("div", {}, attention, placing, queues, mails.root, ledger),
     update(now) {
       if (now.mode === "local" && !placed) {
         placing.replaceChildren(place(now));
@@ -33,7 +34,8 @@ export function overview() {
       }
       // The survey's time and the ages change with every survey.
       const { at, queues: waiting, ...rest } = now.attention;
-      draw("attention", [rest, now.alarms], attention, () => needs(now));
+      mails.update(now);
+      draw("attention", [rest, now.alarms, now.alarmsUnknown], attention, () => needs(now));
       draw("queues", [waiting.map((queue) => [queue.queue, queue.count]), rest.deadLetters], queues, () => depths(now));
       for (const queue of waiting) queues.querySelector(`[data-age="${queue.queue}"]`)?.replaceChildren(age(queue));
       draw("ledger", [now.ledger], ledger, () => (now.ledger ? charges(now) : []));
@@ -49,6 +51,7 @@ function needs(now) {
   return [
     el("h2", { id: "attention" }, "What needs attention"),
     el("p", { class: calm ? "calm" : "alert" }, calm ? "Nothing needs attention." : "Something needs attention: see the lists below."),
+    now.alarmsUnknown ? el("p", { class: "alert" }, `The alarms are unknown. ${now.alarmsUnknown}`) : null,
     alarms.length ? el("ul", {}, alarms.map((alarm) => el("li", {}, word(alarm.name, "bad"), ` ${alarm.description}`))) : null,
     survey.orders.length ? el("h3", {}, "Waiting orders") : null,
     table("Waiting orders", ["Order", "Status", "Payment", "Waits for", "Next check", "Tries", "Why", ""],
@@ -63,13 +66,47 @@ function needs(now) {
         letter.queue, letter.type ?? "unreadable", orderLink(letter.orderId), clock(letter.sentAt), REDRIVES[letter.redrive] ?? letter.redrive,
         now.writes && letter.redrive !== "try_again" && button("Drop", () => drop(letter))])),
     survey.mails.length ? el("h3", {}, "Parked mails") : null,
-    table("Parked mails", ["Mail", "State", "Tries", "Since", ""],
-      survey.mails.map((mail) => [
-        el("span", { class: "mono" }, mail.emailId), state(mail.state), mail.tries, clock(mail.since),
-        now.writes && el("span", { class: "row" },
-          button("Send again", () => act("resend", { what: mail.emailId })), button("Seen", () => act("seen", { what: mail.emailId })))])),
+    parked("Parked mails", survey.mails, now.writes),
     survey.relayFailures ? el("p", { class: "alert" }, `Relay failures: ${survey.relayFailures}`) : null,
   ].filter(Boolean);
+}
+
+/** A table of parked mails. `gone` is called with a mail that is no longer parked. */
+function parked(caption, mails, writes, gone = () => {}) {
+  const press = async (action, mail) => { if (await act(action, { what: mail.emailId })) gone(mail); };
+  return table(caption, ["Mail", "State", "Tries", "Since", ""],
+    mails.map((mail) => [
+      el("span", { class: "mono" }, mail.emailId), state(mail.state), mail.tries, clock(mail.since),
+      writes && el("span", { class: "row" },
+        // Only the shop can have a mail sent that it requested.
+        mail.isOwn ? button("Send again", () => press("resend", mail)) : null, button("Seen", () => press("seen", mail)))]));
+}
+
+/** Reads the whole mail ledger, but only when the button is pressed: it costs the table's whole size. */
+function ledgerOfMails() {
+  const output = el("div", { id: "parked-mails", "aria-live": "polite" });
+  let writes = false;
+  const show = (at, mails) => {
+    const gone = (mail) => show(at, mails.filter((other) => other !== mail));
+    output.replaceChildren(
+      el("p", {}, `Parked in the 7 days before ${clock(at)}: ${mails.length}.`),
+      parked("Parked mails of the last 7 days", mails, writes, gone) ?? "");
+  };
+  const read = async () => {
+    try {
+      const answer = await fetch("/console/parked-mails", { headers: { "x-console": "1" } });
+      const found = await answer.json();
+      if (answer.ok) show(found.at, found.mails);
+      else say(found.detail);
+    } catch {
+      say(SILENT);
+    }
+  };
+  return {
+    root: el("section", {}, el("h2", {}, "Mail ledger"),
+      el("p", {}, button("Read the parked mails of the last 7 days", read)), output),
+    update(now) { writes = now.writes; },
+  };
 }
 
 /** Deletes a dead letter, once the operator has confirmed it. */

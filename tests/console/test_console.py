@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -317,6 +318,42 @@ class TestConsole(unittest.TestCase):
         self.page.once("dialog", lambda dialog: dialog.accept())
         self.page.click('button:text-is("Drop")')
         self.page.wait_for_selector('#said:has-text("Dropped from the payment queue\'s dead letters: 1")')
+
+    def test_parked_mails_of_the_whole_ledger_are_read_only_when_that_is_asked_for(self) -> None:
+        own, requested = "ord_01JDB4XK00EXAMPVE0RDER0001/OrderShipped", "request/0af7"
+        dynamodb, table = self.aws.client("dynamodb"), self.aws.outputs("orderflow")["EmailsTableName"]
+        for mail in (own, requested):
+            at = {"N": str(time.time_ns() // 1_000_000)}
+            row = {"emailId": {"S": mail}, "state": {"S": "unconfirmed"}, "claimedAt": at, "settledAt": at}
+            dynamodb.put_item(TableName=table, Item=row)
+            self.addCleanup(dynamodb.delete_item, TableName=table, Key={"emailId": {"S": mail}})
+        self.page.goto(f"{self.url}#/")
+        self.page.click("text=Read the parked mails of the last 7 days")
+        mails = self.page.locator("#parked-mails tbody tr")
+        mails.nth(1).wait_for()
+        # Only an order's own mail can be sent again.
+        for mail, count in ((own, 1), (requested, 0)):
+            self.assertEqual(mails.filter(has_text=mail).get_by_role("button", name="Send again").count(), count)
+        mails.filter(has_text=requested).get_by_role("button", name="Seen").click()
+        self.page.wait_for_selector('#said:has-text("is marked as seen")')
+        self.page.wait_for_selector('#parked-mails:has-text("1.")')
+        self.assertEqual(mails.count(), 1)
+
+    def test_a_poll_that_fails_is_told_until_the_next_that_succeeds(self) -> None:
+        self.page.goto(f"{self.url}#/")
+        self.page.wait_for_selector('#where:has-text("read at")')
+        self.page.route("**/console/state", lambda route: route.fulfill(status=502, json={"detail": "AWS could not be reached."}))
+        self.page.wait_for_selector('#said:has-text("AWS could not be reached.")')
+        self.page.unroute("**/console/state")
+        self.page.wait_for_selector("#said:empty", state="attached")
+        # Chromium reports the failed requests, too.
+        self.errors.clear()
+
+    def test_a_time_has_its_date_unless_that_is_today(self) -> None:
+        self.page.goto(f"{self.url}#/")
+        shown = "([at]) => import('/console/page/dom.js').then((dom) => dom.clock(at))"
+        self.assertRegex(self.page.evaluate(shown, [time.time_ns() // 1_000_000]), r"^\d\d:\d\d:\d\d$")
+        self.assertIn("2020", self.page.evaluate(shown, ["2020-01-02T12:00:00Z"]))
 
     def test_the_reference_places_an_order(self) -> None:
         self.page.goto(self.url)

@@ -23,6 +23,10 @@ EVENTS = (
     ", ParcelReturned, PaymentRefunded, OrderCancelled"
 )
 MAIL = f"must be an order ID and an event, such as ord_…/OrderShipped; the events are {EVENTS}"
+REQUESTED = (
+    "is a mail that the shop requested, and only the shop can have it sent. If it failed, repeat the request with the same"
+    " key and body. If it is unconfirmed and names no order, send the request with a new key"
+)
 LETTER = (
     "a queue (billing, payment, shipment, email, feedback) and a message as they are listed, "
     "or a queue and one of nothing, too_early, unknown_order, unreadable"
@@ -65,6 +69,8 @@ class TestArguments(unittest.TestCase):
                 f"{ORDER}/CartUpdated",
                 MAIL,
             ),
+            ("resend", "request/0af7", REQUESTED),
+            ("resend", f"{ORDER}/OrderShipped/{'0a' * 32}", REQUESTED),
             ("seen", "x", "must be a mail as it is listed, such as ord_…/OrderShipped"),
             ("drop", "payments/nothing", f"must be {LETTER}"),
             ("drop", "payment/try_again", f"must be {LETTER}"),

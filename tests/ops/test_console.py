@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock, patch
@@ -21,11 +22,14 @@ import console  # noqa: E402  (the path above makes it importable)
 from console import PROJECTION, SHOWN, Console  # noqa: E402
 from deployment import Failure  # noqa: E402
 from front import Request, Response  # noqa: E402
+from overdue import now  # noqa: E402
+from work import Survey  # noqa: E402
 
 if TYPE_CHECKING:
     from deployment import Deployment
 
 ID = "ord_01JDB4XK00EXAMPVE0RDER0001"
+ALARMS = [f"orderflow-Alarm{number}-1A2B3C" for number in range(101)]
 
 
 class PlayedDeployment:
@@ -36,7 +40,8 @@ class PlayedDeployment:
         cloudwatch = boto3.client(
             "cloudwatch", region_name="eu-central-1", aws_access_key_id="test", aws_secret_access_key="test"
         )
-        Stubber(cloudwatch).activate()
+        self.cloudwatch = Stubber(cloudwatch)
+        self.cloudwatch.activate()
         self._clients: dict[str, Any] = {"cloudwatch": cloudwatch, "dynamodb": self.dynamodb.client}
 
     def client(self, service: str) -> Any:
@@ -47,6 +52,9 @@ class PlayedDeployment:
 
     def output(self, name: str) -> str:
         return name
+
+    def alarm_names(self) -> list[str]:
+        return ALARMS
 
 
 class TestOrder(unittest.TestCase):
@@ -78,7 +86,44 @@ class TestOrder(unittest.TestCase):
         deployment = PlayedDeployment(GetItem={"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}})
         answer = self.asked(deployment, f"/console/order/{ID}")
         assert answer
-        self.assertEqual(json.loads(answer.body), {"detail": "AWS refused GetItem: AccessDeniedException"})
+        self.assertEqual(json.loads(answer.body), {"detail": "AWS refused GetItem: not authorized"})
+
+
+class TestMails(unittest.TestCase):
+    def test_the_ledger_is_read_for_the_page_only(self) -> None:
+        row = {"emailId": {"S": "request/0af7"}, "state": {"S": "failed"}, "settledAt": {"N": str(now())}}
+        deployment = PlayedDeployment(Scan={"Items": [row]})
+        served = Console(cast("Deployment", deployment), writes=False, personal=False)
+        request = Request("GET", "/console/parked-mails", {"host": "localhost:9100"}, b"")
+        refused = served.answer(request, b"")
+        answer = served.answer(replace(request, headers=request.headers | {"x-console": "1"}), b"")
+        assert refused and answer
+        self.assertEqual((refused.status, answer.status), (403, 200))
+        [mail] = json.loads(answer.body)["mails"]
+        self.assertEqual((mail["emailId"], mail["state"], mail["isOwn"]), ("request/0af7", "failed", False))
+        self.assertEqual(len(deployment.dynamodb.sent("Scan")), 1)
+
+
+class TestAlarms(unittest.TestCase):
+    def shown(self, deployment: PlayedDeployment) -> dict[str, Any]:
+        return Console(cast("Deployment", deployment), writes=False, personal=False).alarms()
+
+    def test_those_of_the_stack_are_asked_for_by_their_names_and_those_in_alarm_come_first(self) -> None:
+        deployment = PlayedDeployment()
+        for names, states in ((ALARMS[:100], {ALARMS[0]: "OK", ALARMS[1]: "ALARM"}), (ALARMS[100:], {ALARMS[100]: "ALARM"})):
+            alarms = [{"AlarmName": name, "StateValue": state} for name, state in states.items()]
+            deployment.cloudwatch.add_response("describe_alarms", {"MetricAlarms": alarms}, {"AlarmNames": names})
+        shown = self.shown(deployment)
+        self.assertEqual([alarm["name"] for alarm in shown["alarms"]], [ALARMS[1], ALARMS[100], ALARMS[0]])
+        self.assertIsNone(shown["alarmsUnknown"])
+
+    def test_without_the_right_to_read_them_they_are_unknown_and_all_else_is_shown(self) -> None:
+        deployment = PlayedDeployment()
+        deployment.cloudwatch.add_client_error("describe_alarms", "AccessDenied", "not authorized", 403)
+        with patch.object(console, "take_survey", return_value=Survey("orderflow", 1)):
+            shown = Console(cast("Deployment", deployment), writes=False, personal=False).state()
+        self.assertEqual((shown["alarms"], shown["alarmsUnknown"]), (None, "AWS refused DescribeAlarms: not authorized"))
+        self.assertFalse(shown["attention"]["needsAttention"])
 
 
 class TestGrants(unittest.TestCase):

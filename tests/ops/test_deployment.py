@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import unittest
+from contextlib import redirect_stderr
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
+
+import boto3
+from botocore.stub import Stubber
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "ops"))
 
-# The path above makes it importable.
+# The path above makes them importable.
+import console
 import deployment
+import overdue
 
 LOCAL = "http://127.0.0.1:4566"
 ACCOUNT = {"AWS_PROFILE": "shop", "AWS_REGION": "eu-central-1", "AWS_SESSION_TOKEN": "secret"}
@@ -64,6 +73,62 @@ class TestChoice(unittest.TestCase):
                     self.assertTrue(is_refused)
                 else:
                     self.assertFalse(is_refused)
+
+
+class TestStack(unittest.TestCase):
+    def setUp(self) -> None:
+        client = boto3.client(
+            "cloudformation", region_name="eu-central-1", aws_access_key_id="test", aws_secret_access_key="test"
+        )
+        self.cloudformation = Stubber(client)
+        self.cloudformation.activate()
+        session = patch("boto3.Session", return_value=SimpleNamespace(client=lambda *_, **__: client))
+        session.start()
+        self.addCleanup(session.stop)
+
+    def describe(self) -> None:
+        stack = {
+            "StackName": "orderflow",
+            "StackId": "arn:aws:cloudformation:eu-central-1:123456789012:stack/orderflow/1",
+            "CreationTime": datetime(2026, 1, 1, tzinfo=UTC),
+            "StackStatus": "CREATE_COMPLETE",
+        }
+        self.cloudformation.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": "orderflow"})
+
+    def list(self, *resources: tuple[str, str], token: str | None = None) -> None:
+        summaries = [
+            {
+                "LogicalResourceId": name.split("-")[1],
+                "PhysicalResourceId": name,
+                "ResourceType": kind,
+                "LastUpdatedTimestamp": datetime(2026, 1, 1, tzinfo=UTC),
+                "ResourceStatus": "CREATE_COMPLETE",
+            }
+            for kind, name in resources
+        ]
+        page: dict[str, object] = {"StackResourceSummaries": summaries} | ({"NextToken": token} if token else {})
+        self.cloudformation.add_response("list_stack_resources", page)
+
+    def test_its_alarms_are_those_of_its_resources(self) -> None:
+        self.describe()
+        alarm = "AWS::CloudWatch::Alarm"
+        self.list((alarm, "orderflow-ApiFailing-1A2B"), ("AWS::SQS::Queue", "orderflow-EmailQueue-3C4D"), token="more")
+        self.list((alarm, "orderflow-RelayBehind-5E6F"))
+        found = deployment.Deployment("orderflow", "").alarm_names()
+        self.assertEqual(found, ["orderflow-ApiFailing-1A2B", "orderflow-RelayBehind-5E6F"])
+
+    def test_both_tools_say_in_the_words_of_aws_that_there_is_no_such_stack(self) -> None:
+        for module in (console, overdue):
+            message = "Stack with id ordreflow does not exist"
+            self.cloudformation.add_client_error("describe_stacks", "ValidationError", message)
+            said = io.StringIO()
+            with (
+                patch.object(sys, "argv", ["x", "--stack", "ordreflow"]),
+                patch.object(module, "choose_aws", return_value=""),
+                redirect_stderr(said),
+            ):
+                self.assertEqual(module.main(), 1)
+            self.assertEqual(said.getvalue(), f"AWS refused DescribeStacks: {message}\n")
 
 
 if __name__ == "__main__":
