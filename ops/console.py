@@ -143,7 +143,8 @@ class Console:
     def parked_mails(self) -> dict[str, Any]:
         """The parked mails of the whole ledger, which an alarm's mail tells the operator to list."""
         at = now()
-        return {"at": moment(at), "mails": [mail_json(mail) for mail in parked_lately(self.deployment, at, MAIL_DAYS)]}
+        mails = [mail_json(mail) for mail in parked_lately(self.deployment, at, MAIL_DAYS)]
+        return {"at": moment(at), "writes": self.writes, "mails": mails}
 
     def order(self, order: str) -> dict[str, Any] | None:
         """One order's item, and its steps as far as they are known."""

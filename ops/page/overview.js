@@ -14,7 +14,6 @@ export function overview() {
   const attention = el("section", { "aria-labelledby": "attention" });
   const placing = el("section", {});
   const queues = el("section", {});
-  const mails = ledgerOfMails();
   const ledger = el("section", {});
   let placed = false;
   const before = {};
@@ -26,7 +25,7 @@ export function overview() {
     section.replaceChildren(...parts());
   };
   return {
-    root: el("div", {}, attention, placing, queues, mails.root, ledger),
+    root: el("div", {}, attention, placing, queues, ledgerOfMails(), ledger),
     update(now) {
       if (now.mode === "local" && !placed) {
         placing.replaceChildren(place(now));
@@ -34,7 +33,6 @@ export function overview() {
       }
       // The survey's time and the ages change with every survey.
       const { at, queues: waiting, ...rest } = now.attention;
-      mails.update(now);
       draw("attention", [rest, now.alarms, now.alarmsUnknown], attention, () => needs(now));
       draw("queues", [waiting.map((queue) => [queue.queue, queue.count]), rest.deadLetters], queues, () => depths(now));
       for (const queue of waiting) queues.querySelector(`[data-age="${queue.queue}"]`)?.replaceChildren(age(queue));
@@ -85,9 +83,8 @@ function parked(caption, mails, writes, gone = () => {}) {
 /** Reads the whole mail ledger, but only when the button is pressed: it costs the table's whole size. */
 function ledgerOfMails() {
   const output = el("div", { id: "parked-mails", "aria-live": "polite" });
-  let writes = false;
-  const show = (at, mails) => {
-    const gone = (mail) => show(at, mails.filter((other) => other !== mail));
+  const show = ({ at, writes, mails }) => {
+    const gone = (mail) => show({ at, writes, mails: mails.filter((other) => other !== mail) });
     output.replaceChildren(
       el("p", {}, `Parked in the 7 days before ${clock(at)}: ${mails.length}.`),
       parked("Parked mails of the last 7 days", mails, writes, gone) ?? "");
@@ -96,17 +93,13 @@ function ledgerOfMails() {
     try {
       const answer = await fetch("/console/parked-mails", { headers: { "x-console": "1" } });
       const found = await answer.json();
-      if (answer.ok) show(found.at, found.mails);
+      if (answer.ok) show(found);
       else say(found.detail);
     } catch {
       say(SILENT);
     }
   };
-  return {
-    root: el("section", {}, el("h2", {}, "Mail ledger"),
-      el("p", {}, button("Read the parked mails of the last 7 days", read)), output),
-    update(now) { writes = now.writes; },
-  };
+  return el("section", {}, el("h2", {}, "Mail ledger"), el("p", {}, button("Read the parked mails of the last 7 days", read)), output);
 }
 
 /** Deletes a dead letter, once the operator has confirmed it. */

@@ -99,7 +99,9 @@ class TestMails(unittest.TestCase):
         answer = served.answer(replace(request, headers=request.headers | {"x-console": "1"}), b"")
         assert refused and answer
         self.assertEqual((refused.status, answer.status), (403, 200))
-        [mail] = json.loads(answer.body)["mails"]
+        shown = json.loads(answer.body)
+        [mail] = shown["mails"]
+        self.assertFalse(shown["writes"])
         self.assertEqual((mail["emailId"], mail["state"], mail["isOwn"]), ("request/0af7", "failed", False))
         self.assertEqual(len(deployment.dynamodb.sent("Scan")), 1)
 
