@@ -181,6 +181,8 @@ async fn one_partner_can_be_revoked_alone_and_a_slip_in_the_query_revokes_nothin
     for (query, pointer) in [
         ("partner=strip", "/partner"),
         ("parnter=stripe", "/parnter"),
+        ("partner=stripe&partner=stripe", "/partner"),
+        ("partner=stripe&partner=paypal", "/partner"),
     ] {
         let reply = cloud.send(&customer_request("DELETE", "8080", query)).await;
         assert_problem(&reply, 422, "invalid_fields");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::{Card, ChargeState, Dispute, DisputeState, Timestamp};
+use domain::{Card, ChargeState, Dispute, DisputeState, Money, Timestamp};
 use messages::PartnerReference;
 use messages::queue::Queue;
 use payment::partners::{BillingPartner as _, ChargeRequest, OpenCharge};
@@ -151,7 +151,7 @@ async fn of_two_news_of_a_dispute_at_one_time_the_one_that_comes_last_holds() {
     let news = |state, at| Dispute {
         id: None,
         state,
-        takes_all: false,
+        amount: Money::ZERO,
         at: Timestamp::from_millis(at),
         since: Timestamp::from_millis(0),
     };

@@ -61,6 +61,20 @@ async fn a_body_that_is_empty_or_no_json_is_400() {
         "{}",
         reply.text
     );
+    // Readers differ in which value of a repeated field counts.
+    for body in [
+        r#"{"customerId": "8080", "items": [], "customerId": "8081"}"#,
+        r#"{"customerId": "8080", "items": [{"price": 1, "price": 2}]}"#,
+        r#"{"customerId": "8080", "metadata": {"a": "1", "\u0061": "2"}}"#,
+    ] {
+        let reply = raw_body(&cloud, body).await;
+        assert_problem(&reply, 400, "malformed_json");
+        assert!(
+            text(&reply.body["detail"]).contains("gives a field twice"),
+            "{}",
+            reply.text
+        );
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{Dispute, DisputeState, RefundNews, RefundStatus, Status, Timestamp};
+use domain::{Dispute, DisputeState, Money, RefundNews, RefundStatus, Status, Timestamp};
 use futures_util::future::join;
 use messages::PartnerReference;
 use messages::queue::Queue;
@@ -284,7 +284,7 @@ async fn refunded_by_paypal() -> Invoiced {
     test
 }
 
-async fn cancel_paypal(test: &Invoiced) -> Reply {
+pub(crate) async fn cancel_paypal(test: &Invoiced) -> Reply {
     let body = json!({"customerId": "8080", "orderId": test.order});
     test.cloud.post(CANCEL, &body).await
 }
@@ -486,7 +486,7 @@ fn news(state: DisputeState, minute: i64) -> Dispute {
     Dispute {
         id: None,
         state,
-        takes_all: false,
+        amount: Money::ZERO,
         at: Timestamp::from_millis(minute * 60_000),
         since: Timestamp::from_millis(minute * 60_000 + 1),
     }

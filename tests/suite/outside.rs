@@ -242,6 +242,7 @@ async fn no_refund_takes_items_off_a_parcel_that_has_just_been_registered() {
         reason: None,
         at: shop.cloud.runtime.now(),
         told: None,
+        request_hash: None,
         key: 0,
     };
     let now = shop.cloud.runtime.now();
@@ -367,7 +368,7 @@ async fn a_cancellation_ends_an_order_whose_lost_dispute_was_only_noted() {
     let lost = Dispute {
         id: Some(dispute),
         state: DisputeState::Lost,
-        takes_all: true,
+        amount: Money::from_stored("200").unwrap(),
         at: now,
         since: now,
     };
@@ -449,6 +450,132 @@ async fn a_lost_dispute_of_a_part_leaves_the_order() {
     let shown = shop.shown().await;
     assert_eq!(shown["status"], "paid");
     assert_eq!(shown["payment"]["dispute"]["state"], "lost");
+}
+
+/// `dispute` has this status, and its webhook is delivered.
+async fn decide(shop: &StripeShop, dispute: &str, event: &str, status: &'static str) {
+    shop.cloud.pass(Duration::from_mins(1));
+    shop.partner.set_dispute(dispute, status);
+    shop.dispute(event, "charge.dispute.closed", dispute, status)
+        .await;
+}
+
+#[tokio::test]
+async fn a_refund_and_a_lost_dispute_of_the_rest_stop_the_shipment() {
+    for is_lost_first in [false, true] {
+        let shop = paid().await;
+        shop.partner.dispute_part(15_000);
+        let id = shop.partner.disputes().remove(0);
+        let body = json!({"customerId": "8080", "orderId": shop.order, "amount": 50});
+        if is_lost_first {
+            decide(&shop, &id, "evt_1", "lost").await;
+        } else {
+            // Stripe refunds nothing of a charge while it is disputed.
+            shop.partner.set_dispute(&id, "won");
+        }
+        let reply = shop.cloud.post_with_key(REFUND, "k1", &body).await;
+        if is_lost_first {
+            assert_eq!(reply.code(), "refund_rejected");
+            assert_eq!(shop.shown().await["status"], "paid");
+            continue;
+        }
+        assert_eq!(reply.status, 201, "{}", reply.text);
+        decide(&shop, &id, "evt_2", "lost").await;
+        let shown = shop.shown().await;
+        assert_eq!(
+            (&shown["status"], &shown["cancelReason"]),
+            (&json!("cancelled"), &json!("disputed"))
+        );
+    }
+}
+
+/// The shop has the money again, and the customer has neither the goods nor the money.
+#[tokio::test]
+async fn an_appeal_that_returns_the_money_of_a_cancelled_order_counts_as_a_failed_refund() {
+    let metrics = Metrics::start();
+    let shop = paid().await;
+    shop.partner.dispute();
+    let id = shop.partner.disputes().remove(0);
+    let state = async || shop.shown().await["payment"]["state"].clone();
+    decide(&shop, &id, "evt_1", "lost").await;
+    assert_eq!(state().await, "refunded");
+    for event in ["evt_2", "evt_3"] {
+        decide(&shop, &id, event, "won").await;
+        assert_eq!(state().await, "refund_failed");
+    }
+    assert_eq!(metrics.of("RefundFailed"), 1);
+    let shown = shop.shown().await;
+    assert_eq!(shown["payment"]["refund"]["code"], "dispute_won", "{shown}");
+    decide(&shop, &id, "evt_4", "lost").await;
+    assert_eq!(state().await, "refunded");
+    decide(&shop, &id, "evt_5", "won").await;
+    assert_eq!(state().await, "refund_failed");
+    assert!(shop.partner.given_back().is_empty());
+    assert_eq!(shop.cancel().await.status, 200);
+    assert_eq!(state().await, "refunded");
+    assert_eq!(shop.partner.given_back().len(), 1);
+    // The customer has the money: the dispute that was won is no news.
+    decide(&shop, &id, "evt_6", "won").await;
+    assert_eq!(state().await, "refunded");
+}
+
+#[tokio::test]
+async fn a_dispute_that_stripe_resolves_by_a_refund_stops_the_shipment() {
+    let shop = paid().await;
+    shop.partner.dispute();
+    let id = shop.partner.disputes().remove(0);
+    decide(&shop, &id, "evt_1", "prevented").await;
+    assert_eq!(shop.shown().await["status"], "paid");
+    shop.cloud.pass(Duration::from_mins(1));
+    shop.partner.resolve_disputes();
+    shop.dispute("evt_2", "charge.dispute.closed", &id, "prevented")
+        .await;
+    let shown = shop.shown().await;
+    assert_eq!(
+        (&shown["status"], &shown["cancelReason"]),
+        (&json!("cancelled"), &json!("disputed"))
+    );
+}
+
+/// A worker that read the partner's answer before the appeal, and died or was slow, decides nothing.
+#[tokio::test]
+async fn a_dispute_is_followed_as_the_order_stores_it() {
+    let shop = paid().await;
+    shop.partner.dispute();
+    let id = shop.partner.disputes().remove(0);
+    let name = PartnerReference::parse(&id).unwrap();
+    let (store, order) = (&shop.cloud.store, OrderId::parse(&shop.order).unwrap());
+    let charge = store.order(&order).await.unwrap().unwrap();
+    let charge = charge.payment.unwrap().reference.unwrap();
+    let later = shop.cloud.runtime.now().plus(Duration::from_mins(5));
+    let won = Dispute {
+        id: Some(id.clone()),
+        state: DisputeState::Won,
+        amount: Money::from_stored("200").unwrap(),
+        at: later,
+        since: later,
+    };
+    let noted = store.note_dispute(&order, &charge, &name, &won).await;
+    assert_eq!(noted.unwrap(), NotedDispute::New);
+    decide(&shop, &id, "evt_1", "lost").await;
+    assert_eq!(shop.shown().await["status"], "paid");
+}
+
+#[tokio::test]
+async fn a_dispute_that_paypal_settles_for_a_part_takes_that_part_only() {
+    for (part, status) in [("50.00", "paid"), ("200.00", "cancelled")] {
+        let test = paid_by_paypal().await;
+        test.double.dispute();
+        let id = test.double.disputes().remove(0);
+        test.double.accept_offer(&id, part);
+        let claims = json!({"dispute_id": id});
+        let reply = tell(&test, "WH-1", "CUSTOMER.DISPUTE.RESOLVED", &claims).await;
+        assert_eq!(reply.status, 200);
+        deliver(&test).await;
+        let order = shown(&test).await;
+        assert_eq!(order["status"], status, "{order}");
+        assert_eq!(order["payment"]["dispute"]["state"], "lost");
+    }
 }
 
 async fn paid_by_paypal() -> Invoiced {

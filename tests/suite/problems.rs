@@ -111,6 +111,7 @@ pub(crate) fn errors() -> Vec<Error> {
         Error::NotJson { .. } => [Error::NotJson { line, column }],
         Error::MalformedRequest(_) => parts().into_iter().map(Error::MalformedRequest),
         Error::ReservedName { .. } => [Error::ReservedName { line, column }],
+        Error::RepeatedName { .. } => [Error::RepeatedName { line, column }],
         Error::BodyTooLarge => [Error::BodyTooLarge],
         Error::WebhookTooLarge => [Error::WebhookTooLarge],
         Error::WebhookSignature => [Error::WebhookSignature],

@@ -149,6 +149,21 @@ async fn a_refund_needs_a_key_and_a_key_belongs_to_one_body() {
         (other.status, other.code()),
         (422, "idempotency_key_reused")
     );
+    // A key's row is kept for a week. The refund itself stays bound to its body.
+    test.cloud.pass(Duration::from_hours(8 * 24));
+    assert_eq!(test.refund("k1", &json!({"amount": 10})).await.status, 201);
+    test.cloud.pass(Duration::from_hours(8 * 24));
+    for other in [
+        json!({"amount": 11}),
+        json!({"amount": 10, "reason": "late"}),
+        json!({}),
+    ] {
+        let reply = test.refund("k1", &other).await;
+        assert_eq!(
+            (reply.status, reply.code()),
+            (422, "idempotency_key_reused")
+        );
+    }
     assert_eq!(test.partner.parts(), [money("10")]);
 }
 
@@ -162,6 +177,16 @@ async fn a_refund_that_cannot_be_is_refused_before_anything_is_kept() {
         (json!({"amount": 1.005}), 422, "invalid_fields"),
         (json!({"amount": "1"}), 422, "invalid_fields"),
         (json!({"sum": 1}), 422, "invalid_fields"),
+        (
+            json!({"amount": 1, "reason": "expired"}),
+            422,
+            "invalid_fields",
+        ),
+        (
+            json!({"amount": 1, "reason": "disputed"}),
+            422,
+            "invalid_fields",
+        ),
         (json!({"items": []}), 422, "invalid_fields"),
         (
             json!({"amount": 1, "items": [{"productId": "1234", "quantity": 1}]}),

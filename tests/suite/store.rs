@@ -205,6 +205,7 @@ fn part(at: Timestamp) -> Refund {
         reason: None,
         at,
         told: None,
+        request_hash: None,
         key: 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Dispute, DisputeState, OrderId};
+use domain::{Dispute, DisputeState, Money, OrderId};
 use messages::PartnerReference;
 use messages::queue::Queue;
 use payment::partners::Stripe;
@@ -312,7 +312,7 @@ async fn a_dispute_that_is_none_of_the_shops_changes_nothing() {
     let news = Dispute {
         id: None,
         state: DisputeState::Open,
-        takes_all: true,
+        amount: Money::from_stored("200").unwrap(),
         at: shop.cloud.runtime.now(),
         since: shop.cloud.runtime.now(),
     };

@@ -2,8 +2,8 @@
 
 use domain::{Agreement, CustomerId, PartnerName, PartnerToken, Text};
 use serde_json::Value;
-use service::error::{Error, FieldError};
-use service::http::{Call, Invalid, Report, as_id, as_text};
+use service::error::Error;
+use service::http::{Call, Invalid, Parameters, Report, as_id, as_text};
 
 /// `{customerId, partner, partnerCustomerId?, paymentMethodId, name?}`
 pub(crate) struct ApprovalRequest {
@@ -47,30 +47,13 @@ fn as_partner(value: &Value) -> Result<PartnerName, Invalid> {
     )?)
 }
 
-/// The partner that the query names, or all. An unknown parameter is refused, so that a typing
-/// error does not revoke everything.
+/// The partner that the query names, or all.
 pub(crate) fn partners_to_revoke(call: &Call) -> Result<Vec<PartnerName>, Error> {
-    let report = |name: &str, detail: String| FieldError {
-        pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-        detail,
-    };
-    let mut named = Vec::new();
-    let mut errors = Vec::new();
-    for (name, value) in call.query() {
-        match (name, PartnerName::with_agreements(value)) {
-            ("partner", Ok(partner)) => named.push(partner),
-            ("partner", Err(error)) => errors.push(report(name, error.to_string())),
-            _ => errors.push(report(
-                name,
-                "unknown query parameter; expected: partner".to_owned(),
-            )),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(Error::Invalid(errors));
-    }
-    if named.is_empty() {
-        named.extend(PartnerName::WITH_AGREEMENTS);
-    }
-    Ok(named)
+    let mut parameters = Parameters::from_call(call, &["partner"]);
+    let named = parameters.read("partner", PartnerName::with_agreements);
+    parameters.finish()?;
+    Ok(match named {
+        Some(partner) => vec![partner],
+        None => PartnerName::WITH_AGREEMENTS.to_vec(),
+    })
 }

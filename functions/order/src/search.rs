@@ -4,7 +4,7 @@ use domain::{CustomerId, Order, OrderReference, Status, Timestamp, digest_hex};
 use platform::telemetry;
 use serde::Serialize;
 use service::error::{Error, FieldError, Missing, Outcome};
-use service::http::{Answer, Call, Caller};
+use service::http::{Answer, Call, Caller, Parameters};
 use store::OrderSearch;
 
 use crate::cursor::Cursors;
@@ -49,61 +49,6 @@ impl<'a> FoundOrder<'a> {
     }
 }
 
-/// The query's parameters, each at most once, and the errors in them.
-struct Parameters<'a> {
-    values: Vec<(&'a str, &'a str)>,
-    errors: Vec<FieldError>,
-}
-
-impl<'a> Parameters<'a> {
-    fn from_call(call: &'a Call) -> Self {
-        let mut parameters = Self {
-            values: Vec::new(),
-            errors: Vec::new(),
-        };
-        for (name, value) in call.query() {
-            if !PARAMETERS.contains(&name) {
-                let known = PARAMETERS.join(", ");
-                parameters.refuse(name, format!("unknown parameter; expected one of: {known}"));
-            } else if parameters.value(name).is_some() {
-                parameters.refuse(name, "must be given once".to_owned());
-            } else {
-                parameters.values.push((name, value));
-            }
-        }
-        parameters
-    }
-
-    fn value(&self, name: &str) -> Option<&'a str> {
-        let mut values = self.values.iter();
-        values
-            .find(|(its, _)| *its == name)
-            .map(|(_, value)| *value)
-    }
-
-    fn refuse(&mut self, name: &str, detail: String) {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        // A parameter that occurs three times is one error.
-        if !self.errors.iter().any(|error| error.pointer == pointer) {
-            self.errors.push(FieldError { pointer, detail });
-        }
-    }
-
-    fn read<T, E: ToString>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        match parse(self.value(name)?) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.refuse(name, error.to_string());
-                None
-            }
-        }
-    }
-}
-
 /// An unencoded `+` of an offset arrives as a space.
 fn time(text: &str) -> Result<Timestamp, domain::TimestampError> {
     Timestamp::parse(&text.replace(' ', "+"))
@@ -132,7 +77,7 @@ struct SearchRequest {
 
 impl SearchRequest {
     fn read(call: &Call) -> Result<Self, Error> {
-        let mut parameters = Parameters::from_call(call);
+        let mut parameters = Parameters::from_call(call, &PARAMETERS);
         let customer = parameters.read("customerId", CustomerId::parse);
         let search = OrderSearch {
             customer: customer.clone().or_else(|| call.caller.only().cloned()),
@@ -151,9 +96,7 @@ impl SearchRequest {
             parameters.refuse("to", "must be later than from".to_owned());
         }
         let cursor = parameters.value("cursor").map(str::to_owned);
-        if !parameters.errors.is_empty() {
-            return Err(Error::Invalid(parameters.errors));
-        }
+        parameters.finish()?;
         if let Some(customer) = customer {
             call.caller.check(&customer, Missing::Customer)?;
         }

@@ -9,10 +9,11 @@ use serde::Serialize;
 use serde_json::Value;
 use service::claims::claim_key;
 use service::error::{Error, Missing};
-use service::http::{Answer, Call, Effect, Named, Report, as_id, as_own_id, as_text_lines};
+use service::http::{Answer, Call, Effect, Named, Report, as_id, as_own_id};
 use store::{CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, StoreError};
 
 use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
+use super::request::as_reason;
 use super::{LEASE, Payments, in_progress, partner_failed};
 
 /// How many times an order that changes concurrently is read again.
@@ -31,7 +32,7 @@ impl CancelRequest {
         let request = report.body(body).and_then(|fields| {
             let customer = fields.required("customerId", as_id(CustomerId::parse));
             let order = fields.required("orderId", as_own_id(OrderId::parse));
-            let reason = fields.optional("reason", as_text_lines);
+            let reason = fields.optional("reason", as_reason);
             fields.close();
             Some(Self {
                 customer: customer?,
@@ -356,6 +357,7 @@ fn closing_refund(order: &Order, reason: Option<&Text>, now: Timestamp) -> Optio
         reason: reason.cloned(),
         at: now,
         told: None,
+        request_hash: None,
         key: 0,
     })
 }

@@ -5,20 +5,23 @@
 //! amount is gone, a shipment that has not begun is stopped: the order is cancelled.
 
 use domain::{
-    DisputeState, Money, Order, OrderId, Refund, RefundName, RefundState, RefundStatus, Status,
-    Timestamp,
+    ChargeState, DisputeState, Money, Order, OrderId, Refund, RefundName, RefundState,
+    RefundStatus, Status, Text, Timestamp,
 };
 use messages::PartnerReference;
 use platform::telemetry;
 use service::error::Error;
 use store::{Settlement, StoreError};
 
-use super::partners::{BillingPartner, Disputed, ShownRefund};
+use super::partners::{BillingPartner, ShownRefund};
 use super::refund::stands_at;
 use super::{Payments, partner_failed};
 
 /// How many times an order that changes concurrently is read again.
 const TRIES: u32 = 4;
+
+/// The reason of a refund that failed because an appeal was won.
+const DISPUTE_WON: &str = "dispute_won";
 
 impl<P: BillingPartner> Payments<P> {
     /// Reads all refunds of the order's charge from the partner and records them. Returns `false`
@@ -117,8 +120,8 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Returns the order, cancelled, if a dispute that was lost earlier took the whole charge: it
-    /// can then no longer be refunded.
+    /// Returns the order, cancelled, if disputes that were lost earlier took what was left of the
+    /// charge: it can then no longer be refunded.
     pub(super) async fn taken_by_dispute(&self, order: &Order) -> Result<Option<Order>, Error> {
         let lost = order.disputes.iter();
         let lost = lost.filter(|dispute| dispute.state == DisputeState::Lost);
@@ -127,43 +130,86 @@ impl<P: BillingPartner> Payments<P> {
             return Ok(None);
         };
         for id in ids {
-            let disputed = self.partner.dispute(partner, &id).await;
-            if let Some(disputed) = disputed.map_err(partner_failed)? {
-                self.follow_dispute(&disputed).await?;
+            if let Some(disputed) = self.note_dispute(partner, &id).await? {
+                self.follow_disputes(&disputed.order, &disputed.reference)
+                    .await?;
             }
         }
         let order = self.reread(&order.id).await?;
         Ok((order.status == Status::Cancelled).then_some(order))
     }
 
-    /// Cancels an order whose whole charge was taken by a lost dispute, if it has not begun to ship
-    /// or is refunding.
-    pub(super) async fn follow_dispute(&self, disputed: &Disputed) -> Result<(), Error> {
-        if disputed.state != DisputeState::Lost || !disputed.takes_all {
-            return Ok(());
-        }
+    /// Cancels an order if lost disputes took what was left of its charge and it has not begun to
+    /// ship or is refunding. If an appeal returns the money of an order that was cancelled for that
+    /// reason, its refund counts as failed: the customer has neither the goods nor the money.
+    ///
+    /// Decides by the disputes that the order stores, because this worker's may be older.
+    pub(super) async fn follow_disputes(&self, id: &OrderId, charge: &str) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let order = self.store.order(&disputed.order).await?;
+            let order = self.store.order(id).await?;
             let is_its_charge = |order: &Order| {
                 let payment = order.payment.as_ref();
-                let reference = payment.and_then(|payment| payment.reference.as_deref());
-                // Money that the bank has taken is not refunded a second time.
-                let is_stopped = order.may_be_stopped() || order.status == Status::Refunding;
-                is_stopped && reference == Some(&*disputed.reference)
+                payment.and_then(|payment| payment.reference.as_deref()) == Some(charge)
             };
             let Some(order) = order.filter(is_its_charge) else {
                 return Ok(());
             };
             let (refunds, now) = (order.refunds.clone(), self.runtime.now());
-            match self
-                .cancel_gone(&order, &refunds, Order::DISPUTED, now)
-                .await?
-            {
+            if order.status == Status::Cancelled {
+                return match self.refund_after_disputes(&order).await? {
+                    Some(status) => self.record_refund_news(&order, &status, now).await,
+                    None => Ok(()),
+                };
+            }
+            // Money that the bank has taken is not refunded a second time.
+            let may_end = order.may_be_stopped() || order.status == Status::Refunding;
+            let Some(reason @ Order::DISPUTED) = order.loss(&refunds).filter(|_| may_end) else {
+                return Ok(());
+            };
+            match self.cancel_gone(&order, &refunds, reason, now).await? {
                 Settlement::Written(_) | Settlement::NotFound => return Ok(()),
                 Settlement::Overtaken(_) => {}
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// The state of the refund of an order that was cancelled because of disputes, if their latest
+    /// decisions change it.
+    async fn refund_after_disputes(&self, order: &Order) -> Result<Option<RefundStatus>, Error> {
+        let reason = order.cancel_reason.as_ref().map(Text::as_str);
+        let Some(payment) = order
+            .payment
+            .as_ref()
+            .filter(|_| reason == Some(Order::DISPUTED))
+        else {
+            return Ok(None);
+        };
+        let is_lost = order.loss(&order.refunds).is_some();
+        let known = payment.refund.as_ref().map(|refund| &refund.status);
+        Ok(match (payment.state, known) {
+            (ChargeState::Refunded, known) if !is_lost => {
+                // The refund may have been requested since an earlier appeal.
+                let charge = self.paid_charge(order)?;
+                let made = match known {
+                    None => None,
+                    Some(_) => self
+                        .partner
+                        .refund_status(&charge)
+                        .await
+                        .map_err(partner_failed)?,
+                };
+                made.is_none().then(|| RefundStatus::Failed {
+                    code: DISPUTE_WON.to_owned(),
+                })
+            }
+            (ChargeState::RefundFailed, Some(RefundStatus::Failed { code }))
+                if is_lost && code == DISPUTE_WON =>
+            {
+                Some(RefundStatus::Refunded)
+            }
+            _ => None,
+        })
     }
 }
 
@@ -187,6 +233,7 @@ fn merged(order: &Order, shown: &[ShownRefund], asked: Timestamp) -> Vec<Refund>
                 reason: None,
                 at: asked,
                 told: None,
+                request_hash: None,
                 key: 0,
             }),
             None => {}

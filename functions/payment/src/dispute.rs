@@ -1,23 +1,39 @@
 //! Records disputes of a charge on its order.
 
-use domain::{Dispute, OrderId, PartnerName, Status};
+use domain::{Dispute, DisputeState, OrderId, PartnerName, Status};
 use messages::PartnerReference;
 use platform::telemetry;
 use service::error::Error;
 use store::NotedDispute;
 
-use super::partners::BillingPartner;
+use super::partners::{BillingPartner, Disputed};
 use super::{Payments, Trigger, needs_no_message, partner_failed};
 
 impl<P: BillingPartner> Payments<P> {
-    /// Reads the dispute from the partner and records it on the order. A webhook is trusted only to
-    /// say that there may be a dispute. Each dispute is counted once, whatever its first known
-    /// state.
+    /// Records the dispute and what it means for its order. A webhook is trusted only to say that
+    /// there may be a dispute.
     pub(super) async fn record_dispute(
         &self,
         at: PartnerName,
         id: &PartnerReference,
     ) -> Result<(), Error> {
+        let Some(disputed) = self.note_dispute(at, id).await? else {
+            return Ok(());
+        };
+        if disputed.state == DisputeState::Lost {
+            self.record_capture(&disputed.order).await?;
+        }
+        self.follow_disputes(&disputed.order, &disputed.reference)
+            .await
+    }
+
+    /// Reads the dispute from the partner and records it on the order; `None` if it is about no
+    /// charge of this service. Each dispute is counted once, whatever its first known state.
+    pub(super) async fn note_dispute(
+        &self,
+        at: PartnerName,
+        id: &PartnerReference,
+    ) -> Result<Option<Disputed>, Error> {
         let asked = self.runtime.now();
         let disputed = self.partner.dispute(at, id).await.map_err(partner_failed)?;
         let Some(disputed) = disputed else {
@@ -25,14 +41,14 @@ impl<P: BillingPartner> Payments<P> {
                 code = "dispute_ignored",
                 "the dispute is about an unknown charge"
             );
-            return Ok(());
+            return Ok(None);
         };
         let order = disputed.order;
         telemetry::about_order(&order);
         let news = Dispute {
             id: Some(id.as_str().to_owned()),
             state: disputed.state,
-            takes_all: disputed.takes_all,
+            amount: disputed.amount,
             at: disputed.at.unwrap_or(asked),
             since: asked,
         };
@@ -58,13 +74,7 @@ impl<P: BillingPartner> Payments<P> {
                 tracing::info!(order_id = %order, code = "dispute_ignored", "the dispute is about a different charge");
             }
         }
-        if noted != NotedDispute::Foreign {
-            if news.has_taken_all() {
-                self.record_capture(&order).await?;
-            }
-            self.follow_dispute(&disputed).await?;
-        }
-        Ok(())
+        Ok((noted != NotedDispute::Foreign).then_some(disputed))
     }
 
     /// Records the order's capture, if it is not recorded yet.

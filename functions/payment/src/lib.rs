@@ -463,7 +463,7 @@ impl<P: BillingPartner> Payments<P> {
         if payment.is_some_and(|payment| payment.is_being_replaced) {
             return Ok(());
         }
-        written(self.store.charge_replaced(order, fence).await?)
+        written(&self.store.charge_replaced(order, fence).await?)
     }
 
     /// Opens a charge at the current partner in place of a closed one.
@@ -495,7 +495,7 @@ impl<P: BillingPartner> Payments<P> {
             .store
             .charge_asked(order, fence, method.as_ref(), now)
             .await?;
-        written(asked)?;
+        written(&asked)?;
         charge.method = method;
         charge.unanswered_since = Some(now);
         Ok(())
@@ -645,7 +645,7 @@ impl<P: BillingPartner> Payments<P> {
             method: charge.method.clone(),
             at,
         };
-        written(self.store.charge_opened(&order.id, fence, &opened).await?)?;
+        written(&self.store.charge_opened(&order.id, fence, &opened).await?)?;
         Ok(charge)
     }
 
@@ -890,7 +890,7 @@ fn in_progress() -> Error {
 
 /// The order after a fenced write, or as another worker left it.
 /// Whether this worker's write was carried out.
-fn written(settlement: Settlement) -> Result<(), Error> {
+fn written(settlement: &Settlement) -> Result<(), Error> {
     match settlement {
         Settlement::Written(_) => Ok(()),
         Settlement::Overtaken(_) => Err(in_progress()),

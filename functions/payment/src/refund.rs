@@ -17,12 +17,12 @@ use serde_json::{Number, Value};
 use service::claims::{claim_key, own_order};
 use service::error::{Dependency, Difference, Error, Missing, Outcome};
 use service::http::{
-    Answer, Call, Effect, Named, Report, as_id, as_money, as_own_id, as_text_lines,
-    read_refunded_items,
+    Answer, Call, Effect, Named, Report, as_id, as_money, as_own_id, read_refunded_items,
 };
-use store::{Settlement, StoreError};
+use store::{BodyHash, Settlement, StoreError};
 
 use super::partners::{BillingPartner, PartAnswer, PartRefund};
+use super::request::as_reason;
 use super::{Payments, partner_failed};
 
 /// How many times an order that changes concurrently is read again.
@@ -54,7 +54,7 @@ impl RefundRequest {
                 Some(_) => read_refunded_items(&fields).map(Some),
                 None => Some(None),
             };
-            let reason = fields.optional("reason", as_text_lines);
+            let reason = fields.optional("reason", as_reason);
             if amount == Some(Some(Money::ZERO)) {
                 let detail = "must be more than zero".to_owned();
                 report.add(fields.pointer("amount"), detail);
@@ -107,7 +107,9 @@ impl<P: BillingPartner> Payments<P> {
         claim_key(&self.store, call, "refund", self.runtime.now()).await?;
         let id = request.order.or_missing(Missing::Order)?;
         let name = RefundId::from_key(call.caller.id(), &id, key.as_str());
-        let order = self.keep_refund(&id, name, &request).await?;
+        let order = self
+            .keep_refund(&id, name, &request, &call.body_hash()?)
+            .await?;
         let is_done = |refund: &Refund| refund.told.is_some() || order.status == Status::Cancelled;
         let kept = order.refund(&RefundName::Ours(name));
         let effect = if kept.is_some_and(is_done) {
@@ -149,22 +151,32 @@ impl<P: BillingPartner> Payments<P> {
         }
     }
 
-    /// Stores the refund with that name on the order, and returns the order.
+    /// Stores the refund with that name on the order, and returns the order. The name comes from the
+    /// request's key, which stays bound to its body after the key's own row has expired.
     async fn keep_refund(
         &self,
         id: &OrderId,
         name: RefundId,
         request: &RefundRequest,
+        body: &BodyHash,
     ) -> Result<Order, Error> {
         for _ in 0..TRIES {
             let order = self.store.order(id).await?;
             let order = order
                 .filter(|order| order.customer == request.customer)
                 .ok_or(Error::NotFound(Missing::Order))?;
-            if order.refund(&RefundName::Ours(name)).is_some() {
-                return Ok(order);
+            if let Some(kept) = order.refund(&RefundName::Ours(name)) {
+                let hash = kept.request_hash.as_deref();
+                return if hash.is_none_or(|hash| body.is(hash)) {
+                    Ok(order)
+                } else {
+                    Err(Error::KeyReused)
+                };
             }
-            let refund = self.decide(&order, name, request)?;
+            let refund = Refund {
+                request_hash: Some(body.as_str().to_owned()),
+                ..self.decide(&order, name, request)?
+            };
             let now = self.runtime.now();
             let kept = if refund.closes {
                 let reason = request.reason.as_ref();
@@ -235,6 +247,7 @@ impl<P: BillingPartner> Payments<P> {
             reason: request.reason.clone(),
             at: self.runtime.now(),
             told: None,
+            request_hash: None,
             key: 0,
         })
     }

@@ -59,7 +59,7 @@ impl<P: BillingPartner> Payments<P> {
     }
 
     /// Records the state of a cancelled order's refund, and counts a new failure for the alarm.
-    async fn record_refund_news(
+    pub(super) async fn record_refund_news(
         &self,
         order: &Order,
         status: &RefundStatus,

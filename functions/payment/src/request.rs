@@ -1,11 +1,25 @@
 //! The request and answer of a payment.
 
-use domain::{Currency, CustomerId, InvoiceId, Money, Order};
+use domain::{Currency, CustomerId, InvoiceId, Money, Order, Text};
 use serde::Serialize;
 use serde_json::Value;
 use service::error::Error;
-use service::http::{Named, Report, as_id, as_money, as_own_id};
+use service::http::{Invalid, Named, Report, as_id, as_money, as_own_id, as_text_lines};
 use store::PaymentTerms;
+
+/// A caller's reason for a refund or a cancellation. It must not be one of this service's own, by
+/// which a customer's mail says why the order was cancelled.
+pub(crate) fn as_reason(value: &Value) -> Result<Text, Invalid> {
+    let reason = as_text_lines(value)?;
+    let own = [Order::EXPIRED, Order::REFUNDED, Order::DISPUTED];
+    if own.contains(&reason.as_str()) {
+        let own = own.join(", ");
+        return Err(Invalid(format!(
+            "must not be one of the reasons that only the service gives: {own}"
+        )));
+    }
+    Ok(reason)
+}
 
 /// `{customerId, invoiceId, totalAmount}`
 pub(crate) struct PaymentRequest {

@@ -1,11 +1,11 @@
-//! Customers' disputes of a charge. They are for people; only one that has taken the whole charge
-//! back changes an order, which is then no longer shipped.
+//! Customers' disputes of a charge. They are for people; only what lost ones have taken of the charge
+//! changes an order: it is no longer shipped once nothing is left.
 
 use std::cmp::Reverse;
 
 use strum::{EnumString, IntoStaticStr};
 
-use super::Timestamp;
+use super::{Money, Timestamp};
 
 /// The state of a customer's dispute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
@@ -43,8 +43,9 @@ pub struct Dispute {
     pub id: Option<String>,
     /// The state at the partner.
     pub state: DisputeState,
-    /// Whether it disputes the whole charge.
-    pub takes_all: bool,
+    /// The disputed amount, in the order's currency; once the dispute is lost, the amount that it
+    /// took. Zero if that is not known.
+    pub amount: Money,
     /// The partner's time of that state, or the time of the query where the partner gives none. Of
     /// two reports the later one wins, whatever their states.
     pub at: Timestamp,
@@ -53,10 +54,13 @@ pub struct Dispute {
 }
 
 impl Dispute {
-    /// Whether it has taken the whole charge back.
+    /// The amount that the customer has back because of it.
     #[must_use]
-    pub fn has_taken_all(&self) -> bool {
-        self.state == DisputeState::Lost && self.takes_all
+    pub fn lost_amount(&self) -> Money {
+        match self.state {
+            DisputeState::Lost => self.amount,
+            DisputeState::Open | DisputeState::Won => Money::ZERO,
+        }
     }
 
     /// The maximum number of disputes that an order keeps.
@@ -93,7 +97,7 @@ mod tests {
         let dispute = |id: &str, state, at| Dispute {
             id: Some(id.to_owned()),
             state,
-            takes_all: false,
+            amount: Money::ZERO,
             at: Timestamp::from_millis(at),
             since: Timestamp::from_millis(0),
         };

@@ -8,8 +8,8 @@ use std::fmt;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{
-    ChargeState, Dispute, EventType, Line, Money, Order, OrderLines, ProductId, Quantity, RefundId,
-    Status, Text, Timestamp, Unit,
+    ChargeState, EventType, Line, Money, Order, OrderLines, ProductId, Quantity, RefundId, Status,
+    Text, Timestamp, Unit,
 };
 
 /// The status of a refund at the partner.
@@ -166,6 +166,9 @@ pub struct Refund {
     pub at: Timestamp,
     /// The order's version whose event announced the refund. It stays if the refund fails later.
     pub told: Option<u64>,
+    /// The hash of the request for it. Earlier versions did not store it, and a refund that nobody
+    /// requested by itself has none.
+    pub request_hash: Option<String>,
     /// The number of the partner's idempotency key for this refund. A key for which the partner has
     /// stored a failure is replaced.
     pub key: u32,
@@ -284,23 +287,41 @@ impl Order {
         self.status == Status::Paid && !self.is_being_shipped()
     }
 
-    /// The reason to cancel an order that can still be stopped, given these refunds: they, or a lost
-    /// dispute, have returned all of its money.
+    /// The reason to cancel an order that can still be stopped, given these refunds: they, with the
+    /// lost disputes, have returned all of its money.
     #[must_use]
     pub fn gone(&self, refunds: &[Refund]) -> Option<&'static str> {
+        self.may_be_stopped().then(|| self.loss(refunds))?
+    }
+
+    /// Why nothing is left of the order's charge, given these refunds: `None` if something is. The
+    /// refund that closes an order does not count.
+    #[must_use]
+    pub fn loss(&self, refunds: &[Refund]) -> Option<&'static str> {
         let total = self.amounts.total.decimal();
-        if !self.may_be_stopped() || total.is_zero() {
-            return None;
+        let done = |is_ours: bool| -> Decimal {
+            let done = refunds.iter().filter(|refund| {
+                refund.state == RefundState::Answered(RefundStatus::Refunded)
+                    && !refund.closes
+                    && matches!(refund.name, RefundName::Ours(_)) == is_ours
+            });
+            done.map(|refund| refund.amount.decimal()).sum()
+        };
+        let (ours, outside) = (done(true), done(false));
+        let disputes = self.disputes.iter();
+        let lost: Decimal = disputes
+            .map(|dispute| dispute.lost_amount().decimal())
+            .sum();
+        if total.is_zero() {
+            None
+        } else if ours + outside >= total {
+            Some(Self::REFUNDED)
+        } else if ours + outside.max(lost) >= total {
+            // A partner may also show what a dispute took as a refund that was made elsewhere.
+            Some(Self::DISPUTED)
+        } else {
+            None
         }
-        let done = refunds
-            .iter()
-            .filter(|refund| refund.state == RefundState::Answered(RefundStatus::Refunded));
-        let sum: Decimal = done.map(|refund| refund.amount.decimal()).sum();
-        if sum >= total {
-            return Some(Self::REFUNDED);
-        }
-        let is_disputed = self.disputes.iter().any(Dispute::has_taken_all);
-        is_disputed.then_some(Self::DISPUTED)
     }
 
     /// The amount that can still be refunded: the captured amount less every refund that has not

@@ -1,6 +1,10 @@
 //! Reads untrusted JSON.
 
-use serde::Deserialize;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// The prefix of the names by which `serde_json` passes numbers and raw texts to itself. In
 /// untrusted JSON, an object with such a name would be read as a number, or as a text whose nesting
@@ -21,6 +25,14 @@ pub enum JsonError {
         /// The column of the name, from 1.
         column: usize,
     },
+    /// An object has a field name twice.
+    #[error("repeated field name at line {line} column {column}")]
+    Repeated {
+        /// The line of the second name, from 1.
+        line: usize,
+        /// The column behind the second name, from 1.
+        column: usize,
+    },
 }
 
 impl JsonError {
@@ -29,7 +41,7 @@ impl JsonError {
     pub fn line(&self) -> usize {
         match self {
             Self::Malformed(error) => error.line(),
-            Self::Reserved { line, .. } => *line,
+            Self::Reserved { line, .. } | Self::Repeated { line, .. } => *line,
         }
     }
 
@@ -38,7 +50,7 @@ impl JsonError {
     pub fn column(&self) -> usize {
         match self {
             Self::Malformed(error) => error.column(),
-            Self::Reserved { column, .. } => *column,
+            Self::Reserved { column, .. } | Self::Repeated { column, .. } => *column,
         }
     }
 }
@@ -54,6 +66,81 @@ pub fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, JsonError> {
         });
     }
     Ok(serde_json::from_slice(json)?)
+}
+
+/// Does the same, and refuses objects with a repeated name, of whose values each reader chooses
+/// another one (RFC 8259, section 4).
+pub fn read_unambiguous<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, JsonError> {
+    let read = read(json)?;
+    match serde_json::from_slice::<Unambiguous>(json) {
+        Ok(Unambiguous) => Ok(read),
+        Err(error) if error.is_data() => Err(JsonError::Repeated {
+            line: error.line(),
+            column: error.column(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Any value of which no object has a name twice.
+struct Unambiguous;
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unambiguous {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
+        while let Some(Self) = values.next_element()? {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            if name.starts_with(RESERVED) {
+                // A number, as `serde_json` passes it to itself.
+                fields.next_value::<IgnoredAny>()?;
+            } else if names.insert(name) {
+                fields.next_value::<Self>()?;
+            } else {
+                return Err(A::Error::custom("repeated field name"));
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// The position of the first reserved name. Invalid JSON is searched up to its error.
@@ -163,6 +250,32 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn a_name_that_an_object_repeats_is_refused_at_any_depth_and_its_place_is_told() {
+        for (json, place) in [
+            (r#"{"a":1,"a":2}"#, (1, 11)),
+            (r#"{"a":1,"\u0061":1}"#, (1, 16)),
+            ("{\"a\":{\n\"b\":[],\n\"b\":[]}}", (3, 4)),
+            (r#"[{"a":[{"b":null,"c":1.50,"b":true}]}]"#, (1, 30)),
+            (r#"{"":1,"":2}"#, (1, 9)),
+        ] {
+            let error = read_unambiguous::<Value>(json.as_bytes()).unwrap_err();
+            assert!(matches!(error, JsonError::Repeated { .. }), "{json}");
+            assert_eq!((error.line(), error.column()), place, "{json}");
+            assert!(read::<Value>(json.as_bytes()).is_ok());
+        }
+        for json in [
+            r#"{"a":{"a":1},"b":{"a":2},"A":[{"a":-1e400},{"a":123456789012345678901234567890}]}"#,
+            r#""a""#,
+            "[1,1,true,null]",
+        ] {
+            let plain: Value = read(json.as_bytes()).unwrap();
+            assert_eq!(read_unambiguous::<Value>(json.as_bytes()).unwrap(), plain);
+        }
+        let cut = read_unambiguous::<Value>(br#"{"a":1,"a":2"#);
+        assert!(matches!(cut, Err(JsonError::Malformed(_))));
+    }
+
     proptest! {
         #[test]
         fn what_is_read_is_what_serde_json_reads(
@@ -182,6 +295,7 @@ mod tests {
                 Ok(value) => prop_assert_eq!(Some(value), plain),
                 Err(JsonError::Malformed(_)) => prop_assert_eq!(None, plain),
                 Err(JsonError::Reserved { .. }) => {}
+                Err(JsonError::Repeated { .. }) => prop_assert!(false, "repeats are allowed"),
             }
         }
     }

@@ -129,6 +129,14 @@ pub enum Error {
         /// The column of the name, from 1.
         column: usize,
     },
+    /// An object of the body has a field name twice.
+    #[error("the body repeats a name: line {line}, column {column}")]
+    RepeatedName {
+        /// The line of the second name, from 1.
+        line: usize,
+        /// The column behind the second name, from 1.
+        column: usize,
+    },
     /// The body is over 64 KiB.
     #[error("the body is over 64 KiB")]
     BodyTooLarge,
@@ -389,7 +397,9 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmptyBody => "empty_body",
-            Self::NotJson { .. } | Self::ReservedName { .. } => "malformed_json",
+            Self::NotJson { .. } | Self::ReservedName { .. } | Self::RepeatedName { .. } => {
+                "malformed_json"
+            }
             Self::MalformedRequest(_) => "malformed_request",
             Self::BodyTooLarge => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -487,6 +497,7 @@ impl From<JsonError> for Error {
         match error {
             JsonError::Malformed(_) => Self::NotJson { line, column },
             JsonError::Reserved { .. } => Self::ReservedName { line, column },
+            JsonError::Repeated { .. } => Self::RepeatedName { line, column },
         }
     }
 }

@@ -11,7 +11,7 @@ use domain::{
 };
 use messages::PartnerReference;
 
-use super::item::{delivery_value, dispute_value, n, refund_value, s};
+use super::item::{delivery_value, dispute_value, money, n, refund_value, s};
 use super::refunds::in_turn;
 use super::transition::{Change, OrderWrite};
 use super::{Settlement, Store, StoreError, TRIES};
@@ -76,7 +76,7 @@ impl Store {
             let wanted = Dispute {
                 id: name.map(str::to_owned),
                 state: news.state,
-                takes_all: news.takes_all,
+                amount: news.amount,
                 at: news.at,
                 since: known.map_or(news.since, |known| known.since),
             };
@@ -87,13 +87,9 @@ impl Store {
                 None => first_news(&order, reference, dispute, &wanted),
                 Some(_) => later_news(&order, reference, dispute, &wanted),
             };
-            // The end of a shipment without a label cancels an order whose charge is gone.
-            let update = if wanted.has_taken_all() {
-                in_turn(update, &order)
-            } else {
-                update
-            };
-            standing = match self.conditional(update).await? {
+            // A refund, and the end of a shipment without a label, cancel an order of whose charge
+            // nothing is left.
+            standing = match self.conditional(in_turn(update, &order)).await? {
                 Ok(_) => return Ok(outcome),
                 // This may be our own write: its first answer was lost, and the SDK retried it.
                 Err(Some(order)) if order.disputes.contains(&wanted) => return Ok(outcome),
@@ -216,6 +212,7 @@ fn later_news(order: &Order, reference: &str, id: &PartnerReference, dispute: &D
         .name("#id", id.as_str())
         .value(":at", n(dispute.at.millis()))
         .set("disputes.#id.state", s(dispute.state.as_str()))
+        .set("disputes.#id.amount", money(dispute.amount))
         .assign("disputes.#id.at", ":at")
 }
 

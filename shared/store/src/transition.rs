@@ -453,6 +453,7 @@ mod tests {
                 reason: None,
                 at: now(),
                 told: None,
+                request_hash: None,
                 key: 0,
             }],
             contact: None,

@@ -311,7 +311,7 @@ impl World {
             order: OrderId::parse(&order).ok()?,
             reference: dispute.reference.clone(),
             state: dispute.state,
-            takes_all: true,
+            amount: state.charges.get(&dispute.reference)?.amount,
             at: Some(Timestamp::from_millis(dispute.since)),
         })
     }

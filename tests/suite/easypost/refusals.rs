@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::{Dispute, DisputeState, Order, OrderId, ShippingRefusal, Status};
+use domain::{Dispute, DisputeState, Money, Order, OrderId, ShippingRefusal, Status};
 use futures_util::future::join;
 use messages::PartnerReference;
 use messages::queue::Queue;
@@ -233,14 +233,16 @@ async fn an_order_whose_charge_the_bank_took_while_it_was_shipped_is_cancelled_o
     let (store, id) = (&shop.cloud.store, OrderId::parse(&shop.order).unwrap());
     let before = store.order(&id).await.unwrap().unwrap();
     let charge = before.payment.as_ref().unwrap().reference.clone().unwrap();
-    let lost = |takes_all, minute| Dispute {
+    let lost = |amount, minute| Dispute {
         id: None,
         state: DisputeState::Lost,
-        takes_all,
+        amount,
         at: shop.cloud.runtime.now().plus(Duration::from_mins(minute)),
         since: shop.cloud.runtime.now(),
     };
-    for (name, lost) in [("dp_1", lost(false, 1)), ("dp_2", lost(true, 2))] {
+    let total = before.amounts.total;
+    let part = Money::from_stored("1").unwrap();
+    for (name, lost) in [("dp_1", lost(part, 1)), ("dp_2", lost(total, 2))] {
         let name = PartnerReference::parse(name).unwrap();
         let noted = store.note_dispute(&id, &charge, &name, &lost).await;
         assert_eq!(noted.unwrap(), NotedDispute::New);

@@ -15,6 +15,8 @@ use super::{
     paypal, request,
 };
 use crate::contract::text;
+use crate::late::cancel_paypal;
+use crate::paypal_webhooks::shown;
 
 #[tokio::test]
 async fn the_seeds_payment_is_opened_without_a_source_and_captured_with_it() {
@@ -246,6 +248,28 @@ async fn a_pending_capture_is_paid_or_declined_once_it_settles() {
         assert_eq!(test.pay().await.status, status);
         assert_eq!(test.captures().len(), 1);
         assert_eq!(test.double.taken().len(), usize::from(status == 201));
+    }
+}
+
+#[tokio::test]
+async fn a_capture_of_another_amount_ships_nothing_and_ends_once_it_is_refunded() {
+    for value in ["0.01", "199.99", "200.01"] {
+        let test = invoiced([PayPalOutcome::Refused("INSTRUMENT_DECLINED")]).await;
+        assert_eq!(test.pay().await.status, 402);
+        test.double.change_amounts(value);
+        for _ in 0..2 {
+            let reply = test.pay().await;
+            assert_eq!(reply.status, 503, "{}", reply.text);
+            test.cloud.pass(MINUTE);
+        }
+        assert_eq!(test.state().await, "unknown", "{value}");
+        test.cloud.settle().await;
+        assert_eq!(shown(&test).await["status"], "invoiced");
+        assert_eq!(test.captures().len(), 2);
+        // The operator gives it back. The charge is dead, and the order can be cancelled.
+        test.double.refund_by_hand();
+        assert_eq!(cancel_paypal(&test).await.status, 200);
+        assert_eq!(shown(&test).await["payment"]["state"], "cancelled");
     }
 }
 

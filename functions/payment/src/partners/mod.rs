@@ -160,8 +160,9 @@ pub struct Disputed {
     pub reference: String,
     /// The state of the dispute.
     pub state: DisputeState,
-    /// Whether it disputes the whole charge.
-    pub takes_all: bool,
+    /// The disputed amount; once the dispute is lost, the amount that it took. Zero if the partner
+    /// does not say.
+    pub amount: Money,
     /// The time of that state by the partner's clock; `None` if the partner does not report it.
     pub at: Option<Timestamp>,
 }

@@ -225,7 +225,7 @@ fn body(request: &Request) -> Result<Option<Value>, Error> {
     if bytes.trim_ascii().is_empty() {
         return Ok(None);
     }
-    Ok(Some(json::read(bytes)?))
+    Ok(Some(json::read_unambiguous(bytes)?))
 }
 
 /// The caller's own trace, or else the one that X-Ray gave the invocation (AWS X-Ray developer

@@ -9,6 +9,7 @@ mod fields;
 mod items;
 mod mail_request;
 mod next_action;
+mod parameters;
 mod problem;
 mod request_id;
 mod route;
@@ -24,6 +25,7 @@ pub use fields::{
 pub use items::{ItemBody, as_quantity, item_bodies, read_items, read_refunded_items};
 pub use mail_request::{MAILS, MailRequest};
 pub use next_action::NextActionBody;
+pub use parameters::Parameters;
 pub use problem::Repeat;
 pub use request_id::RequestId;
 pub use route::{Callers, Route};

@@ -79,6 +79,7 @@ impl Error {
             | Self::KeyRequired
             | Self::NotJson { .. }
             | Self::ReservedName { .. }
+            | Self::RepeatedName { .. }
             | Self::MalformedRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::WebhookSignature => StatusCode::UNAUTHORIZED,
             Self::BackendOnly => StatusCode::FORBIDDEN,
@@ -136,6 +137,7 @@ impl Error {
 )
             }
             Self::ReservedName { line, column } => reserved_name(*line, *column),
+            Self::RepeatedName { line, column } => repeated_name(*line, *column),
             Self::MalformedRequest(part) => malformed(*part),
             Self::BodyTooLarge => "The body is larger than 64 KiB. Send a smaller one.".to_owned(),
             Self::WebhookTooLarge => "The body is larger than 256 KiB. Send a smaller one.".to_owned(),
@@ -340,6 +342,13 @@ fn reserved_name(line: usize, column: usize) -> String {
     format!(
         "The body has a field name that begins with $serde_json::private:: at line {line}, column \
          {column}. Rename the field."
+    )
+}
+
+fn repeated_name(line: usize, column: usize) -> String {
+    format!(
+        "The body gives a field twice, the second time at line {line}, column {column}. Send each \
+         field once."
     )
 }
 

@@ -249,6 +249,7 @@ fn one_refund(name: &str, reader: &Reader<'_>) -> Result<Refund, Corrupt> {
         reason: reader.parsed("reason", |text| Text::parse_lines(text).ok())?,
         at: reader.required_time("at")?,
         told: reader.number("told")?,
+        request_hash: reader.text("requestHash")?.map(str::to_owned),
         key: reader.number("key")?.unwrap_or_default(),
     })
 }
@@ -262,12 +263,18 @@ fn refunds(reader: &Reader<'_>) -> Result<Vec<Refund>, Corrupt> {
     Ok(refunds)
 }
 
-fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
+/// A dispute of a charge of `total`. Earlier versions stored only whether it was about all of it.
+fn dispute(id: Option<&str>, total: Money, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
     let at = reader.required_time("at")?;
+    let amount = match reader.parsed("amount", |text| Money::from_stored(text).ok())? {
+        Some(amount) => amount,
+        None if reader.bool("takesAll")? => total,
+        None => Money::ZERO,
+    };
     Ok(Dispute {
         id: id.map(str::to_owned),
         state: reader.required("state", |name| name.parse().ok())?,
-        takes_all: reader.bool("takesAll")?,
+        amount,
         at,
         since: reader.time("since")?.unwrap_or(at),
     })
@@ -276,10 +283,11 @@ fn dispute(id: Option<&str>, reader: &Reader<'_>) -> Result<Dispute, Corrupt> {
 /// `disputes` by the partner's IDs, and `dispute`, the single one that earlier versions stored
 /// without its ID.
 fn disputes(reader: &Reader<'_>) -> Result<Vec<Dispute>, Corrupt> {
+    let total = reader.money("total")?;
     let entries = reader.entries("disputes")?.into_iter();
-    let named = entries.map(|(id, entry)| dispute(Some(id), &entry));
+    let named = entries.map(|(id, entry)| dispute(Some(id), total, &entry));
     let nameless = reader.map("dispute")?.into_iter();
-    let nameless = nameless.map(|entry| dispute(None, &entry));
+    let nameless = nameless.map(|entry| dispute(None, total, &entry));
     let mut disputes: Vec<_> = named.chain(nameless).collect::<Result<_, Corrupt>>()?;
     Dispute::sort(&mut disputes);
     Ok(disputes)

@@ -175,6 +175,7 @@ fn one_refund_value(refund: &Refund) -> Value {
         ),
         ("at", Some(n(refund.at.millis()))),
         ("told", refund.told.map(n)),
+        ("requestHash", refund.request_hash.as_deref().map(s)),
         ("key", Some(n(refund.key))),
     ])
 }
@@ -183,7 +184,7 @@ fn one_refund_value(refund: &Refund) -> Value {
 pub(crate) fn dispute_value(dispute: &Dispute) -> Value {
     map([
         ("state", Some(s(dispute.state.as_str()))),
-        ("takesAll", dispute.takes_all.then_some(Value::Bool(true))),
+        ("amount", Some(money(dispute.amount))),
         ("at", Some(n(dispute.at.millis()))),
         ("since", Some(n(dispute.since.millis()))),
     ])

@@ -152,6 +152,8 @@ pub(super) struct Dispute {
     pub(super) capture: String,
     pub(super) status: &'static str,
     pub(super) outcome: Option<&'static str>,
+    /// The customer accepted this part of the disputed amount.
+    pub(super) part: Option<String>,
     pub(super) opened: Timestamp,
     /// `update_time`
     pub(super) updated: Timestamp,

@@ -163,6 +163,14 @@ impl PayPalDouble {
         books.orders.values_mut().for_each(Order::fail_refunds);
     }
 
+    /// Somebody who may change the orders gives them this amount in US dollars (`PATCH
+    /// /v2/checkout/orders/{id}`; "You can update the order amount until it is captured").
+    pub fn change_amounts(&self, value: &str) {
+        for order in self.books().orders.values_mut() {
+            order.unit["amount"]["value"] = json!(value);
+        }
+    }
+
     /// A person refunds the remaining amount of every capture in the dashboard.
     pub fn refund_by_hand(&self) {
         self.refund_with(&Value::Null);
@@ -382,6 +390,7 @@ impl PayPalDouble {
                 capture,
                 status: "OPEN",
                 outcome: None,
+                part: None,
                 opened: now,
                 updated: now,
             };
@@ -396,6 +405,15 @@ impl PayPalDouble {
         let dispute = books.disputes.get_mut(id);
         let dispute = dispute.expect("a test changes what it has opened");
         (dispute.status, dispute.outcome, dispute.updated) = (status, outcome, now);
+    }
+
+    /// The customer accepts the shop's offer of a part, for which PayPal decides the dispute.
+    pub fn accept_offer(&self, id: &str, value: &str) {
+        self.set_dispute(id, "RESOLVED", Some("RESOLVED_BUYER_FAVOUR"));
+        let mut books = self.books();
+        let dispute = books.disputes.get_mut(id);
+        let dispute = dispute.expect("a test changes what it has opened");
+        dispute.part = Some(value.to_owned());
     }
 
     /// The IDs of all disputes.

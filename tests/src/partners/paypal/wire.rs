@@ -98,8 +98,11 @@ impl Books {
             }],
         });
         if let Some(code) = dispute.outcome {
-            shown["dispute_outcome"] =
-                json!({"outcome_code": code, "amount_refunded": order.unit["amount"]});
+            let mut refunded = order.unit["amount"].clone();
+            if let Some(part) = &dispute.part {
+                refunded["value"] = json!(part);
+            }
+            shown["dispute_outcome"] = json!({"outcome_code": code, "amount_refunded": refunded});
         }
         (200, shown)
     }

@@ -58,13 +58,16 @@ pub(super) struct Dispute {
     pub(super) intent: String,
     pub(super) charge: String,
     pub(super) status: &'static str,
+    /// Whether Stripe refunded the customer to prevent it.
+    pub(super) is_resolved: bool,
     pub(super) created: Timestamp,
 }
 
 impl Dispute {
     /// Whether the bank holds the money.
     pub(super) fn takes_money(&self) -> bool {
-        !matches!(self.status, "won" | "prevented") && !self.status.starts_with("warning_")
+        self.is_resolved
+            || !matches!(self.status, "won" | "prevented") && !self.status.starts_with("warning_")
     }
 }
 

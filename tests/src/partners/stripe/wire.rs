@@ -192,13 +192,19 @@ impl Ledger {
     pub(super) fn dispute(&self, id: &str, expand: bool) -> Value {
         let dispute = &self.disputes[id];
         let charge = &self.charges[&dispute.charge].seen;
+        let amount = dispute.amount.unwrap_or(charge.amount);
+        let moved = if dispute.takes_money() {
+            json!([{"object": "balance_transaction", "amount": -i128::from(amount), "fee": 0}])
+        } else {
+            json!([])
+        };
         let intent = if expand {
             self.intent(&dispute.intent, false)
         } else {
             json!(dispute.intent)
         };
         json!({
-            "id": id, "object": "dispute", "amount": dispute.amount.unwrap_or(charge.amount), "balance_transactions": [],
+            "id": id, "object": "dispute", "amount": amount, "balance_transactions": moved,
             "charge": dispute.charge, "created": dispute.created.seconds(),
             "currency": charge.currency, "enhanced_eligibility_types": [], "evidence": {},
             "evidence_details": {

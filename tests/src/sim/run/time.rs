@@ -151,8 +151,13 @@ impl Simulation {
         })
     }
 
+    /// Whether the customer has agreed to be charged where the order is, or, once the shop is back
+    /// at its first partner, would be.
     async fn has_agreed(&self, order: &Order) -> bool {
-        for double in self.doubles.all() {
+        let payment = order.payment.as_ref();
+        let is_open = payment.is_some_and(|payment| payment.reference.is_some());
+        let asked = self.doubles.all().take(if is_open { 2 } else { 1 });
+        for double in asked {
             let Some(partner) = double.agreement_with() else {
                 return true;
             };

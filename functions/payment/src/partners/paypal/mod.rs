@@ -238,7 +238,8 @@ impl PayPal {
         charge: &OpenCharge,
     ) -> Result<Option<ChargeStatus>, PartnerError> {
         let order = self.order(charge).await?;
-        let status = order.map(|order| standing(&order).map_err(PartnerError::unavailable));
+        let status =
+            order.map(|order| standing(&order, &charge.request).map_err(PartnerError::unavailable));
         status.transpose()
     }
 
@@ -288,7 +289,7 @@ impl PayPal {
     ) -> Result<Captured, PartnerError> {
         let failure = match self.client.capture(&charge.reference, id, source).await {
             Ok(order) => {
-                let outcome = outcome(&order).map_err(PartnerError::unanswered)?;
+                let outcome = outcome(&order, &charge.request).map_err(PartnerError::unanswered)?;
                 return Ok(Captured::Status(match outcome {
                     Some(status) => status,
                     None => self.settled(charge).await?,
@@ -606,7 +607,8 @@ impl BillingPartner for PayPal {
     ) -> Result<(ChargeStatus, NextAction), PartnerError> {
         match self.order(charge).await? {
             Some(order) => {
-                let status = standing(&order).map_err(PartnerError::unavailable)?;
+                let status =
+                    standing(&order, &charge.request).map_err(PartnerError::unavailable)?;
                 Ok((status, order.next_action()))
             }
             None => Ok((self.standing(charge).await?, NextAction::default())),
@@ -753,7 +755,7 @@ impl BillingPartner for PayPal {
             order: invoice.order(),
             reference,
             state,
-            takes_all: dispute.takes_all(),
+            amount: dispute.amount(),
             at: dispute.updated(),
         }))
     }

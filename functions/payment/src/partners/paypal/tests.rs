@@ -73,17 +73,17 @@ fn an_order_that_may_be_captured_is_unconfirmed_and_a_dead_one_is_not() {
         ("COMPLETED", &["COMPLETED", "DECLINED"], captured),
     ];
     for (status, captures, expected) in cases {
-        let standing = standing(&with(status, captures)).unwrap();
+        let standing = standing(&with(status, captures), &charge("", 1).request).unwrap();
         assert_eq!(standing, expected, "{status} {captures:?}");
     }
 }
 
 #[test]
 fn words_that_paypal_does_not_document_are_never_guessed_at() {
-    assert!(standing(&with("INVENTED", &[])).is_err());
-    assert!(standing(&with("COMPLETED", &["INVENTED"])).is_err());
-    assert!(standing(&with("COMPLETED", &[])).is_err());
-    assert!(outcome(&with("INVENTED", &[])).is_err());
+    assert!(standing(&with("INVENTED", &[]), &charge("", 1).request).is_err());
+    assert!(standing(&with("COMPLETED", &["INVENTED"]), &charge("", 1).request).is_err());
+    assert!(standing(&with("COMPLETED", &[]), &charge("", 1).request).is_err());
+    assert!(outcome(&with("INVENTED", &[]), &charge("", 1).request).is_err());
     assert_eq!(RefundWord::from_word("INVENTED"), None);
     assert_eq!(processor_reason("ZZZZ"), None);
 }
@@ -111,7 +111,7 @@ fn a_declined_capture_says_why_and_whether_to_try_again() {
     let declined = |response: Value| {
         let body = json!({"id": "x", "status": "COMPLETED", "purchase_units": [{"payments":
             {"captures": [{"id": "y", "status": "DECLINED", "processor_response": response}]}}]});
-        match standing(&order(&body)).unwrap() {
+        match standing(&order(&body), &charge("", 1).request).unwrap() {
             ChargeStatus::Declined { code, retryable } => (code, retryable),
             other => panic!("{other:?}"),
         }

@@ -15,7 +15,7 @@ use super::super::answers::{Meaning, Words};
 use super::answers::{ADVICE, CHARGE, PROCESSOR, REASONS, REFUND, REPORTED, REPORTED_REFUND};
 use super::client::Failure;
 use super::wire::{Problem, WireCapture, WireOrder};
-use super::{ChargeStatus, PartnerError, Refunds};
+use super::{ChargeRequest, ChargeStatus, PartnerError, Refunds};
 
 /// A refusal by PayPal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,10 +260,10 @@ fn may_retry(advice: &str) -> Option<bool> {
 }
 
 /// The state of an order, unless its capture was just requested.
-pub(super) fn standing(order: &WireOrder) -> Result<ChargeStatus, Unusable> {
+pub(super) fn standing(order: &WireOrder, owed: &ChargeRequest) -> Result<ChargeStatus, Unusable> {
     let status = OrderStatus::from_word(&order.status);
     let status = status.ok_or_else(|| unknown_word("order.status", &order.status))?;
-    match (captured(order)?, status) {
+    match (captured(order, owed)?, status) {
         // PayPal refused one source and still accepts another.
         (Some(ChargeStatus::Declined { .. }), status) if status != OrderStatus::Completed => {
             Ok(without_capture(status)?)
@@ -285,8 +285,11 @@ fn without_capture(status: OrderStatus) -> Result<ChargeStatus, Unusable> {
 }
 
 /// The outcome of the capture that was just requested; `None` if the answer does not tell.
-pub(super) fn outcome(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
-    if let Some(status) = captured(order)? {
+pub(super) fn outcome(
+    order: &WireOrder,
+    owed: &ChargeRequest,
+) -> Result<Option<ChargeStatus>, Unusable> {
+    if let Some(status) = captured(order, owed)? {
         return Ok(Some(status));
     }
     match OrderStatus::from_word(&order.status) {
@@ -298,13 +301,26 @@ pub(super) fn outcome(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusabl
 
 /// The outcome of the order's captures: a captured one wins over a pending one, and that over one
 /// that was not captured.
-fn captured(order: &WireOrder) -> Result<Option<ChargeStatus>, Unusable> {
+///
+/// An order's amount can be changed at PayPal until it is captured (Orders v2, "Update order"). A
+/// capture of another amount pays nothing; only once it has been refunded is the charge dead.
+fn captured(order: &WireOrder, owed: &ChargeRequest) -> Result<Option<ChargeStatus>, Unusable> {
     let mut pending = None;
     let mut declined = None;
     for capture in order.captures() {
         let status = CaptureStatus::from_word(&capture.status);
         let status = status.ok_or_else(|| unknown_word("capture.status", &capture.status))?;
         match status {
+            CaptureStatus::Refunded if !capture.is_of(owed.amount, owed.currency) => {
+                return Ok(Some(ChargeStatus::Cancelled));
+            }
+            CaptureStatus::Completed | CaptureStatus::PartiallyRefunded
+                if !capture.is_of(owed.amount, owed.currency) =>
+            {
+                let message = "PayPal captured another amount than the order's";
+                tracing::error!(code = "captured_amount_differs", "{message}");
+                return Err(Unusable::new(message));
+            }
             CaptureStatus::Completed
             | CaptureStatus::PartiallyRefunded
             | CaptureStatus::Refunded => return Ok(Some(ChargeStatus::Captured(order.card()))),

@@ -112,6 +112,7 @@ pub(super) struct WireCapture {
     pub(super) id: String,
     pub(super) status: String,
     pub(super) processor_response: Option<ProcessorResponse>,
+    amount: Option<WireAmount>,
     status_details: Option<StatusDetails>,
 }
 
@@ -122,6 +123,15 @@ struct StatusDetails {
 }
 
 impl WireCapture {
+    /// Whether it is of this amount, as far as PayPal shows its amount.
+    pub(super) fn is_of(&self, amount: Money, currency: Currency) -> bool {
+        self.amount.as_ref().is_none_or(|shown| {
+            let code = shown.currency_code.as_deref();
+            code.is_none_or(|code| code == currency.code())
+                && Money::from_stored(&shown.value).is_ok_and(|shown| shown == amount)
+        })
+    }
+
     pub(super) fn reason(&self) -> Option<&str> {
         self.status_details.as_ref()?.reason.as_deref()
     }
@@ -146,6 +156,7 @@ pub(super) struct WireRefund {
 
 #[derive(Deserialize)]
 struct WireAmount {
+    currency_code: Option<String>,
     value: String,
 }
 
@@ -248,13 +259,14 @@ pub(super) struct WireDispute {
 #[derive(Deserialize)]
 struct DisputeOutcome {
     outcome_code: Option<String>,
+    /// What the customer got, such as an accepted offer of a part.
+    amount_refunded: Option<WireAmount>,
 }
 
 #[derive(Deserialize)]
 struct DisputedTransaction {
     /// The capture's ID.
     seller_transaction_id: Option<String>,
-    gross_amount: Option<WireAmount>,
 }
 
 impl WireDispute {
@@ -268,13 +280,13 @@ impl WireDispute {
         self.dispute_outcome.as_ref()?.outcome_code.as_deref()
     }
 
-    /// Whether the whole capture is disputed.
-    pub(super) fn takes_all(&self) -> bool {
-        let transaction = self.disputed_transactions.first();
-        let gross = transaction.and_then(|transaction| transaction.gross_amount.as_ref());
-        let amount = |amount: &WireAmount| Money::from_stored(&amount.value).ok();
-        let disputed = self.dispute_amount.as_ref().and_then(amount);
-        disputed.is_some() && disputed >= gross.and_then(amount)
+    /// The amount that the customer got; without an outcome, the disputed amount.
+    pub(super) fn amount(&self) -> Money {
+        let outcome = self.dispute_outcome.as_ref();
+        let refunded = outcome.and_then(|outcome| outcome.amount_refunded.as_ref());
+        let amount = refunded.or(self.dispute_amount.as_ref());
+        let amount = amount.and_then(|amount| Money::from_stored(&amount.value).ok());
+        amount.unwrap_or(Money::ZERO)
     }
 
     /// The disputed capture: one of our charges is a single transaction.

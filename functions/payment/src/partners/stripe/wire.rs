@@ -6,11 +6,12 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use domain::{Card, ClientSecret, DisputeState, NextAction, OrderId, RefundId, RefundName};
+use domain::{Card, ClientSecret, DisputeState, Money, NextAction, OrderId, RefundId, RefundName};
 use partner::{Alphabet, sanitize};
 use platform::json;
 
 use super::Disputed;
+use super::amount::from_minor_units;
 
 /// A code of Stripe's. Free text becomes `unrecognised`, so that it appears in no log, order, or
 /// answer.
@@ -260,9 +261,12 @@ enum DisputeStatus {
 }
 
 impl DisputeStatus {
-    /// A closed warning and a prevented dispute took no money.
-    fn state(self) -> DisputeState {
+    /// The state, given the sum of the dispute's balance transactions. A closed warning took no
+    /// money. A prevented dispute did if it was resolved by a refund ("Dispute prevention",
+    /// resolution rules).
+    fn state(self, moved: i64) -> DisputeState {
         match self {
+            Self::Prevented if moved < 0 => DisputeState::Lost,
             Self::NeedsResponse
             | Self::UnderReview
             | Self::WarningNeedsResponse
@@ -279,15 +283,27 @@ pub(super) struct Dispute {
     status: DisputeStatus,
     #[serde(default)]
     amount: u64,
+    currency: Option<String>,
+    /// The withdrawn and reinstated funds.
+    #[serde(default)]
+    balance_transactions: Vec<BalanceTransaction>,
     /// Null for a charge that was made without an intent.
     payment_intent: Option<DisputedIntent>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BalanceTransaction {
+    /// Negative if the shop lost money.
+    #[serde(default)]
+    amount: i64,
 }
 
 #[derive(Debug, Deserialize)]
 struct DisputedIntent {
     id: String,
     #[serde(default)]
-    amount: Option<u64>,
+    amount: u64,
+    currency: Option<String>,
     metadata: IntentMetadata,
 }
 
@@ -301,11 +317,22 @@ impl Dispute {
     /// `None` if another system has made the charge with this account.
     pub(super) fn into_disputed(self) -> Option<Disputed> {
         let intent = self.payment_intent?;
+        let moved = self.balance_transactions.iter();
+        let moved = moved.fold(0, |sum: i64, each| sum.saturating_add(each.amount));
+        // An amount in another currency than the charge's says nothing about a part of it.
+        let amount = if self.currency == intent.currency {
+            self.amount
+        } else {
+            intent.amount
+        };
+        let currency = intent.currency.as_deref();
+        let currency = currency.and_then(|code| code.to_ascii_uppercase().parse().ok());
+        let amount = currency.and_then(|currency| from_minor_units(amount, currency));
         Some(Disputed {
             order: OrderId::parse(intent.metadata.order_id.as_deref()?).ok()?,
             reference: intent.id,
-            takes_all: intent.amount.is_some_and(|amount| self.amount >= amount),
-            state: self.status.state(),
+            amount: amount.unwrap_or(Money::ZERO),
+            state: self.status.state(moved),
             // Stripe reports when a dispute was opened, not when it reached its status.
             at: None,
         })
@@ -415,6 +442,17 @@ mod tests {
             assert_eq!(disputed.state, state, "{status}");
             assert_eq!(disputed.order.to_string(), order);
             assert_eq!(disputed.reference, "pi_1");
+        }
+        for (moved, state) in [
+            ("[]", DisputeState::Won),
+            (r#"[{"amount":-20000}]"#, DisputeState::Lost),
+            (r#"[{"amount":-20000},{"amount":20000}]"#, DisputeState::Won),
+        ] {
+            let text = format!(
+                r#"{{"status":"prevented","balance_transactions":{moved},"payment_intent":{ours}}}"#
+            );
+            let read = serde_json::from_str::<Dispute>(&text).unwrap();
+            assert_eq!(read.into_disputed().unwrap().state, state, "{moved}");
         }
         assert!(read("newer", &ours).is_err());
         // Charges that other systems have made with this account, or without an intent.
