@@ -32,7 +32,7 @@ WORKERS = ("BillingWorker", "PaymentWorker", "ShipmentWorker", "EmailWorker", "R
 CUSTOMERS = {
     "8080": "is charged at once",
     "sandbox-insufficient-funds": "every attempt is declined, and may be retried",
-    "sandbox-stolen-card": "every attempt is declined for good",
+    "sandbox-stolen-card": "every attempt is declined permanently",
     "sandbox-declined-once": "the first attempt is declined, the second succeeds",
     "sandbox-action-required": "the customer must act",
     "sandbox-pending": "pending for 60 seconds, then charged",

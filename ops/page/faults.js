@@ -32,7 +32,7 @@ export function faults() {
       toggles.replaceChildren(
         button(streamStopped ? "Start the stream again" : "Stop the stream", () => act("fault", { kind: "stream" }), { "aria-pressed": String(streamStopped) }),
         button(throttled ? "Let the partner answer again" : "Throttle the partner", () => act("fault", { kind: "throttle" }), { "aria-pressed": String(throttled) }),
-        button("Take all faults back", () => act("heal")));
+        button("Clear all faults", () => act("heal")));
       armed.replaceChildren(el("p", {}, Object.keys(waiting).length
         ? ["Armed: ", ...Object.entries(waiting).map(([name, kind]) => word(`${kind} at ${name}`, "wait"))]
         : "No fault is armed."));

@@ -58,7 +58,7 @@ function makeSummary({ customerId, orderId, currency }, now, output) {
       el("details", {}, el("summary", {}, "The stored item"), stored)),
     update(item) {
       const payment = item.payment ?? {};
-      const due = item.dueStep ? `${item.dueStep.split("#")[0]} is due at ${clock(item.dueAt)} (looked at ${item.dueTries ?? 0} times)` : "nothing is due";
+      const due = item.dueStep ? `${item.dueStep.split("#")[0]} is due at ${clock(item.dueAt)} (checked ${item.dueTries ?? 0} times)` : "nothing is due";
       const held = payment.state === "processing" && payment.leaseUntil ? `, held until ${clock(payment.leaseUntil)}` : "";
       facts.replaceChildren(state(item.status), " ", payment.state ? state(payment.state) : "",
         ` version ${item.version}, ${item.total} ${item.currency}, ${due}${held}`, item.shipment ? `, tracking number ${item.shipment.trackingNumber}` : "");

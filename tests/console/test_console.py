@@ -225,7 +225,7 @@ class TestConsole(unittest.TestCase):
         self.page.goto(f"{self.url}#/")
         self.page.wait_for_selector('[data-age="payment"]:has-text("the oldest for")')
         self.page.goto(f"{self.url}#/faults")
-        self.page.click("text=Take all faults back")
+        self.page.click("text=Clear all faults")
         self.page.wait_for_selector("text=Throttle the partner")
         self.page.goto(order)
         self.page.click("text=Check now")
@@ -253,7 +253,7 @@ class TestConsole(unittest.TestCase):
         self.page.wait_for_selector('.step[data-lane="partner"]:has-text("refund of 10: refunded")')
         self.page.goto(f"{self.url}#/mails")
         # Two mails. The page's content security policy forbids `wait_for_function`, which polls by `eval`.
-        self.page.locator('td button:has-text("is on its way back")').nth(1).wait_for()
+        self.page.locator('td button:has-text("is on its way")').nth(1).wait_for()
 
     def test_mails_are_shown_as_the_customer_sees_them(self) -> None:
         self.place()

@@ -469,7 +469,7 @@ const ROWS: &[Row] = &[
     row("Email", "the account's limit for 24 hours is reached", "sent later by the sweep, no dead letter",
         &["mails_over_the_limit_of_24_hours_wait_for_the_sweep_and_are_no_dead_letters"]),
     row("Email", "the SES sandbox refuses the recipient", "not accepted; sent later",
-        &["a_mail_to_an_address_that_the_sandbox_does_not_know_may_be_sent_later"]),
+        &["a_mail_that_ses_refuses_waits_for_the_sweep_and_is_no_dead_letter"]),
     row("Email", "no sender is configured, or no longer", "no mails; no order waits for one; 409",
         &["a_shop_without_a_sender_sends_no_mails_and_waits_for_none", "what_waits_for_mails_waits_no_longer_once_the_sender_is_gone"]),
     row("Email", "a bounce or a complaint, twice, early, or of an unknown mail", "recorded once and shown; ends the mails to the address",

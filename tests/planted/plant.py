@@ -59,8 +59,8 @@ FAULTS = [
     Fault(
         "a key's last second is read as over",
         f"{STORE}/idempotency.rs",
-        "Ok(expires_at >= now.seconds())",
-        "Ok(expires_at > now.seconds())",
+        "Ok((expires_at >= now.seconds()).then_some(row))",
+        "Ok((expires_at > now.seconds()).then_some(row))",
         tests="boundaries::a_key",
     ),
     Fault(
@@ -404,9 +404,9 @@ FAULTS = [
     ),
     Fault(
         "whoever has no address waits for its mails",
-        f"{STORE}/transition.rs",
-        "self.mails(order).then_some(step)",
-        "Some(step)",
+        f"{STORE}/lib.rs",
+        "self.mails(order).then_some(DueStep::Email)",
+        "Some(DueStep::Email).filter(|_| self.mails(order) || order.version > 0)",
         tests="store::only_paying",
     ),
     Fault(
@@ -426,8 +426,8 @@ FAULTS = [
     Fault(
         "a label is written whichever parcel the order has",
         f"{STORE}/parcels.rs",
-        'None => shipped.when("attribute_not_exists(parcel)"),',
-        "None => shipped,",
+        'None => self.when("attribute_not_exists(parcel)"),',
+        "None => self,",
         tests="easypost::service::two_carriers",
     ),
     Fault(
@@ -952,8 +952,8 @@ FAULTS = [
     Fault(
         "a declined charge is not closed",
         "functions/payment/src/lib.rs",
-        "        let declined = match self.partner.cancel(charge).await {",
-        "        let declined = match { let _ = charge; Ok::<_, PartnerError>(ChargeStatus::Cancelled) } {",
+        "        let declined = match self.partner.cancel(charge).await.map(AfterClosing::from) {",
+        "        let declined = match { let _ = charge; Ok::<_, PartnerError>(AfterClosing::Closed) } {",
         tests="sequences::a_charge_that_its_decline",
     ),
     Fault(
@@ -1050,8 +1050,8 @@ FAULTS = [
     Fault(
         "the next charge opens before the former partner's is closed",
         "functions/payment/src/lib.rs",
-        "        match self.partner.cancel(charge).await {\n            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {\n                let charge = self.replace(order, fence, charge).await?;",
-        "        match Ok::<_, PartnerError>(ChargeStatus::Cancelled) {\n            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {\n                let charge = self.replace(order, fence, charge).await?;",
+        "        match self.partner.cancel(charge).await.map(AfterClosing::from) {\n            Ok(AfterClosing::Closed) => {\n                let charge = self.replace(order, fence, charge).await?;",
+        "        match Ok::<_, PartnerError>(AfterClosing::Closed) {\n            Ok(AfterClosing::Closed) => {\n                let charge = self.replace(order, fence, charge).await?;",
         tests="partners::a_charge_that_waits",
     ),
     Fault(
@@ -1285,8 +1285,8 @@ FAULTS = [
     Fault(
         "an order is cancelled while its charge may still be confirmed",
         "functions/payment/src/cancel.rs",
-        "        match self.partner.cancel(&charge).await.map_err(partner_failed)? {",
-        "        match { let _ = &charge; ChargeStatus::Cancelled } {",
+        "        let status = self.partner.cancel(&charge).await.map_err(partner_failed)?;",
+        "        let status = ChargeStatus::Cancelled;",
         tests="cancel::",
     ),
     Fault(
@@ -1432,8 +1432,9 @@ FAULTS = [
     Fault(
         "a declined charge that was made all the same is forgotten with its order",
         "functions/payment/src/cancel.rs",
-        "            status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {",
-        "            ChargeStatus::Captured(_) => Ok(Closing::Closed),\n            status @ ChargeStatus::Pending => {",
+        "            AfterClosing::Settles(status) => Closing::Settles(Box::new(charge), status),",
+        "            AfterClosing::Settles(ChargeStatus::Captured(_)) => Closing::Closed,\n"
+        "            AfterClosing::Settles(status) => Closing::Settles(Box::new(charge), status),",
         tests="cancel::",
     ),
     Fault(
@@ -2055,8 +2056,8 @@ FAULTS = [
     Fault(
         "the end of a shipment does not notice a refund made meanwhile",
         f"{STORE}/parcels.rs",
-        "let ended = in_turn(when_parcel(write, self.parcel), order);",
-        "let ended = when_parcel(write, self.parcel);",
+        "let ended = in_turn(write.when_parcel(Some(self.parcel)), order);",
+        "let ended = write.when_parcel(Some(self.parcel));",
         tests="easypost::refusals::an_order_whose_money_goes",
     ),
     Fault(
@@ -2163,6 +2164,14 @@ FAULTS = [
         "Money::from_stored(&shown.value).is_ok_and(|shown| shown == amount)",
         "Money::from_stored(&shown.value).is_ok()",
         tests="paypal::client::a_capture_of_another",
+    ),
+    Fault(
+        "a mail that SES refuses is received until it is a dead letter",
+        "functions/email/src/lib.rs",
+        "Err(MailerError::OverQuota(failure) | MailerError::Refused(failure)) => {\n                Attempt::Later(failure)\n            }",
+        "Err(MailerError::OverQuota(failure)) => Attempt::Later(failure),\n"
+        "            Err(error @ MailerError::Refused(_)) => Attempt::Ended(Err(not_taken(error))),",
+        tests="ses::a_mail_that_ses_refuses",
     ),
     Fault(
         "a refund's intent is not stored before the partner is asked",
@@ -2272,15 +2281,15 @@ FAULTS = [
         "a parcel's news are recorded without a due mark",
         f"{STORE}/transition.rs",
         "Status::Pending | Status::Invoiced | Status::Shipped | Status::Cancelled => {"
-        " self.step_with_mails(order, DueStep::Email) }",
+        " self.step_with_mails(order) }",
         "Status::Pending | Status::Invoiced | Status::Shipped | Status::Cancelled => None,",
         tests="parcel_mails::",
     ),
     Fault(
         "a parcel's news are recorded over later ones when they are told",
         f"{STORE}/news.rs",
-        "let told = with_delivery(told, delivery);",
-        'let told = told.set("delivery", delivery_value(&delivery));',
+        "let told = with_delivery(told.when_parcel(order.parcel.as_ref()), delivery);",
+        'let told = told.when_parcel(order.parcel.as_ref()).set("delivery", delivery_value(&delivery));',
         tests="parcel_mails::",
     ),
     Fault(

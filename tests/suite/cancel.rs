@@ -117,8 +117,8 @@ async fn a_charge_that_was_captured_unknown_to_us_is_found_and_refunded() {
     test.assert_cancelled(&[
         "We received your payment for order …",
         "Your invoice for order …",
-        "Your money for order … is on its way back",
         "Your order … is cancelled",
+        "Your refund for order … is on its way",
     ])
     .await;
     assert_eq!(test.kept(), 0);
@@ -152,8 +152,8 @@ async fn a_paid_order_is_refunded_once_and_then_cancelled() {
     test.assert_cancelled(&[
         "We received your payment for order …",
         "Your invoice for order …",
-        "Your money for order … is on its way back",
         "Your order … is cancelled",
+        "Your refund for order … is on its way",
     ])
     .await;
     // The message that requests the refund arrives late and finds it done.

@@ -479,7 +479,7 @@ async fn a_shipment_that_comes_before_its_payment_is_kept_until_it_can_be_done()
 #[tokio::test]
 async fn a_mail_of_a_sender_that_is_not_verified_waits_and_goes_out_once_it_is() {
     let cloud = Cloud::start().await;
-    for _ in 0..15 {
+    for _ in 0..3 {
         cloud.mailer.fail_next(
             FailureKind::Refused,
             Some("MailFromDomainNotVerifiedException"),

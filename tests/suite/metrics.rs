@@ -604,10 +604,13 @@ async fn a_dependency_that_cannot_be_used_is_counted_each_time() {
         cloud
             .mailer
             .fail_next(FailureKind::Refused, Some("MessageRejected"));
+        cloud.mailer.fail_next(FailureKind::NotSent, None);
+        // Left to the sweep, and then kept.
+        assert!(cloud.deliver(queue, &message).await);
         assert!(!cloud.deliver(queue, &message).await);
         assert!(cloud.deliver(queue, &message).await);
     }
-    metrics.assert_only("MailServiceFailed", 1);
+    metrics.assert_only("MailServiceFailed", 2);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::shop::{PlayedShop, Shop, place, played};
 use crate::webhooks::shop;
 
 const REFUND: &str = "/api/order/refund.json";
-const PART_MAIL: &str = "Your money for order … is on its way back";
+const PART_MAIL: &str = "Your refund for order … is on its way";
 
 fn money(text: &str) -> Money {
     Money::from_stored(text).unwrap()
@@ -396,7 +396,7 @@ async fn a_refund_of_all_that_has_not_begun_to_ship_cancels_the_order() {
     assert_eq!(reply.code(), "wrong_state");
     assert_eq!(
         test.mails(),
-        [PART_MAIL, PART_MAIL, "Your order … is cancelled"]
+        ["Your order … is cancelled", PART_MAIL, PART_MAIL]
     );
 }
 

@@ -332,20 +332,37 @@ async fn mails_over_the_limit_of_24_hours_wait_for_the_sweep_and_are_no_dead_let
     assert_each_once(&ses, 10);
 }
 
+/// The account's turns are for the mails that SES accepts.
 #[tokio::test]
-async fn a_mail_to_an_address_that_the_sandbox_does_not_know_may_be_sent_later() {
+async fn a_mail_that_ses_refuses_waits_for_the_sweep_and_is_no_dead_letter() {
     let cloud = Cloud::start().await;
     let ses = SesDouble::default();
     ses.set_sandbox(&[SENDER, &address(0)]);
     let worker = worker_of(&cloud, &ses);
-    let answer = invoke(&worker, &batch(&[message(0), message(1)])).await;
-    assert_eq!(
-        answer["batchItemFailures"],
-        json!([{"itemIdentifier": "1"}])
-    );
-    ses.set_sandbox(&[SENDER, &address(0), &address(1)]);
-    let answer = invoke(&worker, &batch(&[message(0), message(1)])).await;
-    assert_eq!(answer, json!({"batchItemFailures": []}));
+    for number in 0..2 {
+        let body = json!({
+            "event": "InvoiceCreated", "name": "Lital Hay", "email": address(number),
+        });
+        let reply = cloud.post("/api/order/shipping.json", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    for (known, expected) in [
+        (1, json!({"sent": 1, "queued": 1})),
+        (1, json!({"sent": 1, "queued": 1})),
+        (2, json!({"sent": 2})),
+    ] {
+        let known: Vec<String> = (0..known).map(address).collect();
+        let known = known.iter().map(String::as_str);
+        ses.set_sandbox(&known.chain([SENDER]).collect::<Vec<_>>());
+        let bodies: Vec<String> = (cloud.queues.take().iter())
+            .map(|(_, message)| message.to_json().unwrap())
+            .collect();
+        let answer = invoke(&worker, &batch(&bodies)).await;
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+        assert_eq!(states(&cloud.database.client).await, expected);
+        cloud.pass(Duration::from_mins(10));
+        cloud.sweep().await;
+    }
     assert_each_once(&ses, 2);
 }
 

@@ -640,6 +640,44 @@ def a_partner_that_does_not_charge_in_the_currency_is_refused(template: Template
 
 
 @rule
+def the_open_route_reads_no_api_keys_whatever_secrets_are_given(template: Template) -> Iterator[str]:
+    keys = ("PartnerSecretArn", "FormerPartnerSecretArn", "CarrierSecretArn")
+    for webhook in ("PartnerWebhookSecretArn", "FormerPartnerWebhookSecretArn", "CarrierWebhookSecretArn"):
+        if refusals(template, **{webhook: "arn:own"} | dict.fromkeys(keys, "arn:keys")):
+            yield f"a {webhook} of its own is refused"
+        for key in keys:
+            if not any(webhook in text for text in refusals(template, **{webhook: "arn:keys", key: "arn:keys"})):
+                yield f"{webhook} may be {key}"
+
+
+@rule
+def values_that_fail_only_later_are_refused_at_once(template: Template) -> Iterator[str]:
+    """Cognito: "Domain cannot contain reserved word". SAM CLI cuts `ShipFrom={"a":"b"}` down to `{`."""
+    for parameter, taken, refused in (
+        ("Stage", ("dev", "prod-2"), ("aws-test", "draws", "amazon", "my-cognito", "-a", "1", "a" * 21)),
+        ("ShipFrom", ("", '{"company":"Shop"}', '{\n"a":1}'), ("{", "{}", "Shop", '"{}"')),
+        ("Parcel", ("", '{"length":10}'), ("{", "10")),
+    ):
+        pattern = template["Parameters"][parameter].get("AllowedPattern", ".*")
+        yield from (f"{parameter} is not {value!r}" for value in taken if not re.fullmatch(pattern, value))
+        yield from (f"{parameter} is {value!r}" for value in refused if re.fullmatch(pattern, value))
+
+
+@rule
+def what_a_schedule_calls_does_not_pile_up(template: Template) -> Iterator[str]:
+    """Lambda keeps a throttled call for up to six hours ("Asynchronous invocation")."""
+    limits = {
+        target(each["Properties"]["FunctionName"]): each["Properties"]
+        for each in of_type(template, "AWS::Lambda::EventInvokeConfig").values()
+    }
+    for schedule in of_type(template, "AWS::Events::Rule").values():
+        for called in schedule["Properties"]["Targets"]:
+            limit = limits.get(target(called["Arn"]), {})
+            if limit.get("MaximumEventAgeInSeconds", 21600) > 60 or limit.get("MaximumRetryAttempts", 2) > 0:
+                yield target(called["Arn"])
+
+
+@rule
 def whoever_prices_or_charges_knows_the_billing_partner(template: Template) -> Iterator[str]:
     for name, function in of_type(template, "AWS::Lambda::Function").items():
         own = variables(function)
@@ -1059,6 +1097,7 @@ def variables(function: dict[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- the tests
 
 CORS = "Api.Properties.Body.x-amazon-apigateway-cors.Fn::If.1"
+SWEEP_CALLS = "SweepEventInvokeConfig.Properties"
 ACCESS_LOG = "ApiApiGatewayDefaultStage.Properties.AccessLogSettings.Format"
 MAIL_STATEMENT = "Properties.Policies.0.PolicyDocument.Statement.1"
 ROLE = "Properties.Policies.0.PolicyDocument.Statement.0"
@@ -1224,6 +1263,20 @@ BREACHES: dict[str, list[tuple[str, Any]]] = {
         ("/Rules.StripeChargesInTheCurrency.RuleCondition", None),
         ("/Rules.PayPalChargesInTheCurrency.Assertions.0.Assert", {"Fn::Equals": [{"Ref": "Currency"}, "USD"]}),
         ("/Rules.PayPalChargesInTheCurrency.Assertions.0.AssertDescription", "No."),
+    ],
+    "the_open_route_reads_no_api_keys_whatever_secrets_are_given": [
+        ("/Rules.WebhooksHaveSecretsOfTheirOwn", None),
+        ("/Rules.WebhooksHaveSecretsOfTheirOwn.Assertions.1", None),
+        ("/Rules.WebhooksHaveSecretsOfTheirOwn.Assertions.2.AssertDescription", "No."),
+    ],
+    "values_that_fail_only_later_are_refused_at_once": [
+        ("/Parameters.Stage.AllowedPattern", "[a-z][a-z0-9-]{0,19}"),
+        ("/Parameters.ShipFrom.AllowedPattern", None),
+        ("/Parameters.Parcel.AllowedPattern", r"(\{.*)?"),
+    ],
+    "what_a_schedule_calls_does_not_pile_up": [
+        (f"{SWEEP_CALLS}.MaximumEventAgeInSeconds", None),
+        (f"{SWEEP_CALLS}.MaximumRetryAttempts", None),
     ],
     "whoever_prices_or_charges_knows_the_billing_partner": [
         ("CartFunction.Properties.Environment.Variables.BILLING_PARTNER", None),

@@ -15,12 +15,9 @@ use service::claims::{claim_key, own_order};
 use service::error::{Error, FieldError, Missing};
 use service::http::{Answer, Call, Effect, Named, Route, unusable_fields};
 use service::lambda::{Consumed, Function};
-use store::{InvoiceIssue, Store, StoreError};
+use store::{InvoiceIssue, Store, StoreError, TRIES};
 
 use request::{InvoiceRequest, order_named_by};
-
-/// How many times an order that changes concurrently is read again.
-const TRIES: u32 = 4;
 
 /// The billing service.
 #[derive(Clone, Debug)]

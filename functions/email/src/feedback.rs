@@ -55,6 +55,8 @@ struct Bounce {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Complaint {
+    #[serde(rename = "complaintFeedbackType")]
+    kind: Option<String>,
     #[serde(default)]
     complained_recipients: Vec<Recipient>,
 }
@@ -84,6 +86,10 @@ pub(crate) fn read(text: &str) -> Option<Notification> {
             let is_permanent = bounce.bounce_type == "Permanent";
             let feedback = Feedback::Bounced { is_permanent };
             (feedback, bounce.bounced_recipients)
+        }
+        // The provider takes a complaint back ("Complaint object", `complaintFeedbackType`).
+        ("Complaint", _, Some(complaint)) if complaint.kind.as_deref() == Some("not-spam") => {
+            return Some(Notification::Ignored);
         }
         ("Complaint", _, Some(complaint)) => {
             (Feedback::Complained, complaint.complained_recipients)
@@ -140,7 +146,9 @@ mod tests {
     fn other_news_is_nothing_and_other_texts_are_not_from_ses() {
         let delivery = r#"{"eventType":"Delivery","mail":{},"delivery":{}}"#;
         let probe = "Successfully validated SNS topic for Amazon SES event publishing.";
-        for text in [delivery, probe] {
+        let taken_back = r#"{"eventType":"Complaint","complaint":{"complainedRecipients":
+            [{"emailAddress":"recipient@example.com"}],"complaintFeedbackType":"not-spam"},"mail":{}}"#;
+        for text in [delivery, probe, taken_back] {
             assert_eq!(read(text), Some(Notification::Ignored));
         }
         for text in ["", "{}", "no", r#"{"eventType":"Bounce"}"#] {

@@ -56,14 +56,15 @@ enum Attempt {
     Ended(Result<Effect, Error>),
     /// SES refused it because of the sending rate; the claim is released.
     OverRate(AwsFailure),
-    /// SES refused it because of the 24-hour quota; the claim is released.
-    OverQuota(AwsFailure),
+    /// SES refuses it for hours; the claim is released.
+    Later(AwsFailure),
 }
 
 /// Outcome of sending a mail, when it is not an error.
 enum Sending {
     Ended(Effect),
-    /// The account's 24-hour quota is used up.
+    /// SES refuses it for hours: the account's 24-hour quota is used up, or a person must change
+    /// something first.
     Later(AwsFailure),
 }
 
@@ -115,7 +116,7 @@ impl<M: Mailer> Emails<M> {
             drop(turn);
             match attempt {
                 Attempt::Ended(result) => return result.map(Sending::Ended),
-                Attempt::OverQuota(failure) => return Ok(Sending::Later(failure)),
+                Attempt::Later(failure) => return Ok(Sending::Later(failure)),
                 Attempt::OverRate(failure) => {
                     refusals += 1;
                     if !self.pace.hold_back(refusals, &self.runtime) {
@@ -173,7 +174,10 @@ impl<M: Mailer> Emails<M> {
         let (state, message_id) = match &sent {
             Ok(message_id) => (EmailState::Sent, Some(message_id.as_str())),
             Err(
-                MailerError::OverRate(_) | MailerError::OverQuota(_) | MailerError::NotTaken(_),
+                MailerError::OverRate(_)
+                | MailerError::OverQuota(_)
+                | MailerError::Refused(_)
+                | MailerError::NotTaken(_),
             ) => (EmailState::Queued, None),
             Err(MailerError::AddressRejected(_)) => (EmailState::Rejected, None),
             Err(MailerError::Unknown(_)) => (EmailState::Unconfirmed, None),
@@ -197,7 +201,9 @@ impl<M: Mailer> Emails<M> {
         }
         Ok(match sent {
             Err(MailerError::OverRate(failure)) => Attempt::OverRate(failure),
-            Err(MailerError::OverQuota(failure)) => Attempt::OverQuota(failure),
+            Err(MailerError::OverQuota(failure) | MailerError::Refused(failure)) => {
+                Attempt::Later(failure)
+            }
             Err(error @ MailerError::NotTaken(_)) => Attempt::Ended(Err(not_taken(error))),
             _ => Attempt::Ended(outcome(state).map(|()| Effect::Now)),
         })
@@ -384,10 +390,11 @@ impl<M: Mailer> Function for Emails<M> {
 
     async fn consume(&self, message: Message) -> Result<Consumed, Error> {
         match self.send(&message).await.map_err(Error::into_first) {
-            // The quota outlasts the queue's receives: the sweep publishes the mail again.
+            // This outlasts the queue's receives, and each of them would take a turn from a mail that
+            // SES accepts: the sweep publishes the mail again.
             Ok(Sending::Later(failure)) => {
                 telemetry::count_failure("MailServiceFailed");
-                tracing::warn!(%failure, "the 24-hour quota is used up; left to the sweep");
+                tracing::warn!(%failure, "SES refuses the mail; left to the sweep");
                 Ok(Consumed::Done)
             }
             // The mail is parked or rejected; the ledger has recorded it. A shop without a sender

@@ -333,8 +333,8 @@ impl View {
                 ("Order", order_id.clone(), false),
             ],
             MailKind::PaymentRefunded => vec![
-                ("Paid back", part.clone(), true),
-                ("Paid back to", card, true),
+                ("Refunded", part.clone(), true),
+                ("Refunded to", card, true),
                 ("Order", order_id.clone(), false),
                 ("Invoice", invoice_id.clone(), false),
             ],
@@ -369,7 +369,7 @@ impl View {
             }),
             total_label: match facts.kind {
                 MailKind::InvoiceCreated | MailKind::OrderCancelled => "Total",
-                MailKind::PaymentRefunded => "Total paid back",
+                MailKind::PaymentRefunded => "Total refunded",
                 MailKind::PaymentProcessed
                 | MailKind::OrderShipped
                 | MailKind::ParcelOutForDelivery
@@ -430,12 +430,12 @@ fn subject(facts: &MailFacts, order_id: Option<&str>, invoice_id: Option<&str>) 
         }
         (MailKind::ParcelReturned, None, _) => "Your order is being returned to us".to_owned(),
         (MailKind::PaymentRefunded, Some(order), _) => {
-            format!("Your money for order {order} is on its way back")
+            format!("Your refund for order {order} is on its way")
         }
         (MailKind::PaymentRefunded, None, Some(invoice)) => {
-            format!("Your money for invoice {invoice} is on its way back")
+            format!("Your refund for invoice {invoice} is on its way")
         }
-        (MailKind::PaymentRefunded, None, None) => "Your money is on its way back".to_owned(),
+        (MailKind::PaymentRefunded, None, None) => "Your refund is on its way".to_owned(),
         (MailKind::OrderCancelled, Some(order), _) => format!("Your order {order} is cancelled"),
         (MailKind::OrderCancelled, None, _) => "Your order is cancelled".to_owned(),
     };
@@ -1084,11 +1084,11 @@ mod tests {
                 ),
                 MailKind::PaymentRefunded => (
                     &[
-                        "Your money is on its way back",
+                        "Your refund is on its way",
                         "Visa ending in 4242",
                         "invoice-789",
                         "order-456",
-                        "Total paid back",
+                        "Total refunded",
                     ],
                     &["12345678", "17 boulevard"],
                 ),
@@ -1148,7 +1148,7 @@ mod tests {
                 "Your order order-456 is ready for pickup",
                 "Your order order-456 was delivered",
                 "Your order order-456 is being returned to us",
-                "Your money for order order-456 is on its way back",
+                "Your refund for order order-456 is on its way",
                 "Your order order-456 is cancelled",
             ]
         );
@@ -1165,7 +1165,7 @@ mod tests {
                 "Your order is ready for pickup",
                 "Your order was delivered",
                 "Your order is being returned to us",
-                "Your money for invoice invoice-789 is on its way back",
+                "Your refund for invoice invoice-789 is on its way",
                 "Your order is cancelled",
             ]
         );
@@ -1179,7 +1179,7 @@ mod tests {
                 "Your order is ready for pickup",
                 "Your order was delivered",
                 "Your order is being returned to us",
-                "Your money is on its way back",
+                "Your refund is on its way",
                 "Your order is cancelled",
             ]
         );

@@ -19,6 +19,11 @@ pub enum MailerError {
     /// Over the account's 24-hour quota. The mail was not accepted; retry in hours.
     #[error("over the account's 24-hour sending quota")]
     OverQuota(#[source] AwsFailure),
+    /// SES accepts no such mail until a person has changed something: the sender or, in SES's
+    /// sandbox, the recipient is not verified, sending is paused, or a right is missing. The mail
+    /// was not accepted; retry in hours.
+    #[error("SES refuses the mail")]
+    Refused(#[source] AwsFailure),
     /// The mail was provably not accepted; a retry is safe.
     #[error("the mail was not accepted")]
     NotTaken(#[source] AwsFailure),
@@ -35,8 +40,8 @@ pub trait Mailer: Send + Sync + 'static {
     /// Sends one mail and returns the mailer's ID of it.
     ///
     /// MUST make at most one attempt, on a fresh connection. MUST return [`MailerError::OverRate`],
-    /// [`MailerError::OverQuota`], and [`MailerError::NotTaken`] only with proof that the mail was
-    /// not accepted. SHOULD include `email_id` in later feedback about the mail.
+    /// [`MailerError::OverQuota`], [`MailerError::Refused`], and [`MailerError::NotTaken`] only with
+    /// proof that the mail was not accepted. SHOULD include `email_id` in later feedback about the mail.
     fn send(
         &self,
         email_id: &str,
@@ -144,7 +149,8 @@ pub fn classify(failure: AwsFailure) -> MailerError {
         }
         (FailureKind::Throttled, _) => MailerError::OverRate(failure),
         (FailureKind::Refused, Some("LimitExceededException")) => MailerError::OverQuota(failure),
-        (FailureKind::Refused | FailureKind::NotSent, _) => MailerError::NotTaken(failure),
+        (FailureKind::Refused, _) => MailerError::Refused(failure),
+        (FailureKind::NotSent, _) => MailerError::NotTaken(failure),
         (FailureKind::Unanswered | FailureKind::ServerFault, _) => MailerError::Unknown(failure),
     }
 }
@@ -169,16 +175,15 @@ mod tests {
             fate(Throttled, Some("TooManyRequestsException")),
             MailerError::OverRate(_)
         ));
-        for (kind, code) in [
-            (NotSent, None),
-            (Refused, Some("MessageRejected")),
-            (Refused, Some("MailFromDomainNotVerifiedException")),
-            (Refused, Some("SendingPausedException")),
+        assert!(matches!(fate(NotSent, None), MailerError::NotTaken(_)));
+        for code in [
+            "MessageRejected",
+            "MailFromDomainNotVerifiedException",
+            "SendingPausedException",
+            "AccessDeniedException",
         ] {
-            assert!(
-                matches!(fate(kind, code), MailerError::NotTaken(_)),
-                "{kind:?} {code:?}"
-            );
+            let fate = fate(Refused, Some(code));
+            assert!(matches!(fate, MailerError::Refused(_)), "{code}");
         }
         for (kind, code) in [
             (Unanswered, None),

@@ -10,14 +10,11 @@ use serde_json::Value;
 use service::claims::claim_key;
 use service::error::{Error, Missing};
 use service::http::{Answer, Call, Effect, Named, Report, as_id, as_own_id};
-use store::{CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, StoreError};
+use store::{CancelBasis, Claim, ClaimRefusal, Confirmation, Fence, Settlement, StoreError, TRIES};
 
-use super::partners::{BillingPartner, ChargeStatus, OpenCharge};
+use super::partners::{AfterClosing, BillingPartner, ChargeStatus, OpenCharge};
 use super::request::as_reason;
 use super::{LEASE, Payments, in_progress, partner_failed};
-
-/// How many times an order that changes concurrently is read again.
-const TRIES: u32 = 4;
 
 /// `{customerId, orderId, reason?}`
 struct CancelRequest {
@@ -214,15 +211,12 @@ impl<P: BillingPartner> Payments<P> {
         let Some(charge) = payment.and_then(|payment| self.charge_of(order, payment)) else {
             return Ok(Closing::Closed);
         };
-        match self.partner.cancel(&charge).await.map_err(partner_failed)? {
-            ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
-                Ok(Closing::Closed)
-            }
-            status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending) => {
-                Ok(Closing::Settles(Box::new(charge), status))
-            }
-            ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => Ok(Closing::StillOpen),
-        }
+        let status = self.partner.cancel(&charge).await.map_err(partner_failed)?;
+        Ok(match AfterClosing::from(status) {
+            AfterClosing::Closed => Closing::Closed,
+            AfterClosing::Settles(status) => Closing::Settles(Box::new(charge), status),
+            AfterClosing::StillOpen(_) => Closing::StillOpen,
+        })
     }
 
     /// Closes the charge of an expired order under this worker's claim, then cancels the order. If

@@ -11,14 +11,11 @@ use domain::{
 use messages::PartnerReference;
 use platform::telemetry;
 use service::error::Error;
-use store::{Settlement, StoreError};
+use store::{Settlement, StoreError, TRIES};
 
 use super::partners::{BillingPartner, ShownRefund};
 use super::refund::stands_at;
 use super::{Payments, partner_failed};
-
-/// How many times an order that changes concurrently is read again.
-const TRIES: u32 = 4;
 
 /// The reason of a refund that failed because an appeal was won.
 const DISPUTE_WON: &str = "dispute_won";

@@ -41,7 +41,9 @@ use store::{
 };
 
 use cancel::Closing;
-use partners::{BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, Partners};
+use partners::{
+    AfterClosing, BillingPartner, ChargeRequest, ChargeStatus, OpenCharge, PartnerError, Partners,
+};
 use request::{PaymentBody, PaymentRequest, invoice_named_by};
 
 /// How long a claim holds. Longer than any payment function runs (template.yaml: 30 s), so the
@@ -407,15 +409,13 @@ impl<P: BillingPartner> Payments<P> {
         mut charge: OpenCharge,
     ) -> Result<Order, Error> {
         self.record_replacement(order, fence).await?;
-        match self.partner.cancel(&charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
+        match self.partner.cancel(&charge).await.map(AfterClosing::from) {
+            Ok(AfterClosing::Closed) => {
                 let charge = self.replace(order, fence, &charge).await?;
                 self.confirm(order, fence, &charge).await
             }
-            Ok(status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending)) => {
-                self.settle(order, fence, &charge, status).await
-            }
-            Ok(ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired) => {
+            Ok(AfterClosing::Settles(status)) => self.settle(order, fence, &charge, status).await,
+            Ok(AfterClosing::StillOpen(_)) => {
                 if charge.confirmation_may_arrive(self.runtime.now()) {
                     self.release(order, fence, ChargeState::Unknown, Confirmation::AsBefore)
                         .await?;
@@ -446,12 +446,14 @@ impl<P: BillingPartner> Payments<P> {
         }
         self.require(order, fence, permission).await?;
         self.record_replacement(order, fence).await?;
-        match self.partner.cancel(charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
+        match self.partner.cancel(charge).await.map(AfterClosing::from) {
+            Ok(AfterClosing::Closed) => {
                 let charge = self.replace(order, fence, charge).await?;
                 self.confirm(order, fence, &charge).await
             }
-            Ok(status) => self.settle(order, fence, charge, status).await,
+            Ok(AfterClosing::Settles(status) | AfterClosing::StillOpen(status)) => {
+                self.settle(order, fence, charge, status).await
+            }
             Err(error) => self.look_up_failed(order, fence, error).await,
         }
     }
@@ -765,14 +767,12 @@ impl<P: BillingPartner> Payments<P> {
         charge: &OpenCharge,
         decline: Decline,
     ) -> Result<Order, Error> {
-        let declined = match self.partner.cancel(charge).await {
-            Ok(ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. }) => {
-                DeclinedCharge::Dead
-            }
-            Ok(status @ (ChargeStatus::Captured(_) | ChargeStatus::Pending)) => {
+        let declined = match self.partner.cancel(charge).await.map(AfterClosing::from) {
+            Ok(AfterClosing::Closed) => DeclinedCharge::Dead,
+            Ok(AfterClosing::Settles(status)) => {
                 return Box::pin(self.settle(order, fence, charge, status)).await;
             }
-            Ok(ChargeStatus::Unconfirmed | ChargeStatus::ActionRequired) => DeclinedCharge::Open,
+            Ok(AfterClosing::StillOpen(_)) => DeclinedCharge::Open,
             Err(error) => {
                 tracing::warn!(order_id = %order.id, %error, "a declined charge may still be open");
                 DeclinedCharge::Open

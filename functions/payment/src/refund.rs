@@ -19,14 +19,11 @@ use service::error::{Dependency, Difference, Error, Missing, Outcome};
 use service::http::{
     Answer, Call, Effect, Named, Report, as_id, as_money, as_own_id, read_refunded_items,
 };
-use store::{BodyHash, Settlement, StoreError};
+use store::{BodyHash, Settlement, StoreError, TRIES};
 
 use super::partners::{BillingPartner, PartAnswer, PartRefund};
 use super::request::as_reason;
 use super::{Payments, partner_failed};
-
-/// How many times an order that changes concurrently is read again.
-const TRIES: u32 = 4;
 
 /// The amount to refund.
 enum Extent {

@@ -7,10 +7,10 @@ use platform::config::TrackingMails;
 use platform::telemetry;
 use service::error::Error;
 use service::lambda::Consumed;
-use store::{Noted, Settlement, StoreError};
+use store::{Noted, Settlement, StoreError, TRIES};
 
 use super::carriers::Carrier;
-use super::{Shipments, TRIES, carrier_failed};
+use super::{Shipments, carrier_failed};
 
 /// Outcome of recording a parcel's news.
 enum Reported {

@@ -30,7 +30,7 @@ use service::claims::claim_key;
 use service::error::{Counterpart, Dependency, Error, Missing, Outcome};
 use service::http::{Answer, Call, Effect, MailRequest, Route};
 use service::lambda::{Consumed, Function, count_dependency};
-use store::{Promise, Purchase, Shipping, Store, StoreError};
+use store::{Promise, Purchase, Shipping, Store, StoreError, TRIES};
 
 use carriers::{Carrier, CarrierError, CarrierRefusal, Label, Opened, Parcel, Worth};
 use request::ShippingRequest;
@@ -47,9 +47,6 @@ pub struct Shipments<C, Q> {
     runtime: Runtime,
     tracking_mails: TrackingMails,
 }
-
-/// How many times an order that changes concurrently is read again.
-const TRIES: u32 = 4;
 
 /// How long a purchase whose answer was lost may still take effect: longer than a request can be on
 /// its way after the function that sent it was frozen.

@@ -12,12 +12,12 @@ mod partners;
 
 use std::iter;
 
-use domain::{EventType, Order, OrderId, PartnerName, Status, digest_hex};
+use domain::{CarrierName, EventType, Order, OrderId, PartnerName, Status, digest_hex};
 use lambda_http::{Body, Request, RequestExt};
 use messages::queue::{EventQueue, Queue};
 use messages::{Message, MessageKind, PartnerReference};
 use platform::aws::Aws;
-use platform::config::{ConfigError, Environment};
+use platform::config::{self, ConfigError, Environment};
 use platform::outbound::Secret;
 use platform::runtime::Runtime;
 use platform::secret::{self, BillingPartners, Keys, Pick};
@@ -76,7 +76,7 @@ impl Signers {
                 }
             }
         }
-        if environment.required("CARRIER")? == "easypost" {
+        if config::carrier(environment)? == CarrierName::EasyPost {
             let (carrier, pick) = (secret::CARRIER_WEBHOOK, easypost::pick_secret);
             let secrets = Keys::of(environment, aws, carrier, pick, runtime.clone()).await?;
             signers.easypost = Some(secrets);
@@ -214,7 +214,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
             return Ok(false);
         };
         self.queue.send(Queue::Payment, &[message]).await?;
-        tracing::info!(order_id = %id, "the payment is looked at");
+        tracing::info!(order_id = %id, "checking the payment");
         Ok(true)
     }
 
@@ -238,7 +238,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
             mail: None,
         };
         self.queue.send(Queue::Payment, &[message]).await?;
-        tracing::info!(order_id = %id, "the charge's refunds are looked at");
+        tracing::info!(order_id = %id, "checking the charge's refunds");
         Ok(true)
     }
 

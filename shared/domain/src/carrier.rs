@@ -56,7 +56,7 @@ impl CarrierName {
 }
 
 fn easypost_faults(recipient: Recipient<'_>) -> Vec<RecipientFault> {
-    let latin = "must be written in Latin letters, because the label is";
+    let latin = "must use Latin letters, because a label shows no others";
     let faults = [
         (
             "name",

@@ -123,14 +123,14 @@ impl Command {
     #[must_use]
     pub fn next_step(&self) -> NextStep {
         match self {
-            Self::UpdateCart => NextStep::AtCheckout(DueStep::Billing),
+            Self::UpdateCart => NextStep::AtCheckout,
             Self::IssueInvoice | Self::RequestRefund => NextStep::Always(DueStep::Payment),
             Self::CapturePayment => NextStep::Always(DueStep::Shipping),
             Self::Ship
             | Self::Cancel
             | Self::CancelFree
             | Self::FinishRefund
-            | Self::CancelRefunded => NextStep::WithMails(DueStep::Email),
+            | Self::CancelRefunded => NextStep::WithMails,
             Self::RefundPart
             | Self::FinishPart
             | Self::ReportOutForDelivery
@@ -153,11 +153,11 @@ impl Command {
 pub enum NextStep {
     /// Always this step.
     Always(DueStep),
-    /// This step, if the cart was placed with a contact; otherwise none.
-    AtCheckout(DueStep),
-    /// This step, if the shop sends mails and the customer has an address; otherwise none. An order
+    /// Its invoice, if the cart was placed with a contact; otherwise none.
+    AtCheckout,
+    /// Its mails, if the shop sends mails and the customer has an address; otherwise none. An order
     /// with an open refund waits for its payment step.
-    WithMails(DueStep),
+    WithMails,
     /// The step that belongs to its status.
     OfStatus,
 }
@@ -476,17 +476,17 @@ mod tests {
     #[test]
     fn every_command_says_what_the_order_waits_for_next() {
         let expected = [
-            NextStep::AtCheckout(DueStep::Billing),
+            NextStep::AtCheckout,
             NextStep::Always(DueStep::Payment),
             NextStep::Always(DueStep::Shipping),
-            NextStep::WithMails(DueStep::Email),
-            NextStep::WithMails(DueStep::Email),
-            NextStep::WithMails(DueStep::Email),
+            NextStep::WithMails,
+            NextStep::WithMails,
+            NextStep::WithMails,
             NextStep::Always(DueStep::Payment),
-            NextStep::WithMails(DueStep::Email),
+            NextStep::WithMails,
             NextStep::OfStatus,
             NextStep::OfStatus,
-            NextStep::WithMails(DueStep::Email),
+            NextStep::WithMails,
             NextStep::OfStatus,
             NextStep::OfStatus,
             NextStep::OfStatus,

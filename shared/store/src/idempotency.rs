@@ -102,11 +102,7 @@ impl Store {
         body: &BodyHash,
         now: Timestamp,
     ) -> Result<KeyUse, StoreError> {
-        if !self.is_key_used(key, now).await? {
-            return Ok(KeyUse::Fits);
-        }
-        let row = self.item(self.idempotency_table()?, [("keyId", s(key))]);
-        match row.await? {
+        match self.key_row(key, now).await? {
             Some(row) => key_use(&row, body),
             None => Ok(KeyUse::Fits),
         }
@@ -114,14 +110,19 @@ impl Store {
 
     /// Whether `key` was used and has not expired; a consistent read.
     pub async fn is_key_used(&self, key: &str, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.key_row(key, now).await?.is_some())
+    }
+
+    /// The row of a key that has not expired.
+    async fn key_row(&self, key: &str, now: Timestamp) -> Result<Option<Item>, StoreError> {
         let table = self.idempotency_table()?;
-        let Some(item) = self.item(table, [("keyId", s(key))]).await? else {
-            return Ok(false);
+        let Some(row) = self.item(table, [("keyId", s(key))]).await? else {
+            return Ok(None);
         };
-        let expires_at: i64 = Reader(&item)
+        let expires_at: i64 = Reader(&row)
             .required_number("expiresAt")
             .map_err(damaged("IdempotencyKeys"))?;
-        Ok(expires_at >= now.seconds())
+        Ok((expires_at >= now.seconds()).then_some(row))
     }
 
     /// Records the answer for a key as part of the transaction that carries out its request. Of all

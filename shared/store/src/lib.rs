@@ -67,7 +67,7 @@ pub enum StoreError {
     #[error(transparent)]
     Aws(#[from] AwsFailure),
     /// Other calls changed the item at every try; nothing was written.
-    #[error("the call met others too often")]
+    #[error("other writes changed the item at every try")]
     Conflict,
     /// An item does not have the form that this service writes.
     #[error("an item of the {table} table is damaged")]
@@ -168,9 +168,9 @@ impl Store {
     }
 }
 
-/// How many times a write is decided again after other calls changed the item, and how many times
-/// keys that `DynamoDB` left unprocessed are read again.
-const TRIES: u32 = 4;
+/// How many times a write is decided by what an item holds before other calls that change it win,
+/// and how many times keys that `DynamoDB` left unprocessed are read.
+pub const TRIES: u32 = 4;
 
 fn configured<'a>(name: Option<&'a str>, table: &'static str) -> Result<&'a str, StoreError> {
     name.ok_or(StoreError::NotConfigured(table))

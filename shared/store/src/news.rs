@@ -142,7 +142,7 @@ impl Store {
         reference: &str,
         delivery: Delivery,
     ) -> Result<Noted, StoreError> {
-        let noted = of_parcel(Store::change(id), carrier, reference);
+        let noted = Store::change(id).when_parcel_is(carrier, reference);
         let noted = with_delivery(noted, delivery);
         Ok(match self.conditional(noted).await? {
             Ok(_) => Noted::Written,
@@ -161,23 +161,12 @@ impl Store {
         now: Timestamp,
     ) -> Result<Settlement, StoreError> {
         let told = self.transition(order, command, now);
-        let told = match &order.parcel {
-            None => told.when("attribute_not_exists(parcel)"),
-            Some(parcel) => of_parcel(told, &parcel.carrier, &parcel.reference),
-        };
-        let told = with_delivery(told, delivery);
+        let told = with_delivery(told.when_parcel(order.parcel.as_ref()), delivery);
         let stands_already = |order: &Order| {
             order.delivery == Some(delivery) && order.events.contains_key(&command.event())
         };
         self.settled(told, stands_already).await
     }
-}
-
-/// Adds the condition that the order has this parcel.
-fn of_parcel<Kind>(write: OrderWrite<Kind>, carrier: &str, reference: &str) -> OrderWrite<Kind> {
-    write
-        .when_is("parcel.reference", s(reference))
-        .when_is("parcel.carrier", s(carrier))
 }
 
 /// Adds the delivery state, and the condition that no later report is recorded.

@@ -13,7 +13,7 @@ use domain::{Command, OpenParcel, Order, OrderId, Shipment, ShippingRefusal, Sta
 use super::item::{n, parcel_value, purchases_value, s, shipment_value, shipping_refusal_value};
 use super::refunds::in_turn;
 use super::transition::{Change, OrderWrite};
-use super::{Store, StoreError};
+use super::{Store, StoreError, TRIES};
 
 /// Outcome of a write about a shipment.
 #[derive(Clone, Debug)]
@@ -52,9 +52,6 @@ pub struct Purchase<'a> {
 
 /// Stands for a purchase that an earlier version may have begun: that version stored none.
 const EARLIER: &str = "earlier";
-
-/// How many times a write is tried when refunds change the order in between.
-const TRIES: u32 = 4;
 
 impl Store {
     /// Stores a remote carrier's reference of a paid order's parcel, and the purchase of its label
@@ -205,11 +202,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<Shipping, StoreError> {
         let shipped = self.transition(order, Command::Ship, now);
-        let shipped = match &order.parcel {
-            None => shipped.when("attribute_not_exists(parcel)"),
-            Some(parcel) => when_parcel(shipped, parcel),
-        };
         let shipped = shipped
+            .when_parcel(order.parcel.as_ref())
             .set("shipment", shipment_value(shipment))
             .remove(["purchases", "shippingRefusal"]);
         Ok(match self.conditional(shipped).await? {
@@ -229,7 +223,7 @@ impl Store {
 /// A change that requires the order to have the parcel that was read.
 fn of_parcel(order: &Order) -> Option<Change> {
     let parcel = order.parcel.as_ref()?;
-    Some(when_parcel(Store::change(&order.id), parcel))
+    Some(Store::change(&order.id).when_parcel(Some(parcel)))
 }
 
 /// The end of purchases that did not produce a label.
@@ -242,7 +236,7 @@ struct Ending<'a> {
 impl Ending<'_> {
     /// Adds the end of these purchases to the write.
     fn of<Kind>(&self, write: OrderWrite<Kind>, order: &Order) -> OrderWrite<Kind> {
-        let ended = in_turn(when_parcel(write, self.parcel), order);
+        let ended = in_turn(write.when_parcel(Some(self.parcel)), order);
         match (self.refusal, &order.purchases) {
             (None, _) => without(ended, self.names),
             (Some(refusal), Some(_)) => refused(without(ended, self.names), refusal),
@@ -291,11 +285,20 @@ fn is_overtaken_by_a_refund(order: &Order, standing: &Order) -> bool {
         && standing.parcel == order.parcel
 }
 
-/// Adds the condition that the order has this parcel.
-fn when_parcel<Kind>(write: OrderWrite<Kind>, parcel: &OpenParcel) -> OrderWrite<Kind> {
-    write
-        .when_is("parcel.reference", s(&parcel.reference))
-        .when_is("parcel.carrier", s(&parcel.carrier))
+impl<Kind> OrderWrite<Kind> {
+    /// Refused unless the order has this parcel, or none.
+    pub(super) fn when_parcel(self, parcel: Option<&OpenParcel>) -> Self {
+        match parcel {
+            None => self.when("attribute_not_exists(parcel)"),
+            Some(parcel) => self.when_parcel_is(&parcel.carrier, &parcel.reference),
+        }
+    }
+
+    /// Refused unless the order has the parcel with this reference at that carrier.
+    pub(super) fn when_parcel_is(self, carrier: &str, reference: &str) -> Self {
+        self.when_is("parcel.reference", s(reference))
+            .when_is("parcel.carrier", s(carrier))
+    }
 }
 
 /// Removes the purchases with these names.

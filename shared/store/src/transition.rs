@@ -191,23 +191,23 @@ impl Store {
     fn step_after(&self, command: Command, order: &Order) -> Option<DueStep> {
         match command.next_step() {
             NextStep::Always(step) => Some(step),
-            NextStep::AtCheckout(step) => order.checkout.then_some(step),
-            NextStep::WithMails(step) => self.step_with_mails(order, step),
+            NextStep::AtCheckout => order.checkout.then_some(DueStep::Billing),
+            NextStep::WithMails => self.step_with_mails(order),
             NextStep::OfStatus => match order.status {
                 Status::Paid => Some(DueStep::Shipping),
                 Status::Refunding => Some(DueStep::Payment),
                 Status::Pending | Status::Invoiced | Status::Shipped | Status::Cancelled => {
-                    self.step_with_mails(order, DueStep::Email)
+                    self.step_with_mails(order)
                 }
             },
         }
     }
 
-    fn step_with_mails(&self, order: &Order, step: DueStep) -> Option<DueStep> {
+    fn step_with_mails(&self, order: &Order) -> Option<DueStep> {
         if order.open_refunds().next().is_some() {
             return Some(DueStep::Payment);
         }
-        self.mails(order).then_some(step)
+        self.mail_step(order)
     }
 
     /// The transition as part of a transaction.
@@ -400,7 +400,8 @@ mod tests {
         for &command in Command::ALL {
             let (step, is_sure) = match command.next_step() {
                 NextStep::Always(step) => (step, true),
-                NextStep::AtCheckout(step) | NextStep::WithMails(step) => (step, false),
+                NextStep::AtCheckout => (DueStep::Billing, false),
+                NextStep::WithMails => (DueStep::Email, false),
                 NextStep::OfStatus => continue,
             };
             let full = order(Status::Pending);

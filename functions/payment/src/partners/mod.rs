@@ -151,6 +151,29 @@ pub enum ChargeStatus {
     Expired,
 }
 
+/// What a charge's status means after the partner was asked to close it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AfterClosing {
+    /// It can no longer be confirmed.
+    Closed,
+    /// It was captured, or is about to be.
+    Settles(ChargeStatus),
+    /// The partner could not close it; it may still be confirmed.
+    StillOpen(ChargeStatus),
+}
+
+impl From<ChargeStatus> for AfterClosing {
+    fn from(status: ChargeStatus) -> Self {
+        match status {
+            ChargeStatus::Cancelled | ChargeStatus::Expired | ChargeStatus::Declined { .. } => {
+                Self::Closed
+            }
+            ChargeStatus::Captured(_) | ChargeStatus::Pending => Self::Settles(status),
+            ChargeStatus::ActionRequired | ChargeStatus::Unconfirmed => Self::StillOpen(status),
+        }
+    }
+}
+
 /// A customer's dispute of a charge, as the partner shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disputed {

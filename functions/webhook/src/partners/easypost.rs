@@ -10,7 +10,7 @@ use serde_json::Value;
 use service::error::{Counterpart, Error};
 
 use super::{
-    News, PartnerEvent, SignatureError, decode_hex, header, verify_hmac, verify_with_secret,
+    News, PartnerEvent, SignatureError, header, signature_in, verify_hmac, verify_with_secret,
 };
 
 /// The secret that EasyPost signs with. EasyPost normalizes it (NFKD) before it signs; ASCII stays
@@ -40,7 +40,7 @@ fn verify_header(header: &str, body: &[u8], secret: &Secret) -> Result<(), Signa
     let signature = header
         .trim()
         .strip_prefix("hmac-sha256-hex=")
-        .and_then(decode_hex)
+        .and_then(signature_in)
         .ok_or(SignatureError::Malformed)?;
     if verify_hmac(secret, &[body], &signature) {
         Ok(())

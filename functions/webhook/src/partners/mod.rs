@@ -61,9 +61,9 @@ pub(crate) enum SignatureError {
     Missing,
     #[error("the signature's header is malformed")]
     Malformed,
-    #[error("the signature is of another time")]
+    #[error("the signature's time is outside the tolerance")]
     AnotherTime,
-    #[error("the signature is of another secret or body")]
+    #[error("the signature does not match")]
     Wrong,
 }
 
@@ -81,7 +81,7 @@ impl SignatureError {
 
 /// The error for the caller: it says only that the webhook is not trusted.
 fn reject(partner: &'static str, error: SignatureError) -> Error {
-    tracing::info!(partner, code = error.code(), "not believed");
+    tracing::info!(partner, code = error.code(), "webhook rejected");
     Error::WebhookSignature
 }
 
@@ -129,16 +129,11 @@ fn verify_hmac(secret: &Secret, parts: &[&[u8]], signature: &[u8; 32]) -> bool {
     mac.verify_slice(signature).is_ok()
 }
 
-/// Decodes 64 hexadecimal digits.
-fn decode_hex(hex: &str) -> Option<[u8; 32]> {
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+/// The signature in 64 hexadecimal digits.
+fn signature_in(digits: &str) -> Option<[u8; 32]> {
+    let mut signature = [0; 32];
+    hex::decode_to_slice(digits, &mut signature).ok()?;
+    Some(signature)
 }
 
 #[cfg(test)]

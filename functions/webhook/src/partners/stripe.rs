@@ -12,7 +12,7 @@ use serde_json::Value;
 use service::error::{Counterpart, Error};
 
 use super::{
-    News, PartnerEvent, SignatureError, decode_hex, header, verify_hmac, verify_with_secret,
+    News, PartnerEvent, SignatureError, header, signature_in, verify_hmac, verify_with_secret,
 };
 
 /// How far the time of Stripe's signature may be from ours, in either direction ("Resolve webhook
@@ -50,7 +50,7 @@ fn verify_header(
             // With two times, it would be unclear which one is signed.
             "t" if time.is_some() => return Err(SignatureError::Malformed),
             "t" => time = Some(value),
-            "v1" => signatures.extend(decode_hex(value)),
+            "v1" => signatures.extend(signature_in(value)),
             _ => {}
         }
     }

@@ -187,7 +187,7 @@ impl Error {
             Self::RefundFailed => REFUND_FAILED.to_owned(),
             Self::RefundTooLarge { left } => refund_too_large(*left),
             Self::TooManyRefunds => {
-                "The order has too many refunds. Make further ones at the billing partner.".to_owned()
+                "The order has reached its limit of 50 refunds. Make further ones at the billing partner.".to_owned()
             }
             Self::RefundRejected { .. } => REFUND_REJECTED.to_owned(),
             Self::NoAgreement => NO_AGREEMENT.to_owned(),
@@ -307,7 +307,7 @@ impl Error {
 
 fn refund_too_large(left: Money) -> String {
     if left == Money::ZERO {
-        return "Nothing of the payment is left to refund.".to_owned();
+        return "Nothing is left to refund.".to_owned();
     }
     let left = left.to_amount_text();
     format!("At most {left} of the payment is left to refund. Request no more than that.")

@@ -239,7 +239,8 @@ impl Simulation {
                 }
                 _ => continue,
             }
-            client.caller(Role::Shop).next_at = now + 60_000;
+            let shop = client.caller(Role::Shop);
+            shop.next_at = shop.next_at.max(now + 60_000);
         }
     }
 

@@ -166,8 +166,7 @@ fn label_of(
     if found.is_some() && is_gone {
         return Err(refused(
             "label_given_back",
-            "has a label that was given back at EasyPost; ship again, or cancel the order"
-                .to_owned(),
+            "has a label that was refunded at EasyPost; ship again, or cancel the order".to_owned(),
         ));
     }
     Ok(found)
@@ -200,7 +199,7 @@ fn no_rates(settings: &EasyPostSettings) -> CarrierError {
     refused(
         "no_rates",
         format!(
-            "{offer} for a parcel to it; if it is right, see to the carrier accounts and the \
+            "{offer} for a parcel to it; if it is right, check the carrier accounts and the \
              parcel's size"
         ),
     )
@@ -230,7 +229,7 @@ impl Carrier for EasyPost {
         let shipment = shipment.map_err(|failure| {
             refused_or(
                 failure,
-                "is not taken by EasyPost; correct the recipient or the parcel's settings and ship \
+                "was rejected by EasyPost; correct the recipient or the parcel's settings and ship \
                  again",
                 CarrierError::from_harmless,
             )

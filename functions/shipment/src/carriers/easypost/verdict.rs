@@ -89,7 +89,7 @@ pub(super) fn label(shipment: &Shipment) -> Result<Option<Label>, Unusable> {
         (None, None) => Ok(None),
         (Some(code), Some(label)) => {
             let tracking_number = TrackingNumber::parse(code)
-                .map_err(|_| Unusable::new("the tracking code cannot be one"))?;
+                .map_err(|_| Unusable::new("the tracking code is invalid"))?;
             let url = label.label_url.as_deref().filter(|url| is_address(url));
             Ok(Some(Label {
                 tracking_number,
@@ -97,9 +97,7 @@ pub(super) fn label(shipment: &Shipment) -> Result<Option<Label>, Unusable> {
             }))
         }
         // The label may be in preparation.
-        _ => Err(Unusable::new(
-            "a label without a tracking code, or one without",
-        )),
+        _ => Err(Unusable::new("the label or its tracking code is missing")),
     }
 }
 

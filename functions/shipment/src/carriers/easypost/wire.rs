@@ -280,7 +280,7 @@ impl fmt::Display for Fault {
         match (&self.field, &self.code) {
             (Some(field), Some(code)) => write!(f, "{} ({})", field.0, code.0),
             (Some(one), None) | (None, Some(one)) => f.write_str(&one.0),
-            (None, None) => f.write_str("not said"),
+            (None, None) => f.write_str("unspecified"),
         }
     }
 }
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(read.code(), "ADDRESS.VERIFY.FAILURE");
         assert_eq!(
             Fault::list(&read.faults),
-            "street1 (E.HOUSE_NUMBER.MISSING), address, not said, not said"
+            "street1 (E.HOUSE_NUMBER.MISSING), address, unspecified, unspecified"
         );
         assert!(!format!("{read:?}").contains("Boulevard"));
         for body in [
