@@ -2166,6 +2166,20 @@ FAULTS = [
         tests="paypal::client::a_capture_of_another",
     ),
     Fault(
+        "nobody asks again about a repeated refund that pends",
+        f"{STORE}/news.rs",
+        "let noted = if pends && order.status == Status::Cancelled {",
+        "let noted = if pends && order.status == Status::Paid {",
+        tests="late::a_repeated_refund",
+    ),
+    Fault(
+        "a cancelled order shows nothing of its refund once a part has failed",
+        "functions/payment/src/refund_news.rs",
+        "RefundStatus::Failed { .. } => self.kept_refunds(order).await?,",
+        "RefundStatus::Failed { .. } => None,",
+        tests="late::a_cancelled_order_shows",
+    ),
+    Fault(
         "a mail that SES refuses is received until it is a dead letter",
         "functions/email/src/lib.rs",
         "Err(MailerError::OverQuota(failure) | MailerError::Refused(failure)) => {\n                Attempt::Later(failure)\n            }",

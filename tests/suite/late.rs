@@ -334,6 +334,80 @@ async fn a_failed_refund_of_paypals_is_shown_once_it_was_made_by_hand() {
     assert_eq!(refund_of(&shown(&test).await).0, "refunded");
 }
 
+/// PayPal's webhook about it is lost.
+#[tokio::test]
+async fn a_repeated_refund_that_pends_is_asked_about_until_it_has_ended() {
+    for (ends_as, state) in [("COMPLETED", "refunded"), ("FAILED", "refund_failed")] {
+        let test = refunded_by_paypal().await;
+        test.double.fail_refunds();
+        tell_paypals(&test, "WH-1", "PAYMENT.REFUND.FAILED").await;
+        deliver(&test).await;
+        test.double.refunds_end_as("PENDING");
+        assert_eq!(cancel_paypal(&test).await.status, 200);
+        for _ in 0..2 {
+            assert_eq!(refund_of(&shown(&test).await).1, "pending");
+            test.cloud.pass(10 * MINUTE);
+            test.cloud.sweep().await;
+            test.cloud.settle().await;
+        }
+        if ends_as == "COMPLETED" {
+            test.double.settle_refunds();
+        } else {
+            test.double.fail_refunds();
+        }
+        for _ in 0..2 {
+            test.cloud.pass(20 * MINUTE);
+            test.cloud.sweep().await;
+            test.cloud.settle().await;
+        }
+        let order = shown(&test).await;
+        assert_eq!(refund_of(&order).0, state, "{order}");
+        assert_eq!(order.get("due"), None, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_order_shows_what_was_refunded_although_a_part_of_it_failed_later() {
+    let test = invoiced([]).await;
+    assert_eq!(test.pay().await.status, 201);
+    let part = json!({"customerId": "8080", "orderId": test.order, "amount": 60});
+    let reply = test
+        .cloud
+        .post_with_key("/api/order/refund.json", "k1", &part)
+        .await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    assert_eq!(cancel_paypal(&test).await.status, 200);
+    test.cloud.lose_stream();
+    let payment = async || shown(&test).await["payment"].clone();
+    assert_eq!(payment().await["refundedAmount"].to_string(), "200.0");
+    test.double.fail_first_refunds();
+    tell_paypals(&test, "WH-1", "PAYMENT.REFUND.FAILED").await;
+    deliver(&test).await;
+    let failed = payment().await;
+    assert_eq!(failed["state"], "refund_failed", "{failed}");
+    assert_eq!(failed["refundedAmount"].to_string(), "140.0");
+    let states: Vec<_> = failed["refunds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|refund| {
+            (
+                refund["amount"].to_string(),
+                text(&refund["status"]).to_owned(),
+            )
+        })
+        .collect();
+    let expected = [("60.0", "failed"), ("140.0", "refunded")];
+    assert_eq!(
+        states,
+        expected.map(|(amount, state)| (amount.to_owned(), state.to_owned()))
+    );
+    assert_eq!(cancel_paypal(&test).await.status, 200);
+    let paid_back = payment().await;
+    assert_eq!(paid_back["state"], "refunded");
+    assert_eq!(paid_back["refundedAmount"].to_string(), "200.0");
+}
+
 #[tokio::test]
 async fn news_of_a_refund_that_paypal_never_made_is_ignored() {
     let test = invoiced([]).await;
@@ -602,6 +676,7 @@ async fn of_two_answers_about_a_refund_the_one_to_the_later_question_holds() {
     let said = |status, minute: i64| RefundNews {
         status,
         at: Timestamp::from_millis(minute * 60_000),
+        kept: None,
     };
     let failed = || RefundStatus::Failed {
         code: "unknown".to_owned(),

@@ -313,7 +313,7 @@ impl<P: BillingPartner> Payments<P> {
         asked: Timestamp,
     ) -> Result<Order, Error> {
         if status != RefundStatus::Refunded {
-            self.note_refund(&order, &status, asked).await?;
+            self.note_refund(&order, &status, None, asked).await?;
         }
         match status {
             RefundStatus::Refunded => {}

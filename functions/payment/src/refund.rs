@@ -388,7 +388,7 @@ impl<P: BillingPartner> Payments<P> {
         if order.status == Status::Cancelled {
             let told = order.refunds.iter().filter_map(|refund| refund.told).max();
             let told = told.unwrap_or_default().max(order.version) + 1;
-            return Ok(self.store.note_part(order, done(told)).await?);
+            return Ok(self.store.finish_part_late(order, done(told), now).await?);
         }
         let own = done(order.version + 1);
         let refunds: Vec<Refund> = (order.refunds.iter())

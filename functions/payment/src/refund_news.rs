@@ -1,6 +1,6 @@
 //! Late outcomes of a refund: a bank may return one days after the partner made it.
 
-use domain::{ChargeState, Order, OrderId, RefundNews, RefundStatus, Status, Timestamp};
+use domain::{ChargeState, Money, Order, OrderId, RefundNews, RefundStatus, Status, Timestamp};
 use platform::telemetry;
 use service::error::Error;
 use store::Noted;
@@ -65,7 +65,11 @@ impl<P: BillingPartner> Payments<P> {
         status: &RefundStatus,
         asked: Timestamp,
     ) -> Result<(), Error> {
-        if !self.note_refund(order, status, asked).await? {
+        let kept = match status {
+            RefundStatus::Failed { .. } => self.kept_refunds(order).await?,
+            RefundStatus::Refunded | RefundStatus::Pending => None,
+        };
+        if !self.note_refund(order, status, kept, asked).await? {
             return Ok(());
         }
         match status {
@@ -81,17 +85,32 @@ impl<P: BillingPartner> Payments<P> {
         Ok(())
     }
 
+    /// The sum of the refunds that the partner shows and that have not failed, at most the total.
+    async fn kept_refunds(&self, order: &Order) -> Result<Option<Money>, Error> {
+        let charge = self.paid_charge(order)?;
+        let shown = self.partner.shown_refunds(&charge).await;
+        Ok(shown.map_err(partner_failed)?.map(|shown| {
+            let kept = shown.iter();
+            let kept = kept.filter(|each| !matches!(each.status, RefundStatus::Failed { .. }));
+            let kept = kept.map(|each| each.amount.decimal()).sum();
+            let kept = Money::new(kept).expect("a sum of non-negative numbers is not negative");
+            kept.min(order.amounts.total)
+        }))
+    }
+
     /// Records the partner's answer to a request made at `asked`. Returns whether it was written
     /// and differs from the last one.
     pub(super) async fn note_refund(
         &self,
         order: &Order,
         status: &RefundStatus,
+        kept: Option<Money>,
         asked: Timestamp,
     ) -> Result<bool, Error> {
         let news = RefundNews {
             status: status.clone(),
             at: asked,
+            kept,
         };
         let noted = self.store.note_refund(order, &news).await?;
         Ok(noted == Noted::Written && last_word(order).as_ref() != Some(status))

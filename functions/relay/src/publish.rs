@@ -50,6 +50,16 @@ pub(crate) fn refund_dispatch(order: &Order) -> Option<Dispatch> {
     })
 }
 
+/// The message that makes the payment worker ask for the pending refund of a cancelled order.
+pub(crate) fn closing_refund_dispatch(order: &Order) -> Option<Dispatch> {
+    let cancelled = order.events.get(&EventType::OrderCancelled)?;
+    let id = order.event_id(cancelled.version);
+    Some(Dispatch {
+        queue: Queue::Payment,
+        message: Message::about_charge(order, id, cancelled.at),
+    })
+}
+
 /// The message that requests the mail about this topic; `None` if the order has no address.
 pub(crate) fn mail_dispatch(order: &Order, topic: MailTopic) -> Option<Dispatch> {
     Some(Dispatch {

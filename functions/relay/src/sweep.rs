@@ -26,7 +26,9 @@ use tokio::time::error::Elapsed;
 use tracing::Instrument as _;
 
 use crate::mails::MailReport;
-use crate::publish::{Dispatch, dispatches, mail_dispatch, refund_dispatch, send};
+use crate::publish::{
+    Dispatch, closing_refund_dispatch, dispatches, mail_dispatch, refund_dispatch, send,
+};
 use crate::queues::Sparing;
 
 /// How many orders of one index partition are checked concurrently.
@@ -507,6 +509,9 @@ fn wanted_of(
     // The message of a refunding order covers them, too.
     if order.status != Status::Refunding && order.open_refunds().next().is_some() {
         wanted.extend(refund_dispatch(order));
+    }
+    if order.awaits_refund() {
+        wanted.extend(closing_refund_dispatch(order));
     }
     if step != DueStep::Email {
         let next = dispatches(order, latest_event(order));

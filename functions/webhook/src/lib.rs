@@ -229,14 +229,7 @@ impl<Q: EventQueue + 'static> Webhooks<Q> {
         if order.charge().is_none() && !(is_opened && order.status == Status::Invoiced) {
             return Ok(true);
         }
-        let message = Message {
-            id: key.to_owned(),
-            kind: MessageKind::Charge,
-            order: Some(order.id),
-            time: self.runtime.now(),
-            traceparent: order.traceparent.clone(),
-            mail: None,
-        };
+        let message = Message::about_charge(&order, key.to_owned(), self.runtime.now());
         self.queue.send(Queue::Payment, &[message]).await?;
         tracing::info!(order_id = %id, "checking the charge's refunds");
         Ok(true)

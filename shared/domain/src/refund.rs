@@ -68,6 +68,9 @@ pub struct RefundNews {
     pub status: RefundStatus,
     /// When the partner was asked, taken before the call. The answer to the later question wins.
     pub at: Timestamp,
+    /// After a failure, the amount of the charge that was or is being refunded all the same; `None`
+    /// if it is not known.
+    pub kept: Option<Money>,
 }
 
 /// The name of a refund.
@@ -272,13 +275,26 @@ impl Order {
     /// The amount that was refunded or is on its way.
     #[must_use]
     pub fn refunded_amount(&self) -> Money {
-        // The refund that closes an order takes all that the other refunds left, even if one of
-        // them has failed since.
-        let state = self.payment.as_ref().map(|payment| payment.state);
-        if state == Some(ChargeState::Refunded) {
-            return self.amounts.total;
+        let payment = self.payment.as_ref();
+        let kept = || payment?.refund.as_ref()?.kept;
+        match payment.map(|payment| payment.state) {
+            // The refund that closes an order takes all that the other refunds left, even if one of
+            // them has failed since.
+            Some(ChargeState::Refunded) => self.amounts.total,
+            Some(ChargeState::RefundFailed) => {
+                kept().unwrap_or_else(|| self.sum_of(Refund::is_taken))
+            }
+            _ => self.sum_of(Refund::is_taken),
         }
-        self.sum_of(Refund::is_taken)
+    }
+
+    /// Whether the partner has not finished the refund of this cancelled order.
+    #[must_use]
+    pub fn awaits_refund(&self) -> bool {
+        let payment = self.payment.as_ref();
+        let news = payment.and_then(|payment| payment.refund.as_ref());
+        self.status == Status::Cancelled
+            && news.is_some_and(|news| news.status == RefundStatus::Pending)
     }
 
     /// Whether the order is paid and its shipment has not begun.
@@ -485,6 +501,15 @@ impl Order {
         }
     }
 
+    /// Whether the partial refunds that have failed account for all that is missing.
+    fn only_parts_failed(&self, news: &RefundNews) -> bool {
+        let failed = self.sum_of(|refund| !refund.closes && !refund.holds());
+        let missing = news
+            .kept
+            .map(|kept| self.amounts.total.decimal() - kept.decimal());
+        missing.is_some_and(|missing| missing <= failed.decimal())
+    }
+
     /// The state of the refund that closes the order, derived from its payment.
     #[must_use]
     pub fn closing_state(&self) -> RefundState {
@@ -493,6 +518,9 @@ impl Order {
         };
         match (payment.state, &payment.refund) {
             (ChargeState::Refunded, _) => RefundState::Answered(RefundStatus::Refunded),
+            (ChargeState::RefundFailed, Some(news)) if self.only_parts_failed(news) => {
+                RefundState::Answered(RefundStatus::Refunded)
+            }
             (_, Some(news)) => RefundState::Answered(news.status.clone()),
             (_, None) => RefundState::Requested,
         }

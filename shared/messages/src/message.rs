@@ -293,6 +293,20 @@ impl Message {
         })
     }
 
+    /// The message that makes the payment worker read a charge's refunds from the partner. `id`
+    /// names what it is sent for.
+    #[must_use]
+    pub fn about_charge(order: &Order, id: String, time: Timestamp) -> Self {
+        Self {
+            id,
+            kind: MessageKind::Charge,
+            order: Some(order.id),
+            time,
+            traceparent: order.traceparent.clone(),
+            mail: None,
+        }
+    }
+
     /// The message that requests the mail about `kind` to this recipient; `None` if `kind` has not
     /// happened.
     ///

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue as Value;
 use domain::{
-    ChargeState, Command, Delivery, Dispute, Order, OrderId, RefundNews, RefundStatus, Status,
-    Timestamp,
+    ChargeState, Command, Delivery, Dispute, Due, DueStep, Order, OrderId, RefundNews,
+    RefundStatus, Status, Timestamp,
 };
 use messages::PartnerReference;
 
 use super::item::{delivery_value, dispute_value, money, n, refund_value, s};
 use super::refunds::in_turn;
-use super::transition::{Change, OrderWrite};
+use super::transition::{Change, DUE_AFTER, OrderWrite};
 use super::{Settlement, Store, StoreError, TRIES};
 
 /// Outcome of recording a report.
@@ -103,7 +103,8 @@ impl Store {
     /// Records the partner's answer about the refund of a refunding or cancelled order, as it was
     /// read; one write. The answer with the latest `news.at` wins. The charge's state follows it: a
     /// failed refund makes it [`ChargeState::RefundFailed`], a completed one
-    /// [`ChargeState::Refunded`], and a pending one leaves it unchanged.
+    /// [`ChargeState::Refunded`], and a pending one leaves it unchanged. A cancelled order whose
+    /// refund begins to pend is due until it does not, in case the partner's webhook is lost.
     pub async fn note_refund(&self, order: &Order, news: &RefundNews) -> Result<Noted, StoreError> {
         let (Some(payment), Status::Refunding | Status::Cancelled) = (&order.payment, order.status)
         else {
@@ -125,6 +126,13 @@ impl Store {
             .value(":at", n(news.at.millis()))
             .set("payment.state", s(state.as_str()))
             .set("payment.refund", refund_value(news));
+        let pends = news.status == RefundStatus::Pending && !order.awaits_refund();
+        let noted = if pends && order.status == Status::Cancelled {
+            let due = Due::new(DueStep::Payment, news.at.plus(DUE_AFTER));
+            noted.due(&order.id, Some(due))
+        } else {
+            noted
+        };
         Ok(match self.conditional(noted).await? {
             Ok(_) => Noted::Written,
             Err(Some(order)) if has_news(&order, news) => Noted::Written,

@@ -7,12 +7,13 @@
 //! cancels an order that was refunded completely.
 
 use domain::{
-    ChargeState, Command, Order, Refund, RefundName, RefundState, RefundStatus, Status, Timestamp,
+    ChargeState, Command, Due, Order, Refund, RefundName, RefundState, RefundStatus, Status,
+    Timestamp,
 };
 
 use super::cancellations::unless_shipped;
 use super::item::{n, refunds_value, s};
-use super::transition::{Change, OrderWrite, Transition};
+use super::transition::{Change, DUE_AFTER, OrderWrite, Transition};
 use super::{Settlement, Store, StoreError};
 
 impl Store {
@@ -56,6 +57,23 @@ impl Store {
         let name = &refund.name;
         let stands_already = |order: &Order| told(order, name);
         self.settled(finished, stands_already).await
+    }
+
+    /// Records that a partial refund of a cancelled order is done; one write. A cancelled order has
+    /// no further events, so the sweep sends the mail: the order is due as after an event.
+    pub async fn finish_part_late(
+        &self,
+        order: &Order,
+        refund: Refund,
+        now: Timestamp,
+    ) -> Result<Settlement, StoreError> {
+        let refunds = replaced(order, refund.clone()).refunds;
+        let due = self.mail_step(order);
+        let due = due.map(|step| Due::new(step, now.plus(DUE_AFTER)));
+        let finished = Self::noted(order, &refunds).when_status(Status::Cancelled);
+        let finished = finished.due(&order.id, due);
+        let name = &refund.name;
+        self.settled(finished, |order| told(order, name)).await
     }
 
     /// Records the state of a refund that is not done; one write, without an event.

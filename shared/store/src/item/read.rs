@@ -228,6 +228,7 @@ fn refund(reader: &Reader<'_>) -> Result<RefundNews, Corrupt> {
     Ok(RefundNews {
         status: reader.required("state", |name| RefundStatus::from_name(name, code))?,
         at: reader.required_time("at")?,
+        kept: reader.parsed("kept", |text| Money::from_stored(text).ok())?,
     })
 }
 

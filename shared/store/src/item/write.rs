@@ -144,6 +144,7 @@ pub(crate) fn refund_value(refund: &RefundNews) -> Value {
         ("state", Some(s(refund.status.as_str()))),
         ("code", refund.status.code().map(s)),
         ("at", Some(n(refund.at.millis()))),
+        ("kept", refund.kept.map(money)),
     ])
 }
 

@@ -103,14 +103,15 @@ impl Order {
         self.unit[field].as_str().unwrap_or_default()
     }
 
-    /// All completed and pending refunds fail.
-    pub(super) fn fail_refunds(&mut self) {
+    /// The first `most` completed and pending refunds fail.
+    pub(super) fn fail_refunds(&mut self, most: usize) {
         let whole = self.amount().1.to_owned();
         let Some(capture) = &mut self.capture else {
             return;
         };
         let mut failed = false;
-        for refund in capture.refunds.iter_mut().filter(|refund| refund.holds()) {
+        let holding = capture.refunds.iter_mut().filter(|refund| refund.holds());
+        for refund in holding.take(most) {
             refund.status = "FAILED";
             failed = true;
         }

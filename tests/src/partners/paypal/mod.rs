@@ -160,7 +160,9 @@ impl PayPalDouble {
     /// refunded again.
     pub fn fail_refunds(&self) {
         let mut books = self.books();
-        books.orders.values_mut().for_each(Order::fail_refunds);
+        for order in books.orders.values_mut() {
+            order.fail_refunds(usize::MAX);
+        }
     }
 
     /// Somebody who may change the orders gives them this amount in US dollars (`PATCH
@@ -168,6 +170,13 @@ impl PayPalDouble {
     pub fn change_amounts(&self, value: &str) {
         for order in self.books().orders.values_mut() {
             order.unit["amount"]["value"] = json!(value);
+        }
+    }
+
+    /// The first refund of every capture fails in the same way.
+    pub fn fail_first_refunds(&self) {
+        for order in self.books().orders.values_mut() {
+            order.fail_refunds(1);
         }
     }
 
@@ -200,7 +209,9 @@ impl PayPalDouble {
     pub fn fail_refunds_of(&self, order: &str) {
         let mut books = self.books();
         let order = books.orders.get_mut(order);
-        order.map(Order::fail_refunds);
+        if let Some(order) = order {
+            order.fail_refunds(usize::MAX);
+        }
     }
 
     fn refund_with(&self, body: &Value) {
