@@ -34,8 +34,9 @@ const REFUND_REJECTED: &str = "The billing partner rejected the refund, or the r
 const KEY_REQUIRED: &str = "This request needs the header Idempotency-Key: without it a repeat would be another \
      refund. Send a new key for each refund, and the same key with each repeat.";
 
-const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this shop's billing partner. \
-     Send POST /api/customer/billing.json first.";
+const NO_AGREEMENT: &str = "The customer has not agreed to be charged by this shop's billing partner, or \
+     the partner no longer knows the customer or payment method of the agreement. Send POST \
+     /api/customer/billing.json with tokens that it knows first.";
 
 const REFERENCE_TAKEN: &str = "You have placed an order with this reference before; orderId names it. \
      Use another reference, or update that order's cart.";

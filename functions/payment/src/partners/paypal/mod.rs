@@ -481,15 +481,15 @@ fn shown(order: &WireOrder, charge: &OpenCharge) -> Result<Vec<ShownRefund>, Par
             status: word.status(),
         });
     }
-    let holding = shown
-        .iter()
-        .filter(|refund| !matches!(refund.status, RefundStatus::Failed { .. }));
+    let has_failed = |refund: &&ShownRefund| matches!(refund.status, RefundStatus::Failed { .. });
+    let holding = shown.iter().filter(|refund| !has_failed(refund));
     let given_back: Decimal = holding.map(|refund| refund.amount.decimal()).sum();
-    let is_gone = |capture: &&WireCapture| {
-        matches!(
-            CaptureStatus::from_word(&capture.status),
-            Some(CaptureStatus::Refunded | CaptureStatus::Declined | CaptureStatus::Failed)
-        )
+    // After a failure, the capture may still show its earlier status.
+    let any_failed = shown.iter().any(|refund| has_failed(&refund));
+    let is_gone = |capture: &&WireCapture| match CaptureStatus::from_word(&capture.status) {
+        Some(CaptureStatus::Refunded) => !any_failed,
+        Some(CaptureStatus::Declined | CaptureStatus::Failed) => true,
+        _ => false,
     };
     let holds_money = order.captures().any(|capture| !is_gone(&capture));
     let rest = Money::new(charge.request.amount.decimal() - given_back);

@@ -387,17 +387,14 @@ pub(super) fn refund_failed(code: &str) -> RefundStatus {
 /// The refunds that an order of this amount shows. A pending partial refund does not count as one
 /// of the whole.
 pub(super) fn refunds(order: &WireOrder, whole: Money) -> Result<Refunds, Unusable> {
-    let (mut done, mut pending, mut failures) = (false, false, Vec::new());
+    let (mut pending, mut failures) = (false, Vec::new());
     let mut given_back = Decimal::ZERO;
     for refund in order.refunds() {
         let word = RefundWord::from_word(&refund.status);
         let word = word.ok_or_else(|| unknown_word("refund.status", &refund.status))?;
         let amount = refund.amount().unwrap_or(whole).decimal();
         match word.status() {
-            RefundStatus::Refunded => {
-                done = true;
-                given_back += amount;
-            }
+            RefundStatus::Refunded => given_back += amount,
             RefundStatus::Pending => {
                 pending = true;
                 given_back += amount;
@@ -408,9 +405,10 @@ pub(super) fn refunds(order: &WireOrder, whole: Money) -> Result<Refunds, Unusab
     let all = order
         .captures()
         .any(|capture| CaptureStatus::from_word(&capture.status) == Some(CaptureStatus::Refunded));
+    // After a failure, the capture may still show its earlier status.
     let standing = if pending && (all || given_back >= whole.decimal()) {
         Some(RefundStatus::Pending)
-    } else if all && (done || failures.is_empty()) {
+    } else if all && (failures.is_empty() || given_back >= whole.decimal()) {
         Some(RefundStatus::Refunded)
     } else {
         None

@@ -112,6 +112,11 @@ impl EasyPost {
         };
         let faults = match self.client.create_address(&body).await {
             Ok(KnownAddress { id, verifications }) if verifications.delivery.success => {
+                // Such as a flat's missing number.
+                let faults = Fault::list(&verifications.delivery.faults());
+                if !faults.is_empty() {
+                    tracing::warn!(order_id = %parcel.order, faults, "easypost delivers to an address with faults");
+                }
                 return Ok(id);
             }
             Ok(KnownAddress { verifications, .. }) => verifications.delivery.faults(),
