@@ -2294,8 +2294,7 @@ FAULTS = [
     Fault(
         "a parcel's news are recorded without a due mark",
         f"{STORE}/transition.rs",
-        "Status::Pending | Status::Invoiced | Status::Shipped | Status::Cancelled => {"
-        " self.step_with_mails(order) }",
+        "Status::Pending | Status::Invoiced | Status::Shipped | Status::Cancelled => { self.step_with_mails(order) }",
         "Status::Pending | Status::Invoiced | Status::Shipped | Status::Cancelled => None,",
         tests="parcel_mails::",
     ),
