@@ -18,8 +18,8 @@ from stack import source_template, watch_command  # noqa: E402
 TEMPLATE = source_template()
 SHOP = {
     "CARRIER": "easypost",
-    "SHIP_FROM": "{}",
-    "PARCEL": "{}",
+    "SHIP_FROM": '{"company":"Shop"}',
+    "PARCEL": '{"length":10}',
     "CARRIER_SECRET": '{"apiKey":"EZTK1"}',
 }
 
