@@ -416,8 +416,6 @@ const ROWS: &[Row] = &[
         &["an_order_that_waits_for_its_customer_expires_to_the_millisecond_and_is_closed_first",
           "the_sweep_alone_brings_every_waiting_order_to_its_end", "what_does_not_wait_for_its_customer_never_expires",
           "an_order_of_an_earlier_version_has_waited_since_its_invoice"]),
-    row("Expiry", "workers die on an order that has waited too long, and its customer approves", "cancelled and not charged",
-        &["a_worker_that_dies_on_an_expired_order_does_not_let_it_be_charged_later"]),
     row("Expiry", "the customer returns when the time has passed", "paid and not cancelled, or cancelled and not charged",
         &["a_customer_who_comes_back_in_the_very_moment_pays_or_is_not_charged",
           "a_customer_who_comes_back_when_the_order_expires_pays_or_is_not_charged",

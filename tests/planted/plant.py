@@ -2152,13 +2152,6 @@ FAULTS = [
         tests="errors::a_body_that",
     ),
     Fault(
-        "a crashed claim makes an order that waits for its customer wait for ever",
-        "shared/domain/src/order.rs",
-        "return payment.waiting_since;",
-        "return None;",
-        tests="expiry::a_worker_that_dies",
-    ),
-    Fault(
         "a capture of another amount pays the order",
         "functions/payment/src/partners/paypal/wire.rs",
         "Money::from_stored(&shown.value).is_ok_and(|shown| shown == amount)",

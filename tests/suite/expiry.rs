@@ -11,7 +11,6 @@ use messages::queue::Queue;
 use payment::partners::{BillingPartner, ChargeStatus, Sandbox};
 use serde_json::{Value, json};
 use shipment::carriers::Own;
-use store::Claim;
 use tests::partners::{Habits, Mishap, Operation};
 use tests::{Cloud, Options, PlayedPartner};
 
@@ -275,34 +274,6 @@ async fn what_does_not_wait_for_its_customer_never_expires() {
     test.cloud.pass(SECOND);
     test.look().await;
     test.assert_expired().await;
-}
-
-/// The next claim finds the claim of the dead worker, and not what the order waited for.
-#[tokio::test]
-async fn a_worker_that_dies_on_an_expired_order_does_not_let_it_be_charged_later() {
-    let test = sequences::at_stripe(sequences::VISA).await;
-    test.shop.revoke().await;
-    test.shop.cloud.settle().await;
-    assert_problem(
-        &test.shop.pay_with("k1").await,
-        402,
-        "billing_agreement_missing",
-    );
-    test.shop.cloud.pass(TIME);
-    let (store, id) = (
-        &test.shop.cloud.store,
-        OrderId::parse(&test.shop.order).unwrap(),
-    );
-    for _ in 0..2 {
-        let now = test.shop.cloud.runtime.now();
-        let claim = store.claim_payment(&id, None, None, payment::LEASE, now);
-        assert!(matches!(claim.await.unwrap(), Claim::Held(..)));
-        test.shop.cloud.pass(payment::LEASE + SECOND);
-    }
-    test.shop.approve(&with_stripe(sequences::VISA)).await;
-    look(&test.shop.cloud, &test.shop.order).await;
-    assert_expired(&test.shop.cloud, &test.shop.order).await;
-    assert!(test.played.captured().is_empty());
 }
 
 /// Changes an order to what earlier versions stored, which kept no time of waiting.

@@ -532,10 +532,6 @@ impl Order {
     pub fn waiting_since(&self) -> Option<Timestamp> {
         let payment = self.payment.as_ref()?;
         let state = match payment.state {
-            // A claim of a claim whose worker died does not show what that worker found.
-            ChargeState::Processing if payment.claimed_from == Some(ChargeState::Processing) => {
-                return payment.waiting_since;
-            }
             ChargeState::Processing => payment.claimed_from?,
             state => state,
         };
