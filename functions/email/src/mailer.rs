@@ -41,7 +41,8 @@ pub trait Mailer: Send + Sync + 'static {
     ///
     /// MUST make at most one attempt, on a fresh connection. MUST return [`MailerError::OverRate`],
     /// [`MailerError::OverQuota`], [`MailerError::Refused`], and [`MailerError::NotTaken`] only with
-    /// proof that the mail was not accepted. SHOULD include `email_id` in later feedback about the mail.
+    /// proof that the mail was not accepted. SHOULD include `email_id` in later feedback about the
+    /// mail.
     fn send(
         &self,
         email_id: &str,

@@ -255,6 +255,6 @@ fn untold(order: &Order, shown: &[ShownRefund]) -> Vec<Refund> {
 fn is_made_outside(order: &Order, shown: &ShownRefund) -> bool {
     matches!(order.status, Status::Paid | Status::Shipped)
         && matches!(shown.name, RefundName::Partners(_))
-        && !matches!(shown.status, RefundStatus::Failed { .. })
+        && !shown.status.has_failed()
         && shown.amount != Money::ZERO
 }

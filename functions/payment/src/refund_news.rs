@@ -91,7 +91,7 @@ impl<P: BillingPartner> Payments<P> {
         let shown = self.partner.shown_refunds(&charge).await;
         Ok(shown.map_err(partner_failed)?.map(|shown| {
             let kept = shown.iter();
-            let kept = kept.filter(|each| !matches!(each.status, RefundStatus::Failed { .. }));
+            let kept = kept.filter(|each| !each.status.has_failed());
             let kept = kept.map(|each| each.amount.decimal()).sum();
             let kept = Money::new(kept).expect("a sum of non-negative numbers is not negative");
             kept.min(order.amounts.total)

@@ -38,6 +38,12 @@ impl RefundStatus {
         }
     }
 
+    /// Whether the customer does not have the money.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+
     /// The partner's reason, if the refund failed.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

@@ -274,7 +274,7 @@ pub struct ShownRefund {
 fn named(shown: &[ShownRefund], id: RefundId) -> Option<RefundStatus> {
     let name = RefundName::Ours(id);
     let named = || shown.iter().filter(|refund| refund.name == name);
-    let holding = named().find(|refund| !matches!(refund.status, RefundStatus::Failed { .. }));
+    let holding = named().find(|refund| !refund.status.has_failed());
     let refund = holding.or_else(|| named().next())?;
     Some(refund.status.clone())
 }

@@ -481,11 +481,10 @@ fn shown(order: &WireOrder, charge: &OpenCharge) -> Result<Vec<ShownRefund>, Par
             status: word.status(),
         });
     }
-    let has_failed = |refund: &&ShownRefund| matches!(refund.status, RefundStatus::Failed { .. });
-    let holding = shown.iter().filter(|refund| !has_failed(refund));
+    let holding = shown.iter().filter(|refund| !refund.status.has_failed());
     let given_back: Decimal = holding.map(|refund| refund.amount.decimal()).sum();
     // After a failure, the capture may still show its earlier status.
-    let any_failed = shown.iter().any(|refund| has_failed(&refund));
+    let any_failed = shown.iter().any(|refund| refund.status.has_failed());
     let is_gone = |capture: &&WireCapture| match CaptureStatus::from_word(&capture.status) {
         Some(CaptureStatus::Refunded) => !any_failed,
         Some(CaptureStatus::Declined | CaptureStatus::Failed) => true,
